@@ -1,0 +1,1 @@
+"""What results mean: tables, figures and the report."""

@@ -1,0 +1,1 @@
+"""One trial: from a data set to a distilled one."""

@@ -1,0 +1,172 @@
+"""What every clusterer takes and returns.
+
+A *clusterer* is a method: a frozen dataclass of hyper-parameters under the field's standard names.
+A *clustering* is its result on the points of one class. Shapes: n points, d features, k clusters.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+NOISE = -1
+"""Label of a point that belongs to no cluster."""
+
+
+class InfeasibleClusteringError(Exception):
+    """The method found nothing to choose from (for example DBSCAN: every point is noise)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clustering:
+    """A partition of the n points of one class into k clusters and noise.
+
+    Attributes:
+        labels: (n,) int64, the cluster of each point in 0 … k − 1, or −1 for noise. Every cluster
+            has at least one point, unless the method documents otherwise.
+        centers: (k, d), in the dtype of the points: the mean of each cluster, or its medoid for
+            methods that have medoids.
+        inertia: 0-d float64, the sum of *squared* Euclidean distances of the points that are not
+            noise to their centers; None for methods that minimise something else.
+        total_deviation: 0-d float64, the sum of *plain* Euclidean distances of the points to their
+            medoids (Kaufman & Rousseeuw, 1990); None for methods without medoids.
+        medoid_indices: (k,) int64, the indices of the medoids among the points; None for methods
+            without medoids.
+        n_iter: iterations (of the method's outer loop) that were run; 0 for methods without.
+    """
+
+    labels: Tensor
+    centers: Tensor
+    inertia: Tensor | None = None
+    total_deviation: Tensor | None = None
+    medoid_indices: Tensor | None = None
+    n_iter: int = 0
+    sizes: Tensor = field(init=False)
+    """(k,) int64, the number of points of each cluster."""
+
+    def __post_init__(self) -> None:
+        members = self.labels[self.labels != NOISE]
+        object.__setattr__(self, "sizes", torch.bincount(members, minlength=len(self.centers)))
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of clusters found, k; may differ from the number asked for."""
+        return len(self.centers)
+
+    @property
+    def n_noise(self) -> int:
+        """Number of points in no cluster."""
+        return int((self.labels == NOISE).sum())
+
+
+class Clusterer(ABC):
+    """A clustering method. Subclasses are final: frozen dataclasses that implement `_fit` only."""
+
+    def fit(self, points: Tensor, n_clusters: int, generator: torch.Generator) -> Clustering:
+        """Clusters the points of one class.
+
+        Args:
+            points: (n, d) floating point, finite, on any device. Not modified.
+            n_clusters: clusters wanted, in [1, n]. Methods that find the number themselves
+                (DBSCAN) do not use it.
+            generator: the only source of randomness, on the CPU or on the device of the points.
+                The same generator state gives the same result on the same device.
+
+        Raises:
+            ValueError: the points are not an (n, d) floating-point matrix of finite numbers with
+                n and d at least 1, or `n_clusters` is outside [1, n].
+            InfeasibleClusteringError: the method finds no cluster at all.
+        """
+        check_points(points, n_clusters)
+        return self._fit(points, n_clusters, generator)
+
+    def fit_classes(
+        self, points: Sequence[Tensor], n_clusters: int, generator: torch.Generator
+    ) -> list[Clustering]:
+        """Clusters several classes, which may differ in size.
+
+        Every class draws from a generator of its own, seeded from `generator` in class order, so
+        the result for one class does not depend on how many numbers another one consumed.
+
+        Args:
+            points: one (n_c, d) tensor per class.
+            n_clusters: clusters wanted in each class, at most the size of the smallest one.
+            generator: as for `fit`.
+        """
+        generators = spawn_generators(generator, len(points))
+        return [
+            self.fit(class_points, n_clusters, class_generator)
+            for class_points, class_generator in zip(points, generators, strict=True)
+        ]
+
+    @abstractmethod
+    def _fit(self, points: Tensor, n_clusters: int, generator: torch.Generator) -> Clustering:
+        """`fit` for arguments that were checked."""
+
+
+def check_points(points: Tensor, n_clusters: int) -> None:
+    """Raises a ValueError that names what is wrong with the arguments of `Clusterer.fit`."""
+    if points.ndim != 2 or 0 in points.shape:
+        raise ValueError(
+            "points must be an (n, d) matrix with n and d at least 1, "
+            f"got shape {tuple(points.shape)}"
+        )
+    if not points.is_floating_point():
+        raise ValueError(f"points must be floating point, got {points.dtype}")
+    if not bool(torch.isfinite(points).all()):
+        bad_rows = (~torch.isfinite(points).all(dim=1)).sum()
+        raise ValueError(f"points must be finite, got NaN or infinity in {int(bad_rows)} rows")
+    if not 1 <= n_clusters <= len(points):
+        raise ValueError(
+            f"n_clusters must be in [1, {len(points)}] for {len(points)} points, got {n_clusters}"
+        )
+
+
+def spawn_generators(generator: torch.Generator, n: int) -> list[torch.Generator]:
+    """Returns n generators on the same device, seeded by numbers drawn from `generator`."""
+    device = generator.device
+    seeds = torch.randint(2**63 - 1, (n,), generator=generator, device=device, dtype=torch.int64)
+    return [torch.Generator(device=device).manual_seed(seed) for seed in seeds.tolist()]
+
+
+def cluster_means(points: Tensor, labels: Tensor, n_clusters: int) -> Tensor:
+    """Returns the (k, d) means of the clusters; noise (label −1) is left out.
+
+    Sums are taken in float64 and rounded once, so the result does not depend on the order in which
+    a device adds them (to the last bit of float32). An empty cluster's mean is zero.
+    """
+    member = labels != NOISE
+    labels, members = labels[member], points[member].double()
+    sums = torch.zeros(n_clusters, points.shape[1], dtype=torch.float64, device=points.device)
+    sums.index_add_(0, labels, members)
+    sizes = torch.bincount(labels, minlength=n_clusters).clamp_min(1)
+    return (sums / sizes[:, None]).to(points.dtype)
+
+
+def inertia_of(points: Tensor, labels: Tensor, centers: Tensor) -> Tensor:
+    """Returns the 0-d float64 sum of squared distances to the own centers, noise left out."""
+    member = labels != NOISE
+    differences = points[member].double() - centers[labels[member]].double()
+    return differences.square().sum()
+
+
+def squared_distances(points: Tensor, others: Tensor) -> Tensor:
+    """Returns the (n, m) squared Euclidean distances by one matrix product, clamped at zero.
+
+    Both sets are centred on the mean of `points` first: the expansion ‖x‖² − 2⟨x, y⟩ + ‖y‖² loses
+    digits in proportion to ‖x‖², so data far from the origin must not be expanded as it is. The
+    product runs in the dtype given, with TF32 off where a caller has turned it on (its 10-bit
+    mantissa would reorder neighbours).
+    """
+    mean = points.mean(dim=0)
+    points, others = points - mean, others - mean
+    tf32 = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        products = points @ others.T
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = tf32
+    squares = points.square().sum(dim=1)[:, None] + others.square().sum(dim=1)
+    return squares.sub_(products, alpha=2).clamp_min_(0)

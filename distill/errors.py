@@ -1,0 +1,27 @@
+"""The one exception that means "the caller can put this right"."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """Bad input. The message is one line: the value that came, what is allowed, what to do.
+
+    The commands print it and exit with code 2; library callers get it as a ValueError.
+    """
+
+
+def require_known(kind: str, name: str, known: Iterable[str]) -> None:
+    """Raises a UserError for a name that is not among the known ones, with the nearest match.
+
+    Args:
+        kind: what the name stands for, as the user calls it (`clusterer`, `dataset`, …).
+        name: the name that came.
+        known: the names that are allowed.
+    """
+    names = list(known)
+    if name in names:
+        return
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    raise UserError(f"unknown {kind} {name!r}{hint} (known: {', '.join(names)})")
