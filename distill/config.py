@@ -1,0 +1,358 @@
+"""The configuration of one trial: a frozen value, checked when built, named by its hash.
+
+A field that is None stands for the default of its data-set family or clusterer;
+`TrialConfig.resolved` fills all of them in one place, so `dataclasses.replace(config, ipc=50)`
+never keeps a learning rate that was derived for another `ipc`. Standard library only: the analysis
+reads this module without torch.
+
+Defaults follow IDC (Kim et al., ICML 2022), DREAM (Liu et al., ICCV 2023) and the study that
+swapped clusterings inside DREAM; where they differ, the study wins.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+import operator
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+from distill.errors import UserError, require_known
+
+SCHEMA_VERSION = 1
+"""Part of every trial's identity: raised when the same configuration would mean another result."""
+
+DATASETS = ("digits", "cifar10", "cifar100", "mnist", "fashion_mnist", "svhn")
+"""Data sets with a name of their own; `parquet:PATH` and `folder:PATH` come on top."""
+
+NETWORKS = ("convnet", "resnet10", "resnet18")
+
+CLUSTERER_OPTIONS: dict[str, dict[str, Any]] = {
+    "kmeans": {},
+    "kmeans++": {"n_local_trials": 1},
+    "kmedoids": {"medoid_algorithm": "fasterpam", "medoid_init": "lab"},
+    "dbscan": {"eps": None, "eps_quantile": 0.5, "min_samples": 2},
+    "agglomerative": {"linkage": "ward"},
+    "birch": {"threshold_quantile": 0.5, "branching_factor": 50},
+    "random": {},
+    "kmeans_published": {},
+    "kmeans++_published": {},
+    "kmedoids_published": {},
+    "kmedoids_sklearn_extra": {},
+    "dbscan_published": {"eps": 15.0, "min_samples": 2},
+    "agglomerative_published": {},
+}
+"""Every clusterer with the fields of `TrialConfig` that belong to it, and their defaults."""
+
+PUBLISHED_VARIANTS = {
+    name.removesuffix("_published"): name for name in CLUSTERER_OPTIONS if "_published" in name
+}
+"""What the published protocol runs where the sound one runs the key."""
+
+_PAPER_DEFAULTS: dict[str, Any] = {
+    "n_representatives": 128,
+    "n_outer": 1000,
+    "n_inner": 100,
+    "metric": "mse",
+    "width": 128,
+    "n_net_batches": 16,
+    "eval_epochs": 1000,
+    "eval_every": 50,
+    "eval_augment": "color_crop_flip_scale_rotate",
+}
+_NO_FLIP = "color_crop_scale_rotate"
+_FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
+    "svhn": {"eval_augment": _NO_FLIP},
+    "mnist": {"metric": "l1", "eval_augment": _NO_FLIP},
+    "fashion_mnist": {"metric": "l1"},
+    # The embedded data set: sizes that two CPU cores finish in about a minute. Not published.
+    "digits": {
+        "n_representatives": 64,
+        "n_outer": 10,
+        "n_inner": 10,
+        "width": 32,
+        "n_net_batches": 4,
+        "eval_epochs": 150,
+        "eval_every": 5,
+        "eval_augment": _NO_FLIP,
+    },
+}
+_LR_IMG_AT_IPC_10 = {"mnist": 1e-4, "fashion_mnist": 1e-4, "digits": 5e-3}
+_LR_IMG_AT_IPC_10_ELSE = 5e-3
+
+
+def _option(
+    default: Any,
+    group: str,
+    help_text: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+) -> Any:
+    """A field with its help text and range: `minimum` and `maximum` belong to it, others do not."""
+    limits = {"minimum": minimum, "maximum": maximum, "above": above, "below": below}
+    return field(default=default, metadata={"group": group, "help": help_text, "limits": limits})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialConfig:
+    """Everything that decides the result of a trial. Two equal configurations are one trial.
+
+    Raises:
+        UserError: a value is out of range, a name is unknown, or two options exclude each other.
+    """
+
+    # fmt: off
+    dataset: str = _option("digits", "data", "digits, cifar10, cifar100, mnist, fashion_mnist, svhn, parquet:PATH[,PATH…] or folder:PATH")
+    image_size: int | None = _option(None, "data", "resize images to this height and width in pixels", minimum=4)
+    val_fraction: float = _option(0.0, "data", "share of the training images held out for validation", minimum=0, below=1)
+    test_fraction: float = _option(0.2, "data", "share of the images kept for testing where a data set has no test split", above=0, below=1)
+    split_seed: int = _option(0, "data", "seed of the splits; not varied with --seed, so that trials share their images", minimum=0)
+    on_corrupt: Literal["error", "skip"] = _option("error", "data", "what to do with images that cannot be decoded")
+
+    protocol: Literal["sound", "published"] = _option("sound", "method", "published: as study 1 really ran, with its defects (see the README)")
+    clusterer: str = _option("kmeans", "method", "clustering that picks the representative real images: " + ", ".join(CLUSTERER_OPTIONS))
+    weights: Literal["none", "size", "published"] = _option("none", "method", "weights of the representatives: cluster sizes, none, or study 1's inert ones")
+    embedding: Literal["features", "pixels", "gradients", "predictions"] = _option("features", "method", "what is clustered")
+    projection_dim: int | None = _option(None, "method", "seeded random projection of the gradient embedding to this many dimensions", minimum=1)
+    n_representatives: int | None = _option(None, "method", "representatives per class and matching step (K)", minimum=1)
+    cluster_interval: int = _option(10, "method", "inner loops between two clusterings", minimum=1)
+    n_local_trials: int | None = _option(None, "method", "kmeans++: candidates per seeding step; above 1 is greedy k-means++", minimum=1)
+    medoid_algorithm: Literal["fasterpam", "alternate"] | None = _option(None, "method", "kmedoids: optimisation")
+    medoid_init: Literal["build", "lab", "random", "heuristic"] | None = _option(None, "method", "kmedoids: initial medoids")
+    eps: float | None = _option(None, "method", "dbscan: neighbourhood radius in feature units", above=0)
+    eps_quantile: float | None = _option(None, "method", "dbscan: radius as a quantile of the min-samples-th neighbour distance, recomputed at each clustering", above=0, maximum=1)
+    min_samples: int | None = _option(None, "method", "dbscan: points, itself included, that make a core point (MinPts)", minimum=1)
+    linkage: Literal["ward", "complete", "average", "single"] | None = _option(None, "method", "agglomerative: linkage")
+    threshold_quantile: float | None = _option(None, "method", "birch: radius of a sub-cluster as a quantile of nearest-neighbour distances", above=0, maximum=1)
+    branching_factor: int | None = _option(None, "method", "birch: sub-clusters per node", minimum=2)
+
+    ipc: int = _option(10, "synthetic images", "images per class that are kept", minimum=1)
+    factor: int = _option(2, "synthetic images", "multi-formation: each image holds factor × factor training images", minimum=1)
+    init: Literal["clusters", "random", "noise"] = _option("clusters", "synthetic images", "start from representatives, from random real images or from noise")
+    n_outer: int | None = _option(None, "synthetic images", "outer iterations, each with a fresh network", minimum=0)
+    n_inner: int | None = _option(None, "synthetic images", "inner loops (matching steps per class) in an outer iteration", minimum=1)
+    match: Literal["gradients", "features", "both"] = _option("gradients", "synthetic images", "what is matched; both is DREAM+")
+    metric: Literal["mse", "l1", "cosine"] | None = _option(None, "synthetic images", "distance between what is matched")
+    feature_weight: float = _option(1.0, "synthetic images", "weight of the feature term when both are matched", minimum=0)
+    lr_img: float | None = _option(None, "synthetic images", "learning rate of the images; the default grows with ipc", above=0)
+    momentum_img: float = _option(0.5, "synthetic images", "momentum of the images' SGD", minimum=0, below=1)
+    batch_syn_max: int = _option(128, "synthetic images", "synthetic training images per class and matching step, at most", minimum=1)
+    augment: str = _option("color_crop_cutout", "synthetic images", "siamese augmentation of the matching step, names joined by _")
+
+    network: str = _option("convnet", "network", "network that is matched: " + ", ".join(NETWORKS))
+    width: int | None = _option(None, "network", "channels of a convnet block", minimum=1)
+    depth: int = _option(3, "network", "blocks of the convnet", minimum=1)
+    norm: Literal["instance", "batch", "group", "layer", "none"] = _option("instance", "network", "normalisation layers")
+    pooling: Literal["avg", "max", "none"] = _option("avg", "network", "pooling of the convnet")
+    activation: Literal["relu", "leakyrelu", "sigmoid"] = _option("relu", "network", "activation of the convnet")
+    net_lr: float = _option(0.01, "network", "learning rate of the network update", above=0)
+    net_momentum: float = _option(0.9, "network", "momentum of the network update", minimum=0, below=1)
+    net_weight_decay: float = _option(5e-4, "network", "weight decay of the network update", minimum=0)
+    n_net_batches: int | None = _option(None, "network", "batches of real images the network trains on after each inner loop", minimum=0)
+    net_batch_size: int = _option(128, "network", "images in such a batch", minimum=1)
+    net_augment: str = _option("color_crop", "network", "augmentation of those batches, drawn per image")
+    cutmix_prob: float = _option(0.5, "network", "probability of CutMix for a batch, here and in the evaluation", minimum=0, maximum=1)
+    cutmix_beta: float = _option(1.0, "network", "beta distribution of CutMix", above=0)
+
+    n_eval: int = _option(5, "evaluation", "fresh networks trained on the final images", minimum=1)
+    n_eval_curve: int = _option(1, "evaluation", "fresh networks at each point of the curve", minimum=1)
+    eval_every: int | None = _option(None, "evaluation", "outer iterations between points of the curve; 0: no curve", minimum=0)
+    eval_networks: tuple[str, ...] = _option((), "evaluation", "further architectures to test the final images with, separated by commas")
+    eval_split: Literal["test", "val"] = _option("test", "evaluation", "images the scores are taken on; searches use val")
+    eval_epochs: int | None = _option(None, "evaluation", "epochs of training on the synthetic images", minimum=1)
+    eval_batch_size: int = _option(64, "evaluation", "images in a batch of it", minimum=1)
+    eval_lr: float = _option(0.01, "evaluation", "learning rate; × 0.2 at 2/3 and at 5/6 of the epochs", above=0)
+    eval_momentum: float = _option(0.9, "evaluation", "momentum", minimum=0, below=1)
+    eval_weight_decay: float = _option(5e-4, "evaluation", "weight decay", minimum=0)
+    eval_augment: str | None = _option(None, "evaluation", "augmentation, drawn per image")
+
+    seed: int = _option(0, "trial", "seed of everything random in the trial but the splits", minimum=0)
+    # fmt: on
+
+    def __post_init__(self) -> None:
+        for name, value_field in _FIELDS.items():
+            object.__setattr__(self, name, _checked(value_field, getattr(self, name)))
+        if not self.dataset.startswith(("parquet:", "folder:")):
+            require_known("dataset", self.dataset, (*DATASETS, "parquet:PATH", "folder:PATH"))
+        require_known("clusterer", self.clusterer, CLUSTERER_OPTIONS)
+        for name in (self.network, *self.eval_networks):
+            require_known("network", name, NETWORKS)
+        self._check_combinations()
+
+    def _check_combinations(self) -> None:
+        for name in self._given_clusterer_options():
+            if name not in CLUSTERER_OPTIONS[self._clusterer_that_runs]:
+                owners = [key for key, options in CLUSTERER_OPTIONS.items() if name in options]
+                raise UserError(
+                    f"{name} does not apply to clusterer {self._clusterer_that_runs!r}, "
+                    f"only to {', '.join(owners)}; leave it out or change the clusterer"
+                )
+        if self.eps is not None and self.eps_quantile is not None:
+            raise UserError(
+                f"give eps or eps_quantile, not both; got {self.eps} and {self.eps_quantile}"
+            )
+        if self.projection_dim is not None and self.embedding != "gradients":
+            raise UserError(
+                "projection_dim applies to embedding 'gradients' only, "
+                f"got embedding {self.embedding!r}; leave it out"
+            )
+        if self.eval_split == "val" and self.val_fraction == 0:
+            raise UserError(
+                "eval_split 'val' needs validation images, but val_fraction is 0; "
+                "set val_fraction, for example to 0.1"
+            )
+
+    def resolved(self) -> Self:
+        """Returns the configuration with every default filled in; idempotent.
+
+        Under the published protocol a clusterer stands for the variant that study 1 really ran,
+        `size` weights for its inert ones, and the gradient space for what its code computed under
+        that name, the predictions.
+        """
+        family = _PAPER_DEFAULTS | _FAMILY_DEFAULTS.get(self.dataset, {})
+        changes = {name: value for name, value in family.items() if getattr(self, name) is None}
+        if self.lr_img is None:
+            base = _LR_IMG_AT_IPC_10.get(self.dataset, _LR_IMG_AT_IPC_10_ELSE)
+            area = (self.image_size / 32) ** 2 if self.image_size is not None else 1.0
+            changes["lr_img"] = base * self.ipc / 10 * area
+        changes["clusterer"] = self._clusterer_that_runs
+        if self.protocol == "published" and self.weights == "size":
+            changes["weights"] = "published"
+        if self.protocol == "published" and self.embedding == "gradients":
+            changes |= {"embedding": "predictions", "projection_dim": None}
+        given = self._given_clusterer_options()
+        changes |= {
+            name: default
+            for name, default in CLUSTERER_OPTIONS[self._clusterer_that_runs].items()
+            if name not in given and not (name == "eps_quantile" and "eps" in given)
+        }
+        return dataclasses.replace(self, **changes)
+
+    @property
+    def _clusterer_that_runs(self) -> str:
+        if self.protocol == "published":
+            return PUBLISHED_VARIANTS.get(self.clusterer, self.clusterer)
+        return self.clusterer
+
+    def _given_clusterer_options(self) -> set[str]:
+        return {name for name in CLUSTERER_OPTION_NAMES if getattr(self, name) is not None}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as plain values that JSON can hold (tuples as lists)."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in ((name, getattr(self, name)) for name in _FIELDS)
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Builds a configuration from `to_dict`'s form; missing keys take their defaults.
+
+        Raises:
+            UserError: a key is unknown, or a value is not allowed.
+        """
+        for name in values:
+            require_known("option", name, _FIELDS)
+        return cls(**values)
+
+    @property
+    def trial_id(self) -> str:
+        """16 hexadecimal digits: the hash of the resolved configuration and the schema version."""
+        values = {k: v for k, v in self.resolved().to_dict().items() if v is not None}
+        canonical = json.dumps([SCHEMA_VERSION, values], sort_keys=True, ensure_ascii=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    @property
+    def clusterer_options(self) -> dict[str, Any]:
+        """The hyper-parameters of the clusterer, as `distill.clustering.build_clusterer` takes."""
+        return {name: getattr(self, name) for name in CLUSTERER_OPTIONS[self.clusterer]}
+
+
+CLUSTERER_OPTION_NAMES = sorted({name for own in CLUSTERER_OPTIONS.values() for name in own})
+_FIELDS = {f.name: f for f in dataclasses.fields(TrialConfig)}
+_TYPES = typing.get_type_hints(TrialConfig)
+
+
+def field_type(name: str) -> tuple[type, tuple[str, ...], bool]:
+    """Returns the plain type of a field, its allowed words (empty: any) and whether None is one.
+
+    A tuple of words counts as type `tuple`.
+    """
+    annotation = _TYPES[name]
+    optional = isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is (
+        typing.Union
+    )
+    if optional:
+        annotation = next(a for a in typing.get_args(annotation) if a is not type(None))
+    if typing.get_origin(annotation) is Literal:
+        return str, typing.get_args(annotation), optional
+    return typing.get_origin(annotation) or annotation, (), optional
+
+
+def parse_value(name: str, text: str) -> Any:
+    """Turns the text of an option (`--ipc 10`, `--set ipc=10`) into the field's type.
+
+    Raises:
+        UserError: no such field, or the text does not fit its type.
+    """
+    require_known("option", name, _FIELDS)
+    kind, _, optional = field_type(name)
+    if optional and text.lower() == "none":
+        return None
+    if kind is tuple:
+        return tuple(part for part in text.split(",") if part)
+    try:
+        return kind(text)
+    except ValueError:
+        kind_name = {int: "a whole number", float: "a number"}[kind]
+        raise UserError(f"{name} must be {kind_name}, got {text!r}") from None
+
+
+def derive_seed(*parts: object) -> int:
+    """Returns a seed in [0, 2⁶³) from a trial's seed and the purposes it is for.
+
+    Streams of different purposes are independent, also where their numbers are neighbours.
+    """
+    text = json.dumps([str(part) for part in parts])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def _checked(value_field: dataclasses.Field[Any], given: object) -> Any:
+    """Returns the value in its field's type; raises a UserError that says what must hold."""
+    name = value_field.name
+    kind, words, optional = field_type(name)
+    value: Any = given
+    if value is None and optional:
+        return None
+    if kind is tuple and isinstance(value, list | tuple):
+        return tuple(str(part) for part in value)
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind:
+        raise UserError(f"{name} must be of type {kind.__name__}, got {value!r}")
+    if words:
+        require_known(name, value, words)
+    if kind in (int, float):
+        _check_limits(name, value, value_field.metadata["limits"])
+    return value
+
+
+def _check_limits(name: str, value: float, limits: Mapping[str, float | None]) -> None:
+    rules: tuple[tuple[str, str, Callable[[float, float], bool]], ...] = (
+        ("minimum", "at least", operator.ge),
+        ("above", "above", operator.gt),
+        ("maximum", "at most", operator.le),
+        ("below", "below", operator.lt),
+    )
+    if not math.isfinite(value):
+        raise UserError(f"{name} must be finite, got {value}")
+    present = [(limit, *rule) for rule in rules if (limit := limits[rule[0]]) is not None]
+    if not all(holds(value, limit) for limit, _, _, holds in present):
+        wanted = " and ".join(f"{words} {limit:g}" for limit, _, words, _ in present)
+        raise UserError(f"{name} must be {wanted}, got {value}")
