@@ -1,0 +1,141 @@
+"""What a trial gets to see of a data set."""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+MIN_STD = 1 / 255
+"""One grey level: the least standard deviation, so that a constant channel can be normalised."""
+
+_CHUNK_PIXELS = 1 << 20  # of a channel, copied at a time to be counted
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImageData:
+    """The images of one trial: 8-bit, all on one device, split into three disjoint parts.
+
+    Shapes: n images of a part, c channels (1 or 3), h height and w width in pixels.
+
+    Attributes:
+        name: the name it was loaded by.
+        train_images: (n, c, h, w) uint8. Every class has at least one.
+        train_labels: (n,) int64, indices into `class_names`.
+        val_images: (n, c, h, w) uint8, held out of the training images; n may be 0.
+        val_labels: (n,) int64.
+        test_images: (n, c, h, w) uint8, n at least 1; never used to choose anything.
+        test_labels: (n,) int64.
+        class_names: one name per class, in label order.
+        mean: (c,) float32, of pixels scaled to [0, 1]: the published constants where the data set
+            has them, else measured on `train_images`.
+        std: (c,) float32, likewise; at least one grey level.
+        fingerprint: SHA-256 (64 hexadecimal digits) of the shapes, pixels and labels of the three
+            parts and of the class names, as used. It does not depend on name, paths or device.
+        n_corrupt: images left out because they could not be read.
+        corrupt: "place: reason" of those, the first 100 only.
+    """
+
+    name: str
+    train_images: Tensor
+    train_labels: Tensor
+    val_images: Tensor
+    val_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    class_names: tuple[str, ...]
+    mean: Tensor
+    std: Tensor
+    fingerprint: str
+    n_corrupt: int = 0
+    corrupt: tuple[str, ...] = ()
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    @property
+    def channels(self) -> int:
+        """1 for grey images, 3 for RGB."""
+        return self.train_images.shape[1]
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.train_images.shape[2], self.train_images.shape[3]
+
+    @cached_property
+    def class_indices(self) -> list[Tensor]:
+        """One (n_c,) int64 tensor per class: the rows of its training images, ascending."""
+        return [
+            torch.nonzero(self.train_labels == label).flatten() for label in range(self.n_classes)
+        ]
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """Returns images with the mean taken off and divided by the standard deviation.
+
+        Args:
+            images: (…, c, h, w); uint8, or floating point in [0, 1].
+
+        Returns:
+            The same shape on the same device: float32 for uint8, else the dtype that came, so
+            that gradients flow and checks in float64 stay in float64.
+        """
+        images = images.float() / 255 if images.dtype == torch.uint8 else images
+        mean, std = (value.to(images)[:, None, None] for value in (self.mean, self.std))
+        return (images - mean) / std
+
+    def to(self, device: torch.device | str) -> "ImageData":
+        """Returns the same data with every tensor on `device`."""
+        tensors = {
+            field.name: value.to(device)
+            for field in dataclasses.fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return dataclasses.replace(self, **tensors)  # type: ignore[arg-type]
+
+
+def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the mean and the (population) standard deviation of every channel.
+
+    Taken from the histogram of each channel, whose counts are exact: the result does not depend on
+    the order of the images.
+
+    Args:
+        images: (n, c, h, w) uint8 on the CPU, n at least 1.
+
+    Returns:
+        Two (c,) float32 tensors, of pixels scaled to [0, 1]; the second is at least `MIN_STD`.
+    """
+    channels = images.shape[1]
+    counts = torch.zeros(channels, 256, dtype=torch.int64)
+    chunk = max(1, _CHUNK_PIXELS // images[0, 0].numel())
+    for start in range(0, len(images), chunk):
+        for channel in range(channels):
+            values = images[start : start + chunk, channel].flatten()
+            counts[channel] += torch.bincount(values, minlength=256)
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    shares = counts / counts.sum(dim=1, keepdim=True, dtype=torch.float64)
+    mean = shares @ levels
+    variance = (shares * (levels - mean[:, None]).square()).sum(dim=1)
+    return mean.float(), variance.sqrt().clamp_min(MIN_STD).float()
+
+
+def fingerprint_of(parts: list[tuple[Tensor, Tensor]], class_names: tuple[str, ...]) -> str:
+    """Returns the SHA-256 of images, labels and class names, as 64 hexadecimal digits.
+
+    Args:
+        parts: ((n, c, h, w) uint8 images, (n,) int64 labels) on the CPU, contiguous.
+        class_names: in label order.
+    """
+    digest = hashlib.sha256()
+    digest.update(json.dumps(list(class_names)).encode())
+    for images, labels in parts:
+        digest.update(json.dumps(list(images.shape)).encode())
+        digest.update(images.numpy().data)
+        digest.update(labels.numpy().astype("<i8").data)
+    return digest.hexdigest()

@@ -1,0 +1,137 @@
+"""`load_dataset`: from the name of a data set to its images on the device."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from distill.datasets.builtin import TORCHVISION, digits_rows, torchvision_rows
+from distill.datasets.decoding import Decoded, decode_rows
+from distill.datasets.folder import folder_rows
+from distill.datasets.images import ImageData, channel_statistics, fingerprint_of
+from distill.datasets.parquet import parquet_rows
+from distill.datasets.rows import Part, Rows, check_classes, split_rows
+from distill.errors import UserError, require_known
+
+DATASET_NAMES = ("digits", *TORCHVISION, "parquet:", "folder:")
+"""What a name can be; the last two are followed by a path."""
+
+
+def load_dataset(
+    name: str,
+    *,
+    data_root: Path | str = "data",
+    image_size: int | None = None,
+    val_fraction: float = 0.0,
+    test_fraction: float = 0.2,
+    split_seed: int = 0,
+    on_corrupt: Literal["error", "skip"] = "error",
+    device: torch.device | str = "cpu",
+    on_progress: Callable[[int, int], None] | None = None,
+) -> ImageData:
+    """Loads a data set, splits it and puts it on the device as 8-bit images.
+
+    Names:
+
+    - `digits`: scikit-learn's 1,797 real 8×8 grey images; nothing is downloaded.
+    - `cifar10`, `cifar100`, `mnist`, `fashion_mnist`, `svhn`: read from `data_root`, downloaded
+      into it when missing.
+    - `parquet:ITEM[,ITEM…]`: files in the layout of the Hugging Face Hub; see `parquet_rows`.
+    - `folder:PATH`: one folder of image files per class; see `folder_rows`.
+
+    A test or validation set that the source brings is used as it is. A missing test set is split
+    off by `test_fraction`, a missing validation set by `val_fraction` of what is left for
+    training; both splits are stratified and repeatable (`split_rows`). The split is drawn before
+    anything is decoded: leaving out broken images does not move the others.
+
+    Args:
+        name: see above.
+        data_root: folder of the torchvision data sets.
+        image_size: pixels a side to resize to, at least 1; None keeps the size of the images.
+        val_fraction: share of the training images for validation, in [0, 1). Without effect
+            where the source has validation images of its own.
+        test_fraction: share of all images for the test set, in (0, 1). Without effect where the
+            source has a test set.
+        split_seed: not negative; decides the splits and nothing else.
+        on_corrupt: "error", or "skip": leave broken images out, count and list them.
+        device: where the images are kept.
+        on_progress: called now and then with (images read, images in all).
+
+    Raises:
+        UserError: unknown name, missing or unreadable files, broken images, labels that make no
+            sense, classes too small to be split, an argument out of range.
+    """
+    _check_arguments(image_size, val_fraction, test_fraction, split_seed, on_corrupt)
+    rows = split_rows(
+        _source_rows(name, Path(data_root).expanduser()),
+        val_fraction=val_fraction,
+        test_fraction=test_fraction,
+        seed=split_seed,
+    )
+    n_test = int((rows.parts == Part.TEST).sum())
+    check_classes(rows.labels[rows.parts == Part.TRAIN], n_test, rows.class_names)
+    decoded = decode_rows(
+        rows, image_size=image_size, on_corrupt=on_corrupt, on_progress=on_progress
+    )
+    check_classes(decoded.labels[Part.TRAIN], len(decoded.labels[Part.TEST]), rows.class_names)
+    return _image_data(name, rows, decoded).to(device)
+
+
+def _check_arguments(
+    image_size: int | None,
+    val_fraction: float,
+    test_fraction: float,
+    split_seed: int,
+    on_corrupt: str,
+) -> None:
+    require_known("answer to broken images (on_corrupt)", on_corrupt, ("error", "skip"))
+    if image_size is not None and image_size < 1:
+        raise UserError(f"image_size must be at least 1, got {image_size}")
+    if not 0 <= val_fraction < 1:
+        raise UserError(f"val_fraction must be in [0, 1), got {val_fraction}")
+    if not 0 < test_fraction < 1:
+        raise UserError(f"test_fraction must be in (0, 1), got {test_fraction}")
+    if split_seed < 0:
+        raise UserError(f"split_seed must be at least 0, got {split_seed}")
+
+
+def _source_rows(name: str, data_root: Path) -> Rows:
+    kind, colon, rest = name.partition(":")
+    require_known("dataset", kind + colon, DATASET_NAMES)
+    if kind == "digits":
+        return digits_rows()
+    if kind == "parquet":
+        return parquet_rows(rest)
+    if kind == "folder":
+        return folder_rows(rest)
+    return torchvision_rows(kind, data_root)
+
+
+def _image_data(name: str, rows: Rows, decoded: Decoded) -> ImageData:
+    images = [torch.from_numpy(part) for part in decoded.images]
+    labels = [torch.from_numpy(part) for part in decoded.labels]
+    mean, std = _mean_std(rows, images[Part.TRAIN])
+    return ImageData(
+        name=name,
+        train_images=images[Part.TRAIN],
+        train_labels=labels[Part.TRAIN],
+        val_images=images[Part.VAL],
+        val_labels=labels[Part.VAL],
+        test_images=images[Part.TEST],
+        test_labels=labels[Part.TEST],
+        class_names=rows.class_names,
+        mean=mean,
+        std=std,
+        fingerprint=fingerprint_of(list(zip(images, labels, strict=True)), rows.class_names),
+        n_corrupt=decoded.n_corrupt,
+        corrupt=decoded.corrupt,
+    )
+
+
+def _mean_std(rows: Rows, train_images: Tensor) -> tuple[Tensor, Tensor]:
+    if rows.mean_std is None:
+        return channel_statistics(train_images)
+    mean, std = rows.mean_std
+    return torch.tensor(mean), torch.tensor(std)
