@@ -163,7 +163,7 @@ def _open(known: _TorchvisionSet, root: Path, *, download: bool = False) -> tupl
         warnings.simplefilter("ignore")  # the CIFAR pickles are older than today's NumPy
         try:
             train, test = (dataset(root, download=download, **which) for which in arguments)
-        except (RuntimeError, ValueError, AssertionError, IndexError):
+        except (OSError, RuntimeError, ValueError, AssertionError, IndexError):
             if download:
                 raise
             return None, None

@@ -184,9 +184,8 @@ def decode_picture(picture: Picture, image_size: int | None = None) -> NDArray[n
     else:
         with Image.open(BytesIO(picture) if isinstance(picture, bytes) else picture) as opened:
             opened.load()
-            image = opened
-        if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
-            image = ImageOps.exif_transpose(image)
+            turned = opened.getexif().get(ExifTags.Base.Orientation, 1) != 1
+            image = ImageOps.exif_transpose(opened) if turned else opened
     image = _to_8_bit(image)
     if image_size is not None and image.size != (image_size, image_size):
         image = image.resize((image_size, image_size), Image.Resampling.BILINEAR)

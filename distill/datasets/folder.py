@@ -38,8 +38,10 @@ def folder_rows(path: str) -> Rows:
             images, or the parts differ in their classes.
     """
     top = Path(path).expanduser()
-    if not path or not top.is_dir():
-        raise UserError(f"no such folder: {path or 'folder: needs a path after the colon'}")
+    if not path:
+        raise UserError("the dataset 'folder:' needs a path after the colon")
+    if not top.is_dir():
+        raise UserError(f"no such folder: {path}")
     by_part = {part: _files_by_class(folder) for part, folder in _part_folders(top)}
     class_names = tuple(by_part[Part.TRAIN])
     for part, classes in by_part.items():

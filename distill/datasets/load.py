@@ -86,7 +86,7 @@ def _check_arguments(
     split_seed: int,
     on_corrupt: str,
 ) -> None:
-    require_known("answer to broken images (on_corrupt)", on_corrupt, ("error", "skip"))
+    require_known("on_corrupt", on_corrupt, ("error", "skip"))
     if image_size is not None and image_size < 1:
         raise UserError(f"image_size must be at least 1, got {image_size}")
     if not 0 <= val_fraction < 1:

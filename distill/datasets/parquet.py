@@ -269,6 +269,12 @@ def _class_names(tables: list[_Table]) -> tuple[str, ...]:
         return tuple(sorted(seen))
     if not all(isinstance(label, int) for label in seen):
         raise UserError("the training files mix whole numbers and strings as labels")
+    n_rows = sum(len(table.labels) for table in tables if table.part == Part.TRAIN)
+    if max(seen) >= n_rows:  # an identifier rather than a label; a list of names may not fit
+        raise UserError(
+            f"the labels of the training files go up to {max(seen)}, but there are only {n_rows} "
+            "training images: labels must number the classes from 0 without gaps"
+        )
     return tuple(str(label) for label in range(max(seen) + 1))
 
 
@@ -294,10 +300,14 @@ def _class_labels(table: _Table, class_names: tuple[str, ...]) -> NDArray[np.int
             f"{place}: label {label!r} is not among the classes of the training files: "
             f"{_shortened(class_names)}"
         )
-    meaning = " (on the Hub −1 means: not labelled)" if label == -1 else ""
+    if label < 0:
+        raise UserError(
+            f"{place}: label {label} is negative (on the Hub −1 marks an image without a label); "
+            "give a file with labels in its place, or leave it out"
+        )
     raise UserError(
-        f"{place}: label {label}{meaning} must be in 0 … {len(class_names) - 1}, "
-        f"there are {len(class_names)} classes; give a file with labels, or leave this one out"
+        f"{place}: label {label} must be in 0 … {len(class_names) - 1}, "
+        f"the training files have {len(class_names)} classes"
     )
 
 

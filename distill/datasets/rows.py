@@ -57,14 +57,16 @@ def split_rows(rows: Rows, *, val_fraction: float, test_fraction: float, seed: i
     on other classes, nor on a library's version (NumPy promises the raw stream of PCG64).
 
     Args:
-        rows: with at least one training row.
+        rows: what to split.
         val_fraction: share of the training rows for validation, in [0, 1); 0 for none.
         test_fraction: share of the rows for the test part, in (0, 1).
         seed: not negative.
 
     Raises:
-        UserError: a class is too small to be split.
+        UserError: there are no training rows, or a class is too small to be split.
     """
+    if not np.any(rows.parts == Part.TRAIN):
+        raise UserError("there are no training images")
     parts = rows.parts.copy()
     for part, fraction in ((Part.TEST, test_fraction), (Part.VAL, val_fraction)):
         if fraction > 0 and not np.any(parts == part):
