@@ -279,7 +279,7 @@ _FIELDS = {f.name: f for f in dataclasses.fields(TrialConfig)}
 _TYPES = typing.get_type_hints(TrialConfig)
 
 
-def field_type(name: str) -> tuple[type, tuple[str, ...], bool]:
+def field_type(name: str) -> tuple[Any, tuple[str, ...], bool]:
     """Returns the plain type of a field, its allowed words (empty: any) and whether None is one.
 
     A tuple of words counts as type `tuple`.

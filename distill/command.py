@@ -1,0 +1,283 @@
+"""What `python -m distill` does once its options are known to be right."""
+
+import argparse
+import csv
+import io
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from distill.atomic import atomic_write
+from distill.checkpoint import remove_checkpoints
+from distill.config import TrialConfig
+from distill.datasets import ImageData, load_dataset
+from distill.display import Display
+from distill.distilled import save_distilled, save_sheet
+from distill.errors import UserError
+from distill.evaluate import mean_and_std
+from distill.multiformation import decode
+from distill.trial import (
+    CURVE_COLUMNS,
+    InterruptedTrialError,
+    TrialResult,
+    random_images_baseline,
+    run_trial,
+)
+
+RESULT_FILES = (
+    "config.json",
+    "result.json",
+    "curve.csv",
+    "distilled.parquet",
+    "decoded.parquet",
+    "distilled.png",
+)
+
+
+def run_command(options: argparse.Namespace, given: dict[str, Any]) -> int:
+    """Runs a trial into a folder; returns the exit code.
+
+    Args:
+        options: how to run (see `distill.__main__`).
+        given: the fields of the configuration that were given.
+
+    Raises:
+        UserError: nothing was touched, or a folder could not be written to.
+    """
+    config = _configuration(options.config, given)
+    device = choose_device(options.device)
+    if options.checkpoint_seconds < 0:
+        raise UserError(f"checkpoint-seconds must be at least 0, got {options.checkpoint_seconds}")
+    folder = Path(options.out) if options.out else _default_folder(config)
+    if not options.overwrite and _is_finished(folder, config):
+        _print_summary(json.loads((folder / "result.json").read_text()), folder)
+        print("already finished; --overwrite starts anew")
+        return 0
+    with _stop_signals() as stop, Display() as display:
+        data = _load(config, options.data_root, device, display)
+        _prepare(folder, config, overwrite=options.overwrite)
+        try:
+            result = run_trial(
+                config,
+                data,
+                checkpoint_folder=folder / "checkpoints",
+                checkpoint_seconds=options.checkpoint_seconds,
+                on_progress=display.trial,
+                should_stop=lambda: bool(stop),
+                on_warning=display.warn,
+            )
+            baseline: list[float] = []
+            if options.baseline and result.row["status"] == "ok":
+                display.phase("training networks on random real images, for comparison")
+                baseline = random_images_baseline(config, data, lambda: bool(stop))
+        except InterruptedTrialError as interruption:
+            display.warn(f"{interruption}; the same command goes on from there")
+            return 128 + stop[0]
+    row = result.row | dict(zip(BASELINE_COLUMNS, mean_and_std(baseline), strict=True))
+    row |= {"n_test": len(data.test_images), "n_classes": data.n_classes}
+    _write(folder, config, data, result, row)
+    _print_summary(row, folder)
+    return 0 if row["status"] == "ok" else 1
+
+
+BASELINE_COLUMNS = ("random_images_accuracy_mean", "random_images_accuracy_std")
+
+
+def choose_device(name: str) -> torch.device:
+    """Returns the device of a name: `auto` is the first GPU where there is one, else the CPU.
+
+    Raises:
+        UserError: there is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}")
+    n_gpus = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= n_gpus:
+        raise UserError(f"device {name} is not there: torch sees {n_gpus} GPUs; use --device cpu")
+    return device
+
+
+def _configuration(path: str | None, given: dict[str, Any]) -> TrialConfig:
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            values = json.loads(Path(path).read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(f"config file {path} cannot be read: {error}") from None
+    return TrialConfig.from_dict(values | given)
+
+
+def _default_folder(config: TrialConfig) -> Path:
+    dataset = config.dataset.split(":", 1)[0]
+    method = config.resolved().clusterer
+    return Path("distilled") / f"{dataset}-{method}-ipc{config.ipc}-{config.trial_id}"
+
+
+def _is_finished(folder: Path, config: TrialConfig) -> bool:
+    """Whether the folder holds the finished result of this configuration.
+
+    Raises:
+        UserError: the folder belongs to something else.
+    """
+    if not folder.exists():
+        return False
+    if not folder.is_dir():
+        raise UserError(f"--out {folder} is a file; name a folder")
+    record = folder / "config.json"
+    if not record.exists():
+        if any(folder.iterdir()):
+            raise UserError(f"--out {folder} holds other files; name a new or empty folder")
+        return False
+    try:
+        theirs = TrialConfig.from_dict(json.loads(record.read_text()))
+    except ValueError as error:
+        raise UserError(
+            f"{record} cannot be read ({error}); name another folder or --overwrite"
+        ) from None
+    if theirs.trial_id != config.trial_id:
+        raise UserError(
+            f"--out {folder} belongs to another configuration ({_differences(theirs, config)}); "
+            "name another folder, or --overwrite to replace it"
+        )
+    result = folder / "result.json"
+    return result.exists() and json.loads(result.read_text())["status"] == "ok"
+
+
+def _differences(theirs: TrialConfig, ours: TrialConfig) -> str:
+    there, here = theirs.resolved().to_dict(), ours.resolved().to_dict()
+    changed = [name for name in here if here[name] != there[name]]
+    shown = [f"{name} {there[name]} there, {here[name]} here" for name in changed[:3]]
+    return "; ".join(shown) + ("; …" if len(changed) > 3 else "")
+
+
+def _load(config: TrialConfig, data_root: str, device: torch.device, display: Display) -> ImageData:
+    return load_dataset(
+        config.dataset,
+        data_root=data_root,
+        image_size=config.image_size,
+        val_fraction=config.val_fraction,
+        test_fraction=config.test_fraction,
+        split_seed=config.split_seed,
+        on_corrupt=config.on_corrupt,
+        device=device,
+        on_progress=display.loading,
+    )
+
+
+def _prepare(folder: Path, config: TrialConfig, *, overwrite: bool) -> None:
+    """Makes the folder, removes what an overwritten run left, and notes the configuration.
+
+    Raises:
+        UserError: the folder cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if overwrite:
+            for name in RESULT_FILES:
+                (folder / name).unlink(missing_ok=True)
+            remove_checkpoints(folder / "checkpoints")
+        atomic_write(folder / "config.json", _json(config.resolved().to_dict()))
+    except OSError as error:
+        raise UserError(f"--out {folder} cannot be written to: {error}") from None
+
+
+def _write(
+    folder: Path, config: TrialConfig, data: ImageData, result: TrialResult, row: dict[str, Any]
+) -> None:
+    """Writes the files of a result, `result.json` last: its presence means that all are there."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, CURVE_COLUMNS)
+    writer.writeheader()
+    writer.writerows(result.curve)
+    try:
+        atomic_write(folder / "curve.csv", text.getvalue().encode())
+        if result.images is not None:
+            metadata = {"trial_id": config.trial_id, "factor": str(config.factor)}
+            names = data.class_names
+            save_distilled(
+                folder / "distilled.parquet", result.images, result.labels, names, metadata=metadata
+            )
+            if config.factor > 1:
+                save_distilled(
+                    folder / "decoded.parquet",
+                    decode(result.images.float() / 255, config.factor),
+                    result.labels.repeat(config.factor**2),
+                    names,
+                    metadata=metadata | {"factor": "1"},
+                )
+            save_sheet(folder / "distilled.png", result.images, result.labels, names)
+        atomic_write(folder / "result.json", _json(row))
+    except OSError as error:
+        raise UserError(f"--out {folder} cannot be written to: {error}") from None
+    if row["status"] == "ok":
+        remove_checkpoints(folder / "checkpoints")
+
+
+def _json(values: dict[str, Any]) -> bytes:
+    return (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM in a list instead of dying of them; a second one does kill."""
+    received: list[int] = []
+    previous: dict[int, Any] = {}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        del frame
+        received.append(number)
+        signal.signal(number, previous[number])
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        previous[number] = signal.signal(number, note)
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _print_summary(row: dict[str, Any], folder: Path) -> None:
+    print(
+        f"{row['dataset']}: {row['clusterer']}, {row['ipc']} images per class, "
+        f"{row['protocol']} protocol, seed {row['seed']}"
+    )
+    if row["status"] != "ok":
+        print(f"  {row['status']}: {row['status_message']}", file=sys.stderr)
+        print(f"  the record is in {folder}/result.json")
+        return
+    split = row["eval_split"]
+    networks = f"{row['n_networks']} networks, last epoch"
+    best = row[f"{split}_accuracy_best_mean"]
+    print(
+        f"  {split} accuracy       {_percent(row, f'{split}_accuracy')}   ({networks}; "
+        f"best of four tests {100 * best:.1f} %)"
+    )
+    for name, scores in row["network_scores"].items():
+        if name != row["network"]:
+            mean, std = mean_and_std(scores["accuracies"])
+            print(f"  on {name:<12}  {_percent({'_mean': mean, '_std': std}, '')}")
+    if row.get(BASELINE_COLUMNS[0]) is not None:
+        shown = _percent(row, "random_images_accuracy")
+        print(f"  random real images  {shown}   (same number, same recipe)")
+    print(f"  chance              {100 / row['n_classes']:5.1f} %")
+    print(f"  time                {row['total_seconds']:5.0f} s on {row['device']}")
+    print(f"  written to {folder}/: {', '.join(n for n in RESULT_FILES if (folder / n).exists())}")
+
+
+def _percent(row: dict[str, Any], name: str) -> str:
+    mean, std = row[f"{name}_mean"], row[f"{name}_std"]
+    return f"{100 * mean:5.1f}" + (f" ± {100 * std:.1f} %" if std is not None else " %")

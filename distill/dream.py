@@ -1,0 +1,370 @@
+"""The loop of DREAM (Liu et al., ICCV 2023) on top of IDC (Kim et al., ICML 2022).
+
+Every outer iteration starts from a freshly initialised network. In each of its inner loops
+
+1. now and then, all real images are embedded and clustered, and representatives are chosen;
+2. for every class in turn, the synthetic images move so that the network's gradient on them comes
+   closer to its gradient on the representatives;
+3. the network trains on real images for some batches.
+
+Under the published protocol the loop has study 1's peculiarities: images are embedded as they are,
+while the network is trained on normalised ones; during the first outer iteration the network starts
+in eval mode and is left in train mode afterwards (the sound protocol embeds in eval mode and
+matches in train mode throughout); weights are inert. (That study's weights of the last class were
+used for all classes; being inert, they had no effect either, so this is not reproduced.)
+
+Shapes: c channels, h, w pixels, `n_classes`, `ipc` stored images a class.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from distill.augment import Augmentation
+from distill.clustering.base import InfeasibleClusteringError
+from distill.clustering.registry import build_clusterer
+from distill.config import TrialConfig, derive_seed
+from distill.datasets import ImageData
+from distill.embeddings import embed
+from distill.errors import UserError
+from distill.evaluate import load_network_state, network_state, sgd, train_on_batch
+from distill.matching import ImageOptimizer, Matcher
+from distill.multiformation import decode, encode
+from distill.networks import build_network, reset_parameters
+from distill.selection import Representatives, rule_for, select
+
+PURPOSES = ("weights", "clustering", "batches", "augmentation", "init")
+"""What randomness is drawn for; each has a generator of its own, on the CPU."""
+
+
+class DivergedError(Exception):
+    """The matching loss is no longer a finite number."""
+
+
+class Dream:
+    """The distillation of one trial: `inner_loop` moves it on, `state` saves it.
+
+    Args:
+        config: its defaults are filled in here.
+        data: the images, on the device that the loop is to run on.
+        dtype: of the network and of the synthetic images.
+
+    Raises:
+        UserError: the data set is too small for what is asked of it.
+        InfeasibleClusteringError: the clustering gives no initial images.
+
+    Attributes:
+        images: (n_classes, ipc, c, h, w), the synthetic images.
+        outer: outer iterations finished.
+        inner: inner loops finished in the current outer iteration.
+        seconds: seconds spent so far on `clustering`, `matching` and `network` updates.
+        matching_loss: mean loss of a class and inner loop over the last finished outer iteration.
+        cluster_statistics: means over classes at the last clustering.
+    """
+
+    def __init__(
+        self, config: TrialConfig, data: ImageData, *, dtype: torch.dtype = torch.float32
+    ) -> None:
+        self.config = config = config.resolved()
+        self.data = data
+        self.dtype = dtype
+        self.device = data.train_images.device
+        self.published = config.protocol == "published"
+        self._check_sizes()
+        self.generators = {
+            purpose: torch.Generator().manual_seed(derive_seed(config.seed, purpose))
+            for purpose in PURPOSES
+        }
+        self.network = build_network(
+            config.network, **network_options(config, data), generator=self.generators["weights"]
+        ).to(self.device, dtype)
+        self.network.train(not self.published)
+        self.net_optimizer = self._new_net_optimizer()
+        self.clusterer = build_clusterer(config.clusterer, **config.clusterer_options)
+        self.augment = Augmentation(strategy=config.augment)
+        self.net_augment = Augmentation(strategy=config.net_augment)
+        self.matcher = Matcher(
+            match=config.match,
+            metric=str(config.metric),
+            feature_weight=config.feature_weight,
+            inert_weights=config.weights == "published",
+        )
+        self.seconds = {"clustering": 0.0, "matching": 0.0, "network": 0.0}
+        self.outer = 0
+        self.inner = 0
+        self.matching_loss: float | None = None
+        self.cluster_statistics: dict[str, float] = {}
+        self.representatives: list[tuple[Tensor, Tensor]] = []
+        self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
+        self.images = self._initial_images().to(dtype)
+        self.image_optimizer = ImageOptimizer(
+            self.images, lr=float(config.lr_img or 0), momentum=config.momentum_img
+        )
+
+    def inner_loop(self) -> None:
+        """Runs one inner loop over all classes; after the last one the outer iteration ends.
+
+        Raises:
+            DivergedError: the loss is NaN or infinite.
+            InfeasibleClusteringError: the clustering leaves nothing to choose from.
+        """
+        if self.inner == 0:
+            self._begin_outer_iteration()
+        if self.inner % int(self.config.cluster_interval) == 0:
+            with self._timed("clustering"):
+                self._choose_representatives()
+        with self._timed("matching"):
+            for label in range(self.data.n_classes):
+                self._match_class(label)
+        with self._timed("network"):
+            self._update_network()
+        self.inner += 1
+        if not bool(torch.isfinite(self._loss_sum)):  # the one sync of an inner loop
+            raise DivergedError(
+                f"the matching loss is {float(self._loss_sum)} in outer iteration "
+                f"{self.outer + 1}, inner loop {self.inner}; lower lr_img "
+                f"(now {self.config.lr_img:g}) or net_lr (now {self.config.net_lr:g})"
+            )
+        if self.inner == self.config.n_inner:
+            self._end_outer_iteration()
+
+    def _begin_outer_iteration(self) -> None:
+        self.images.clamp_(0, 1)
+        if self.outer > 0:  # the first network is the one that gave the initial images
+            reset_parameters(self.network, self.generators["weights"])
+            self.net_optimizer = self._new_net_optimizer()
+        self.network.train(not (self.published and self.outer == 0))
+        self._loss_sum.zero_()
+
+    def _end_outer_iteration(self) -> None:
+        n_steps = self.data.n_classes * self.inner
+        self.matching_loss = float(self._loss_sum) / n_steps
+        self.outer += 1
+        self.inner = 0
+        if self.outer == self.config.n_outer:
+            self.images.clamp_(0, 1)
+
+    def _choose_representatives(self) -> None:
+        chosen = self._select_all(int(self.config.n_representatives or 0))
+        use_weights = self.config.weights != "none"
+        self.representatives = [
+            (indices[own.indices], own.weights.to(self.images) if use_weights else torch.empty(0))
+            for indices, own in zip(self.data.class_indices, chosen, strict=True)
+        ]
+
+    def _select_all(self, k: int) -> list[Representatives]:
+        """Embeds and clusters every class and chooses k representatives of each."""
+        generator = self.generators["clustering"]
+        was_training = self.network.training
+        if not self.published:
+            self.network.eval()
+        points = [self._embed_class(label) for label in range(self.data.n_classes)]
+        self.network.train(was_training)
+        clusterings = self.clusterer.fit_classes(points, k, generator)
+        rule = rule_for(self.config.clusterer)
+        chosen = [
+            select(own_points, clustering, k, rule, generator)
+            for own_points, clustering in zip(points, clusterings, strict=True)
+        ]
+        n_classes = len(chosen)
+        self.cluster_statistics = {
+            "n_representatives_mean": sum(len(own.indices) for own in chosen) / n_classes,
+            "n_clusters_mean": sum(own.n_clusters for own in chosen) / n_classes,
+            "largest_cluster_mean": sum(own.largest_cluster for own in chosen) / n_classes,
+            "noise_mean": sum(own.noise for own in chosen) / n_classes,
+        }
+        return chosen
+
+    def _embed_class(self, label: int) -> Tensor:
+        images = self.data.train_images[self.data.class_indices[label]]
+        return embed(
+            self.network,
+            self._unit_range(images) if self.published else self._network_input(images),
+            label,
+            self.config.embedding,
+            generator=self.generators["clustering"],
+            projection_dim=self.config.projection_dim,
+        )
+
+    def _match_class(self, label: int) -> None:
+        indices, weights = self.representatives[label]
+        real = self._network_input(self.data.train_images[indices])
+        self.image_optimizer.begin(label)
+        images = self.images[label].detach().requires_grad_()
+        synthetic = self._subsample(self.data.normalize(decode(images, self.config.factor)))
+        augmented = self.augment(
+            torch.cat([real, synthetic]), self.generators["augmentation"], shared=True
+        )
+        loss = self.matcher(
+            self.network,
+            augmented[: len(real)].detach(),
+            augmented[len(real) :],
+            label,
+            weights if len(weights) else None,
+        )
+        (gradient,) = torch.autograd.grad(loss, images)
+        self.image_optimizer.step(label, gradient)
+        self._loss_sum += loss.detach()
+
+    def _subsample(self, synthetic: Tensor) -> Tensor:
+        """Keeps a random `batch_syn_max` of the decoded images, if there are more."""
+        if len(synthetic) <= self.config.batch_syn_max:
+            return synthetic
+        order = torch.randperm(len(synthetic), generator=self.generators["batches"])
+        return synthetic[order[: self.config.batch_syn_max].to(synthetic.device)]
+
+    def _update_network(self) -> None:
+        """Trains the network on `n_net_batches` batches of a fresh shuffle of the real images."""
+        self.network.train()
+        config = self.config
+        n_images = int(config.n_net_batches or 0) * config.net_batch_size
+        order = torch.randperm(len(self.data.train_images), generator=self.generators["batches"])
+        if n_images == 0:
+            return
+        for batch in order[:n_images].to(self.device).split(config.net_batch_size):
+            train_on_batch(
+                self.network,
+                self.net_optimizer,
+                self._network_input(self.data.train_images[batch]),
+                self.data.train_labels[batch],
+                augment=self.net_augment,
+                cutmix_prob=config.cutmix_prob,
+                cutmix_beta=config.cutmix_beta,
+                generator=self.generators["augmentation"],
+            )
+
+    def _initial_images(self) -> Tensor:
+        """Returns the (n_classes, ipc, c, h, w) float32 start of the synthetic images."""
+        config, data = self.config, self.data
+        shape = (data.n_classes, config.ipc, data.channels, *data.image_size)
+        if config.init == "noise":
+            noise = torch.randn(shape, generator=self.generators["init"])
+            return (noise / 4 + 0.5).clamp_(0, 1).to(self.device)
+        k = config.ipc * config.factor**2
+        with self._timed("clustering"):
+            positions = self._initial_positions(k)
+        images = [
+            encode(data.train_images[indices[own]].float() / 255, config.factor)
+            for indices, own in zip(data.class_indices, positions, strict=True)
+        ]
+        return torch.stack(images)
+
+    def _initial_positions(self, k: int) -> list[Tensor]:
+        """Returns the k real images of each class that the synthetic ones start from."""
+        if self.config.init == "random":
+            return [
+                torch.randperm(len(indices), generator=self.generators["init"])[:k].to(self.device)
+                for indices in self.data.class_indices
+            ]
+        if self.config.clusterer == "agglomerative_published":  # as study 1: the first images
+            return [torch.arange(k, device=self.device) for _ in self.data.class_indices]
+        chosen = self._select_all(k)
+        for name, own in zip(self.data.class_names, chosen, strict=True):
+            if len(own.indices) < k:
+                raise InfeasibleClusteringError(
+                    f"the clustering of class {name!r} gives {len(own.indices)} images, but "
+                    f"{k} initial images are needed (ipc · factor²)"
+                )
+        return [own.indices[:k] for own in chosen]
+
+    def _check_sizes(self) -> None:
+        config, data = self.config, self.data
+        sizes = [len(indices) for indices in data.class_indices]
+        smallest = min(range(len(sizes)), key=sizes.__getitem__)
+        needs: dict[str, tuple[str, int]] = {
+            "n_representatives": ("representatives", int(config.n_representatives or 0))
+        }
+        if config.init != "noise":
+            needs["ipc · factor²"] = ("initial images", config.ipc * config.factor**2)
+        for name, (what, k) in needs.items():
+            if k > sizes[smallest]:
+                raise UserError(
+                    f"{name} asks for {k} {what} per class, but class "
+                    f"{data.class_names[smallest]!r} has {sizes[smallest]} training images; "
+                    f"{name} must be at most {sizes[smallest]}"
+                )
+
+    def _unit_range(self, images: Tensor) -> Tensor:
+        """Turns 8-bit images into floating point in [0, 1]."""
+        return images.to(self.dtype) / 255
+
+    def _network_input(self, images: Tensor) -> Tensor:
+        return self.data.normalize(self._unit_range(images))
+
+    def _new_net_optimizer(self) -> torch.optim.SGD:
+        config = self.config
+        return sgd(self.network, config.net_lr, config.net_momentum, config.net_weight_decay)
+
+    @contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        self._synchronize()
+        start = time.perf_counter()
+        yield
+        self._synchronize()
+        self.seconds[part] += time.perf_counter() - start
+
+    def _synchronize(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Returns what is needed to go on between two inner loops: tensors and JSON values."""
+        tensors = network_state(self.network, self.net_optimizer)
+        tensors |= {f"generator/{name}": own.get_state() for name, own in self.generators.items()}
+        tensors |= {
+            "images": self.images,
+            "image_momentum": self.image_optimizer.buffer,
+            "loss_sum": self._loss_sum,
+        }
+        for label, (indices, weights) in enumerate(self.representatives):
+            tensors[f"representatives/{label}"] = indices
+            tensors[f"representative_weights/{label}"] = weights
+        values = {
+            "outer": self.outer,
+            "inner": self.inner,
+            "training": self.network.training,
+            "seconds": self.seconds,
+            "matching_loss": self.matching_loss,
+            "cluster_statistics": self.cluster_statistics,
+        }
+        return tensors, values
+
+    def load_state(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        """Goes on from what `state` returned for an equal configuration and data set."""
+        load_network_state(self.network, self.net_optimizer, tensors)
+        self.network.train(values["training"])
+        for name, generator in self.generators.items():
+            generator.set_state(tensors[f"generator/{name}"])
+        self.images.copy_(tensors["images"])
+        self.image_optimizer.buffer.copy_(tensors["image_momentum"])
+        self._loss_sum.copy_(tensors["loss_sum"])
+        n_chosen = sum(name.startswith("representatives/") for name in tensors)
+        self.representatives = [
+            (
+                tensors[f"representatives/{label}"].to(self.device),
+                tensors[f"representative_weights/{label}"].to(self.device),
+            )
+            for label in range(n_chosen)
+        ]
+        self.outer, self.inner = values["outer"], values["inner"]
+        self.seconds = dict(values["seconds"])
+        self.matching_loss = values["matching_loss"]
+        self.cluster_statistics = dict(values["cluster_statistics"])
+
+
+def network_options(config: TrialConfig, data: ImageData) -> dict[str, Any]:
+    """Returns what `build_network` needs to know besides name and generator."""
+    return {
+        "n_classes": data.n_classes,
+        "channels": data.channels,
+        "image_size": data.image_size,
+        "width": config.width,
+        "depth": config.depth,
+        "norm": config.norm,
+        "pooling": config.pooling,
+        "activation": config.activation,
+    }

@@ -1,0 +1,54 @@
+"""Multi-formation (IDC, Kim et al., ICML 2022, section 4.1): several training images in one.
+
+A stored image is cut into factor × factor parts, and each part is enlarged to the full size; so
+`ipc` stored images a class train like `ipc · factor²`. Shapes: n images, c channels, h, w pixels.
+"""
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def decode(images: Tensor, factor: int) -> Tensor:
+    """Returns the training images that the stored images hold; differentiable.
+
+    Parts are taken row by row; all first parts come first, then all second ones, as in IDC. Where
+    the factor does not divide a side, the image is padded with mid-grey (0.5) at the right and at
+    the bottom, so that every part has ⌈side / factor⌉ pixels.
+
+    Args:
+        images: (n, c, h, w), values in [0, 1] (not normalised).
+        factor: parts along each side, at least 1.
+
+    Returns:
+        (n · factor², c, h, w); the label of row i is the label of image i mod n.
+    """
+    if factor == 1:
+        return images
+    n, c, h, w = images.shape
+    part_h, part_w = math.ceil(h / factor), math.ceil(w / factor)
+    images = F.pad(images, (0, part_w * factor - w, 0, part_h * factor - h), value=0.5)
+    parts = images.reshape(n, c, factor, part_h, factor, part_w).permute(2, 4, 0, 1, 3, 5)
+    return F.interpolate(
+        parts.reshape(-1, c, part_h, part_w), size=(h, w), mode="bilinear", align_corners=False
+    )
+
+
+def encode(images: Tensor, factor: int) -> Tensor:
+    """Returns stored images whose parts are the given images, reduced; the rough inverse of decode.
+
+    Args:
+        images: (n · factor², c, h, w), values in [0, 1], ordered as `decode` returns them.
+        factor: parts along each side, at least 1.
+
+    Returns:
+        (n, c, h, w). Each part is reduced by area averaging (IDC takes the nearest pixel).
+    """
+    if factor == 1:
+        return images
+    _, c, h, w = images.shape
+    part_h, part_w = math.ceil(h / factor), math.ceil(w / factor)
+    parts = F.interpolate(images, size=(part_h, part_w), mode="area")
+    grid = parts.reshape(factor, factor, -1, c, part_h, part_w).permute(2, 3, 0, 4, 1, 5)
+    return grid.reshape(-1, c, factor * part_h, factor * part_w)[..., :h, :w]

@@ -1,0 +1,71 @@
+"""Command-line options made from the fields of `TrialConfig`."""
+
+import argparse
+import dataclasses
+from typing import Any, NoReturn
+
+from distill.config import TrialConfig, field_type, parse_value
+from distill.errors import UserError, require_known
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """An argument parser whose errors are one clear line, with the nearest option suggested."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises a UserError instead of printing the usage and leaving."""
+        raise UserError(f"{message}; see --help")
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parses; an unknown option is an error that names the nearest one."""
+        parsed, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            name = unknown[0].split("=", 1)[0]
+            if not name.startswith("-"):
+                raise UserError(f"unexpected argument {name!r}; options start with --; see --help")
+            require_known("option", name, sorted(self._option_string_actions))
+        return parsed
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Adds one option for every field of `TrialConfig`, in groups, none of them with a default."""
+    groups: dict[str, Any] = {}
+    for own in dataclasses.fields(TrialConfig):
+        title = own.metadata["group"]
+        if title not in groups:
+            groups[title] = parser.add_argument_group(title)
+        groups[title].add_argument(
+            f"--{own.name.replace('_', '-')}",
+            dest=own.name,
+            metavar=_metavar(own.name),
+            help=_help(own),
+            default=None,
+        )
+
+
+def given_values(parsed: argparse.Namespace) -> dict[str, Any]:
+    """Returns the values of the fields that were given on the command line, in their types.
+
+    Raises:
+        UserError: a text does not fit the type of its field.
+    """
+    names = [own.name for own in dataclasses.fields(TrialConfig)]
+    texts = {name: getattr(parsed, name) for name in names}
+    return {name: parse_value(name, text) for name, text in texts.items() if text is not None}
+
+
+def _metavar(name: str) -> str:
+    kind, words, _ = field_type(name)
+    if words:
+        return "{" + ",".join(words) + "}"
+    return {int: "N", float: "X", str: "NAME", tuple: "NAME,…"}[kind]
+
+
+def _help(own: "dataclasses.Field[Any]") -> str:
+    default = own.default
+    if default is None or default == ():
+        shown = "" if default == () else " (default: follows from the other options)"
+    else:
+        shown = (
+            f" (default: {default:g})" if isinstance(default, float) else f" (default: {default})"
+        )
+    return str(own.metadata["help"] + shown).replace("%", "%%")

@@ -1,0 +1,53 @@
+"""What a number depends on besides its configuration: hardware, versions, commit, memory."""
+
+import importlib.metadata
+import platform
+import resource
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+VERSIONED_PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn")
+
+
+def provenance(device: torch.device) -> dict[str, Any]:
+    """Returns what a number depends on besides its configuration: hardware, versions, commit."""
+    on_gpu = device.type == "cuda"
+    peak = (
+        torch.cuda.max_memory_allocated(device)
+        if on_gpu
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    )
+    versions = {
+        f"{name.replace('-', '_')}_version": importlib.metadata.version(name)
+        for name in VERSIONED_PACKAGES
+    }
+    return {
+        "device": torch.cuda.get_device_name(device) if on_gpu else "cpu",
+        "n_threads": torch.get_num_threads(),
+        "peak_memory_bytes": int(peak),
+        "python_version": platform.python_version(),
+        **versions,
+        "git_commit": git_commit(),
+    }
+
+
+def git_commit() -> str | None:
+    """Returns the commit of the code that runs, with a `+` where it was changed; None unknown."""
+    here = Path(__file__).parent
+    try:
+        commit, changes = (
+            subprocess.run(  # noqa: S603 - fixed arguments
+                ["git", "-C", str(here), *arguments],  # noqa: S607
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=10,
+            ).stdout.strip()
+            for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain", "-uno"])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit + ("+" if changes else "")

@@ -1,0 +1,183 @@
+"""From any clustering to representatives and weights, once for all methods.
+
+The rules, by the name of the clusterer:
+
+`quota` (the sound one): k distinct images. Each cluster gets a quota in proportion to its size by
+the largest remainder (Hamilton's method), and at least one image while there are no more clusters
+than k; within a cluster the images nearest its center come first (a medoid before all others). With
+k clusters that is one image each. Where the clusters hold fewer than k images in all (DBSCAN with
+much noise), the rest is drawn at random from the noise, each noise image counting for itself alone.
+
+The others are what study 1 did; see the functions. Shapes: n points, d features, k representatives.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from distill.clustering.base import NOISE, Clustering
+
+
+@dataclass(frozen=True, kw_only=True)
+class Representatives:
+    """Images chosen from one class.
+
+    Attributes:
+        indices: (m,) int64, positions among the points of the class; distinct and m = k, except
+            under the published rules.
+        weights: (m,) float32, mean one: what each of them stands for, in proportion to images.
+        n_clusters: clusters found.
+        largest_cluster: share of the largest cluster among all points, in [0, 1].
+        noise: share of the points that are in no cluster, in [0, 1].
+    """
+
+    indices: Tensor
+    weights: Tensor
+    n_clusters: int
+    largest_cluster: float
+    noise: float
+
+
+def select(
+    points: Tensor, clustering: Clustering, k: int, rule: str, generator: torch.Generator
+) -> Representatives:
+    """Chooses the representatives of a class.
+
+    Args:
+        points: (n, d), what was clustered.
+        clustering: its clustering.
+        k: representatives wanted, in [1, n].
+        rule: a key of `RULES`.
+        generator: draws images from the noise where the rule needs to.
+    """
+    indices, images_each = RULES[rule](points, clustering, k, generator)
+    weights = images_each.double() / images_each.double().mean()
+    sizes = clustering.sizes
+    return Representatives(
+        indices=indices,
+        weights=weights.float(),
+        n_clusters=clustering.n_clusters,
+        largest_cluster=int(sizes.max()) / len(points),
+        noise=clustering.n_noise / len(points),
+    )
+
+
+def rule_for(clusterer_name: str) -> str:
+    """Returns the rule that belongs to a clusterer."""
+    return _PUBLISHED_RULES.get(clusterer_name, "quota")
+
+
+def largest_remainder(sizes: Tensor, k: int, *, at_least_one: bool) -> Tensor:
+    """Shares k seats among clusters in proportion to their sizes, by the largest remainder.
+
+    Args:
+        sizes: (n_clusters,) int64, each at least 1; their sum is at least k.
+        k: seats.
+        at_least_one: give every cluster a seat first; needs `n_clusters` ≤ k.
+
+    Returns:
+        (n_clusters,) int64 quotas that sum to k, none above its size. Ties go to the lower index.
+    """
+    quotas = torch.ones_like(sizes) if at_least_one else torch.zeros_like(sizes)
+    exact = sizes.double() * k / sizes.sum()
+    quotas = torch.maximum(quotas, exact.floor().long())
+    # With a seat for everyone small clusters hold more than their share: the largest surplus
+    # gives one back, or the largest remainder takes one, until the seats add up.
+    while (missing := k - int(quotas.sum())) != 0:
+        remainder = exact - quotas
+        if missing > 0:
+            remainder[quotas >= sizes] = -torch.inf
+            order = remainder.argsort(descending=True, stable=True)
+            quotas[order[: min(missing, int((quotas < sizes).sum()))]] += 1
+        else:
+            remainder[quotas <= 1] = torch.inf
+            order = remainder.argsort(stable=True)
+            quotas[order[: min(-missing, int((quotas > 1).sum()))]] -= 1
+    return quotas
+
+
+def _quota(
+    points: Tensor, clustering: Clustering, k: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    n_members = int(clustering.sizes.sum())
+    n_clusters = clustering.n_clusters
+    quotas = largest_remainder(clustering.sizes, min(k, n_members), at_least_one=n_clusters <= k)
+    indices = _nearest_in_cluster(points, clustering, quotas)
+    owners = clustering.labels[indices]
+    images_each = clustering.sizes[owners].double() / quotas[owners]
+    if n_members < k:
+        noise = torch.nonzero(clustering.labels == NOISE).squeeze(1)
+        shuffled = torch.randperm(len(noise), generator=generator, device=generator.device)
+        drawn = noise[shuffled[: k - n_members].to(noise.device)]
+        indices = torch.cat([indices, drawn])
+        images_each = torch.cat([images_each, torch.ones_like(drawn, dtype=torch.float64)])
+    return indices, images_each
+
+
+def _nearest_in_cluster(points: Tensor, clustering: Clustering, quotas: Tensor) -> Tensor:
+    """Returns the indices of the `quotas[j]` points nearest center j inside each cluster j."""
+    members = torch.nonzero(clustering.labels != NOISE).squeeze(1)
+    labels = clustering.labels[members]
+    distances = (points[members] - clustering.centers[labels]).norm(dim=1)
+    if clustering.medoid_indices is not None:
+        is_medoid = torch.isin(members, clustering.medoid_indices)
+        distances = torch.where(is_medoid, -1.0, distances)
+    order = distances.argsort(stable=True)
+    order = order[labels[order].argsort(stable=True)]
+    sizes = clustering.sizes
+    starts = sizes.cumsum(0) - sizes
+    rank = torch.arange(len(order), device=order.device) - starts[labels[order]]
+    return members[order[rank < quotas[labels[order]]]]
+
+
+def _nearest_in_class(
+    points: Tensor, clustering: Clustering, k: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """DREAM's K-Means: the image nearest each center in the whole class; duplicates possible."""
+    del k, generator
+    nearest = torch.cat(
+        [torch.cdist(chunk, points).argmin(dim=1) for chunk in clustering.centers.split(64)]
+    )
+    return nearest, clustering.sizes
+
+
+def _one_per_cluster(
+    points: Tensor, clustering: Clustering, k: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Study 1's DBSCAN: one image a cluster, however many there are; noise is dropped."""
+    del k, generator
+    quotas = (clustering.sizes > 0).long()
+    indices = _nearest_in_cluster(points, clustering, quotas)
+    return indices, clustering.sizes[clustering.labels[indices]]
+
+
+def _proportional(
+    points: Tensor, clustering: Clustering, k: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Study 1's Agglomerative: round(k · share) images a cluster; a share below half gives none."""
+    del generator
+    sizes = clustering.sizes
+    quotas = (sizes.double() * k / sizes.sum()).round().long().minimum(sizes)
+    indices = _nearest_in_cluster(points, clustering, quotas)
+    owners = clustering.labels[indices]
+    return indices, sizes[owners].double() / quotas[owners]
+
+
+_Rule = Callable[[Tensor, Clustering, int, torch.Generator], tuple[Tensor, Tensor]]
+
+RULES: dict[str, _Rule] = {
+    "quota": _quota,
+    "nearest_in_class": _nearest_in_class,
+    "one_per_cluster": _one_per_cluster,
+    "proportional": _proportional,
+}
+_PUBLISHED_RULES = {
+    "kmeans_published": "nearest_in_class",
+    "kmeans++_published": "one_per_cluster",
+    "kmedoids_published": "one_per_cluster",
+    "kmedoids_sklearn_extra": "one_per_cluster",
+    "dbscan_published": "one_per_cluster",
+    "agglomerative_published": "proportional",
+}

@@ -1,0 +1,38 @@
+"""Fixtures for the whole suite."""
+
+from collections.abc import Callable
+
+import pytest
+
+from distill.config import TrialConfig
+from distill.datasets import ImageData, load_dataset
+
+
+@pytest.fixture(scope="session")
+def digits() -> ImageData:
+    """The embedded data set, with a validation split."""
+    return load_dataset("digits", val_fraction=0.1)
+
+
+@pytest.fixture
+def tiny() -> Callable[..., TrialConfig]:
+    """A configuration that runs in about a second; every field can be set."""
+
+    def build(**changes: object) -> TrialConfig:
+        values: dict[str, object] = {
+            "ipc": 1,
+            "width": 8,
+            "depth": 2,
+            "n_representatives": 8,
+            "n_outer": 2,
+            "n_inner": 2,
+            "n_net_batches": 1,
+            "net_batch_size": 16,
+            "eval_epochs": 2,
+            "eval_every": 1,
+            "n_eval": 2,
+            "val_fraction": 0.1,
+        }
+        return TrialConfig.from_dict(values | changes)
+
+    return build

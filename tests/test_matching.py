@@ -1,0 +1,204 @@
+"""The matching loss and the optimiser of the images."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from distill.matching import (
+    ImageOptimizer,
+    Matcher,
+    distance,
+    inert_cross_entropy,
+    weighted_cross_entropy,
+)
+from distill.networks import Network, build_network
+
+
+class OneConvolution(Network):
+    """logits = conv1×1(x) on 1×1 images: a linear network whose gradients are known by hand."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        n_classes, channels = weight.shape
+        convolution = nn.Conv2d(channels, n_classes, 1, bias=False, dtype=weight.dtype)
+        convolution.weight.data = weight[:, :, None, None].clone()
+        self.blocks = nn.ModuleList([convolution])
+        self.classifier = nn.Linear(n_classes, n_classes, bias=False, dtype=weight.dtype)
+        self.classifier.weight.data = torch.eye(n_classes, dtype=weight.dtype)
+
+
+def softmax_gradient(weight: Tensor, images: Tensor, label: int, weights: Tensor) -> Tensor:
+    """Σ w (softmax(Wx) − y) xᵀ / n: the gradient of the weighted mean cross-entropy, by hand."""
+    gradient = torch.zeros_like(weight)
+    for x, w in zip(images, weights, strict=True):
+        errors = torch.softmax(weight @ x, dim=0)
+        errors[label] -= 1
+        gradient += w * torch.outer(errors, x) / len(images)
+    return gradient
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    own = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, dtype=torch.float64, generator=own)
+
+
+@pytest.mark.parametrize("metric", ["mse", "l1", "cosine"])
+def test_the_loss_of_a_linear_network_by_hand(metric: str) -> None:
+    weight, real, synthetic = random(3, 4), random(5, 4, seed=1), random(2, 4, seed=2)
+    weights = torch.tensor([2.0, 0.5, 1.0, 1.0, 0.5], dtype=torch.float64)
+    ours = softmax_gradient(weight, real, 1, weights)
+    theirs = softmax_gradient(weight, synthetic, 1, torch.ones(2))
+    if metric == "mse":
+        expected = ((ours - theirs) ** 2).sum()
+    elif metric == "l1":
+        expected = (ours - theirs).abs().sum()
+    else:
+        cosines = (ours * theirs).sum(1) / (ours.norm(dim=1) * theirs.norm(dim=1) + 1e-6)
+        expected = (1 - cosines).sum()
+
+    loss = Matcher(match="gradients", metric=metric)(
+        OneConvolution(weight), real[:, :, None, None], synthetic[:, :, None, None], 1, weights
+    )
+
+    torch.testing.assert_close(loss, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("match", ["gradients", "features", "both"])
+@pytest.mark.parametrize("metric", ["mse", "l1", "cosine"])
+def test_gradients_to_the_images_agree_with_finite_differences(match: str, metric: str) -> None:
+    network = build_network(
+        "convnet",
+        n_classes=3,
+        channels=2,
+        image_size=(4, 4),
+        width=3,
+        depth=1,
+        activation="sigmoid",
+        generator=torch.Generator().manual_seed(0),
+    ).double()
+    real, weights = random(4, 2, 4, 4), torch.tensor([1.5, 0.5, 1.0, 1.0], dtype=torch.float64)
+    matcher = Matcher(match=match, metric=metric, feature_weight=0.3)
+    synthetic = random(2, 2, 4, 4, seed=1).requires_grad_()
+
+    assert torch.autograd.gradcheck(lambda s: matcher(network, real, s, 2, weights), (synthetic,))
+
+
+def test_both_is_the_sum_of_its_terms() -> None:
+    network = OneConvolution(random(3, 4))
+    real, synthetic = random(5, 4, 1, 1, seed=1), random(2, 4, 1, 1, seed=2)
+
+    def loss(match: str, feature_weight: float = 1.0) -> float:
+        matcher = Matcher(match=match, metric="mse", feature_weight=feature_weight)
+        return matcher(network, real, synthetic, 0, None).item()
+
+    assert loss("both", 0.25) == pytest.approx(loss("gradients") + 0.25 * loss("features"))
+    assert loss("features", 0.25) == loss("features"), "the factor belongs to `both` alone"
+
+
+def test_identical_sets_match_perfectly() -> None:
+    network, images = OneConvolution(random(3, 4)), random(5, 4, 1, 1, seed=1)
+
+    for metric in ("mse", "l1"):
+        loss = Matcher(match="both", metric=metric)(network, images, images.clone(), 0, None)
+        assert loss.item() == pytest.approx(0, abs=1e-24)
+
+
+def test_sound_weights_change_the_gradient_and_published_ones_do_not() -> None:
+    network, real = OneConvolution(random(3, 4)), random(5, 4, 1, 1, seed=1)
+    synthetic = random(2, 4, 1, 1, seed=2).requires_grad_()
+    weights = torch.tensor([3.0, 0.5, 0.5, 0.5, 0.5], dtype=torch.float64)
+
+    def gradient(inert: bool, own: Tensor | None) -> Tensor:
+        matcher = Matcher(match="gradients", metric="mse", inert_weights=inert)
+        return torch.autograd.grad(matcher(network, real, synthetic, 0, own), synthetic)[0]
+
+    plain = gradient(False, None)
+
+    torch.testing.assert_close(gradient(True, weights), plain, rtol=1e-12, atol=0)
+    assert float((gradient(False, weights) - plain).norm() / plain.norm()) > 0.01
+    torch.testing.assert_close(
+        gradient(False, torch.ones(5, dtype=torch.float64)), plain, rtol=1e-12, atol=1e-15
+    )
+
+
+def test_weights_mean_what_repeating_the_images_means() -> None:
+    """Weights 2, 1, 1 (over mean) equal a batch in which the first image stands twice."""
+    logits, labels = random(3, 4), torch.tensor([0, 0, 0])
+    weights = torch.tensor([2.0, 1.0, 1.0], dtype=torch.float64) * 3 / 4
+    repeated = F.cross_entropy(logits[[0, 0, 1, 2]], labels[[0, 0, 1, 2]])
+
+    torch.testing.assert_close(weighted_cross_entropy(logits, labels, weights), repeated)
+    torch.testing.assert_close(
+        inert_cross_entropy(logits, labels, weights), F.cross_entropy(logits, labels)
+    )
+
+
+def test_only_convolution_weights_are_matched() -> None:
+    """A change of the classifier's gradient alone (its input scaled) is not seen."""
+    network = build_network(
+        "convnet",
+        n_classes=2,
+        channels=1,
+        image_size=(4, 4),
+        width=2,
+        depth=1,
+        generator=torch.Generator().manual_seed(0),
+    ).double()
+    real, synthetic = random(3, 1, 4, 4), random(2, 1, 4, 4, seed=1)
+    convolutions = [p for p in network.parameters() if p.ndim == 4]
+    gradients = [
+        torch.autograd.grad(
+            F.cross_entropy(network(own), torch.zeros(len(own), dtype=torch.long)), convolutions
+        )
+        for own in (real, synthetic)
+    ]
+    expected = sum(float(((a - b) ** 2).sum()) for a, b in zip(*gradients, strict=True))
+
+    loss = Matcher(match="gradients", metric="mse")(network, real, synthetic, 0, None)
+
+    assert loss.item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_an_unknown_metric_is_named() -> None:
+    with pytest.raises(ValueError, match="metric must be mse, l1 or cosine, got 'l2'"):
+        distance(torch.ones(1, 1), torch.ones(1, 1), "l2")
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("n_classes", [1, 2, 10])
+def test_the_image_optimiser_equals_sequential_sgd_on_one_parameter(
+    momentum: float, n_classes: int
+) -> None:
+    """torch's SGD on all images at once, one step per class, gradients that follow the images."""
+    start = random(n_classes, 2, 1, 3, 3)
+    targets = random(n_classes, 2, 1, 3, 3, seed=1)
+    parameter = start.clone().requires_grad_()
+    sgd = torch.optim.SGD([parameter], lr=0.1, momentum=momentum)
+    ours = start.clone()
+    optimizer = ImageOptimizer(ours, lr=0.1, momentum=momentum)
+    for _ in range(4):
+        for label in range(n_classes):
+            sgd.zero_grad()
+            (-torch.cos(parameter[label] - targets[label])).sum().backward()  # type: ignore[no-untyped-call]
+            sgd.step()
+            optimizer.begin(label)
+            optimizer.step(label, torch.sin(ours[label] - targets[label]))
+
+        torch.testing.assert_close(ours, parameter.detach(), rtol=0, atol=1e-13)
+        if momentum:
+            buffer = sgd.state[parameter]["momentum_buffer"]
+            torch.testing.assert_close(optimizer.buffer, buffer, rtol=0, atol=1e-13)
+
+
+def test_with_ten_classes_and_momentum_a_half_a_class_moves_by_about_twice_its_step() -> None:
+    images = torch.zeros(10, 1, 1, 1, 1, dtype=torch.float64)
+    optimizer = ImageOptimizer(images, lr=1.0, momentum=0.5)
+    for label in range(10):
+        optimizer.begin(label)
+        optimizer.step(label, torch.full((1, 1, 1, 1), -1.0 if label == 0 else 0.0))
+
+    assert images[0].item() == pytest.approx(sum(0.5**j for j in range(10)))
+    assert math.isclose(images[1:].abs().max().item(), 0)
