@@ -551,6 +551,41 @@ def test_cutmix_refuses_a_beta_that_is_not_positive(beta: float) -> None:
         cutmix(images(2, 1, 4, 4), torch.arange(2), generator(), beta=beta)
 
 
+# Devices. Tensors on the meta device follow the rules of any device that is not the host's, and
+# reading a value from them is an error.
+
+
+@pytest.mark.parametrize("strategy", [*TRANSFORMS, ALL])
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_cpu_generator_serves_images_elsewhere(strategy: str, shared: bool) -> None:
+    batch = torch.empty(4, 3, 8, 8, device="meta")
+    for seed in range(6):
+        result = Augmentation(strategy=strategy)(batch, generator(seed), shared=shared)
+        assert (result.shape, result.dtype, result.device) == (
+            batch.shape,
+            batch.dtype,
+            batch.device,
+        )
+
+
+@pytest.mark.parametrize("strategy", [*TRANSFORMS, ALL])
+@pytest.mark.parametrize("n_draws", [1, 4])
+def test_parameters_elsewhere_are_not_read_by_the_host(strategy: str, n_draws: int) -> None:
+    batch = torch.empty(4, 3, 8, 8, device="meta")
+    choice = torch.empty((), dtype=torch.float64, device="meta")
+    drawn = torch.empty(n_draws, N_UNIFORMS, dtype=torch.float64, device="meta")
+    result = Augmentation(strategy=strategy).apply(batch, choice, drawn)
+    assert (result.shape, result.dtype) == (batch.shape, batch.dtype)
+
+
+def test_cutmix_serves_images_elsewhere() -> None:
+    batch = torch.empty(4, 3, 8, 8, device="meta")
+    labels = torch.empty(4, dtype=torch.int64, device="meta")
+    results = cutmix(batch, labels, generator())
+    assert [result.device.type for result in results] == ["meta"] * 3
+    assert [result.shape for result in results] == [batch.shape, labels.shape, ()]
+
+
 # On a GPU
 
 
