@@ -80,7 +80,7 @@ def decode_rows(
     corrupt: list[str] = []
     n_corrupt, row = 0, 0
     with ThreadPoolExecutor(_n_threads()) as pool, warnings.catch_warnings():
-        # Damaged EXIF blocks, transparent palettes, huge pictures: none of them changes a pixel.
+        # Damaged EXIF blocks, huge pictures, …: nothing that changes a pixel.
         warnings.filterwarnings("ignore", module=r"PIL\.")
         for batch in rows.batches():
             outcomes = _decode_batch(pool, [picture for _, picture in batch], image_size)
@@ -208,4 +208,6 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
         return Image.fromarray(((values + 128) // 257).astype(np.uint8))
     if image.mode == "F":
         raise ValueError("floating-point pixels have no agreed range")
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # Pillow warns about the direct way
     return image.convert("RGB")

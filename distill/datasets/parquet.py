@@ -158,8 +158,7 @@ def _read_table(path: Path, part: Part, image: str | None, label: str | None) ->
         labels = pq.ParquetFile(path).read(columns=[label]).column(label).to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from error
-    if None in labels:
-        raise UserError(f"{path} row {labels.index(None)} has no label in column {label!r}")
+    _check_labelled(labels, label, path)
     names = features.get(label, {}).get("names")
     return _Table(
         path=path,
@@ -168,6 +167,18 @@ def _read_table(path: Path, part: Part, image: str | None, label: str | None) ->
         labels=labels,
         class_names=None if names is None else tuple(str(name) for name in names),
     )
+
+
+def _check_labelled(labels: list[Any], column: str, path: Path) -> None:
+    """Raises a UserError that names the first row without a label."""
+    for row, label in enumerate(labels):
+        if label is None:
+            raise UserError(f"{path} row {row} has no label in column {column!r}")
+        if isinstance(label, int) and label < 0:
+            raise UserError(
+                f"{path} row {row}: label {label} is negative (on the Hub −1 marks an image "
+                "without a label); give a file with labels in its place, or leave it out"
+            )
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:
@@ -299,11 +310,6 @@ def _class_labels(table: _Table, class_names: tuple[str, ...]) -> NDArray[np.int
         raise UserError(
             f"{place}: label {label!r} is not among the classes of the training files: "
             f"{_shortened(class_names)}"
-        )
-    if label < 0:
-        raise UserError(
-            f"{place}: label {label} is negative (on the Hub −1 marks an image without a label); "
-            "give a file with labels in its place, or leave it out"
         )
     raise UserError(
         f"{place}: label {label} must be in 0 … {len(class_names) - 1}, "

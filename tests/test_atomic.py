@@ -1,0 +1,60 @@
+"""Atomic writes: whole or not at all, and nothing left behind."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from distill.atomic import atomic_write
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_new_file(tmp_path: Path) -> None:
+    atomic_write(tmp_path / "a.bin", b"\x00new")
+    assert (tmp_path / "a.bin").read_bytes() == b"\x00new"
+    assert names_in(tmp_path) == ["a.bin"]
+
+
+def test_replaces_and_takes_strings(tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(b"old and longer")
+    atomic_write(str(tmp_path / "a.bin"), b"new")
+    assert (tmp_path / "a.bin").read_bytes() == b"new"
+    assert names_in(tmp_path) == ["a.bin"]
+
+
+def test_missing_directory_is_an_error_and_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="missing"):
+        atomic_write(tmp_path / "missing" / "a.bin", b"x")
+    assert names_in(tmp_path) == []
+
+
+def test_failed_rename_leaves_no_temporary_file(tmp_path: Path) -> None:
+    (tmp_path / "a.bin" / "inside").mkdir(parents=True)  # a file cannot replace a folder
+    with pytest.raises(OSError, match=r"a\.bin"):
+        atomic_write(tmp_path / "a.bin", b"x")
+    assert names_in(tmp_path) == ["a.bin"]
+    assert (tmp_path / "a.bin" / "inside").is_dir()
+
+
+def test_reader_never_sees_a_part(tmp_path: Path) -> None:
+    """Another process writes 4 MB of zeros and of ones in turn while this one reads."""
+    target = tmp_path / "a.bin"
+    size = 4_000_000
+    atomic_write(target, b"0" * size)
+    script = (
+        "import sys; from distill.atomic import atomic_write\n"
+        "for i in range(40): atomic_write(sys.argv[1], b'01'[i % 2 :][:1] * int(sys.argv[2]))"
+    )
+    writer = subprocess.Popen([sys.executable, "-c", script, str(target), str(size)])
+    n_reads = 0
+    while writer.poll() is None or n_reads == 0:
+        data = target.read_bytes()
+        assert len(data) == size
+        assert data in (b"0" * size, b"1" * size)
+        n_reads += 1
+    assert writer.returncode == 0
+    assert names_in(tmp_path) == ["a.bin"]
