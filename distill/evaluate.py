@@ -74,7 +74,7 @@ def mean_and_std(values: list[float]) -> tuple[float | None, float | None]:
 
 
 @torch.no_grad()
-def test_network(
+def score_network(
     network: Network, images: Tensor, labels: Tensor, normalize: Callable[[Tensor], Tensor]
 ) -> tuple[float, float]:
     """Returns the accuracy in [0, 1] and the mean cross-entropy in nats; eval mode.
@@ -214,7 +214,7 @@ class Evaluation:
             self._start_network()
 
     def _test(self) -> None:
-        accuracy, loss = test_network(
+        accuracy, loss = score_network(
             self.network, self.test_images, self.test_labels, self.normalize
         )
         self._best = max(self._best, accuracy)

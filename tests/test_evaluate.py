@@ -11,7 +11,7 @@ from torch import Tensor
 from distill.augment import Augmentation
 from distill.config import derive_seed
 from distill.datasets import ImageData
-from distill.evaluate import Evaluation, TrainingRecipe, mean_and_std, test_network
+from distill.evaluate import Evaluation, TrainingRecipe, mean_and_std, score_network
 from distill.networks import Network, build_network, reset_parameters
 
 RECIPE = TrainingRecipe(
@@ -85,7 +85,7 @@ def test_accuracy_and_loss_by_hand(digits: ImageData) -> None:
     logits = own.eval()(digits.normalize(images))
     hits = sum(int(row.argmax()) == int(label) for row, label in zip(logits, labels, strict=True))
 
-    accuracy, loss = test_network(own, images, labels, digits.normalize)
+    accuracy, loss = score_network(own, images, labels, digits.normalize)
 
     assert accuracy == hits / 7
     assert loss == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)

@@ -1,0 +1,229 @@
+"""`python -m distill`, as a user meets it."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from distill.__main__ import main
+from distill.datasets import load_dataset
+from distill.distilled import load_distilled
+
+TINY = (
+    "--ipc 1 --width 8 --depth 2 --n-representatives 8 --n-outer 2 --n-inner 2 --n-net-batches 1 "
+    "--eval-epochs 2 --eval-every 1 --n-eval 2"
+).split()
+
+
+def run(folder: Path, *more: str) -> int:
+    return main([*TINY, "--out", str(folder), *more])
+
+
+def test_a_run_writes_everything_and_prints_a_summary(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "new" / "run"
+
+    assert run(out) == 0
+    printed = capsys.readouterr().out
+    row = json.loads((out / "result.json").read_text())
+
+    assert sorted(path.name for path in out.iterdir()) == [
+        "config.json",
+        "curve.csv",
+        "decoded.parquet",
+        "distilled.parquet",
+        "distilled.png",
+        "result.json",
+    ]
+    assert f"{100 * row['test_accuracy_mean']:.1f}" in printed
+    assert f"{100 * row['random_images_accuracy_mean']:.1f}" in printed
+    assert "chance               10.0 %" in printed
+    assert str(out) in printed
+    curve = list(csv.DictReader((out / "curve.csv").open()))
+    assert [point["outer"] for point in curve] == ["0", "1", "2"]
+    assert curve[0]["matching_loss"] == "", "a missing number is empty"
+    config = json.loads((out / "config.json").read_text())
+    assert config["clusterer"] == "kmeans"
+    assert config["lr_img"] is not None, "defaults are written out"
+
+
+def test_the_files_load_again(tmp_path: Path) -> None:
+    assert run(tmp_path / "run") == 0
+    stored = load_distilled(tmp_path / "run" / "distilled.parquet")
+
+    assert stored.images.shape == (10, 1, 8, 8)
+    assert stored.labels.tolist() == list(range(10))
+    assert stored.metadata["factor"] == "2"
+    decoded = load_distilled(tmp_path / "run" / "decoded.parquet")
+    assert decoded.images.shape == (40, 1, 8, 8)
+    data = load_dataset(f"parquet:{tmp_path}/run/decoded.parquet", test_fraction=0.25)
+    assert len(data.train_images) + len(data.test_images) == 40
+
+
+def test_the_same_command_again_says_that_it_is_finished(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tmp_path / "run")
+    first = capsys.readouterr().out
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").iterdir()}
+
+    assert run(tmp_path / "run") == 0
+    second = capsys.readouterr().out
+
+    assert second == first + "already finished; --overwrite starts anew\n"
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "run").iterdir()} == before
+
+
+def test_overwrite_replaces_another_configuration(tmp_path: Path) -> None:
+    run(tmp_path / "run")
+
+    assert run(tmp_path / "run", "--seed", "1", "--overwrite", "--no-baseline") == 0
+    row = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert row["seed"] == 1
+    assert row["random_images_accuracy_mean"] is None
+
+
+def test_a_config_file_repeats_a_run_and_options_change_it(tmp_path: Path) -> None:
+    run(tmp_path / "first", "--seed", "4")
+    again = main(
+        ["--config", str(tmp_path / "first" / "config.json"), "--out", str(tmp_path / "again")]
+    )
+    rows = [json.loads((tmp_path / n / "result.json").read_text()) for n in ("first", "again")]
+
+    assert again == 0
+    assert rows[0]["trial_id"] == rows[1]["trial_id"]
+    assert rows[0]["test_accuracy_mean"] == rows[1]["test_accuracy_mean"]
+
+
+def test_a_trial_without_a_result_exits_with_1_and_a_record(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path / "run", "--clusterer", "dbscan", "--eps", "1e-6") == 1
+
+    assert "infeasible: " in capsys.readouterr().err
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "infeasible"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--ipc 0", "ipc must be at least 1, got 0"),
+        ("--ipc ten", "ipc must be a whole number, got 'ten'"),
+        ("--ipc", "argument --ipc: expected one argument; see --help"),
+        ("--ipcc 1", "unknown option '--ipcc'; did you mean '--ipc'?"),
+        ("digits", "unexpected argument 'digits'"),
+        ("--clusterer kmeens", "unknown clusterer 'kmeens'; did you mean 'kmeans'?"),
+        ("--clusterer dbscan --eps -1", "eps must be above 0, got -1.0"),
+        ("--eps 1", "eps does not apply to clusterer 'kmeans', only to dbscan"),
+        ("--dataset digit", "unknown dataset 'digit'; did you mean 'digits'?"),
+        ("--dataset parquet:/nowhere.parquet", "/nowhere.parquet"),
+        ("--dataset folder:/nowhere", "/nowhere"),
+        ("--n-representatives 500", "n_representatives must be at most"),
+        ("--ipc 60", "asks for 240 initial images per class"),
+        ("--device tpu", "device must be auto, cpu, cuda or cuda:N, got 'tpu'"),
+        ("--device cuda:99", "device cuda:99 is not there"),
+        ("--config /nowhere.json", "config file /nowhere.json cannot be read"),
+        ("--augment color_crops", "crops"),
+        ("--eval-split val", "val_fraction is 0"),
+        ("--checkpoint-seconds -1", "checkpoint-seconds must be at least 0"),
+        ("--eval-networks resnet10", "instance norm needs images larger than 8×8"),
+    ],
+)
+def test_bad_input_is_one_line_and_touches_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: str, message: str
+) -> None:
+    out = tmp_path / "run"
+
+    assert main(["--out", str(out), *arguments.split()]) == 2
+    printed = capsys.readouterr()
+
+    assert message in printed.err
+    assert printed.err.count("\n") == 1
+    assert printed.err.startswith("error: ")
+    assert printed.out == ""
+    assert not out.exists()
+
+
+def test_folders_of_others_are_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    run(tmp_path / "run")
+    capsys.readouterr()
+
+    assert run(tmp_path / "full") == 2
+    assert "holds other files" in capsys.readouterr().err
+    assert run(tmp_path / "file") == 2
+    assert "is a file; name a folder" in capsys.readouterr().err
+    assert run(tmp_path / "run", "--seed", "3") == 2
+    assert "belongs to another configuration (seed 0 there, 3 here)" in capsys.readouterr().err
+    assert [p.name for p in (tmp_path / "full").iterdir()] == ["thesis.tex"]
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+
+    assert run(tmp_path / "file" / "run") == 2
+    printed = capsys.readouterr().err
+    assert "cannot be written to" in printed
+    assert printed.count("\n") == 1
+
+
+def test_help_names_every_option_and_its_default(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as leaving:
+        main(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+
+    assert leaving.value.code == 0
+    for part in ("--clusterer NAME", "--linkage {ward,complete,average,single}", "(default: 10)"):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "sigterm"]
+)
+def test_interrupted_for_real_the_same_command_goes_on(
+    tmp_path: Path, number: int, code: int
+) -> None:
+    """The process is signalled in the middle; the second run ends where a third, whole one does."""
+    command = [sys.executable, "-m", "distill", *TINY, "--n-outer", "60", "--eval-every", "20"]
+    environment = os.environ | {"PYTHONWARNINGS": "error"}
+    process = subprocess.Popen(
+        [*command, "--out", str(tmp_path / "run"), "--checkpoint-seconds", "0"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    deadline = time.monotonic() + 300
+    while not list((tmp_path / "run").glob("checkpoints/0000000[4-9]-*")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, error = process.communicate(timeout=120)
+
+    assert process.returncode == code, error
+    assert "the same command goes on from there" in error
+    assert "Traceback" not in error
+    assert list((tmp_path / "run").glob("checkpoints/*"))
+    assert not (tmp_path / "run" / "result.json").exists()
+    for folder in ("run", "whole"):
+        subprocess.run([*command, "--out", str(tmp_path / folder)], check=True, env=environment)
+    ours, whole = (load_distilled(tmp_path / f / "distilled.parquet") for f in ("run", "whole"))
+    assert torch.equal(ours.images, whole.images)
+    rows = [json.loads((tmp_path / f / "result.json").read_text()) for f in ("run", "whole")]
+    assert rows[0]["network_scores"] == rows[1]["network_scores"]
+    assert not list((tmp_path / "run").glob("checkpoints"))
