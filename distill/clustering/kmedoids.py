@@ -1,0 +1,263 @@
+"""k-medoids (partitioning around medoids) by FasterPAM, or by alternate updates.
+
+Plain Euclidean distances; k of the points are the medoids, and the sum of the distances of all
+points to their nearest medoid, the total deviation, is made small.
+
+Cost: O(n² d) time for the distances and n² numbers of memory, then for FasterPAM O(n²) time a pass
+(a pass tries every point as a medoid; few are needed), for alternate updates the sum of the
+squared cluster sizes. Starts: "random" O(k), "lab" O(n k), "heuristic" O(n²), "build" O(n² k).
+
+References:
+    Kaufman & Rousseeuw, Finding Groups in Data, Wiley 1990 (BUILD, and swaps).
+    Park & Jun, A simple and fast algorithm for K-medoids clustering, Expert Systems with
+    Applications 2009 (heuristic start, alternate updates).
+    Schubert & Rousseeuw, Fast and eager k-medoids clustering, Information Systems 2021 (FasterPAM;
+    LAB, a BUILD on subsamples).
+
+Deviations: FasterPAM looks at one point after the other and swaps at once. Here a block of points
+is scored together by matrix operations, and those with a promising score are looked at again one
+by one, best first, under the medoids of that moment. It too ends only after a pass without a swap,
+so in a local optimum under all swaps. Alternate updates of scikit-learn-extra are reproduced, its
+cluster order aside (most central medoid first here); where medoids coincide in space, each still
+owns its own point in the labels returned.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from distill.clustering.base import Clusterer, Clustering, squared_distances
+
+_BLOCK_ELEMENTS = 2**20
+"""Distances in a block of candidates: small enough for a CPU's caches, large enough for a GPU."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class KMedoids(Clusterer):
+    """k-medoids from a matrix of Euclidean distances in the dtype of the points.
+
+    Attributes:
+        algorithm: "fasterpam" (swaps) or "alternate" (assign, then the best medoid of each cluster;
+            cheaper and much worse).
+        init: "build" (greedy), "lab" (greedy on random subsamples), "random" (distinct random
+            points) or "heuristic" (the k points with the smallest sum of distances to all; no
+            random numbers).
+        max_iter: most passes of FasterPAM, or rounds of alternate updates.
+    """
+
+    algorithm: Literal["fasterpam", "alternate"] = "fasterpam"
+    init: Literal["build", "lab", "random", "heuristic"] = "lab"
+    max_iter: int = 300
+
+    def __post_init__(self) -> None:
+        if self.algorithm not in ("fasterpam", "alternate"):
+            raise ValueError(f"algorithm must be fasterpam or alternate, got {self.algorithm!r}")
+        if self.init not in ("build", "lab", "random", "heuristic"):
+            raise ValueError(f"init must be build, lab, random or heuristic, got {self.init!r}")
+        if self.max_iter < 1:
+            raise ValueError(f"max_iter must be at least 1, got {self.max_iter}")
+
+    def _fit(self, points: Tensor, n_clusters: int, generator: torch.Generator) -> Clustering:
+        distances = euclidean_distances(points)
+        if self.init == "build":
+            medoids = build(distances, n_clusters)
+        elif self.init == "lab":
+            medoids = _lab(distances, n_clusters, generator)
+        elif self.init == "random":
+            order = torch.randperm(len(points), generator=generator, device=generator.device)
+            medoids = order[:n_clusters].to(points.device)
+        else:
+            medoids = distances.sum(dim=1).argsort(stable=True)[:n_clusters]
+        improve = fasterpam if self.algorithm == "fasterpam" else alternate
+        medoids, n_iter = improve(distances, medoids, self.max_iter)
+        labels = distances[medoids].argmin(dim=0)
+        labels[medoids] = torch.arange(n_clusters, device=labels.device)
+        return Clustering(
+            labels=labels,
+            centers=points[medoids],
+            total_deviation=total_deviation(points, medoids, labels),
+            medoid_indices=medoids,
+            n_iter=n_iter,
+        )
+
+
+def euclidean_distances(points: Tensor) -> Tensor:
+    """Returns the (n, n) distances; zero on the diagonal, symmetric up to rounding."""
+    n = len(points)
+    distances = points.new_empty(n, n)
+    rows = max(1, 2**26 // n)  # bounds the memory beside the result (256 MiB in float32)
+    for start in range(0, n, rows):
+        block = squared_distances(points, points[start : start + rows])
+        distances[start : start + rows] = block.T
+    return distances.sqrt_().fill_diagonal_(0)
+
+
+def total_deviation(points: Tensor, medoids: Tensor, labels: Tensor) -> Tensor:
+    """Returns the 0-d float64 sum of the distances of the points to the medoids of their labels."""
+    offsets = points - points[medoids[labels]]
+    lengths: Tensor = torch.linalg.vector_norm(offsets, dim=1, dtype=torch.float64)
+    return lengths.sum()
+
+
+def alternate(distances: Tensor, medoids: Tensor, max_iter: int) -> tuple[Tensor, int]:
+    """Assigns points to medoids and moves each medoid within its cluster, until none moves.
+
+    Args:
+        distances: (n, n) floating point.
+        medoids: (k,) distinct indices to start from. Not modified.
+        max_iter: at least 1.
+
+    Returns:
+        The (k,) medoids, and the rounds run; the last one changed nothing unless it is `max_iter`.
+    """
+    n_iter, moved = 0, True
+    while moved and n_iter < max_iter:
+        n_iter += 1
+        labels = distances[medoids].argmin(dim=0)
+        updated = medoids.clone()
+        for cluster, medoid in enumerate(medoids):
+            members = (labels == cluster).nonzero()[:, 0]
+            if len(members):  # a medoid that coincides with an earlier one has none, and stays
+                costs = distances[members[:, None], members].sum(dim=1)
+                best, own = costs.argmin(), (members == medoid).int().argmax()
+                updated[cluster] = torch.where(costs[best] < costs[own], members[best], medoid)
+        moved = not torch.equal(updated, medoids)
+        medoids = updated
+    return medoids, n_iter
+
+
+def fasterpam(distances: Tensor, medoids: Tensor, max_iter: int) -> tuple[Tensor, int]:
+    """Swaps medoids with other points as long as that lowers the total deviation.
+
+    Args:
+        distances: (n, n) floating point, zero on the diagonal and symmetric up to rounding.
+        medoids: (k,) distinct indices to start from. Not modified.
+        max_iter: at least 1.
+
+    Returns:
+        The (k,) medoids, and the passes over all points begun. It ends when every point was looked
+        at since the last swap, or after `max_iter` passes.
+    """
+    n = len(distances)
+    state = _State(distances, medoids)
+    # Sums of float32 may be off by some units in the last place of the total deviation: candidates
+    # this close to an improvement are looked at again in float64, where rounding is far smaller.
+    scale = float(state.nearest.sum())
+    margin, threshold = 8 * torch.finfo(distances.dtype).eps * scale, -1e-13 * scale
+    width = max(1, _BLOCK_ELEMENTS // n)
+    starts = range(0, n, width)
+    n_blocks = n_quiet = 0  # scored so far; without a swap since the last one
+    while n_quiet < len(starts) and n_blocks < max_iter * len(starts):
+        block = slice(starts[n_blocks % len(starts)], starts[n_blocks % len(starts)] + width)
+        n_blocks, n_quiet = n_blocks + 1, n_quiet + 1
+        changes = state.changes(distances[:, block]).amin(dim=0)
+        changes[state.is_medoid[block]] = torch.inf
+        best_first = changes.argsort(stable=True)
+        promising = best_first[changes[best_first] < margin] + block.start
+        for candidate in promising.tolist():  # host sync, as are the tests of the changes
+            change, slot = state.changes(distances[candidate].double()[:, None]).min(dim=0)
+            if change < threshold:
+                state.swap(slot, candidate)
+                n_quiet = 0
+    return state.medoids, math.ceil(n_blocks / len(starts))
+
+
+class _State:
+    """What FasterPAM keeps for each point: its nearest and second nearest medoid.
+
+    Attributes:
+        medoids: (k,) indices of points; a medoid's place in it is its slot.
+        is_medoid: (n,) bool.
+        first, second: (n,) slots of the nearest and second nearest medoid.
+        nearest, next_nearest: (n,) distances to them; without a second medoid, infinity.
+    """
+
+    def __init__(self, distances: Tensor, medoids: Tensor) -> None:
+        self.distances = distances
+        self.medoids = medoids.clone()
+        self.is_medoid = torch.zeros(len(distances), dtype=torch.bool, device=distances.device)
+        self.is_medoid[medoids] = True
+        self.first, self.second, self.nearest, self.next_nearest = _two_nearest(distances[medoids])
+        self._group()
+
+    def _group(self) -> None:
+        """Orders the points by their nearest medoid, for sums over its cluster."""
+        sizes = torch.bincount(self.first, minlength=len(self.medoids))
+        self.order, self.starts = self.first.argsort(stable=True), sizes.cumsum(dim=0) - sizes
+
+    def changes(self, columns: Tensor) -> Tensor:
+        """Returns the (k, m) changes of the total deviation by each swap of a medoid.
+
+        Args:
+            columns: (n, m) distances of all points to m candidates.
+        """
+        nearest, next_nearest = self.nearest[:, None], self.next_nearest[:, None]
+        # Points of the medoid that leaves go to the candidate or to their second medoid; those of
+        # the others go to the candidate where it is nearer.
+        leaving = torch.clamp(columns, nearest, next_nearest) - nearest
+        coming = (columns - nearest).clamp_max_(0).sum(dim=0)
+        return F.embedding_bag(self.order, leaving, self.starts, mode="sum") + coming
+
+    def swap(self, slot: Tensor, candidate: int) -> None:
+        """Puts the candidate in the slot of a medoid."""
+        self.is_medoid[self.medoids[slot]] = False
+        self.is_medoid[candidate] = True
+        self.medoids[slot] = candidate
+        row = self.distances[candidate]
+        lost = (self.first == slot) | (self.second == slot)
+        closer, between = row < self.nearest, row < self.next_nearest
+        self.second = torch.where(closer, self.first, torch.where(between, slot, self.second))
+        self.next_nearest = torch.where(
+            closer, self.nearest, torch.where(between, row, self.next_nearest)
+        )
+        self.first = torch.where(closer, slot, self.first)
+        self.nearest = torch.where(closer, row, self.nearest)
+        points = lost.nonzero()[:, 0]
+        found = _two_nearest(self.distances[self.medoids[:, None], points])
+        kept = (self.first, self.second, self.nearest, self.next_nearest)
+        for values, corrected in zip(kept, found, strict=True):
+            values[points] = corrected
+        self._group()
+
+
+def _two_nearest(distances: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Returns first and second slot, then the distances to them, from (k, m) distances."""
+    if len(distances) == 1:
+        only = torch.zeros_like(distances[0], dtype=torch.int64)
+        return only, only.clone(), distances[0].clone(), torch.full_like(distances[0], torch.inf)
+    values, slots = distances.topk(2, dim=0, largest=False)
+    return slots[0], slots[1], values[0], values[1]
+
+
+def build(distances: Tensor, k: int) -> Tensor:
+    """Returns (k,) medoids of PAM's BUILD: each lowers the total deviation as much as it can."""
+    chosen = [distances.sum(dim=1).argmin()]
+    nearest = distances[chosen[0]]
+    blocks = distances.chunk(-(-distances.numel() // _BLOCK_ELEMENTS))
+    for _ in range(k - 1):
+        gains = [(nearest - rows).clamp_min_(0).sum(dim=1) for rows in blocks]
+        gain = torch.cat(gains)
+        gain[torch.stack(chosen)] = -1
+        chosen.append(gain.argmax())
+        nearest = torch.minimum(nearest, distances[chosen[-1]])
+    return torch.stack(chosen)
+
+
+def _lab(distances: Tensor, k: int, generator: torch.Generator) -> Tensor:
+    """Returns (k,) medoids of LAB: as BUILD, each from and by a fresh sample of 10 + √n points."""
+    n = len(distances)
+    draws = torch.rand(k, n, generator=generator, device=generator.device).to(distances.device)
+    nearest = torch.full_like(distances[0], torch.inf)
+    chosen = torch.zeros(k, dtype=torch.int64, device=distances.device)
+    for step in range(k):
+        draws[step, chosen[:step]] = torch.inf
+        sample = draws[step].topk(min(10 + math.ceil(n**0.5), n - step), largest=False).indices
+        within = distances[sample[:, None], sample]
+        chosen[step] = sample[torch.minimum(within, nearest[sample]).sum(dim=1).argmin()]
+        nearest = torch.minimum(nearest, distances[chosen[step]])
+    return chosen
