@@ -1,0 +1,130 @@
+"""Agglomerative hierarchical clustering (SAHN) with ward, complete, average or single linkage.
+
+The two nearest clusters are merged until `n_clusters` are left. For ward, complete and average
+linkage a merged cluster is never nearer to a third one than the nearer of its two parts was
+(*reducibility*), so all pairs of clusters that are each other's nearest neighbour can be merged at
+once without changing the hierarchy: each round finds every row's minimum of one distance matrix,
+merges all reciprocal pairs and updates their rows by the Lance–Williams formula. Heights do not
+come in order then; the whole hierarchy is built, its merges are sorted by height, and the lowest
+n − k of them are kept. Single linkage cuts the minimum spanning tree (Prim) in the same way.
+
+Cost: O(n² d) time for the distances; O(n) row updates, O(n²) together; and one pass over the
+matrix of living clusters each round, where the matrix is cut down whenever half of them are gone.
+There were 60 to 700 rounds on 5,000 points of 2,048 features, and n − 1 is the worst case (a
+single cluster that swallows the points one by one). Prim takes O(n²). Memory: n² numbers in
+float64 (3.2 GB at n = 20,000; under twice that with work space). float64 because the errors of
+repeated updates add up.
+
+References:
+    Ward, "Hierarchical grouping to optimize an objective function", JASA 1963.
+    Lance & Williams, "A general theory of classificatory sorting strategies", Computer J. 1967.
+    Bruynooghe, "Classification ascendante hiérarchique des grands ensembles de données", Cahiers de
+    l'analyse des données 1978 (reducibility).
+    Murtagh, "A survey of recent advances in hierarchical clustering algorithms", Computer J. 1983
+    (reciprocal nearest neighbours).
+    Gower & Ross, "Minimum spanning trees and single linkage cluster analysis", Applied Stat. 1969.
+    Müllner, "Modern hierarchical, agglomerative clustering algorithms", arXiv 2011.
+
+Deviations: none where distances differ. Between equal distances the lowest index wins, except that
+distances which are zero up to rounding (duplicates) are ordered so that duplicates pair up in
+logarithmically many rounds. Any choice is a valid hierarchy.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, final
+
+import torch
+from torch import Tensor
+
+from distill.clustering.base import (
+    Clusterer,
+    Clustering,
+    cluster_means,
+    inertia_of,
+    squared_distances,
+)
+from distill.clustering.hierarchy import (
+    BLOCK,
+    UPDATES,
+    Merges,
+    merge_reciprocal_neighbors,
+    minimum_spanning_tree,
+)
+from distill.clustering.labels import number_by_first_occurrence, roots_of
+from distill.errors import require_known
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Agglomerative(Clusterer):
+    """Hierarchical clustering cut at exactly `n_clusters` clusters, duplicates or not.
+
+    The generator given to `fit` is not used. Labels are numbered in the order in which clusters
+    first occur; centers are means. `inertia` is given for ward linkage, which minimises it
+    greedily, and None for the others.
+
+    Attributes:
+        linkage: distance between clusters: the increase in inertia ("ward"), or the largest
+            ("complete"), mean ("average") or smallest ("single") distance between their points.
+    """
+
+    linkage: Literal["ward", "complete", "average", "single"] = "ward"
+
+    def __post_init__(self) -> None:
+        require_known("linkage", self.linkage, (*UPDATES, "single"))
+
+    def _fit(self, points: Tensor, n_clusters: int, generator: torch.Generator) -> Clustering:
+        del generator
+        labels = torch.arange(len(points), device=points.device)
+        if n_clusters < len(points):
+            labels = _cut(self._build_hierarchy(points), n_clusters)
+        centers = cluster_means(points, labels, n_clusters)
+        inertia = inertia_of(points, labels, centers) if self.linkage == "ward" else None
+        return Clustering(labels=labels, centers=centers, inertia=inertia)
+
+    def _build_hierarchy(self, points: Tensor) -> Merges:
+        distances = _pairwise_squares(points)
+        if self.linkage == "single":
+            return minimum_spanning_tree(distances)
+        if self.linkage == "average":
+            distances.sqrt_()  # The others give the same hierarchy from squared distances.
+        return merge_reciprocal_neighbors(distances, UPDATES[self.linkage])
+
+
+def _pairwise_squares(points: Tensor) -> Tensor:
+    """Returns the (n, n) float64 squared distances: exactly symmetric, the diagonal infinite.
+
+    Distances below the rounding error of the matrix product say nothing about the order of points.
+    They get tiny distinct values by the exclusive or of the two indices, under which duplicates are
+    reciprocal neighbours two by two. Were they all zero, all duplicates would have the same nearest
+    neighbour, and one pair a round would merge.
+    """
+    n = len(points)
+    points = points.double()
+    points = points - points.mean(dim=0)
+    # The smallest number only matters when all points are equal.
+    floors = points.square().sum(dim=1).clamp_min_(1e-200) * (64 * torch.finfo(torch.float64).eps)
+    index = torch.arange(n, device=points.device)
+    distances = torch.empty(n, n, dtype=torch.float64, device=points.device)
+    n_rows = max(1, min(1024, BLOCK // n))
+    for first in range(0, n, n_rows):
+        last = min(first + n_rows, n)
+        block = squared_distances(points[first:last], points[first:])
+        spread = (index[first:last, None] ^ index[first:]).double().div_(n).add_(1)
+        block = torch.maximum(block, spread.mul_(floors[first:last, None] + floors[first:]))
+        distances[first:last, first:] = block
+        distances[first:, first:last] = block.T
+        own = distances[first:last, first:last]
+        own.copy_(torch.maximum(own, own.T))
+    distances.fill_diagonal_(torch.inf)
+    return distances
+
+
+def _cut(merges: Merges, n_clusters: int) -> Tensor:
+    """Returns the (n,) labels that the lowest n − `n_clusters` merges leave."""
+    n = len(merges.heights) + 1
+    kept = merges.heights.argsort(stable=True)[: n - n_clusters]
+    parents = torch.arange(n, device=kept.device)
+    parents[merges.children[kept]] = merges.parents[kept]
+    labels, _ = number_by_first_occurrence(roots_of(parents))
+    return labels

@@ -1,0 +1,41 @@
+"""Labels from parent pointers: the last step of every method that links points to each other."""
+
+import torch
+from torch import Tensor
+
+from distill.clustering.base import NOISE
+
+
+def roots_of(parents: Tensor) -> Tensor:
+    """Follows the pointers of a forest to its roots, halving every path in each round.
+
+    Args:
+        parents: (n,) int64, the parent of each node; a root is its own parent. No cycles.
+
+    Returns:
+        (n,) int64, the root of each node's tree.
+    """
+    while True:
+        grandparents = parents[parents]
+        if torch.equal(grandparents, parents):  # Host–device sync; at most log2(n) of them.
+            return parents
+        parents = grandparents
+
+
+def number_by_first_occurrence(labels: Tensor) -> tuple[Tensor, int]:
+    """Renames labels to 0 … k − 1 in the order in which they first occur; noise stays noise.
+
+    Args:
+        labels: (n,) int64, any integers, −1 for noise.
+
+    Returns:
+        (n,) int64 labels and k.
+    """
+    member = labels != NOISE
+    _, groups = torch.unique(labels[member], return_inverse=True)
+    positions = torch.arange(len(groups), device=labels.device)
+    first = torch.full_like(groups, len(groups)).scatter_reduce(0, groups, positions, "amin")
+    names, numbers = torch.unique(first[groups], return_inverse=True)
+    numbered = torch.full_like(labels, NOISE)
+    numbered[member] = numbers
+    return numbered, len(names)
