@@ -17,9 +17,7 @@ _PART_FOLDERS = {
     "validation": Part.VAL,
     "test": Part.TEST,
 }
-_SUFFIXES = frozenset(
-    ".bmp .gif .jpeg .jpg .pbm .pgm .png .pnm .ppm .tif .tiff .webp".split()  # noqa: SIM905
-)
+_SUFFIXES = frozenset(".bmp .gif .jpeg .jpg .pbm .pgm .png .pnm .ppm .tif .tiff .webp".split())
 
 
 def folder_rows(path: str) -> Rows:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 MIN_STD = 1 / 255
@@ -111,13 +112,14 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Two (c,) float32 tensors, of pixels scaled to [0, 1]; the second is at least `MIN_STD`.
     """
-    channels = images.shape[1]
+    _, channels, height, width = images.shape
     counts = torch.zeros(channels, 256, dtype=torch.int64)
-    chunk = max(1, _CHUNK_PIXELS // images[0, 0].numel())
+    chunk = max(1, _CHUNK_PIXELS // (height * width))
     for start in range(0, len(images), chunk):
         for channel in range(channels):
-            values = images[start : start + chunk, channel].flatten()
-            counts[channel] += torch.bincount(values, minlength=256)
+            # Pillow counts bytes as they are; bincount would convert them to 64 bits first.
+            plane = images[start : start + chunk, channel].numpy().reshape(-1, width)
+            counts[channel] += torch.tensor(Image.fromarray(plane).histogram())
     levels = torch.arange(256, dtype=torch.float64) / 255
     shares = counts / counts.sum(dim=1, keepdim=True, dtype=torch.float64)
     mean = shares @ levels
