@@ -20,6 +20,7 @@ from distill.config import TrialConfig
 from distill.datasets import ImageData, load_dataset
 from distill.display import Display
 from distill.distilled import save_distilled, save_sheet
+from distill.dream import check_fit
 from distill.errors import UserError
 from distill.evaluate import mean_and_std
 from distill.multiformation import decode
@@ -62,6 +63,7 @@ def run_command(options: argparse.Namespace, given: dict[str, Any]) -> int:
         return 0
     with _stop_signals() as stop, Display() as display:
         data = _load(config, options.data_root, device, display)
+        check_fit(config, data)
         _prepare(folder, config, overwrite=options.overwrite)
         try:
             result = run_trial(
@@ -241,8 +243,8 @@ def _stop_signals() -> Iterator[list[int]]:
         received.append(number)
         signal.signal(number, previous[number])
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        previous[number] = signal.signal(number, note)
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        previous[stop] = signal.signal(stop, note)
     try:
         yield received
     finally:

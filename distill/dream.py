@@ -29,7 +29,7 @@ from distill.clustering.base import InfeasibleClusteringError
 from distill.clustering.registry import build_clusterer
 from distill.config import TrialConfig, derive_seed
 from distill.datasets import ImageData
-from distill.embeddings import embed
+from distill.embeddings import check_gradient_size, embed
 from distill.errors import UserError
 from distill.evaluate import load_network_state, network_state, sgd, train_on_batch
 from distill.matching import ImageOptimizer, Matcher
@@ -54,7 +54,7 @@ class Dream:
         dtype: of the network and of the synthetic images.
 
     Raises:
-        UserError: the data set is too small for what is asked of it.
+        UserError: the configuration does not fit the data (see `check_fit`).
         InfeasibleClusteringError: the clustering gives no initial images.
 
     Attributes:
@@ -74,7 +74,7 @@ class Dream:
         self.dtype = dtype
         self.device = data.train_images.device
         self.published = config.protocol == "published"
-        self._check_sizes()
+        check_fit(config, data)
         self.generators = {
             purpose: torch.Generator().manual_seed(derive_seed(config.seed, purpose))
             for purpose in PURPOSES
@@ -271,23 +271,6 @@ class Dream:
                 )
         return [own.indices[:k] for own in chosen]
 
-    def _check_sizes(self) -> None:
-        config, data = self.config, self.data
-        sizes = [len(indices) for indices in data.class_indices]
-        smallest = min(range(len(sizes)), key=sizes.__getitem__)
-        needs: dict[str, tuple[str, int]] = {
-            "n_representatives": ("representatives", int(config.n_representatives or 0))
-        }
-        if config.init != "noise":
-            needs["ipc · factor²"] = ("initial images", config.ipc * config.factor**2)
-        for name, (what, k) in needs.items():
-            if k > sizes[smallest]:
-                raise UserError(
-                    f"{name} asks for {k} {what} per class, but class "
-                    f"{data.class_names[smallest]!r} has {sizes[smallest]} training images; "
-                    f"{name} must be at most {sizes[smallest]}"
-                )
-
     def _unit_range(self, images: Tensor) -> Tensor:
         """Turns 8-bit images into floating point in [0, 1]."""
         return images.to(self.dtype) / 255
@@ -368,3 +351,33 @@ def network_options(config: TrialConfig, data: ImageData) -> dict[str, Any]:
         "pooling": config.pooling,
         "activation": config.activation,
     }
+
+
+def check_fit(config: TrialConfig, data: ImageData) -> None:
+    """Checks, before any work, that a configuration can be run on a data set.
+
+    Raises:
+        UserError: a class has too few images, a network or an augmentation cannot be built, or
+            the points to be clustered would not fit into memory.
+    """
+    config = config.resolved()
+    if config.eval_split == "val" and len(data.val_images) == 0:
+        raise UserError(f"data set {data.name!r} gives no validation images; raise val_fraction")
+    for strategy in (config.augment, config.net_augment, config.eval_augment or "none"):
+        Augmentation(strategy=strategy)
+    for name in (*config.eval_networks, config.network):
+        network = build_network(name, **network_options(config, data), generator=torch.Generator())
+    sizes = [len(indices) for indices in data.class_indices]
+    if config.embedding == "gradients" and config.projection_dim is None:
+        check_gradient_size(sum(sizes), data.n_classes, network.classifier.in_features)
+    smallest = min(range(len(sizes)), key=sizes.__getitem__)
+    needs = {"n_representatives": ("representatives", int(config.n_representatives or 0))}
+    if config.init != "noise":
+        needs["ipc · factor²"] = ("initial images", config.ipc * config.factor**2)
+    for name, (what, k) in needs.items():
+        if k > sizes[smallest]:
+            raise UserError(
+                f"{name} asks for {k} {what} per class, but class "
+                f"{data.class_names[smallest]!r} has {sizes[smallest]} training images; "
+                f"{name} must be at most {sizes[smallest]}"
+            )

@@ -3,6 +3,8 @@
 Shapes: n images of one class, d features of the network, `n_classes` outputs.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -54,8 +56,7 @@ def embed(
         (n, features of the space), float32.
 
     Raises:
-        UserError: the space is unknown, or exact gradient embeddings of all classes would take
-            more than `MAX_POINT_BYTES`.
+        UserError: the space is unknown.
     """
     require_known("embedding", space, SPACES)
     if space == "pixels":
@@ -73,16 +74,23 @@ def embed(
     return _projected_outer_products(errors, features, projection_dim, generator)
 
 
-def _outer_products(errors: Tensor, features: Tensor) -> Tensor:
-    n_classes, n_values = errors.shape[1], errors.shape[1] * features.shape[1]
-    n_bytes = len(features) * n_classes * n_values * 4  # all classes are clustered together
+def check_gradient_size(n_images: int, n_classes: int, n_features: int) -> None:
+    """Checks that the exact gradient embeddings of all images fit into `MAX_POINT_BYTES`.
+
+    Raises:
+        UserError: they do not.
+    """
+    n_bytes = 4 * n_images * n_classes * n_features
     if n_bytes > MAX_POINT_BYTES:
         raise UserError(
-            f"gradient embeddings of {n_classes} classes of {len(features)} images with {n_values} "
-            f"values each take {n_bytes / 2**30:.1f} GiB, more than "
-            f"{MAX_POINT_BYTES / 2**30:.1f}; set projection_dim, for example to 2048"
+            f"gradient embeddings of {n_images} images with {n_classes * n_features} values each "
+            f"take {n_bytes / 2**30:.1f} GiB, more than {MAX_POINT_BYTES / 2**30:.1f}; "
+            "set projection_dim, for example to 2048"
         )
-    return torch.einsum("nk,nd->nkd", errors, features).flatten(start_dim=1).float()
+
+
+def _outer_products(errors: Tensor, features: Tensor) -> Tensor:
+    return (errors[:, :, None] * features[:, None, :]).flatten(start_dim=1).float()
 
 
 def _projected_outer_products(
@@ -95,4 +103,4 @@ def _projected_outer_products(
             features.shape[1], projection_dim, generator=generator, device=generator.device
         ).to(features)
         projected += class_errors[:, None] * (features @ matrix)
-    return projected / projection_dim**0.5
+    return projected.div_(math.sqrt(projection_dim))

@@ -129,7 +129,7 @@ def train_on_batch(
     else:
         loss = F.cross_entropy(network(images), labels)
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     optimizer.step()
 
 

@@ -31,7 +31,7 @@ def distance(a: Tensor, b: Tensor, metric: str) -> Tensor:
     if metric == "cosine":
         a, b = a.flatten(start_dim=1), b.flatten(start_dim=1)
         norms = a.norm(dim=1) * b.norm(dim=1) + _COSINE_EPSILON
-        return (1 - (a * b).sum(dim=1) / norms).sum()
+        return torch.sum(1 - (a * b).sum(dim=1) / norms)
     raise ValueError(f"metric must be mse, l1 or cosine, got {metric!r}")
 
 

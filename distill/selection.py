@@ -27,7 +27,7 @@ class Representatives:
     Attributes:
         indices: (m,) int64, positions among the points of the class; distinct and m = k, except
             under the published rules.
-        weights: (m,) float32, mean one: what each of them stands for, in proportion to images.
+        weights: (m,) float64, mean one: what each of them stands for, in proportion to images.
         n_clusters: clusters found.
         largest_cluster: share of the largest cluster among all points, in [0, 1].
         noise: share of the points that are in no cluster, in [0, 1].
@@ -57,7 +57,7 @@ def select(
     sizes = clustering.sizes
     return Representatives(
         indices=indices,
-        weights=weights.float(),
+        weights=weights,
         n_clusters=clustering.n_clusters,
         largest_cluster=int(sizes.max()) / len(points),
         noise=clustering.n_noise / len(points),

@@ -48,7 +48,7 @@ def run_oracle(dream: Dream, n_loops: int) -> tuple[Tensor, Tensor, list[float]]
             )
             loss = loss_of(network, both, len(real), label, weights, str(config.metric))
             image_sgd.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             image_sgd.step()
             total += loss.item()
         losses.append(total / data.n_classes)

@@ -23,7 +23,8 @@ def test_the_defaults_of_the_paper_are_filled_in() -> None:
 
     assert (config.n_outer, config.n_inner, config.n_representatives) == (1000, 100, 128)
     assert (config.width, config.depth, config.norm) == (128, 3, "instance")
-    assert (config.metric, config.lr_img) == ("mse", pytest.approx(0.025))
+    assert config.metric == "mse"
+    assert config.lr_img == pytest.approx(0.025)
     assert (config.n_net_batches, config.net_batch_size) == (16, 128)
     assert (config.eval_epochs, config.eval_batch_size) == (1000, 64)
 
@@ -31,7 +32,8 @@ def test_the_defaults_of_the_paper_are_filled_in() -> None:
 def test_defaults_depend_on_the_family_of_the_data_set() -> None:
     mnist = TrialConfig(dataset="mnist", ipc=10).resolved()
 
-    assert (mnist.metric, mnist.lr_img) == ("l1", pytest.approx(1e-4))
+    assert mnist.metric == "l1"
+    assert mnist.lr_img == pytest.approx(1e-4)
     assert mnist.eval_augment == "color_crop_scale_rotate"
 
 
@@ -124,7 +126,7 @@ def test_json_and_back() -> None:
         ({"val_fraction": 1.0}, "val_fraction must be at least 0 and below 1, got 1.0"),
         ({"clusterer": "kmean"}, "unknown clusterer 'kmean'; did you mean 'kmeans'?"),
         ({"dataset": "cifar"}, "unknown dataset 'cifar'; did you mean 'cifar10'?"),
-        ({"network": "resnet"}, "unknown network 'resnet'; did you mean 'resnet10'?"),
+        ({"network": "resnet"}, "unknown network 'resnet'; did you mean 'resnet18'?"),
         ({"eval_networks": ["vgg"]}, "unknown network 'vgg'"),
         ({"weights": "sizes"}, "unknown weights 'sizes'; did you mean 'size'?"),
         ({"eps": 1.0}, "eps does not apply to clusterer 'kmeans', only to dbscan"),

@@ -1,6 +1,7 @@
 """The loop: equal to the plain oracle, deterministic, and right at its edges."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -39,7 +40,7 @@ def test_the_loop_equals_the_oracle(
         dream.inner_loop()
         sums.append(float(dream._loss_sum))
 
-    ours = [(b - a) / digits.n_classes for a, b in zip(sums, sums[1:], strict=False)]
+    ours = [(b - a) / digits.n_classes for a, b in itertools.pairwise(sums)]
     own_parameters = torch.cat([p.detach().flatten() for p in dream.network.parameters()])
     assert float((dream.images - start).abs().max()) > 1e-4, "the images move"
     torch.testing.assert_close(dream.images, images, rtol=0, atol=1e-10)
@@ -179,9 +180,7 @@ def test_the_published_variants_run(digits: ImageData, tiny: Tiny, clusterer: st
 def test_published_agglomerative_starts_from_the_first_images(
     digits: ImageData, tiny: Tiny
 ) -> None:
-    dream = Dream(
-        tiny(clusterer="agglomerative", protocol="published", ipc=3, factor=1), digits
-    )
+    dream = Dream(tiny(clusterer="agglomerative", protocol="published", ipc=3, factor=1), digits)
 
     first = digits.train_images[digits.class_indices[4][:3]].float() / 255
     assert torch.equal(dream.images[4], first)
@@ -220,9 +219,12 @@ def test_more_images_than_there_are_is_an_error(
 def test_an_absurd_learning_rate_is_reported_as_divergence(digits: ImageData, tiny: Tiny) -> None:
     dream = Dream(tiny(net_lr=1e30, n_inner=20), digits)
 
-    with pytest.raises(DivergedError, match=r"lower lr_img \(now .*\) or net_lr \(now 1e\+30\)"):
+    def run() -> None:
         for _ in range(20):
             dream.inner_loop()
+
+    with pytest.raises(DivergedError, match=r"lower lr_img \(now .*\) or net_lr \(now 1e\+30\)"):
+        run()
 
 
 @pytest.mark.parametrize("match", ["features", "both"])

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from distill import embeddings
-from distill.embeddings import embed
+from distill.embeddings import check_gradient_size, embed
 from distill.errors import UserError
 from distill.networks import Network, build_network
 
@@ -82,14 +82,11 @@ def test_chunks_do_not_change_the_points(
     torch.testing.assert_close(points_in("features", network, images), whole)
 
 
-def test_too_large_gradients_ask_for_a_projection(
-    network: Network, images: Tensor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(embeddings, "MAX_POINT_BYTES", 1000)
+def test_too_large_gradients_ask_for_a_projection() -> None:
+    check_gradient_size(50_000, 10, 2048)  # CIFAR-10 fits
 
-    with pytest.raises(UserError, match="set projection_dim, for example to 2048"):
-        points_in("gradients", network, images)
-    assert points_in("gradients", network, images, 8).shape == (6, 8)
+    with pytest.raises(UserError, match=r"take 38.1 GiB, more than 4.0; set projection_dim"):
+        check_gradient_size(50_000, 100, 2048)
 
 
 def test_an_unknown_space_is_named(network: Network, images: Tensor) -> None:

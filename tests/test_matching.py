@@ -182,7 +182,7 @@ def test_the_image_optimiser_equals_sequential_sgd_on_one_parameter(
     for _ in range(4):
         for label in range(n_classes):
             sgd.zero_grad()
-            (-torch.cos(parameter[label] - targets[label])).sum().backward()  # type: ignore[no-untyped-call]
+            (-torch.cos(parameter[label] - targets[label])).sum().backward()
             sgd.step()
             optimizer.begin(label)
             optimizer.step(label, torch.sin(ours[label] - targets[label]))

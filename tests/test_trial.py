@@ -15,6 +15,7 @@ from distill.errors import UserError
 from distill.trial import (
     CURVE_COLUMNS,
     InterruptedTrialError,
+    Progress,
     Trial,
     TrialResult,
     random_images_baseline,
@@ -140,9 +141,7 @@ def test_interrupted_after_every_unit_it_still_arrives(
     while True:
         n_runs += 1
         try:
-            result = run_trial(
-                config, digits, checkpoint_folder=tmp_path, should_stop=lambda: True
-            )
+            result = run_trial(config, digits, checkpoint_folder=tmp_path, should_stop=lambda: True)
         except InterruptedTrialError:
             continue
         break
@@ -206,7 +205,7 @@ def test_infeasible_and_diverged_trials_leave_a_record(digits: ImageData, tiny: 
 
 
 def test_progress_rises_to_one_and_estimates_the_time_left(digits: ImageData, tiny: Tiny) -> None:
-    seen = []
+    seen: list[Progress] = []
     run_trial(tiny(), digits, on_progress=seen.append)
     fractions = [progress.fraction for progress in seen]
 
