@@ -17,9 +17,10 @@ References:
 Deviations: FasterPAM looks at one point after the other and swaps at once. Here a block of points
 is scored together by matrix operations, and those with a promising score are looked at again one
 by one, best first, under the medoids of that moment. It too ends only after a pass without a swap,
-so in a local optimum under all swaps. Alternate updates of scikit-learn-extra are reproduced, its
-cluster order aside (most central medoid first here); where medoids coincide in space, each still
-owns its own point in the labels returned.
+so in a local optimum under all swaps. The heuristic start with alternate updates is that of
+scikit-learn-extra, but for the order of its clusters (most central medoid first here) and exactly
+equal distances, which rounding decides. Where medoids coincide in space, each still owns its own
+point in the labels returned.
 """
 
 import math

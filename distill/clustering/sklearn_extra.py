@@ -13,7 +13,7 @@ Deviations: where medoids coincide in space, each still owns its own point in th
 
 import warnings
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -38,15 +38,10 @@ class SklearnExtraKMedoids(Clusterer):
     """
 
     def _fit(self, points: Tensor, n_clusters: int, generator: torch.Generator) -> Clustering:
-        try:
-            from sklearn_extra.cluster import KMedoids  # noqa: PLC0415 - optional
-        except (ImportError, ValueError) as error:  # ValueError: built for another NumPy
-            raise UserError(
-                f"kmedoids_sklearn_extra cannot import scikit-learn-extra ({error}); its last "
-                f"release, 0.3.0, needs NumPy < 2, so run it in its own environment: {_COMMAND}"
-            ) from error
         seed = torch.randint(2**31, (1,), generator=generator, device=generator.device).item()
-        library = KMedoids(n_clusters, method="alternate", init="heuristic", random_state=int(seed))
+        library = _import_kmedoids()(
+            n_clusters, method="alternate", init="heuristic", random_state=int(seed)
+        )
         with warnings.catch_warnings():
             # An empty cluster: its medoid coincides with another one. Labels are put right below.
             warnings.filterwarnings("ignore", message="Cluster .* is empty")
@@ -61,3 +56,17 @@ class SklearnExtraKMedoids(Clusterer):
             medoid_indices=medoids,
             n_iter=library.n_iter_ + 1,  # the library counts from zero
         )
+
+
+def _import_kmedoids() -> Any:
+    """Returns the library's class, or says in which environment it is to be had."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # its use of distutils
+            from sklearn_extra.cluster import KMedoids  # noqa: PLC0415 - optional
+    except (ImportError, ValueError) as error:  # ValueError: built for another NumPy
+        raise UserError(
+            f"kmedoids_sklearn_extra cannot import scikit-learn-extra ({error}); its last "
+            f"release, 0.3.0, needs NumPy < 2, so run it in its own environment: {_COMMAND}"
+        ) from error
+    return KMedoids
