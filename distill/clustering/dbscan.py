@@ -118,9 +118,8 @@ class DBSCAN(Clusterer):
         low, high = float(distances.min()), float(distances.max())
         return (
             f"all {len(points)} points are noise with eps {self.eps} and min_samples "
-            f"{self.min_samples}: counting the point itself, the {self.min_samples}th nearest "
-            f"point is {low:.4g} to {high:.4g} away; choose eps above {low:.4g} or lower "
-            "min_samples"
+            f"{self.min_samples}: the min_samples-th nearest point, the point itself counted, is "
+            f"{low:.4g} to {high:.4g} away; choose eps above {low:.4g} or lower min_samples"
         )
 
 

@@ -107,7 +107,7 @@ class _Clusters:
         return lower, self.nearest[lower]
 
     def merge(self, a: Tensor, b: Tensor, update: Update) -> tuple[Tensor, Tensor, Tensor]:
-        """Merges the clusters of rows b into those of rows a; returns children, parents, heights."""
+        """Merges rows b into rows a; returns the children, parents and heights of the merges."""
         # Rounding may put a whole a little below its parts; sorting must not.
         heights = torch.stack([self.distances[a, b], self.grown[a], self.grown[b]]).amax(dim=0)
         n_pairs = max(1, BLOCK // len(self.ids))
