@@ -9,7 +9,7 @@ from sklearn.cluster import KMeans as SklearnKMeans
 from torch import Tensor
 
 from distill.clustering.base import Clustering, inertia_of
-from distill.clustering.kmeans import KMeans, lloyd
+from distill.clustering.kmeans import KMeans, _oversample, _plus_plus, lloyd
 from tests.clustering.blobs import blobs
 
 FOUR = torch.tensor([[10.0, 1.0], [10.0, 3.0], [20.0, 1.0], [20.0, 5.0]])
@@ -201,6 +201,33 @@ def test_every_start_is_valid_reproducible_and_leaves_its_input_alone(method: KM
     assert_same(result, method.fit(points, 12, seeded(3)))
     other = method.fit(points, 12, seeded(4))
     assert not torch.equal(result.centers, other.centers)
+
+
+@pytest.mark.parametrize("init", INITS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_starts_from_distinct_points(
+    init: Literal["random", "k-means++", "k-means||"], dtype: torch.dtype
+) -> None:
+    points = blobs(5, n=40, dtype=dtype)
+    for seed, k in enumerate((1, 2, 17, 39, 40)):
+        start = KMeans(init=init)._starting_indices(points, k, seeded(seed))
+        assert len(set(start.tolist())) == k
+
+
+def test_candidates_of_scalable_seeding_weigh_as_many_points_as_are_nearest_to_them() -> None:
+    points = blobs(11) - 100
+    candidates, weights = _oversample(points, 8, 16.0, 4, seeded())
+    # One and then at most 16 a round, in expectation; four standard deviations more.
+    assert 8 <= len(candidates) <= 1 + 64 + 32
+    expected = torch.bincount(nearest(points, points[candidates]), minlength=len(candidates))
+    assert weights.tolist() == expected.tolist()
+
+
+def test_plus_plus_heeds_the_weights() -> None:
+    points = blobs(11, n=50) - 100
+    weights = torch.zeros(50, dtype=torch.float64)
+    weights[[3, 30, 44]] = torch.tensor([1.0, 5.0, 9.0], dtype=torch.float64)
+    assert sorted(_plus_plus(points, weights, 3, 2, seeded()).tolist()) == [3, 30, 44]
 
 
 def test_does_not_modify_the_start() -> None:
