@@ -97,7 +97,11 @@ class DBSCAN(Clusterer):
             )
         eps = self._radius(points)
         adjacent = _neighborhoods(points, eps)
-        core = adjacent.sum(dim=1) >= self.min_samples
+        # By blocks: the sum would make an 8-byte copy of the whole matrix.
+        n_near = [
+            block.sum(dim=1) for block in torch.split(adjacent, max(1, _BLOCK // len(points)))
+        ]
+        core = torch.cat(n_near) >= self.min_samples
         if not bool(core.any()):
             raise InfeasibleClusteringError(self._all_noise_message(points))
         roots = _connect_core_points(adjacent, core)

@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
 N_POINTS = 20_000
 N_FEATURES = 256
 LIMIT_GB = 8.0
@@ -42,7 +44,9 @@ print(result.n_clusters, (after - before) / 1e6)  # Linux counts in kB.
 )
 def test_peak_memory(module: str, name: str, fields: str) -> None:
     program = PROGRAM.format(module=module, name=name, fields=fields, n=N_POINTS, d=N_FEATURES)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, check=False, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     n_clusters, gigabytes = done.stdout.split()
     print(f"{name}({fields}): {gigabytes} GB, {n_clusters} clusters")
