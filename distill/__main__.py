@@ -5,8 +5,12 @@ Distils a data set, tests the result with fresh networks and writes it to a fold
 same command again goes on where it was interrupted, or says that it is finished.
 """
 
+import json
 import sys
+from pathlib import Path
+from typing import Any
 
+from distill.config import TrialConfig
 from distill.errors import UserError
 from distill.options import OneLineParser, add_config_options, given_values
 
@@ -18,11 +22,12 @@ def main(arguments: list[str] | None = None) -> int:
     130 or 143: interrupted, the same command goes on.
     """
     try:
-        parsed = _parser().parse_args(arguments)
+        options = _parser().parse_args(arguments)
+        config = _configuration(options.config, given_values(options))
         # torch takes seconds to import: only once the options are known to be right.
         from distill.command import run_command
 
-        return run_command(parsed, given_values(parsed))
+        return run_command(options, config)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -31,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> OneLineParser:
     parser = OneLineParser(
         prog="python -m distill",
+        usage="python -m distill [options]",
         description="Distil a data set: learn a few images per class that train a network nearly "
         "as well as all of them (DREAM with a choice of clusterings). Without options: real "
         "handwritten digits, about a minute on two CPU cores.",
@@ -59,6 +65,16 @@ def _parser() -> OneLineParser:
     )
     add_config_options(parser)
     return parser
+
+
+def _configuration(path: str | None, given: dict[str, Any]) -> TrialConfig:
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            values = json.loads(Path(path).read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(f"config file {path} cannot be read: {error}") from None
+    return TrialConfig.from_dict(values | given)
 
 
 if __name__ == "__main__":

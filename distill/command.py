@@ -42,17 +42,17 @@ RESULT_FILES = (
 )
 
 
-def run_command(options: argparse.Namespace, given: dict[str, Any]) -> int:
+def run_command(options: argparse.Namespace, config: TrialConfig) -> int:
     """Runs a trial into a folder; returns the exit code.
 
     Args:
         options: how to run (see `distill.__main__`).
-        given: the fields of the configuration that were given.
+        config: what to run; its defaults are filled in here.
 
     Raises:
         UserError: nothing was touched, or a folder could not be written to.
     """
-    config = _configuration(options.config, given)
+    config = config.resolved()
     device = choose_device(options.device)
     if options.checkpoint_seconds < 0:
         raise UserError(f"checkpoint-seconds must be at least 0, got {options.checkpoint_seconds}")
@@ -112,20 +112,9 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def _configuration(path: str | None, given: dict[str, Any]) -> TrialConfig:
-    values: dict[str, Any] = {}
-    if path is not None:
-        try:
-            values = json.loads(Path(path).read_text())
-        except (OSError, ValueError) as error:
-            raise UserError(f"config file {path} cannot be read: {error}") from None
-    return TrialConfig.from_dict(values | given)
-
-
 def _default_folder(config: TrialConfig) -> Path:
     dataset = config.dataset.split(":", 1)[0]
-    method = config.resolved().clusterer
-    return Path("distilled") / f"{dataset}-{method}-ipc{config.ipc}-{config.trial_id}"
+    return Path("distilled") / f"{dataset}-{config.clusterer}-ipc{config.ipc}-{config.trial_id}"
 
 
 def _is_finished(folder: Path, config: TrialConfig) -> bool:
@@ -159,7 +148,7 @@ def _is_finished(folder: Path, config: TrialConfig) -> bool:
 
 
 def _differences(theirs: TrialConfig, ours: TrialConfig) -> str:
-    there, here = theirs.resolved().to_dict(), ours.resolved().to_dict()
+    there, here = theirs.resolved().to_dict(), ours.to_dict()
     changed = [name for name in here if here[name] != there[name]]
     shown = [f"{name} {there[name]} there, {here[name]} here" for name in changed[:3]]
     return "; ".join(shown) + ("; …" if len(changed) > 3 else "")
@@ -191,7 +180,7 @@ def _prepare(folder: Path, config: TrialConfig, *, overwrite: bool) -> None:
             for name in RESULT_FILES:
                 (folder / name).unlink(missing_ok=True)
             remove_checkpoints(folder / "checkpoints")
-        atomic_write(folder / "config.json", _json(config.resolved().to_dict()))
+        atomic_write(folder / "config.json", _json(config.to_dict()))
     except OSError as error:
         raise UserError(f"--out {folder} cannot be written to: {error}") from None
 
@@ -207,16 +196,17 @@ def _write(
     try:
         atomic_write(folder / "curve.csv", text.getvalue().encode())
         if result.images is not None:
-            metadata = {"trial_id": config.trial_id, "factor": str(config.factor)}
+            factor = int(config.factor or 1)
+            metadata = {"trial_id": config.trial_id, "factor": str(factor)}
             names = data.class_names
             save_distilled(
                 folder / "distilled.parquet", result.images, result.labels, names, metadata=metadata
             )
-            if config.factor > 1:
+            if factor > 1:
                 save_distilled(
                     folder / "decoded.parquet",
-                    decode(result.images.float() / 255, config.factor),
-                    result.labels.repeat(config.factor**2),
+                    decode(result.images.float() / 255, factor),
+                    result.labels.repeat(factor**2),
                     names,
                     metadata=metadata | {"factor": "1"},
                 )

@@ -52,8 +52,9 @@ PUBLISHED_VARIANTS = {
 }
 """What the published protocol runs where the sound one runs the key."""
 
-_PAPER_DEFAULTS: dict[str, Any] = {
+PAPER_DEFAULTS: dict[str, Any] = {
     "n_representatives": 128,
+    "factor": 2,
     "n_outer": 1000,
     "n_inner": 100,
     "metric": "mse",
@@ -61,27 +62,35 @@ _PAPER_DEFAULTS: dict[str, Any] = {
     "n_net_batches": 16,
     "eval_epochs": 1000,
     "eval_every": 50,
+    "eval_lr": 0.01,
     "eval_augment": "color_crop_flip_scale_rotate",
 }
+"""What None stands for, unless the data set says otherwise below."""
 _NO_FLIP = "color_crop_scale_rotate"
-_FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
+FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
     "svhn": {"eval_augment": _NO_FLIP},
     "mnist": {"metric": "l1", "eval_augment": _NO_FLIP},
     "fashion_mnist": {"metric": "l1"},
     # The embedded data set: sizes that two CPU cores finish in about a minute. Not published.
     "digits": {
         "n_representatives": 64,
-        "n_outer": 10,
-        "n_inner": 10,
+        "factor": 1,
+        "metric": "l1",
+        "n_outer": 4,
+        "n_inner": 75,
         "width": 32,
-        "n_net_batches": 4,
-        "eval_epochs": 150,
-        "eval_every": 5,
+        "n_net_batches": 12,
+        "eval_epochs": 300,
+        "eval_every": 1,
+        "eval_lr": 0.1,
         "eval_augment": _NO_FLIP,
     },
 }
-_LR_IMG_AT_IPC_10 = {"mnist": 1e-4, "fashion_mnist": 1e-4, "digits": 5e-3}
-_LR_IMG_AT_IPC_10_ELSE = 5e-3
+_LR_IMG = {"mnist": 1e-4, "fashion_mnist": 1e-4, "digits": 3e-4}
+_LR_IMG_ELSE = 5e-3
+"""At ipc 10 and the native size; from there it grows with ipc and with the area, as in IDC."""
+_NATIVE_SIZES = {"mnist": 28, "fashion_mnist": 28, "digits": 8}
+_NATIVE_SIZE_ELSE = 32
 
 
 def _option(
@@ -133,7 +142,7 @@ class TrialConfig:
     branching_factor: int | None = _option(None, "method", "birch: sub-clusters per node", minimum=2)
 
     ipc: int = _option(10, "synthetic images", "images per class that are kept", minimum=1)
-    factor: int = _option(2, "synthetic images", "multi-formation: each image holds factor × factor training images", minimum=1)
+    factor: int | None = _option(None, "synthetic images", "multi-formation: each image holds factor × factor training images", minimum=1)
     init: Literal["clusters", "random", "noise"] = _option("clusters", "synthetic images", "start from representatives, from random real images or from noise")
     n_outer: int | None = _option(None, "synthetic images", "outer iterations, each with a fresh network", minimum=0)
     n_inner: int | None = _option(None, "synthetic images", "inner loops (matching steps per class) in an outer iteration", minimum=1)
@@ -167,7 +176,7 @@ class TrialConfig:
     eval_split: Literal["test", "val"] = _option("test", "evaluation", "images the scores are taken on; searches use val")
     eval_epochs: int | None = _option(None, "evaluation", "epochs of training on the synthetic images", minimum=1)
     eval_batch_size: int = _option(64, "evaluation", "images in a batch of it", minimum=1)
-    eval_lr: float = _option(0.01, "evaluation", "learning rate; × 0.2 at 2/3 and at 5/6 of the epochs", above=0)
+    eval_lr: float | None = _option(None, "evaluation", "learning rate; × 0.2 at 2/3 and at 5/6 of the epochs", above=0)
     eval_momentum: float = _option(0.9, "evaluation", "momentum", minimum=0, below=1)
     eval_weight_decay: float = _option(5e-4, "evaluation", "weight decay", minimum=0)
     eval_augment: str | None = _option(None, "evaluation", "augmentation, drawn per image")
@@ -215,12 +224,10 @@ class TrialConfig:
         `size` weights for its inert ones, and the gradient space for what its code computed under
         that name, the predictions.
         """
-        family = _PAPER_DEFAULTS | _FAMILY_DEFAULTS.get(self.dataset, {})
+        family = PAPER_DEFAULTS | FAMILY_DEFAULTS.get(self.dataset, {})
         changes = {name: value for name, value in family.items() if getattr(self, name) is None}
         if self.lr_img is None:
-            base = _LR_IMG_AT_IPC_10.get(self.dataset, _LR_IMG_AT_IPC_10_ELSE)
-            area = (self.image_size / 32) ** 2 if self.image_size is not None else 1.0
-            changes["lr_img"] = base * self.ipc / 10 * area
+            changes["lr_img"] = self._default_lr_img()
         changes["clusterer"] = self._clusterer_that_runs
         if self.protocol == "published" and self.weights == "size":
             changes["weights"] = "published"
@@ -233,6 +240,12 @@ class TrialConfig:
             if name not in given and not (name == "eps_quantile" and "eps" in given)
         }
         return dataclasses.replace(self, **changes)
+
+    def _default_lr_img(self) -> float:
+        area = 1.0
+        if self.image_size is not None:
+            area = (self.image_size / _NATIVE_SIZES.get(self.dataset, _NATIVE_SIZE_ELSE)) ** 2
+        return _LR_IMG.get(self.dataset, _LR_IMG_ELSE) * self.ipc / 10 * area
 
     @property
     def _clusterer_that_runs(self) -> str:

@@ -72,6 +72,7 @@ class Dream:
         self.config = config = config.resolved()
         self.data = data
         self.dtype = dtype
+        self.factor = int(config.factor or 1)
         self.device = data.train_images.device
         self.published = config.protocol == "published"
         check_fit(config, data)
@@ -195,7 +196,7 @@ class Dream:
         real = self._network_input(self.data.train_images[indices])
         self.image_optimizer.begin(label)
         images = self.images[label].detach().requires_grad_()
-        synthetic = self._subsample(self.data.normalize(decode(images, self.config.factor)))
+        synthetic = self._subsample(self.data.normalize(decode(images, self.factor)))
         augmented = self.augment(
             torch.cat([real, synthetic]), self.generators["augmentation"], shared=True
         )
@@ -244,11 +245,11 @@ class Dream:
         if config.init == "noise":
             noise = torch.randn(shape, generator=self.generators["init"])
             return (noise / 4 + 0.5).clamp_(0, 1).to(self.device)
-        k = config.ipc * config.factor**2
+        k = config.ipc * self.factor**2
         with self._timed("clustering"):
             positions = self._initial_positions(k)
         images = [
-            encode(data.train_images[indices[own]].float() / 255, config.factor)
+            encode(data.train_images[indices[own]].float() / 255, self.factor)
             for indices, own in zip(data.class_indices, positions, strict=True)
         ]
         return torch.stack(images)
@@ -373,7 +374,7 @@ def check_fit(config: TrialConfig, data: ImageData) -> None:
     smallest = min(range(len(sizes)), key=sizes.__getitem__)
     needs = {"n_representatives": ("representatives", int(config.n_representatives or 0))}
     if config.init != "noise":
-        needs["ipc · factor²"] = ("initial images", config.ipc * config.factor**2)
+        needs["ipc · factor²"] = ("initial images", config.ipc * int(config.factor or 1) ** 2)
     for name, (what, k) in needs.items():
         if k > sizes[smallest]:
             raise UserError(

@@ -4,7 +4,14 @@ import argparse
 import dataclasses
 from typing import Any, NoReturn
 
-from distill.config import TrialConfig, field_type, parse_value
+from distill.config import (
+    CLUSTERER_OPTIONS,
+    FAMILY_DEFAULTS,
+    PAPER_DEFAULTS,
+    TrialConfig,
+    field_type,
+    parse_value,
+)
 from distill.errors import UserError, require_known
 
 
@@ -61,11 +68,18 @@ def _metavar(name: str) -> str:
 
 
 def _help(own: "dataclasses.Field[Any]") -> str:
-    default = own.default
-    if default is None or default == ():
-        shown = "" if default == () else " (default: follows from the other options)"
-    else:
-        shown = (
-            f" (default: {default:g})" if isinstance(default, float) else f" (default: {default})"
-        )
-    return str(own.metadata["help"] + shown).replace("%", "%%")
+    text = own.metadata["help"] + _default(own.name, own.default)
+    return str(text).replace("%", "%%")
+
+
+def _default(name: str, default: Any) -> str:
+    """Returns the default as the help shows it, with those of data sets and clusterers."""
+    shown = [] if default in (None, ()) else [f"{default}"]
+    if name in PAPER_DEFAULTS:
+        families = FAMILY_DEFAULTS.items()
+        shown = [f"{PAPER_DEFAULTS[name]}"]
+        shown += [f"{key}: {values[name]}" for key, values in families if name in values]
+    for key, values in CLUSTERER_OPTIONS.items():
+        if values.get(name) is not None:
+            shown.append(f"{key}: {values[name]}")
+    return f" (default: {'; '.join(shown)})" if shown else ""

@@ -194,14 +194,14 @@ class Trial:
     def _new_evaluation(self, plan: _EvaluationPlan) -> Evaluation:
         config, data = self.config, self.data
         stored = self.stored_images()
-        decoded = decode(stored.float() / 255, config.factor)
+        decoded = decode(stored.float() / 255, self.dream.factor)
         labels = torch.arange(data.n_classes, device=stored.device).repeat_interleave(config.ipc)
         return evaluation_of(
             config,
             data,
             self._eval_networks[plan.network_name],
             decoded,
-            labels.repeat(config.factor**2),
+            labels.repeat(self.dream.factor**2),
             n_networks=plan.n_networks,
             purpose=f"evaluation of {plan.network_name} at {plan.outer}",
         )
@@ -476,7 +476,7 @@ def evaluation_of(
     recipe = TrainingRecipe(
         epochs=int(config.eval_epochs or 0),
         batch_size=config.eval_batch_size,
-        lr=config.eval_lr,
+        lr=float(config.eval_lr or 0),
         momentum=config.eval_momentum,
         weight_decay=config.eval_weight_decay,
         augment=Augmentation(strategy=config.eval_augment or "none"),

@@ -21,6 +21,7 @@ def tiny() -> Callable[..., TrialConfig]:
     def build(**changes: object) -> TrialConfig:
         values: dict[str, object] = {
             "ipc": 1,
+            "factor": 2,
             "width": 8,
             "depth": 2,
             "n_representatives": 8,

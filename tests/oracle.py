@@ -39,7 +39,7 @@ def run_oracle(dream: Dream, n_loops: int) -> tuple[Tensor, Tensor, list[float]]
         for label in range(data.n_classes):
             indices, weights = dream.representatives[label]
             real = normalize(dream, data.train_images[indices].double() / 255)
-            synthetic = normalize(dream, cut_and_enlarge(images[label], config.factor))
+            synthetic = normalize(dream, cut_and_enlarge(images[label], dream.factor))
             if len(synthetic) > config.batch_syn_max:
                 order = torch.randperm(len(synthetic), generator=generators["batches"])
                 synthetic = synthetic[order[: config.batch_syn_max]]

@@ -17,8 +17,8 @@ from distill.datasets import load_dataset
 from distill.distilled import load_distilled
 
 TINY = (
-    "--ipc 1 --width 8 --depth 2 --n-representatives 8 --n-outer 2 --n-inner 2 --n-net-batches 1 "
-    "--eval-epochs 2 --eval-every 1 --n-eval 2"
+    "--ipc 1 --factor 2 --width 8 --depth 2 --n-representatives 8 --n-outer 2 --n-inner 2 "
+    "--n-net-batches 1 --eval-epochs 2 --eval-every 1 --n-eval 2"
 ).split()
 
 
@@ -47,7 +47,7 @@ def test_a_run_writes_everything_and_prints_a_summary(
     assert f"{100 * row['random_images_accuracy_mean']:.1f}" in printed
     assert "chance               10.0 %" in printed
     assert str(out) in printed
-    curve = list(csv.DictReader((out / "curve.csv").open()))
+    curve = list(csv.DictReader((out / "curve.csv").read_text().splitlines()))
     assert [point["outer"] for point in curve] == ["0", "1", "2"]
     assert curve[0]["matching_loss"] == "", "a missing number is empty"
     config = json.loads((out / "config.json").read_text())
@@ -127,7 +127,7 @@ def test_a_trial_without_a_result_exits_with_1_and_a_record(
         ("--dataset parquet:/nowhere.parquet", "/nowhere.parquet"),
         ("--dataset folder:/nowhere", "/nowhere"),
         ("--n-representatives 500", "n_representatives must be at most"),
-        ("--ipc 60", "asks for 240 initial images per class"),
+        ("--ipc 200", "asks for 200 initial images per class"),
         ("--device tpu", "device must be auto, cpu, cuda or cuda:N, got 'tpu'"),
         ("--device cuda:99", "device cuda:99 is not there"),
         ("--config /nowhere.json", "config file /nowhere.json cannot be read"),
@@ -198,7 +198,7 @@ def test_interrupted_for_real_the_same_command_goes_on(
     tmp_path: Path, number: int, code: int
 ) -> None:
     """The process is signalled in the middle; the second run ends where a third, whole one does."""
-    command = [sys.executable, "-m", "distill", *TINY, "--n-outer", "60", "--eval-every", "20"]
+    command = [sys.executable, "-m", "distill", *TINY, "--n-outer", "30", "--eval-every", "10"]
     environment = os.environ | {"PYTHONWARNINGS": "error"}
     process = subprocess.Popen(
         [*command, "--out", str(tmp_path / "run"), "--checkpoint-seconds", "0"],

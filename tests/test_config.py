@@ -38,7 +38,13 @@ def test_defaults_depend_on_the_family_of_the_data_set() -> None:
 
 
 def test_a_larger_image_raises_the_learning_rate_by_its_area() -> None:
-    assert TrialConfig(dataset="cifar10", image_size=64).resolved().lr_img == pytest.approx(0.02)
+    def lr(dataset: str, image_size: int | None = None) -> float | None:
+        return TrialConfig(dataset=dataset, image_size=image_size).resolved().lr_img
+
+    assert lr("cifar10", 64) == pytest.approx(0.02)
+    assert lr("mnist", 56) == pytest.approx(4e-4)
+    assert lr("digits") == pytest.approx(3e-4)
+    assert lr("parquet:x") == pytest.approx(5e-3)
 
 
 def test_a_given_value_is_never_replaced() -> None:
@@ -87,7 +93,7 @@ def test_a_fixed_eps_switches_the_default_quantile_off() -> None:
 
 def test_equal_meaning_is_one_trial_and_any_change_is_another() -> None:
     plain = TrialConfig()
-    spelt_out = TrialConfig(n_outer=10, linkage=None, feature_weight=1)
+    spelt_out = TrialConfig(n_outer=4, linkage=None, feature_weight=1)
     ids = {
         plain.trial_id,
         TrialConfig(seed=1).trial_id,

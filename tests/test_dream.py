@@ -66,7 +66,15 @@ def test_weights_and_their_absence_lead_to_different_images(digits: ImageData, t
 
 
 def test_the_loss_falls_and_the_images_stay_in_range(digits: ImageData, tiny: Tiny) -> None:
-    config = tiny(n_outer=1, n_inner=60, cluster_interval=60, ipc=2, n_net_batches=0, lr_img=0.02)
+    config = tiny(
+        n_outer=1,
+        n_inner=60,
+        cluster_interval=60,
+        ipc=2,
+        n_net_batches=0,
+        lr_img=0.02,
+        metric="mse",
+    )
     config = dataclasses.replace(config, augment="none")
     dream = Dream(config, digits)
     losses, before = [], 0.0

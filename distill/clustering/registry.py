@@ -25,7 +25,9 @@ CLUSTERERS: dict[str, Callable[..., Clusterer]] = {
     "random": RandomPartition,
     # What study 1 really ran (Lloyd as in DREAM; k-means‖; heuristic start and alternate updates;
     # the same by the library it used; its DBSCAN; single linkage).
-    "kmeans_published": lambda: KMeans(init="random", max_iter=100, empty="zero"),
+    "kmeans_published": lambda: KMeans(
+        init="random", max_iter=100, tol_relative=False, empty="zero"
+    ),
     "kmeans++_published": lambda: KMeans(init="k-means||", max_iter=300),
     "kmedoids_published": lambda: KMedoids(algorithm="alternate", init="heuristic"),
     "kmedoids_sklearn_extra": SklearnExtraKMedoids,
