@@ -141,7 +141,7 @@ class TrialConfig:
     threshold_quantile: float | None = _option(None, "method", "birch: radius of a sub-cluster as a quantile of nearest-neighbour distances", above=0, maximum=1)
     branching_factor: int | None = _option(None, "method", "birch: sub-clusters per node", minimum=2)
 
-    ipc: int = _option(10, "synthetic images", "images per class that are kept", minimum=1)
+    ipc: int = _option(1, "synthetic images", "images per class that are kept", minimum=1)
     factor: int | None = _option(None, "synthetic images", "multi-formation: each image holds factor × factor training images", minimum=1)
     init: Literal["clusters", "random", "noise"] = _option("clusters", "synthetic images", "start from representatives, from random real images or from noise")
     n_outer: int | None = _option(None, "synthetic images", "outer iterations, each with a fresh network", minimum=0)

@@ -499,38 +499,38 @@ def evaluation_of(
 def random_images_baseline(
     config: TrialConfig, data: ImageData, should_stop: Callable[[], bool] = lambda: False
 ) -> list[float]:
-    """Returns the accuracies of networks trained on `ipc` random real images a class.
+    """Returns the accuracies of `n_eval` networks trained on `ipc` random real images a class.
 
-    The same storage as the distilled set, the same recipe; one draw of images for all networks.
+    As many images as the distilled set stores, the same recipe; a fresh draw for every network, so
+    that the spread is that of the draw, too.
 
     Raises:
         InterruptedTrialError: `should_stop` said so.
     """
     config = config.resolved()
-    generator = torch.Generator().manual_seed(derive_seed(config.seed, "baseline"))
-    chosen = torch.cat(
-        [
-            indices[torch.randperm(len(indices), generator=generator)[: config.ipc]]
-            for indices in (own.cpu() for own in data.class_indices)
-        ]
-    ).to(data.train_images.device)
     network = build_network(
         config.network, **network_options(config, data), generator=torch.Generator()
-    )
-    evaluation = evaluation_of(
-        config,
-        data,
-        network.to(data.train_images.device),
-        data.train_images[chosen].float() / 255,
-        data.train_labels[chosen],
-        n_networks=config.n_eval,
-        purpose="baseline",
-    )
-    while not evaluation.done:
-        evaluation.run_epoch()
-        if should_stop():
-            raise InterruptedTrialError("stopped in the evaluation of random real images")
-    return evaluation.scores.accuracies
+    ).to(data.train_images.device)
+    accuracies: list[float] = []
+    for index in range(config.n_eval):
+        purpose = f"baseline {index}"
+        generator = torch.Generator().manual_seed(derive_seed(config.seed, purpose))
+        chosen = torch.cat(
+            [
+                indices[torch.randperm(len(indices), generator=generator)[: config.ipc]]
+                for indices in (own.cpu() for own in data.class_indices)
+            ]
+        ).to(data.train_images.device)
+        images, labels = data.train_images[chosen].float() / 255, data.train_labels[chosen]
+        evaluation = evaluation_of(
+            config, data, network, images, labels, n_networks=1, purpose=purpose
+        )
+        while not evaluation.done:
+            evaluation.run_epoch()
+            if should_stop():
+                raise InterruptedTrialError("stopped in the evaluation of random real images")
+        accuracies += evaluation.scores.accuracies
+    return accuracies
 
 
 def _without_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

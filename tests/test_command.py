@@ -187,7 +187,11 @@ def test_help_names_every_option_and_its_default(capsys: pytest.CaptureFixture[s
     text = " ".join(capsys.readouterr().out.split())
 
     assert leaving.value.code == 0
-    for part in ("--clusterer NAME", "--linkage {ward,complete,average,single}", "(default: 10)"):
+    for part in (
+        "--clusterer NAME",
+        "--linkage {ward,complete,average,single}",
+        "(default: 128; digits: 64)",
+    ):
         assert part in text
 
 

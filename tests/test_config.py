@@ -39,7 +39,7 @@ def test_defaults_depend_on_the_family_of_the_data_set() -> None:
 
 def test_a_larger_image_raises_the_learning_rate_by_its_area() -> None:
     def lr(dataset: str, image_size: int | None = None) -> float | None:
-        return TrialConfig(dataset=dataset, image_size=image_size).resolved().lr_img
+        return TrialConfig(dataset=dataset, ipc=10, image_size=image_size).resolved().lr_img
 
     assert lr("cifar10", 64) == pytest.approx(0.02)
     assert lr("mnist", 56) == pytest.approx(4e-4)
@@ -97,7 +97,7 @@ def test_equal_meaning_is_one_trial_and_any_change_is_another() -> None:
     ids = {
         plain.trial_id,
         TrialConfig(seed=1).trial_id,
-        TrialConfig(ipc=11).trial_id,
+        TrialConfig(ipc=2).trial_id,
         TrialConfig(clusterer="agglomerative").trial_id,
         TrialConfig(clusterer="agglomerative", linkage="single").trial_id,
     }

@@ -58,9 +58,9 @@ def test_the_commands_run_one_after_the_other_as_a_newcomer_would(tmp_path: Path
                 float(re.search(rf"{name} +([0-9.]+) ±", result.stdout)[1])  # type: ignore[index]
                 for name in ("test accuracy", "random real images")
             )
-            assert accuracy > baseline + 0.5, "above random images"
-            assert accuracy > 80, "far above chance"
-    (default,) = (tmp_path / "distilled").glob("digits-kmeans-ipc10-*")
+            assert accuracy > baseline + 3, "above random images"
+            assert accuracy > 60, "far above chance, which is 10"
+    (default,) = (tmp_path / "distilled").glob("digits-kmeans-ipc1-*")
     assert (default / "distilled.png").exists()
 
 
@@ -103,7 +103,7 @@ def test_every_data_set_and_clusterer_is_named() -> None:
 
 
 def test_the_map_shows_files_that_exist() -> None:
-    tree = blocks("")[0]
+    (tree,) = blocks("text")
     for line in tree.splitlines():
         name = line.split()[0]
         folder = ROOT / "distill" if line.startswith("    ") else ROOT
