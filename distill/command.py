@@ -57,36 +57,50 @@ def run_command(options: argparse.Namespace, config: TrialConfig) -> int:
     if options.checkpoint_seconds < 0:
         raise UserError(f"checkpoint-seconds must be at least 0, got {options.checkpoint_seconds}")
     folder = Path(options.out) if options.out else _default_folder(config)
-    if not options.overwrite and _is_finished(folder, config):
+    if _is_finished(folder, config, overwrite=options.overwrite):
         _print_summary(json.loads((folder / "result.json").read_text()), folder)
         print("already finished; --overwrite starts anew")
         return 0
-    with _stop_signals() as stop, Display() as display:
+    with Display() as display:
         data = _load(config, options.data_root, device, display)
         check_fit(config, data)
         _prepare(folder, config, overwrite=options.overwrite)
-        try:
-            result = run_trial(
-                config,
-                data,
-                checkpoint_folder=folder / "checkpoints",
-                checkpoint_seconds=options.checkpoint_seconds,
-                on_progress=display.trial,
-                should_stop=lambda: bool(stop),
-                on_warning=display.warn,
-            )
-            baseline: list[float] = []
-            if options.baseline and result.row["status"] == "ok":
-                display.phase("training networks on random real images, for comparison")
-                baseline = random_images_baseline(config, data, lambda: bool(stop))
-        except InterruptedTrialError as interruption:
-            display.warn(f"{interruption}; the same command goes on from there")
-            return 128 + stop[0]
+        with _stop_signals() as stop, _writing_to(folder):
+            try:
+                result, baseline = _run(config, data, folder, options, display, stop)
+            except InterruptedTrialError as interruption:
+                display.warn(f"{interruption}; the same command goes on from there")
+                return 128 + stop[0]
     row = result.row | dict(zip(BASELINE_COLUMNS, mean_and_std(baseline), strict=True))
     row |= {"n_test": len(data.test_images), "n_classes": data.n_classes}
-    _write(folder, config, data, result, row)
+    with _writing_to(folder):
+        _write(folder, config, data, result, row)
     _print_summary(row, folder)
     return 0 if row["status"] == "ok" else 1
+
+
+def _run(
+    config: TrialConfig,
+    data: ImageData,
+    folder: Path,
+    options: argparse.Namespace,
+    display: Display,
+    stop: list[int],
+) -> tuple[TrialResult, list[float]]:
+    """Runs the trial and, for comparison, networks on random real images."""
+    result = run_trial(
+        config,
+        data,
+        checkpoint_folder=folder / "checkpoints",
+        checkpoint_seconds=options.checkpoint_seconds,
+        on_progress=display.trial,
+        should_stop=lambda: bool(stop),
+        on_warning=display.warn,
+    )
+    if not options.baseline or result.row["status"] != "ok":
+        return result, []
+    display.phase("training networks on random real images, for comparison")
+    return result, random_images_baseline(config, data, lambda: bool(stop))
 
 
 BASELINE_COLUMNS = ("random_images_accuracy_mean", "random_images_accuracy_std")
@@ -117,8 +131,8 @@ def _default_folder(config: TrialConfig) -> Path:
     return Path("distilled") / f"{dataset}-{config.clusterer}-ipc{config.ipc}-{config.trial_id}"
 
 
-def _is_finished(folder: Path, config: TrialConfig) -> bool:
-    """Whether the folder holds the finished result of this configuration.
+def _is_finished(folder: Path, config: TrialConfig, *, overwrite: bool) -> bool:
+    """Whether the folder holds the finished result of this configuration, to be kept.
 
     Raises:
         UserError: the folder belongs to something else.
@@ -134,10 +148,12 @@ def _is_finished(folder: Path, config: TrialConfig) -> bool:
         return False
     try:
         theirs = TrialConfig.from_dict(json.loads(record.read_text()))
-    except ValueError as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise UserError(
-            f"{record} cannot be read ({error}); name another folder or --overwrite"
+            f"{record} is not a trial's configuration ({error}); name another folder"
         ) from None
+    if overwrite:
+        return False
     if theirs.trial_id != config.trial_id:
         raise UserError(
             f"--out {folder} belongs to another configuration ({_differences(theirs, config)}); "
@@ -169,20 +185,14 @@ def _load(config: TrialConfig, data_root: str, device: torch.device, display: Di
 
 
 def _prepare(folder: Path, config: TrialConfig, *, overwrite: bool) -> None:
-    """Makes the folder, removes what an overwritten run left, and notes the configuration.
-
-    Raises:
-        UserError: the folder cannot be written to.
-    """
-    try:
+    """Makes the folder, removes what an overwritten run left, and notes the configuration."""
+    with _writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if overwrite:
             for name in RESULT_FILES:
                 (folder / name).unlink(missing_ok=True)
             remove_checkpoints(folder / "checkpoints")
         atomic_write(folder / "config.json", _json(config.to_dict()))
-    except OSError as error:
-        raise UserError(f"--out {folder} cannot be written to: {error}") from None
 
 
 def _write(
@@ -193,33 +203,42 @@ def _write(
     writer = csv.DictWriter(text, CURVE_COLUMNS)
     writer.writeheader()
     writer.writerows(result.curve)
-    try:
-        atomic_write(folder / "curve.csv", text.getvalue().encode())
-        if result.images is not None:
-            factor = int(config.factor or 1)
-            metadata = {"trial_id": config.trial_id, "factor": str(factor)}
-            names = data.class_names
+    atomic_write(folder / "curve.csv", text.getvalue().encode())
+    if result.images is not None:
+        factor = int(config.factor or 1)
+        metadata = {"trial_id": config.trial_id, "factor": str(factor)}
+        names = data.class_names
+        save_distilled(
+            folder / "distilled.parquet", result.images, result.labels, names, metadata=metadata
+        )
+        if factor > 1:
             save_distilled(
-                folder / "distilled.parquet", result.images, result.labels, names, metadata=metadata
+                folder / "decoded.parquet",
+                decode(result.images.float() / 255, factor),
+                result.labels.repeat(factor**2),
+                names,
+                metadata=metadata | {"factor": "1"},
             )
-            if factor > 1:
-                save_distilled(
-                    folder / "decoded.parquet",
-                    decode(result.images.float() / 255, factor),
-                    result.labels.repeat(factor**2),
-                    names,
-                    metadata=metadata | {"factor": "1"},
-                )
-            save_sheet(folder / "distilled.png", result.images, result.labels, names)
-        atomic_write(folder / "result.json", _json(row))
-    except OSError as error:
-        raise UserError(f"--out {folder} cannot be written to: {error}") from None
+        save_sheet(folder / "distilled.png", result.images, result.labels, names)
+    atomic_write(folder / "result.json", _json(row))
     if row["status"] == "ok":
         remove_checkpoints(folder / "checkpoints")
 
 
 def _json(values: dict[str, Any]) -> bytes:
     return (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+@contextmanager
+def _writing_to(folder: Path) -> Iterator[None]:
+    """Turns a full disk, a read-only folder and the like into one clear line."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"--out {folder} cannot be written to: {error}; the same command goes on "
+            "from the last checkpoint once it can"
+        ) from None
 
 
 @contextmanager

@@ -167,7 +167,13 @@ def test_folders_of_others_are_left_alone(
     assert "is a file; name a folder" in capsys.readouterr().err
     assert run(tmp_path / "run", "--seed", "3") == 2
     assert "belongs to another configuration (seed 0 there, 3 here)" in capsys.readouterr().err
+    assert run(tmp_path / "full", "--overwrite") == 2
+    assert "holds other files" in capsys.readouterr().err
     assert [p.name for p in (tmp_path / "full").iterdir()] == ["thesis.tex"]
+    (tmp_path / "full" / "config.json").write_text('["mine, too"]')
+    assert run(tmp_path / "full", "--overwrite") == 2
+    assert "is not a trial's configuration" in capsys.readouterr().err
+    assert (tmp_path / "full" / "config.json").read_text() == '["mine, too"]'
 
 
 def test_a_folder_that_cannot_be_made_is_an_error(
@@ -179,6 +185,24 @@ def test_a_folder_that_cannot_be_made_is_an_error(
     printed = capsys.readouterr().err
     assert "cannot be written to" in printed
     assert printed.count("\n") == 1
+
+
+def test_a_disk_that_is_full_is_one_line_and_the_run_goes_on_afterwards(tmp_path: Path) -> None:
+    """A real limit on the size of files: the configuration fits, a checkpoint does not."""
+    command = [sys.executable, "-m", "distill", *TINY, "--out", str(tmp_path / "run")]
+    limited = subprocess.run(
+        ["bash", "-c", 'ulimit -f 8; exec "$@"', "limited", *command, "--checkpoint-seconds", "0"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert limited.returncode == 2
+    assert "cannot be written to: [Errno 27] File too large" in limited.stderr
+    assert limited.stderr.count("\n") == 1
+    assert [path.name for path in (tmp_path / "run").iterdir() if path.is_file()] == ["config.json"]
+    assert not list((tmp_path / "run").glob("**/*.tmp*")), "no half-written file stays"
+    assert main(command[3:]) == 0
 
 
 def test_help_names_every_option_and_its_default(capsys: pytest.CaptureFixture[str]) -> None:

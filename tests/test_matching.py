@@ -66,6 +66,33 @@ def test_the_loss_of_a_linear_network_by_hand(metric: str) -> None:
     torch.testing.assert_close(loss, expected, rtol=0, atol=1e-12)
 
 
+def test_the_whole_step_of_a_linear_network_by_hand() -> None:
+    """With one synthetic image x, the gradient matrix is e xᵀ, where e = softmax(Wx) − y.
+
+    For V = 2 (e xᵀ − G_real), the derivative of the squared distance with respect to x is
+    Vᵀ e + Wᵀ (diag(p) − p pᵀ) V x; the image then moves by the learning rate against it, and its
+    momentum by the two steps of the other classes.
+    """
+    weight, real, x = random(3, 4), random(5, 4, seed=1), random(4, seed=2)
+    weights = torch.tensor([2.0, 0.5, 1.0, 1.0, 0.5], dtype=torch.float64)
+    p = torch.softmax(weight @ x, dim=0)
+    errors = p - torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64)
+    v = 2 * (torch.outer(errors, x) - softmax_gradient(weight, real, 0, weights))
+    gradient = v.T @ errors + weight.T @ (torch.diag(p) - torch.outer(p, p)) @ v @ x
+    expected = x - 0.1 * gradient * (1 + 0.5 + 0.25)
+
+    images = torch.stack([x, x, x])[:, None, :, None, None].clone()
+    optimizer = ImageOptimizer(images, lr=0.1, momentum=0.5)
+    optimizer.begin(0)
+    own = images[0].clone().requires_grad_()
+    loss = Matcher(match="gradients", metric="mse")(
+        OneConvolution(weight), real[:, :, None, None], own, 0, weights
+    )
+    optimizer.step(0, torch.autograd.grad(loss, own)[0])
+
+    torch.testing.assert_close(images[0, 0, :, 0, 0], expected, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("match", ["gradients", "features", "both"])
 @pytest.mark.parametrize("metric", ["mse", "l1", "cosine"])
 def test_gradients_to_the_images_agree_with_finite_differences(match: str, metric: str) -> None:
