@@ -54,6 +54,12 @@ def _parser() -> OneLineParser:
     run.add_argument("--data-root", metavar="DIR", default="data", help="torchvision's data sets")
     run.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N")
     run.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="CPU threads (default: one for small images and networks, else one per core)",
+    )
+    run.add_argument(
         "--no-baseline",
         dest="baseline",
         action="store_false",

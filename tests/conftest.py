@@ -3,9 +3,13 @@
 from collections.abc import Callable
 
 import pytest
+import torch
 
 from distill.config import TrialConfig
 from distill.datasets import ImageData, load_dataset
+
+# The tests' tensors are tiny: a second thread only waits, and badly so on a busy machine.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

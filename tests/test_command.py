@@ -133,6 +133,8 @@ def test_a_trial_without_a_result_exits_with_1_and_a_record(
         ("--config /nowhere.json", "config file /nowhere.json cannot be read"),
         ("--augment color_crops", "crops"),
         ("--eval-split val", "val_fraction is 0"),
+        ("--threads 0", "threads must be at least 1, got 0"),
+        ("--threads two", "argument --threads: invalid int value: 'two'"),
         ("--checkpoint-seconds -1", "checkpoint-seconds must be at least 0"),
         ("--eval-networks resnet10", "instance norm needs images larger than 8×8"),
     ],

@@ -1,0 +1,60 @@
+"""The loop on a GPU against the loop on the CPU; run with `uv run pytest -m gpu`."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from distill.config import TrialConfig
+from distill.datasets import ImageData
+from distill.dream import Dream
+from distill.trial import InterruptedTrialError, run_trial
+from tests.clustering.blobs import blobs
+from tests.clustering.test_conformance import CASES, RUNNABLE, clusterer_of
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+
+
+@pytest.mark.parametrize("match", ["gradients", "both"])
+def test_inner_loops_in_float64_agree_with_the_cpu(
+    digits: ImageData, tiny: Callable[..., TrialConfig], match: str
+) -> None:
+    """Same generators, on the CPU in both cases, so the same draws; rounding alone differs."""
+    config = tiny(weights="size", match=match, n_inner=10, n_outer=1)
+    loops = [Dream(config, data, dtype=torch.float64) for data in (digits, digits.to("cuda"))]
+    for _ in range(4):
+        for loop in loops:
+            loop.inner_loop()
+
+    on_cpu, on_gpu = loops
+    torch.testing.assert_close(on_gpu.images.cpu(), on_cpu.images, rtol=0, atol=1e-9)
+    assert float(on_gpu._loss_sum) == pytest.approx(float(on_cpu._loss_sum), rel=1e-9)
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_clusterings_in_float64_agree_with_the_cpu(name: str) -> None:
+    points = blobs(4, n=80, d=6, k=5).double()
+    ours = clusterer_of(name).fit(points.cuda(), 6, torch.Generator().manual_seed(0))
+    theirs = clusterer_of(name).fit(points, 6, torch.Generator().manual_seed(0))
+
+    assert name in CASES
+    assert torch.equal(ours.labels.cpu(), theirs.labels)
+    torch.testing.assert_close(ours.centers.cpu(), theirs.centers)
+
+
+def test_a_whole_trial_stops_and_resumes(
+    digits: ImageData, tiny: Callable[..., TrialConfig], tmp_path: Path
+) -> None:
+    data = digits.to("cuda")
+    with pytest.raises(InterruptedTrialError):
+        run_trial(tiny(), data, checkpoint_folder=tmp_path, should_stop=lambda: True)
+    result = run_trial(tiny(), data, checkpoint_folder=tmp_path)
+
+    assert result.row["status"] == "ok"
+    assert result.row["device"] == torch.cuda.get_device_name()
+    assert result.images is not None
+    assert result.images.device.type == "cpu"
