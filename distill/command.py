@@ -21,16 +21,11 @@ from distill.datasets import ImageData, load_dataset
 from distill.display import Display
 from distill.distilled import save_distilled, save_sheet
 from distill.dream import check_fit
-from distill.errors import UserError
+from distill.errors import InterruptedTrialError, UserError
 from distill.evaluate import mean_and_std
 from distill.multiformation import decode
-from distill.trial import (
-    CURVE_COLUMNS,
-    InterruptedTrialError,
-    TrialResult,
-    random_images_baseline,
-    run_trial,
-)
+from distill.scoring import random_images_baseline
+from distill.trial import CURVE_COLUMNS, TrialResult, run_trial
 
 RESULT_FILES = (
     "config.json",

@@ -34,7 +34,8 @@ from distill.errors import UserError
 from distill.evaluate import load_network_state, network_state, sgd, train_on_batch
 from distill.matching import ImageOptimizer, Matcher
 from distill.multiformation import decode, encode
-from distill.networks import build_network, reset_parameters
+from distill.networks import reset_parameters
+from distill.scoring import network_for
 from distill.selection import Representatives, rule_for, select
 
 PURPOSES = ("weights", "clustering", "batches", "augmentation", "init")
@@ -80,9 +81,9 @@ class Dream:
             purpose: torch.Generator().manual_seed(derive_seed(config.seed, purpose))
             for purpose in PURPOSES
         }
-        self.network = build_network(
-            config.network, **network_options(config, data), generator=self.generators["weights"]
-        ).to(self.device, dtype)
+        self.network = network_for(config, data, config.network, self.generators["weights"]).to(
+            dtype
+        )
         self.network.train(not self.published)
         self.net_optimizer = self._new_net_optimizer()
         self.clusterer = build_clusterer(config.clusterer, **config.clusterer_options)
@@ -340,34 +341,21 @@ class Dream:
         self.cluster_statistics = dict(values["cluster_statistics"])
 
 
-def network_options(config: TrialConfig, data: ImageData) -> dict[str, Any]:
-    """Returns what `build_network` needs to know besides name and generator."""
-    return {
-        "n_classes": data.n_classes,
-        "channels": data.channels,
-        "image_size": data.image_size,
-        "width": config.width,
-        "depth": config.depth,
-        "norm": config.norm,
-        "pooling": config.pooling,
-        "activation": config.activation,
-    }
-
-
 def check_fit(config: TrialConfig, data: ImageData) -> None:
     """Checks, before any work, that a configuration can be run on a data set.
 
     Raises:
-        UserError: a class has too few images, a network or an augmentation cannot be built, or
+        UserError: a class is too small, a network, clusterer or augmentation cannot be built, or
             the points to be clustered would not fit into memory.
     """
     config = config.resolved()
     if config.eval_split == "val" and len(data.val_images) == 0:
         raise UserError(f"data set {data.name!r} gives no validation images; raise val_fraction")
+    build_clusterer(config.clusterer, **config.clusterer_options)
     for strategy in (config.augment, config.net_augment, config.eval_augment or "none"):
         Augmentation(strategy=strategy)
     for name in (*config.eval_networks, config.network):
-        network = build_network(name, **network_options(config, data), generator=torch.Generator())
+        network = network_for(config, data, name, torch.Generator())
     sizes = [len(indices) for indices in data.class_indices]
     if config.embedding == "gradients" and config.projection_dim is None:
         check_gradient_size(sum(sizes), data.n_classes, network.classifier.in_features)

@@ -1,4 +1,4 @@
-"""The one exception that means "the caller can put this right"."""
+"""The exceptions that a caller is meant to handle: bad input, and being asked to stop."""
 
 import difflib
 from collections.abc import Iterable
@@ -9,6 +9,10 @@ class UserError(ValueError):
 
     The commands print it and exit with code 2; library callers get it as a ValueError.
     """
+
+
+class InterruptedTrialError(Exception):
+    """A trial was asked to stop; its state is saved if it had a checkpoint folder."""
 
 
 def require_known(kind: str, name: str, known: Iterable[str]) -> None:

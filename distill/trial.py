@@ -8,29 +8,24 @@ iterations give the curve; the one at the end gives the result.
 import datetime as dt
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from distill.augment import Augmentation
 from distill.checkpoint import load_checkpoint, save_checkpoint
 from distill.clustering.base import InfeasibleClusteringError
-from distill.config import SCHEMA_VERSION, TrialConfig, derive_seed
+from distill.config import SCHEMA_VERSION, TrialConfig
 from distill.datasets import ImageData
 from distill.distilled import to_uint8
-from distill.dream import DivergedError, Dream, network_options
-from distill.errors import UserError
-from distill.evaluate import Evaluation, TrainingRecipe, mean_and_std
+from distill.dream import DivergedError, Dream, check_fit
+from distill.errors import InterruptedTrialError, UserError
+from distill.evaluate import Evaluation, mean_and_std
 from distill.multiformation import decode
-from distill.networks import Network, build_network
 from distill.provenance import provenance
-
-
-class InterruptedTrialError(Exception):
-    """The trial was asked to stop; its state is saved if it had a checkpoint folder."""
+from distill.scoring import evaluation_of, network_for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,12 +94,6 @@ class _EvaluationPlan:
     n_networks: int
 
 
-@dataclass
-class _Timing:
-    inner: _Clock = field(default_factory=_Clock)
-    epoch: _Clock = field(default_factory=_Clock)
-
-
 class Trial:
     """A trial as a chain of units of work.
 
@@ -120,20 +109,18 @@ class Trial:
     def __init__(self, config: TrialConfig, data: ImageData) -> None:
         self.config = config = config.resolved()
         self.data = data
-        if config.eval_split == "val" and len(data.val_images) == 0:
-            raise UserError(
-                f"data set {data.name!r} gives no validation images; raise val_fraction"
-            )
+        check_fit(config, data)
         self._eval_networks = {
-            name: self._build_eval_network(name)
+            name: network_for(config, data, name, torch.Generator())
             for name in dict.fromkeys((config.network, *config.eval_networks))
         }
         self.dream = Dream(config, data)
-        self.curve: list[dict[str, Any]] = []
+        self._points: dict[int, dict[str, Any]] = {}
         self.final_scores: dict[str, dict[str, list[float]]] = {}
         self.seconds_evaluating = 0.0
         self._evaluation: Evaluation | None = None
-        self._timing = _Timing()
+        self._inner_clock = _Clock()
+        self._epoch_clock = _Clock()
 
     @property
     def done(self) -> bool:
@@ -146,7 +133,7 @@ class Trial:
         plan = self._due()
         if plan is None:
             self._run_inner_loop()
-            self._timing.inner.add(time.perf_counter() - start)
+            self._inner_clock.add(time.perf_counter() - start)
             return
         if self._evaluation is None:
             self._evaluation = self._new_evaluation(plan)
@@ -154,7 +141,7 @@ class Trial:
         if self._evaluation.done:
             self._finish_evaluation(plan, self._evaluation)
             self._evaluation = None
-        self._timing.epoch.add(time.perf_counter() - start)
+        self._epoch_clock.add(time.perf_counter() - start)
         self.seconds_evaluating += time.perf_counter() - start
 
     def stored_images(self) -> Tensor:
@@ -181,15 +168,17 @@ class Trial:
             return None
         return _EvaluationPlan(outer, config.network, config.n_eval_curve)
 
+    @property
+    def curve(self) -> list[dict[str, Any]]:
+        """One record of `CURVE_COLUMNS` per outer iteration, in order."""
+        return [self._points[outer] for outer in sorted(self._points)]
+
     def _is_evaluated(self, outer: int) -> bool:
-        return any(p["outer"] == outer and p["accuracy_mean"] is not None for p in self.curve)
+        return outer in self._points and self._points[outer]["accuracy_mean"] is not None
 
     def _point_of_curve(self, outer: int) -> dict[str, Any]:
-        for point in self.curve:
-            if point["outer"] == outer:
-                return point
-        self.curve.append({"outer": outer} | dict.fromkeys(CURVE_COLUMNS[1:]))
-        return self.curve[-1]
+        empty = {"outer": outer} | dict.fromkeys(CURVE_COLUMNS[1:])
+        return self._points.setdefault(outer, empty)
 
     def _new_evaluation(self, plan: _EvaluationPlan) -> Evaluation:
         config, data = self.config, self.data
@@ -220,49 +209,49 @@ class Trial:
                 "losses": scores.losses,
             }
 
-    def _build_eval_network(self, name: str) -> Network:
-        network = build_network(
-            name, **network_options(self.config, self.data), generator=torch.Generator()
-        )
-        return network.to(self.data.train_images.device)
-
     def progress(self) -> Progress:
         """Returns where the trial stands."""
         n_outer, n_inner = int(self.config.n_outer or 0), int(self.config.n_inner or 1)
         inner_done = self.dream.outer * n_inner + self.dream.inner
         inner_left = n_outer * n_inner - inner_done
-        epochs_left, epochs_done = self._epochs_left(), self._timing.epoch.n_units
-        inner_seconds, epoch_seconds = self._timing.inner.mean, self._timing.epoch.mean
+        epochs_done, epochs_left = self._epochs()
+        inner_seconds, epoch_seconds = self._inner_clock.mean, self._epoch_clock.mean
         known = (inner_seconds is not None or inner_left == 0) and epoch_seconds is not None
         inner_cost, epoch_cost = inner_seconds or 1.0, epoch_seconds or (inner_seconds or 1.0) / 10
         left = inner_left * inner_cost + epochs_left * epoch_cost
         done = inner_done * inner_cost + epochs_done * epoch_cost
-        scored = [p["accuracy_mean"] for p in self.curve if p["accuracy_mean"] is not None]
         return Progress(
             outer=self.dream.outer,
             n_outer=n_outer,
-            fraction=done / (done + left) if done + left else 1.0,
+            fraction=done / (done + left),
             matching_loss=self.dream.matching_loss,
-            accuracy=scored[-1] if scored else None,
+            accuracy=self._last_accuracy,
             evaluating=self._due() is not None,
             seconds_per_outer=inner_seconds * n_inner if inner_seconds else None,
             seconds_left=left if known else None,
         )
 
-    def _epochs_left(self) -> int:
+    @property
+    def _last_accuracy(self) -> float | None:
+        for outer in sorted(self._points, reverse=True):
+            if self._is_evaluated(outer):
+                return float(self._points[outer]["accuracy_mean"])
+        return None
+
+    def _epochs(self) -> tuple[int, int]:
+        """Returns how many epochs of evaluations are done, and how many are left."""
         config = self.config
         n_outer, every = int(config.n_outer or 0), config.eval_every or 0
+        due = range(0, n_outer, every) if every else range(0)
+        n_points_left = sum(not self._is_evaluated(outer) for outer in due)
+        n_final = len(self._eval_networks)
+        n_final_left = n_final - len(self.final_scores)
         epochs = int(config.eval_epochs or 0)
-        points = [
-            outer
-            for outer in (range(0, n_outer, every) if every else ())
-            if outer >= self.dream.outer and not self._is_evaluated(outer)
-        ]
-        n_final = len(self._eval_networks) - len(self.final_scores)
-        left = (len(points) * config.n_eval_curve + n_final * config.n_eval) * epochs
+        total = (len(due) * config.n_eval_curve + n_final * config.n_eval) * epochs
+        left = (n_points_left * config.n_eval_curve + n_final_left * config.n_eval) * epochs
         if self._evaluation is not None:
             left -= self._evaluation.n_networks * epochs - self._evaluation.epochs_left
-        return left
+        return total - left, left
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Returns what is needed to go on between two units of work."""
@@ -296,7 +285,7 @@ class Trial:
                     "to another configuration or other images; use another folder or --overwrite"
                 )
         self.dream.load_state(_without_prefix("dream/", tensors), values["dream"])
-        self.curve = list(values["curve"])
+        self._points = {point["outer"]: point for point in values["curve"]}
         self.final_scores = dict(values["final_scores"])
         self.seconds_evaluating = values["seconds_evaluating"]
         self._evaluation = None
@@ -449,88 +438,6 @@ def _resume(trial: Trial, folder: Path | None, on_warning: Callable[[str], None]
         return 0.0
     trial.load_state(*found)
     return float(found[1]["total_seconds"])
-
-
-def evaluation_of(
-    config: TrialConfig,
-    data: ImageData,
-    network: Network,
-    images: Tensor,
-    labels: Tensor,
-    *,
-    n_networks: int,
-    purpose: str,
-) -> Evaluation:
-    """Returns the evaluation of a small training set under a trial's recipe.
-
-    Args:
-        config: resolved.
-        data: gives the images to test on and the normalisation.
-        network: of the architecture to train; its weights are drawn anew.
-        images: (n, c, h, w) floating point in [0, 1].
-        labels: (n,) int64.
-        n_networks: networks to train.
-        purpose: names the random streams; different purposes are independent.
-    """
-    on_test = config.eval_split == "test"
-    recipe = TrainingRecipe(
-        epochs=int(config.eval_epochs or 0),
-        batch_size=config.eval_batch_size,
-        lr=float(config.eval_lr or 0),
-        momentum=config.eval_momentum,
-        weight_decay=config.eval_weight_decay,
-        augment=Augmentation(strategy=config.eval_augment or "none"),
-        cutmix_prob=config.cutmix_prob,
-        cutmix_beta=config.cutmix_beta,
-    )
-    return Evaluation(
-        recipe,
-        network,
-        data.normalize(images),
-        labels,
-        test_images=data.test_images if on_test else data.val_images,
-        test_labels=data.test_labels if on_test else data.val_labels,
-        normalize=data.normalize,
-        n_networks=n_networks,
-        seed_of=lambda index, what: derive_seed(config.seed, purpose, index, what),
-    )
-
-
-def random_images_baseline(
-    config: TrialConfig, data: ImageData, should_stop: Callable[[], bool] = lambda: False
-) -> list[float]:
-    """Returns the accuracies of `n_eval` networks trained on `ipc` random real images a class.
-
-    As many images as the distilled set stores, the same recipe; a fresh draw for every network, so
-    that the spread is that of the draw, too.
-
-    Raises:
-        InterruptedTrialError: `should_stop` said so.
-    """
-    config = config.resolved()
-    network = build_network(
-        config.network, **network_options(config, data), generator=torch.Generator()
-    ).to(data.train_images.device)
-    accuracies: list[float] = []
-    for index in range(config.n_eval):
-        purpose = f"baseline {index}"
-        generator = torch.Generator().manual_seed(derive_seed(config.seed, purpose))
-        chosen = torch.cat(
-            [
-                indices[torch.randperm(len(indices), generator=generator)[: config.ipc]]
-                for indices in (own.cpu() for own in data.class_indices)
-            ]
-        ).to(data.train_images.device)
-        images, labels = data.train_images[chosen].float() / 255, data.train_labels[chosen]
-        evaluation = evaluation_of(
-            config, data, network, images, labels, n_networks=1, purpose=purpose
-        )
-        while not evaluation.done:
-            evaluation.run_epoch()
-            if should_stop():
-                raise InterruptedTrialError("stopped in the evaluation of random real images")
-        accuracies += evaluation.scores.accuracies
-    return accuracies
 
 
 def _without_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -122,6 +122,7 @@ def test_a_trial_without_a_result_exits_with_1_and_a_record(
         ("digits", "unexpected argument 'digits'"),
         ("--clusterer kmeens", "unknown clusterer 'kmeens'; did you mean 'kmeans'?"),
         ("--clusterer dbscan --eps -1", "eps must be above 0, got -1.0"),
+        ("--clusterer dbscan --min-samples 1", "min_samples must be at least 2 with eps_quantile"),
         ("--eps 1", "eps does not apply to clusterer 'kmeans', only to dbscan"),
         ("--dataset digit", "unknown dataset 'digit'; did you mean 'digits'?"),
         ("--dataset parquet:/nowhere.parquet", "/nowhere.parquet"),

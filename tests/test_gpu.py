@@ -9,7 +9,8 @@ import torch
 from distill.config import TrialConfig
 from distill.datasets import ImageData
 from distill.dream import Dream
-from distill.trial import InterruptedTrialError, run_trial
+from distill.errors import InterruptedTrialError
+from distill.trial import run_trial
 from tests.clustering.blobs import blobs
 from tests.clustering.test_conformance import CASES, RUNNABLE, clusterer_of
 

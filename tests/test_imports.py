@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOW = (
     "errors config atomic datasets networks augment embeddings clustering selection multiformation "
-    "matching evaluate checkpoint distilled dream provenance trial display options command "
+    "matching evaluate scoring checkpoint distilled dream provenance trial display options command "
     "__main__"
 ).split()
 """The modules of `distill` in the order of the flow: each imports only from what stands before."""

@@ -11,14 +11,13 @@ import torch
 from distill.config import TrialConfig
 from distill.datasets import ImageData
 from distill.distilled import to_uint8
-from distill.errors import UserError
+from distill.errors import InterruptedTrialError, UserError
+from distill.scoring import random_images_baseline
 from distill.trial import (
     CURVE_COLUMNS,
-    InterruptedTrialError,
     Progress,
     Trial,
     TrialResult,
-    random_images_baseline,
     run_trial,
 )
 
