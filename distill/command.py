@@ -61,6 +61,10 @@ def run_command(options: argparse.Namespace, config: TrialConfig) -> int:
     with Display() as display:
         data = _load(config, options.data_root, device, display)
         check_fit(config, data)
+        if data.n_corrupt:
+            display.warn(f"left out {data.n_corrupt} images that cannot be decoded, such as")
+            for place in data.corrupt[:3]:
+                display.warn(f"  {place}")
         _prepare(folder, config, overwrite=options.overwrite)
         if options.threads is not None or _is_small(config, data):
             torch.set_num_threads(options.threads or 1)
@@ -72,6 +76,7 @@ def run_command(options: argparse.Namespace, config: TrialConfig) -> int:
                 return 128 + stop[0]
     row = result.row | dict(zip(BASELINE_COLUMNS, mean_and_std(baseline), strict=True))
     row |= {"n_test": len(data.test_images), "n_classes": data.n_classes}
+    row |= {"corrupt": list(data.corrupt)}
     with _writing_to(folder):
         _write(folder, config, data, result, row)
     _print_summary(row, folder)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
+from sklearn.datasets import load_digits
 
 from distill.__main__ import main
 from distill.datasets import load_dataset
@@ -101,6 +103,28 @@ def test_a_config_file_repeats_a_run_and_options_change_it(tmp_path: Path) -> No
     assert again == 0
     assert rows[0]["trial_id"] == rows[1]["trial_id"]
     assert rows[0]["test_accuracy_mean"] == rows[1]["test_accuracy_mean"]
+
+
+def test_broken_images_are_left_out_counted_and_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    digits = load_digits()
+    for index, (pixels, label) in enumerate(zip(digits.images[:200], digits.target, strict=False)):
+        folder = tmp_path / "photos" / f"digit {label}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((pixels * 255 / 16).astype("uint8")).save(folder / f"{index:03}.png")
+    broken = tmp_path / "photos" / "digit 3" / "000.png"
+    broken.write_bytes(b"not a picture")
+    options = ["--dataset", f"folder:{tmp_path}/photos", "--no-baseline"]
+
+    assert run(tmp_path / "run", *options) == 2
+    assert str(broken) in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    assert run(tmp_path / "run", *options, "--on-corrupt", "skip") == 0
+    assert "left out 1 images that cannot be decoded" in capsys.readouterr().err
+    row = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert row["n_corrupt"] == 1
+    assert str(broken) in row["corrupt"][0]
 
 
 def test_a_trial_without_a_result_exits_with_1_and_a_record(
