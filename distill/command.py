@@ -92,6 +92,7 @@ def _run(
     stop: list[int],
 ) -> tuple[TrialResult, list[float]]:
     """Runs the trial and, for comparison, networks on random real images."""
+    display.phase("choosing the initial images")
     result = run_trial(
         config,
         data,
@@ -287,21 +288,20 @@ def _print_summary(row: dict[str, Any], folder: Path) -> None:
         print(f"  the record is in {folder}/result.json")
         return
     split = row["eval_split"]
-    networks = f"{row['n_networks']} networks, last epoch"
-    best = row[f"{split}_accuracy_best_mean"]
-    print(
-        f"  {split} accuracy       {_percent(row, f'{split}_accuracy')}   ({networks}; "
-        f"best of four tests {100 * best:.1f} %)"
-    )
+    best = f"best of four tests {100 * row[f'{split}_accuracy_best_mean']:.1f} %"
+    networks = f"{row['n_networks']} networks, last epoch; {best}"
+    lines = {f"{split} accuracy": f"{_percent(row, f'{split}_accuracy')}   ({networks})"}
     for name, scores in row["network_scores"].items():
         if name != row["network"]:
             mean, std = mean_and_std(scores["accuracies"])
-            print(f"  on {name:<12}  {_percent({'_mean': mean, '_std': std}, '')}")
+            lines[f"on {name}"] = _percent({"_mean": mean, "_std": std}, "")
     if row.get(BASELINE_COLUMNS[0]) is not None:
         shown = _percent(row, "random_images_accuracy")
-        print(f"  random real images  {shown}   (same number, same recipe)")
-    print(f"  chance              {100 / row['n_classes']:5.1f} %")
-    print(f"  time                {row['total_seconds']:5.0f} s on {row['device']}")
+        lines["random real images"] = f"{shown}   (same number, same recipe)"
+    lines["chance"] = f"{100 / row['n_classes']:5.1f} %"
+    lines["time"] = f"{row['total_seconds']:5.0f} s on {row['device']}"
+    for label, text in lines.items():
+        print(f"  {label:<20}{text}")
     print(f"  written to {folder}/: {', '.join(n for n in RESULT_FILES if (folder / n).exists())}")
 
 

@@ -69,7 +69,7 @@ class Display:
 
     def phase(self, text: str) -> None:
         """Shows a step that has no measure of its own."""
-        self._bar.update(self._task, description=text, completed=1.0, left="")
+        self._bar.update(self._task, description=text, left="")
         if not self._live:
             self._console.print(text, soft_wrap=True)
 
