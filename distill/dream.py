@@ -43,7 +43,7 @@ PURPOSES = ("weights", "clustering", "batches", "augmentation", "init")
 
 
 class DivergedError(Exception):
-    """The matching loss is no longer a finite number."""
+    """The matching loss or the images are no longer finite numbers."""
 
 
 class Dream:
@@ -111,7 +111,7 @@ class Dream:
         """Runs one inner loop over all classes; after the last one the outer iteration ends.
 
         Raises:
-            DivergedError: the loss is NaN or infinite.
+            DivergedError: the loss or an image is NaN or infinite.
             InfeasibleClusteringError: the clustering leaves nothing to choose from.
         """
         if self.inner == 0:
@@ -125,9 +125,9 @@ class Dream:
         with self._timed("network"):
             self._update_network()
         self.inner += 1
-        if not bool(torch.isfinite(self._loss_sum)):  # the one sync of an inner loop
+        if not bool(torch.isfinite(self._loss_sum + self.images.sum())):  # a sync, as the clock's
             raise DivergedError(
-                f"the matching loss is {float(self._loss_sum)} in outer iteration "
+                f"matching loss or images are no longer finite numbers in outer iteration "
                 f"{self.outer + 1}, inner loop {self.inner}; lower lr_img "
                 f"(now {self.config.lr_img:g}) or net_lr (now {self.config.net_lr:g})"
             )
