@@ -296,31 +296,6 @@ class Trial:
                 _without_prefix("evaluation/", tensors), values["evaluation"]
             )
 
-    def scores_row(self) -> dict[str, Any]:
-        """Returns the result columns; those that do not exist are None."""
-        row: dict[str, Any] = {}
-        final = self.final_scores.get(self.config.network, {})
-        for split in ("test", "val"):
-            scores = final if split == self.config.eval_split else {}
-            for name, key in (
-                ("accuracy", "accuracies"),
-                ("accuracy_best", "best_accuracies"),
-                ("loss", "losses"),
-            ):
-                mean, std = mean_and_std(scores.get(key, []))
-                row |= {f"{split}_{name}_mean": mean, f"{split}_{name}_std": std}
-        row |= {
-            "n_networks": len(final.get("accuracies", [])),
-            "network_scores": self.final_scores,
-            "matching_loss": self.dream.matching_loss,
-            **{name: self.dream.cluster_statistics.get(name) for name in CLUSTER_COLUMNS},
-            "clustering_seconds": self.dream.seconds["clustering"],
-            "matching_seconds": self.dream.seconds["matching"],
-            "network_seconds": self.dream.seconds["network"],
-            "evaluation_seconds": self.seconds_evaluating,
-        }
-        return row
-
 
 CLUSTER_COLUMNS = (
     "n_representatives_mean",
@@ -394,7 +369,7 @@ def run_trial(
         "status": status,
         "status_message": message,
         **config.resolved().to_dict(),
-        **(trial.scores_row() if trial is not None else {}),
+        **_scores_row(config, trial),
         "total_seconds": earlier_seconds + time.perf_counter() - start,
         "started_at": started.isoformat(timespec="seconds"),
         "fingerprint": data.fingerprint,
@@ -438,6 +413,37 @@ def _resume(trial: Trial, folder: Path | None, on_warning: Callable[[str], None]
         return 0.0
     trial.load_state(*found)
     return float(found[1]["total_seconds"])
+
+
+def _scores_row(config: TrialConfig, trial: Trial | None) -> dict[str, Any]:
+    """Returns the result columns, always all of them; those that do not exist are None.
+
+    Args:
+        config: of the trial.
+        trial: None if it could not even start.
+    """
+    final_scores = trial.final_scores if trial is not None else {}
+    final = final_scores.get(config.network, {})
+    row: dict[str, Any] = {}
+    for split in ("test", "val"):
+        scores = final if split == config.eval_split else {}
+        for name, key in (
+            ("accuracy", "accuracies"),
+            ("accuracy_best", "best_accuracies"),
+            ("loss", "losses"),
+        ):
+            mean, std = mean_and_std(scores.get(key, []))
+            row |= {f"{split}_{name}_mean": mean, f"{split}_{name}_std": std}
+    statistics = trial.dream.cluster_statistics if trial is not None else {}
+    seconds = trial.dream.seconds if trial is not None else {}
+    return row | {
+        "n_networks": len(final.get("accuracies", [])),
+        "network_scores": final_scores,
+        "matching_loss": trial.dream.matching_loss if trial is not None else None,
+        **{name: statistics.get(name) for name in CLUSTER_COLUMNS},
+        **{f"{part}_seconds": seconds.get(part) for part in ("clustering", "matching", "network")},
+        "evaluation_seconds": trial.seconds_evaluating if trial is not None else None,
+    }
 
 
 def _without_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -198,9 +198,11 @@ def test_infeasible_and_diverged_trials_leave_a_record(digits: ImageData, tiny: 
     assert "eps" in infeasible.row["status_message"]
     assert diverged.row["status"] == "diverged"
     assert "lower lr_img" in diverged.row["status_message"]
+    finished = run_trial(tiny(), digits)
     for result in (infeasible, diverged):
         assert result.images is None
-        assert result.row.get("test_accuracy_mean") is None
+        assert result.row["test_accuracy_mean"] is None, "null, and not left out"
+        assert result.row.keys() == finished.row.keys()
 
 
 def test_progress_rises_to_one_and_estimates_the_time_left(digits: ImageData, tiny: Tiny) -> None:
