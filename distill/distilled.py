@@ -70,6 +70,28 @@ def save_distilled(
 
     Args:
         path: the target; replaced if it exists.
+        images: as for `distilled_bytes`, like the rest.
+        labels: see there.
+        class_names: see there.
+        metadata: see there.
+
+    Raises:
+        ValueError: shapes or labels do not fit together.
+        OSError: the file cannot be written.
+    """
+    atomic_write(path, distilled_bytes(images, labels, class_names, metadata=metadata))
+
+
+def distilled_bytes(
+    images: Tensor,
+    labels: Tensor,
+    class_names: tuple[str, ...],
+    *,
+    metadata: Mapping[str, str] | None = None,
+) -> bytes:
+    """Returns the content of the Parquet file of a distilled set.
+
+    Args:
         images: (n, c, h, w) uint8, or floating point in [0, 1], see `to_uint8`; c is 1 or 3.
             Kept without loss as 8-bit PNG.
         labels: (n,) whole numbers, indices into `class_names`.
@@ -79,7 +101,6 @@ def save_distilled(
 
     Raises:
         ValueError: shapes or labels do not fit together.
-        OSError: the file cannot be written.
     """
     pixels, label_list = _checked(images, labels, class_names)
     struct = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -100,7 +121,7 @@ def save_distilled(
     ]
     buffer = pa.BufferOutputStream()
     pq.write_table(pa.table({"image": cells, "label": label_list}, schema=schema), buffer)
-    atomic_write(path, buffer.getvalue().to_pybytes())
+    return bytes(buffer.getvalue().to_pybytes())
 
 
 def load_distilled(path: Path | str) -> DistilledSet:

@@ -37,6 +37,7 @@ class Progress:
         fraction: share of the estimated work that is done, in [0, 1].
         matching_loss: of the last finished outer iteration.
         accuracy: mean of the last finished evaluation, in [0, 1].
+        accuracy_outer: the outer iteration that evaluation was made after.
         evaluating: whether networks are being trained on the synthetic images right now.
         seconds_per_outer: mean seconds of an outer iteration so far.
         seconds_left: estimate of the time to the end.
@@ -47,6 +48,7 @@ class Progress:
     fraction: float
     matching_loss: float | None
     accuracy: float | None
+    accuracy_outer: int | None
     evaluating: bool
     seconds_per_outer: float | None
     seconds_left: float | None
@@ -220,23 +222,24 @@ class Trial:
         inner_cost, epoch_cost = inner_seconds or 1.0, epoch_seconds or (inner_seconds or 1.0) / 10
         left = inner_left * inner_cost + epochs_left * epoch_cost
         done = inner_done * inner_cost + epochs_done * epoch_cost
+        evaluated = self._last_evaluated
         return Progress(
             outer=self.dream.outer,
             n_outer=n_outer,
             fraction=done / (done + left),
             matching_loss=self.dream.matching_loss,
-            accuracy=self._last_accuracy,
+            accuracy=evaluated["accuracy_mean"] if evaluated else None,
+            accuracy_outer=evaluated["outer"] if evaluated else None,
             evaluating=self._due() is not None,
             seconds_per_outer=inner_seconds * n_inner if inner_seconds else None,
             seconds_left=left if known else None,
         )
 
     @property
-    def _last_accuracy(self) -> float | None:
-        for outer in sorted(self._points, reverse=True):
-            if self._is_evaluated(outer):
-                return float(self._points[outer]["accuracy_mean"])
-        return None
+    def _last_evaluated(self) -> dict[str, Any] | None:
+        """The newest point of the curve that has an accuracy."""
+        evaluated = [outer for outer in self._points if self._is_evaluated(outer)]
+        return self._points[max(evaluated)] if evaluated else None
 
     def _epochs(self) -> tuple[int, int]:
         """Returns how many epochs of evaluations are done, and how many are left."""

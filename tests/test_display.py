@@ -12,6 +12,7 @@ HALFWAY = Progress(
     fraction=0.5,
     matching_loss=12.3456,
     accuracy=0.714,
+    accuracy_outer=2,
     evaluating=False,
     seconds_per_outer=2.0,
     seconds_left=3725.0,
