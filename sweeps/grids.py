@@ -1,0 +1,155 @@
+"""The grids of study 1 as Python values: which methods, with which parameters, how many of each.
+
+A grid lists rows, not axes: a product of all parameters would hold combinations that mean nothing
+(the linkage of a k-means). What is done with a grid is in `sweeps.plan`.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+Row = dict[str, Any]
+"""A clusterer, its weights and its own parameters, as fields of `TrialConfig`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """A named grid: every row at every ipc, under every protocol, with every seed.
+
+    Attributes:
+        name: how it is asked for.
+        summary: one line for the help.
+        base: fields of `TrialConfig` that all its trials share.
+        rows: the methods, in the order of the tables.
+        ipcs: images kept per class.
+        n_seeds: seeds 0 … n_seeds − 1 unless others are asked for.
+        protocols: unless others are asked for.
+    """
+
+    name: str
+    summary: str
+    base: dict[str, Any]
+    rows: tuple[Row, ...]
+    ipcs: tuple[int, ...]
+    n_seeds: int
+    protocols: tuple[str, ...] = ("sound",)
+
+
+def _weighted(clusterer: str, **options: Any) -> tuple[Row, Row]:
+    """Returns a method with and without weights: the tables' T and F rows."""
+    with_weights, without = (
+        {"clusterer": clusterer, "weights": weights, **options} for weights in ("size", "none")
+    )
+    return with_weights, without
+
+
+def _study_1_rows(**dbscan: Any) -> tuple[Row, ...]:
+    """Returns the nine rows of study 1's tables.
+
+    Args:
+        dbscan: parameters of DBSCAN; none: the protocol's defaults.
+    """
+    return (
+        *_weighted("kmeans"),
+        *_weighted("kmeans++"),
+        *_weighted("kmedoids"),
+        *_weighted("dbscan", **dbscan),
+        {"clusterer": "agglomerative", "weights": "none"},  # study 1 has no weighted one
+    )
+
+
+def _extended_rows() -> tuple[Row, ...]:
+    """Returns study 1's rows, the variants of their parameters, and its future work.
+
+    The random control uses neither distances nor cluster sizes, so it has one row. In gradient
+    space the radius of DBSCAN is a quantile: 15 is a distance between features.
+    """
+    partitions = ("kmeans", "kmeans++", "kmedoids", "birch")
+    linkages = ("ward", "complete", "average", "single")
+    radii = [{"eps": eps, "min_samples": n} for eps in (10.0, 15.0, 20.0) for n in (2, 5)]
+    radii += [{"eps_quantile": quantile, "min_samples": 2} for quantile in (0.25, 0.5, 0.75)]
+    gradients = {"embedding": "gradients", "projection_dim": 2048}
+    return (
+        *(row for name in partitions for row in _weighted(name)),
+        *(row for linkage in linkages for row in _weighted("agglomerative", linkage=linkage)),
+        *(row for radius in radii for row in _weighted("dbscan", **radius)),
+        {"clusterer": "random", "weights": "none"},
+        *(row for name in partitions for row in _weighted(name, **gradients)),
+        *_weighted("agglomerative", linkage="ward", **gradients),
+        *_weighted("dbscan", eps_quantile=0.5, min_samples=2, **gradients),
+    )
+
+
+QUICKSTART = Grid(
+    name="quickstart",
+    summary="study 1's nine rows on 8×8 digits, ipc 1 and 10, 3 seeds: 54 trials, minutes on a CPU",
+    base={
+        "dataset": "digits",
+        "n_outer": 3,
+        "n_inner": 20,
+        "n_representatives": 32,
+        "width": 32,
+        "n_net_batches": 12,
+        "n_eval": 3,
+        "eval_epochs": 300,
+        "eval_every": 0,
+    },
+    rows=_study_1_rows(),
+    ipcs=(1, 10),
+    n_seeds=3,
+)
+"""Sizes by measurement (see `LOG.md`): for a first look at the whole way, not for claims."""
+
+SMOKE = Grid(
+    name="smoke",
+    summary="two trials of seconds each on 8×8 digits, to see whether everything works",
+    base={
+        "dataset": "digits",
+        "n_outer": 2,
+        "n_inner": 5,
+        "n_representatives": 16,
+        "width": 16,
+        "n_net_batches": 2,
+        "n_eval": 2,
+        "eval_epochs": 50,
+        "eval_every": 1,
+    },
+    rows=(
+        {"clusterer": "kmeans", "weights": "none"},
+        {"clusterer": "dbscan", "weights": "size"},
+    ),
+    ipcs=(1,),
+    n_seeds=1,
+)
+
+PAPER = Grid(
+    name="paper",
+    summary="study 1 as published: CIFAR-10, nine rows, ipc 1 and 10, 3 seeds: 54 trials, GPU days",
+    base={"dataset": "cifar10"},
+    rows=_study_1_rows(eps=15.0, min_samples=2),
+    ipcs=(1, 10),
+    n_seeds=3,
+    protocols=("published",),
+)
+"""Every size is the default of `TrialConfig`: ConvNet-3 of width 128, 1,000 × 100 loops, clustering
+every 10th. Under the published protocol the clusterers are the variants that study 1 really ran
+(single linkage among them), under the sound one the methods that their names stand for."""
+
+EXTENDED = Grid(
+    name="extended",
+    summary="paper and its future work: BIRCH, ipc 50 and 100, gradient space, all linkages, "
+    "eps × MinPts, random control, 5 seeds: 940 trials, a GPU cluster for weeks",
+    base={"dataset": "cifar10"},
+    rows=_extended_rows(),
+    ipcs=(1, 10, 50, 100),
+    n_seeds=5,
+)
+"""Gradients are projected to as many dimensions as there are features, so that clustering them
+costs the same (unprojected they are ten times as many)."""
+
+PRESETS: dict[str, Grid] = {
+    "quickstart": QUICKSTART,
+    "paper": PAPER,
+    "extended": EXTENDED,
+    "smoke": SMOKE,
+}
+"""The grids by the name that `--preset` takes."""
