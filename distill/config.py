@@ -1,5 +1,8 @@
 """The configuration of one trial: a frozen value, checked when built, named by its hash.
 
+`Config` is what the configurations of both studies share; `TrialConfig` is a distillation, the
+second study's `SubsetConfig` lives in `distill.subset_config`.
+
 A field that is None stands for the default of its data-set family or clusterer;
 `TrialConfig.resolved` fills all of them in one place, so `dataclasses.replace(config, ipc=50)`
 never keeps a learning rate that was derived for another `ipc`. Standard library only: the analysis
@@ -10,15 +13,17 @@ swapped clusterings inside DREAM; where they differ, the study wins.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
 import operator
 import types
 import typing
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from distill.errors import UserError, require_known
 
@@ -93,7 +98,7 @@ _NATIVE_SIZES = {"mnist": 28, "fashion_mnist": 28, "digits": 8}
 _NATIVE_SIZE_ELSE = 32
 
 
-def _option(
+def option(
     default: Any,
     group: str,
     help_text: str,
@@ -109,113 +114,168 @@ def _option(
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrialConfig:
-    """Everything that decides the result of a trial. Two equal configurations are one trial.
+class Config(ABC):
+    """What every kind of configuration can do; the fields come with the kinds, made by `option`.
+
+    Attributes:
+        kind: what a trial of such a configuration is; in every row of results.
 
     Raises:
         UserError: a value is out of range, a name is unknown, or two options exclude each other.
     """
 
-    # fmt: off
-    dataset: str = _option("digits", "data", "digits, cifar10, cifar100, mnist, fashion_mnist, svhn, parquet:PATH[,PATH…] or folder:PATH")
-    image_size: int | None = _option(None, "data", "resize images to this height and width in pixels", minimum=4)
-    val_fraction: float = _option(0.0, "data", "share of the training images held out for validation", minimum=0, below=1)
-    test_fraction: float = _option(0.2, "data", "share of the images kept for testing where a data set has no test split", above=0, below=1)
-    split_seed: int = _option(0, "data", "seed of the splits; not varied with --seed, so that trials share their images", minimum=0)
-    on_corrupt: Literal["error", "skip"] = _option("error", "data", "what to do with images that cannot be decoded")
-
-    protocol: Literal["sound", "published"] = _option("sound", "method", "published: as study 1 really ran, with its defects (see the README)")
-    clusterer: str = _option("kmeans", "method", "clustering that picks the representative real images: " + ", ".join(CLUSTERER_OPTIONS))
-    weights: Literal["none", "size", "published"] = _option("none", "method", "weights of the representatives: cluster sizes, none, or study 1's inert ones")
-    embedding: Literal["features", "pixels", "gradients", "predictions"] = _option("features", "method", "what is clustered")
-    projection_dim: int | None = _option(None, "method", "seeded random projection of the gradient embedding to this many dimensions", minimum=1)
-    n_representatives: int | None = _option(None, "method", "representatives per class and matching step (K)", minimum=1)
-    cluster_interval: int = _option(10, "method", "inner loops between two clusterings", minimum=1)
-    n_local_trials: int | None = _option(None, "method", "kmeans++: candidates per seeding step; above 1 is greedy k-means++", minimum=1)
-    medoid_algorithm: Literal["fasterpam", "alternate"] | None = _option(None, "method", "kmedoids: optimisation")
-    medoid_init: Literal["build", "lab", "random", "heuristic"] | None = _option(None, "method", "kmedoids: initial medoids")
-    eps: float | None = _option(None, "method", "dbscan: neighbourhood radius in feature units", above=0)
-    eps_quantile: float | None = _option(None, "method", "dbscan: radius as a quantile of the min-samples-th neighbour distance, recomputed at each clustering", above=0, maximum=1)
-    min_samples: int | None = _option(None, "method", "dbscan: points, itself included, that make a core point (MinPts)", minimum=1)
-    linkage: Literal["ward", "complete", "average", "single"] | None = _option(None, "method", "agglomerative: linkage")
-    threshold_quantile: float | None = _option(None, "method", "birch: radius of a sub-cluster as a quantile of nearest-neighbour distances", above=0, maximum=1)
-    branching_factor: int | None = _option(None, "method", "birch: sub-clusters per node", minimum=2)
-
-    ipc: int = _option(1, "synthetic images", "images per class that are kept", minimum=1)
-    factor: int | None = _option(None, "synthetic images", "multi-formation: each image holds factor × factor training images", minimum=1)
-    init: Literal["clusters", "random", "noise"] = _option("clusters", "synthetic images", "start from representatives, from random real images or from noise")
-    n_outer: int | None = _option(None, "synthetic images", "outer iterations, each with a fresh network", minimum=0)
-    n_inner: int | None = _option(None, "synthetic images", "inner loops (matching steps per class) in an outer iteration", minimum=1)
-    match: Literal["gradients", "features", "both"] = _option("gradients", "synthetic images", "what is matched; both is DREAM+")
-    metric: Literal["mse", "l1", "cosine"] | None = _option(None, "synthetic images", "distance between what is matched")
-    feature_weight: float = _option(1.0, "synthetic images", "weight of the feature term when both are matched", minimum=0)
-    lr_img: float | None = _option(None, "synthetic images", "learning rate of the images; the default grows with ipc", above=0)
-    momentum_img: float = _option(0.5, "synthetic images", "momentum of the images' SGD", minimum=0, below=1)
-    batch_syn_max: int = _option(128, "synthetic images", "synthetic training images per class and matching step, at most", minimum=1)
-    augment: str = _option("color_crop_cutout", "synthetic images", "siamese augmentation of the matching step, names joined by _")
-
-    network: str = _option("convnet", "network", "network that is matched: " + ", ".join(NETWORKS))
-    width: int | None = _option(None, "network", "channels of a convnet block", minimum=1)
-    depth: int = _option(3, "network", "blocks of the convnet", minimum=1)
-    norm: Literal["instance", "batch", "group", "layer", "none"] = _option("instance", "network", "normalisation layers")
-    pooling: Literal["avg", "max", "none"] = _option("avg", "network", "pooling of the convnet")
-    activation: Literal["relu", "leakyrelu", "sigmoid"] = _option("relu", "network", "activation of the convnet")
-    net_lr: float = _option(0.01, "network", "learning rate of the network update", above=0)
-    net_momentum: float = _option(0.9, "network", "momentum of the network update", minimum=0, below=1)
-    net_weight_decay: float = _option(5e-4, "network", "weight decay of the network update", minimum=0)
-    n_net_batches: int | None = _option(None, "network", "batches of real images the network trains on after each inner loop", minimum=0)
-    net_batch_size: int = _option(128, "network", "images in such a batch", minimum=1)
-    net_augment: str = _option("color_crop", "network", "augmentation of those batches, drawn per image")
-    cutmix_prob: float = _option(0.5, "network", "probability of CutMix for a batch, here and in the evaluation", minimum=0, maximum=1)
-    cutmix_beta: float = _option(1.0, "network", "beta distribution of CutMix", above=0)
-
-    n_eval: int = _option(5, "evaluation", "fresh networks trained on the final images", minimum=1)
-    n_eval_curve: int = _option(1, "evaluation", "fresh networks at each point of the curve", minimum=1)
-    eval_every: int | None = _option(None, "evaluation", "outer iterations between points of the curve; 0: no curve", minimum=0)
-    eval_networks: tuple[str, ...] = _option((), "evaluation", "further architectures to test the final images with, separated by commas")
-    eval_split: Literal["test", "val"] = _option("test", "evaluation", "images the scores are taken on; searches use val")
-    eval_epochs: int | None = _option(None, "evaluation", "epochs of training on the synthetic images", minimum=1)
-    eval_batch_size: int = _option(64, "evaluation", "images in a batch of it", minimum=1)
-    eval_lr: float | None = _option(None, "evaluation", "learning rate; × 0.2 at 2/3 and at 5/6 of the epochs", above=0)
-    eval_momentum: float = _option(0.9, "evaluation", "momentum", minimum=0, below=1)
-    eval_weight_decay: float = _option(5e-4, "evaluation", "weight decay", minimum=0)
-    eval_augment: str | None = _option(None, "evaluation", "augmentation, drawn per image")
-
-    seed: int = _option(0, "trial", "seed of everything random in the trial but the splits", minimum=0)
-    # fmt: on
+    kind: ClassVar[str]
 
     def __post_init__(self) -> None:
-        for name, value_field in _FIELDS.items():
-            object.__setattr__(self, name, _checked(value_field, getattr(self, name)))
-        if not self.dataset.startswith(("parquet:", "folder:")):
-            require_known("dataset", self.dataset, (*DATASETS, "parquet:PATH", "folder:PATH"))
+        for name, value_field in fields_of(type(self)).items():
+            object.__setattr__(self, name, self._checked(value_field, getattr(self, name)))
+        self._check()
+
+    @abstractmethod
+    def _check(self) -> None:
+        """Raises a UserError where values that are right each for itself do not go together."""
+
+    @abstractmethod
+    def resolved(self) -> Self:
+        """Returns the configuration with every default filled in; idempotent."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as plain values that JSON can hold (tuples as lists)."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in ((name, getattr(self, name)) for name in fields_of(type(self)))
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Builds a configuration from `to_dict`'s form; missing keys take their defaults.
+
+        Raises:
+            UserError: a key is unknown, or a value is not allowed.
+        """
+        for name in values:
+            require_known("option", name, fields_of(cls))
+        return cls(**values)
+
+    @property
+    def trial_id(self) -> str:
+        """16 hexadecimal digits: the hash of the resolved configuration and the schema version."""
+        values = {k: v for k, v in self.resolved().to_dict().items() if v is not None}
+        # Distillation was the only kind once: its name is left out, so that its trials keep theirs.
+        kind = [] if self.kind == TrialConfig.kind else [self.kind]
+        canonical = json.dumps([SCHEMA_VERSION, *kind, values], sort_keys=True, ensure_ascii=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    def _checked(self, value_field: dataclasses.Field[Any], given: object) -> Any:
+        """Returns the value in its field's type; raises a UserError that says what must hold."""
+        name = value_field.name
+        kind, words, optional = field_type(name, type(self))
+        value: Any = given
+        if value is None and optional:
+            return None
+        if kind is tuple and isinstance(value, list | tuple):
+            return tuple(str(part) for part in value)
+        if kind is float and type(value) is int:
+            value = float(value)
+        if type(value) is not kind:
+            raise UserError(f"{name} must be of type {kind.__name__}, got {value!r}")
+        if words:
+            require_known(name, value, words)
+        if kind in (int, float):
+            _check_limits(name, value, value_field.metadata["limits"])
+        return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialConfig(Config):
+    """Everything that decides the result of a distillation. Equal configurations are one trial.
+
+    Raises:
+        UserError: a value is out of range, a name is unknown, or two options exclude each other.
+    """
+
+    kind: ClassVar[str] = "distillation"
+
+    # fmt: off
+    dataset: str = option("digits", "data", "digits, cifar10, cifar100, mnist, fashion_mnist, svhn, parquet:PATH[,PATH…] or folder:PATH")
+    image_size: int | None = option(None, "data", "resize images to this height and width in pixels", minimum=4)
+    val_fraction: float = option(0.0, "data", "share of the training images held out for validation", minimum=0, below=1)
+    test_fraction: float = option(0.2, "data", "share of the images kept for testing where a data set has no test split", above=0, below=1)
+    split_seed: int = option(0, "data", "seed of the splits; not varied with --seed, so that trials share their images", minimum=0)
+    on_corrupt: Literal["error", "skip"] = option("error", "data", "what to do with images that cannot be decoded")
+
+    protocol: Literal["sound", "published"] = option("sound", "method", "published: as study 1 really ran, with its defects (see the README)")
+    clusterer: str = option("kmeans", "method", "clustering that picks the representative real images: " + ", ".join(CLUSTERER_OPTIONS))
+    weights: Literal["none", "size", "published"] = option("none", "method", "weights of the representatives: cluster sizes, none, or study 1's inert ones")
+    embedding: Literal["features", "pixels", "gradients", "predictions"] = option("features", "method", "what is clustered")
+    projection_dim: int | None = option(None, "method", "seeded random projection of the gradient embedding to this many dimensions", minimum=1)
+    n_representatives: int | None = option(None, "method", "representatives per class and matching step (K)", minimum=1)
+    cluster_interval: int = option(10, "method", "inner loops between two clusterings", minimum=1)
+    n_local_trials: int | None = option(None, "method", "kmeans++: candidates per seeding step; above 1 is greedy k-means++", minimum=1)
+    medoid_algorithm: Literal["fasterpam", "alternate"] | None = option(None, "method", "kmedoids: optimisation")
+    medoid_init: Literal["build", "lab", "random", "heuristic"] | None = option(None, "method", "kmedoids: initial medoids")
+    eps: float | None = option(None, "method", "dbscan: neighbourhood radius in feature units", above=0)
+    eps_quantile: float | None = option(None, "method", "dbscan: radius as a quantile of the min-samples-th neighbour distance, recomputed at each clustering", above=0, maximum=1)
+    min_samples: int | None = option(None, "method", "dbscan: points, itself included, that make a core point (MinPts)", minimum=1)
+    linkage: Literal["ward", "complete", "average", "single"] | None = option(None, "method", "agglomerative: linkage")
+    threshold_quantile: float | None = option(None, "method", "birch: radius of a sub-cluster as a quantile of nearest-neighbour distances", above=0, maximum=1)
+    branching_factor: int | None = option(None, "method", "birch: sub-clusters per node", minimum=2)
+
+    ipc: int = option(1, "synthetic images", "images per class that are kept", minimum=1)
+    factor: int | None = option(None, "synthetic images", "multi-formation: each image holds factor × factor training images", minimum=1)
+    init: Literal["clusters", "random", "noise"] = option("clusters", "synthetic images", "start from representatives, from random real images or from noise")
+    n_outer: int | None = option(None, "synthetic images", "outer iterations, each with a fresh network", minimum=0)
+    n_inner: int | None = option(None, "synthetic images", "inner loops (matching steps per class) in an outer iteration", minimum=1)
+    match: Literal["gradients", "features", "both"] = option("gradients", "synthetic images", "what is matched; both is DREAM+")
+    metric: Literal["mse", "l1", "cosine"] | None = option(None, "synthetic images", "distance between what is matched")
+    feature_weight: float = option(1.0, "synthetic images", "weight of the feature term when both are matched", minimum=0)
+    lr_img: float | None = option(None, "synthetic images", "learning rate of the images; the default grows with ipc", above=0)
+    momentum_img: float = option(0.5, "synthetic images", "momentum of the images' SGD", minimum=0, below=1)
+    batch_syn_max: int = option(128, "synthetic images", "synthetic training images per class and matching step, at most", minimum=1)
+    augment: str = option("color_crop_cutout", "synthetic images", "siamese augmentation of the matching step, names joined by _")
+
+    network: str = option("convnet", "network", "network that is matched: " + ", ".join(NETWORKS))
+    width: int | None = option(None, "network", "channels of a convnet block", minimum=1)
+    depth: int = option(3, "network", "blocks of the convnet", minimum=1)
+    norm: Literal["instance", "batch", "group", "layer", "none"] = option("instance", "network", "normalisation layers")
+    pooling: Literal["avg", "max", "none"] = option("avg", "network", "pooling of the convnet")
+    activation: Literal["relu", "leakyrelu", "sigmoid"] = option("relu", "network", "activation of the convnet")
+    net_lr: float = option(0.01, "network", "learning rate of the network update", above=0)
+    net_momentum: float = option(0.9, "network", "momentum of the network update", minimum=0, below=1)
+    net_weight_decay: float = option(5e-4, "network", "weight decay of the network update", minimum=0)
+    n_net_batches: int | None = option(None, "network", "batches of real images the network trains on after each inner loop", minimum=0)
+    net_batch_size: int = option(128, "network", "images in such a batch", minimum=1)
+    net_augment: str = option("color_crop", "network", "augmentation of those batches, drawn per image")
+    cutmix_prob: float = option(0.5, "network", "probability of CutMix for a batch, here and in the evaluation", minimum=0, maximum=1)
+    cutmix_beta: float = option(1.0, "network", "beta distribution of CutMix", above=0)
+
+    n_eval: int = option(5, "evaluation", "fresh networks trained on the final images", minimum=1)
+    n_eval_curve: int = option(1, "evaluation", "fresh networks at each point of the curve", minimum=1)
+    eval_every: int | None = option(None, "evaluation", "outer iterations between points of the curve; 0: no curve", minimum=0)
+    eval_networks: tuple[str, ...] = option((), "evaluation", "further architectures to test the final images with, separated by commas")
+    eval_split: Literal["test", "val"] = option("test", "evaluation", "images the scores are taken on; searches use val")
+    eval_epochs: int | None = option(None, "evaluation", "epochs of training on the synthetic images", minimum=1)
+    eval_batch_size: int = option(64, "evaluation", "images in a batch of it", minimum=1)
+    eval_lr: float | None = option(None, "evaluation", "learning rate; × 0.2 at 2/3 and at 5/6 of the epochs", above=0)
+    eval_momentum: float = option(0.9, "evaluation", "momentum", minimum=0, below=1)
+    eval_weight_decay: float = option(5e-4, "evaluation", "weight decay", minimum=0)
+    eval_augment: str | None = option(None, "evaluation", "augmentation, drawn per image")
+
+    seed: int = option(0, "trial", "seed of everything random in the trial but the splits", minimum=0)
+    # fmt: on
+
+    def _check(self) -> None:
+        check_dataset(self.dataset)
         require_known("clusterer", self.clusterer, CLUSTERER_OPTIONS)
         for name in (self.network, *self.eval_networks):
             require_known("network", name, NETWORKS)
-        self._check_combinations()
-
-    def _check_combinations(self) -> None:
-        for name in self._given_clusterer_options():
-            if name not in CLUSTERER_OPTIONS[self._clusterer_that_runs]:
-                owners = [key for key, options in CLUSTERER_OPTIONS.items() if name in options]
-                raise UserError(
-                    f"{name} does not apply to clusterer {self._clusterer_that_runs!r}, "
-                    f"only to {', '.join(owners)}; leave it out or change the clusterer"
-                )
-        if self.eps is not None and self.eps_quantile is not None:
-            raise UserError(
-                f"give eps or eps_quantile, not both; got {self.eps} and {self.eps_quantile}"
-            )
+        check_clusterer_options(self, self._clusterer_that_runs)
         if self.projection_dim is not None and self.embedding != "gradients":
             raise UserError(
                 "projection_dim applies to embedding 'gradients' only, "
                 f"got embedding {self.embedding!r}; leave it out"
             )
-        if self.eval_split == "val" and self.val_fraction == 0:
-            raise UserError(
-                "eval_split 'val' needs validation images, but val_fraction is 0; "
-                "set val_fraction, for example to 0.1"
-            )
+        check_eval_split(self.eval_split, self.val_fraction)
 
     def resolved(self) -> Self:
         """Returns the configuration with every default filled in; idempotent.
@@ -233,12 +293,7 @@ class TrialConfig:
             changes["weights"] = "published"
         if self.protocol == "published" and self.embedding == "gradients":
             changes |= {"embedding": "predictions", "projection_dim": None}
-        given = self._given_clusterer_options()
-        changes |= {
-            name: default
-            for name, default in CLUSTERER_OPTIONS[self._clusterer_that_runs].items()
-            if name not in given and not (name == "eps_quantile" and "eps" in given)
-        }
+        changes |= missing_clusterer_options(self, self._clusterer_that_runs)
         return dataclasses.replace(self, **changes)
 
     def _default_lr_img(self) -> float:
@@ -253,34 +308,6 @@ class TrialConfig:
             return PUBLISHED_VARIANTS.get(self.clusterer, self.clusterer)
         return self.clusterer
 
-    def _given_clusterer_options(self) -> set[str]:
-        return {name for name in CLUSTERER_OPTION_NAMES if getattr(self, name) is not None}
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the fields as plain values that JSON can hold (tuples as lists)."""
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in ((name, getattr(self, name)) for name in _FIELDS)
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Builds a configuration from `to_dict`'s form; missing keys take their defaults.
-
-        Raises:
-            UserError: a key is unknown, or a value is not allowed.
-        """
-        for name in values:
-            require_known("option", name, _FIELDS)
-        return cls(**values)
-
-    @property
-    def trial_id(self) -> str:
-        """16 hexadecimal digits: the hash of the resolved configuration and the schema version."""
-        values = {k: v for k, v in self.resolved().to_dict().items() if v is not None}
-        canonical = json.dumps([SCHEMA_VERSION, values], sort_keys=True, ensure_ascii=True)
-        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
-
     @property
     def clusterer_options(self) -> dict[str, Any]:
         """The hyper-parameters of the clusterer, as `distill.clustering.build_clusterer` takes."""
@@ -288,16 +315,71 @@ class TrialConfig:
 
 
 CLUSTERER_OPTION_NAMES = sorted({name for own in CLUSTERER_OPTIONS.values() for name in own})
-_FIELDS = {f.name: f for f in dataclasses.fields(TrialConfig)}
-_TYPES = typing.get_type_hints(TrialConfig)
 
 
-def field_type(name: str) -> tuple[Any, tuple[str, ...], bool]:
+def check_dataset(name: str) -> None:
+    """Raises a UserError unless it can be the name of a data set."""
+    if not name.startswith(("parquet:", "folder:")):
+        require_known("dataset", name, (*DATASETS, "parquet:PATH", "folder:PATH"))
+
+
+def check_eval_split(eval_split: str, val_fraction: float) -> None:
+    """Raises a UserError where scores are wanted on validation images, but there are none."""
+    if eval_split == "val" and val_fraction == 0:
+        raise UserError(
+            "eval_split 'val' needs validation images, but val_fraction is 0; "
+            "set val_fraction, for example to 0.1"
+        )
+
+
+def check_clusterer_options(config: Config, clusterer: str) -> None:
+    """Raises a UserError where options are given that the clusterer that runs does not have."""
+    given = _given_clusterer_options(config)
+    for name in given:
+        if name not in CLUSTERER_OPTIONS[clusterer]:
+            owners = [key for key, options in CLUSTERER_OPTIONS.items() if name in options]
+            raise UserError(
+                f"{name} does not apply to clusterer {clusterer!r}, "
+                f"only to {', '.join(owners)}; leave it out or change the clusterer"
+            )
+    if "eps" in given and "eps_quantile" in given:
+        raise UserError(
+            f"give eps or eps_quantile, not both; got {given['eps']} and {given['eps_quantile']}"
+        )
+
+
+def missing_clusterer_options(config: Config, clusterer: str) -> dict[str, Any]:
+    """Returns the defaults of the clusterer's options that are not given."""
+    given = _given_clusterer_options(config)
+    return {
+        name: default
+        for name, default in CLUSTERER_OPTIONS[clusterer].items()
+        if name not in given and not (name == "eps_quantile" and "eps" in given)
+    }
+
+
+def _given_clusterer_options(config: Config) -> dict[str, Any]:
+    values = {name: getattr(config, name) for name in CLUSTERER_OPTION_NAMES}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+@functools.cache
+def fields_of(config_class: type[Config]) -> dict[str, dataclasses.Field[Any]]:
+    """Returns the fields of a kind of configuration by name, in their order."""
+    return {own.name: own for own in dataclasses.fields(config_class)}
+
+
+_type_hints = functools.cache(typing.get_type_hints)
+
+
+def field_type(
+    name: str, config_class: type[Config] = TrialConfig
+) -> tuple[Any, tuple[str, ...], bool]:
     """Returns the plain type of a field, its allowed words (empty: any) and whether None is one.
 
     A tuple of words counts as type `tuple`.
     """
-    annotation = _TYPES[name]
+    annotation = _type_hints(config_class)[name]
     optional = isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is (
         typing.Union
     )
@@ -308,18 +390,21 @@ def field_type(name: str) -> tuple[Any, tuple[str, ...], bool]:
     return typing.get_origin(annotation) or annotation, (), optional
 
 
-def parse_value(name: str, text: str) -> Any:
+def parse_value(name: str, text: str, config_class: type[Config] = TrialConfig) -> Any:
     """Turns the text of an option (`--ipc 10`, `--set ipc=10`) into the field's type.
 
     Raises:
         UserError: no such field, or the text does not fit its type.
     """
-    require_known("option", name, _FIELDS)
-    kind, _, optional = field_type(name)
+    require_known("option", name, fields_of(config_class))
+    kind, _, optional = field_type(name, config_class)
     if optional and text.lower() == "none":
         return None
     if kind is tuple:
         return tuple(part for part in text.split(",") if part)
+    if kind is bool:
+        require_known(name, text.lower(), ("true", "false"))
+        return text.lower() == "true"
     try:
         return kind(text)
     except ValueError:
@@ -334,26 +419,6 @@ def derive_seed(*parts: object) -> int:
     """
     text = json.dumps([str(part) for part in parts])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
-
-
-def _checked(value_field: dataclasses.Field[Any], given: object) -> Any:
-    """Returns the value in its field's type; raises a UserError that says what must hold."""
-    name = value_field.name
-    kind, words, optional = field_type(name)
-    value: Any = given
-    if value is None and optional:
-        return None
-    if kind is tuple and isinstance(value, list | tuple):
-        return tuple(str(part) for part in value)
-    if kind is float and type(value) is int:
-        value = float(value)
-    if type(value) is not kind:
-        raise UserError(f"{name} must be of type {kind.__name__}, got {value!r}")
-    if words:
-        require_known(name, value, words)
-    if kind in (int, float):
-        _check_limits(name, value, value_field.metadata["limits"])
-    return value
 
 
 def _check_limits(name: str, value: float, limits: Mapping[str, float | None]) -> None:

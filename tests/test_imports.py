@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOW = (
-    "errors config atomic datasets networks augment embeddings clustering selection multiformation "
+    "errors config subset_config atomic datasets networks augment embeddings clustering selection multiformation "
     "matching evaluate scoring checkpoint distilled dream provenance trial display options command "
     "__main__"
 ).split()
