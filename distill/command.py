@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from distill.atomic import atomic_write
-from distill.checkpoint import remove_checkpoints
+from distill.checkpoint import LocalFolder, remove_checkpoints
 from distill.config import TrialConfig
 from distill.datasets import ImageData, load_dataset
 from distill.display import Display
@@ -96,7 +96,7 @@ def _run(
     result = run_trial(
         config,
         data,
-        checkpoint_folder=folder / "checkpoints",
+        checkpoint_folder=LocalFolder(folder / "checkpoints"),
         checkpoint_seconds=options.checkpoint_seconds,
         on_progress=display.trial,
         should_stop=lambda: bool(stop),
@@ -208,7 +208,7 @@ def _prepare(folder: Path, config: TrialConfig, *, overwrite: bool) -> None:
         if overwrite:
             for name in RESULT_FILES:
                 (folder / name).unlink(missing_ok=True)
-            remove_checkpoints(folder / "checkpoints")
+            remove_checkpoints(LocalFolder(folder / "checkpoints"))
         atomic_write(folder / "config.json", _json(config.to_dict()))
 
 
@@ -239,7 +239,7 @@ def _write(
         save_sheet(folder / "distilled.png", result.images, result.labels, names)
     atomic_write(folder / "result.json", _json(row))
     if row["status"] == "ok":
-        remove_checkpoints(folder / "checkpoints")
+        remove_checkpoints(LocalFolder(folder / "checkpoints"))
 
 
 def _json(values: dict[str, Any]) -> bytes:

@@ -9,13 +9,12 @@ import datetime as dt
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from distill.checkpoint import load_checkpoint, save_checkpoint
+from distill.checkpoint import Folder, load_checkpoint, save_checkpoint
 from distill.clustering.base import InfeasibleClusteringError
 from distill.config import SCHEMA_VERSION, TrialConfig
 from distill.datasets import ImageData
@@ -320,7 +319,7 @@ def run_trial(
     config: TrialConfig,
     data: ImageData,
     *,
-    checkpoint_folder: Path | None = None,
+    checkpoint_folder: Folder | None = None,
     checkpoint_seconds: float = 5.0,
     on_progress: Callable[[Progress], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -332,10 +331,13 @@ def run_trial(
         config: what to do.
         data: the images, on the device to run on.
         checkpoint_folder: where to save the state and look for one to go on from; None: nowhere.
-        checkpoint_seconds: seconds of work between two checkpoints.
+            A state that cannot be saved (a full disk, a store out of reach) does not stop the
+            trial: `on_warning` is told once of each reason, and the next save tries again.
+        checkpoint_seconds: seconds of work between two checkpoints; more where saving is slow, so
+            that it takes at most a twentieth of the time. 0: after every unit of work.
         on_progress: called after every unit of work; must be quick.
         should_stop: asked after every unit of work.
-        on_warning: told of damaged checkpoints.
+        on_warning: told of damaged checkpoints and of those that cannot be saved.
 
     Returns:
         The result; also for trials whose status is `infeasible`, `diverged` or `out_of_memory`.
@@ -344,7 +346,9 @@ def run_trial(
     Raises:
         UserError: the configuration does not fit the data, or the checkpoints belong to another
             trial.
-        InterruptedTrialError: `should_stop` said so; the state is saved.
+        OSError: the checkpoint folder cannot be read.
+        InterruptedTrialError: `should_stop` said so; the state is saved, unless `on_warning` was
+            told that it cannot be.
     """
     started = dt.datetime.now(dt.UTC)
     start = time.perf_counter()
@@ -359,7 +363,8 @@ def run_trial(
                 values["total_seconds"] = earlier_seconds + time.perf_counter() - start
                 save_checkpoint(checkpoint_folder, tensors, values)
 
-        _work(trial, save, checkpoint_seconds, on_progress, should_stop)
+        saver = _Saver(save, checkpoint_seconds, on_warning)
+        _work(trial, saver, on_progress, should_stop)
     except InfeasibleClusteringError as error:
         status, message = "infeasible", str(error)
     except DivergedError as error:
@@ -388,28 +393,68 @@ def run_trial(
     )
 
 
+SAVING_SHARE = 1 / 20
+"""Of a trial's time that saving its state may take, where the store is slow."""
+
+
+class _Saver:
+    """Saves a trial's state now and then.
+
+    Args:
+        save: saves it; may raise an OSError.
+        seconds: of work between two saves; 0: after every unit of work.
+        on_warning: told when the state cannot be saved.
+    """
+
+    def __init__(
+        self, save: Callable[[], None], seconds: float, on_warning: Callable[[str], None]
+    ) -> None:
+        self._save = save
+        self._on_warning = on_warning
+        self._told: set[tuple[type[OSError], int | None]] = set()
+        self._seconds = self._interval = seconds
+        self._last = time.monotonic()
+
+    def save_if_due(self) -> None:
+        """Saves when enough time has passed; tells once of each reason why it cannot."""
+        if time.monotonic() - self._last > self._interval:
+            self.save(quiet=True)
+
+    def save(self, *, quiet: bool = False) -> None:
+        """Saves; tells why it cannot, if `quiet` only of a reason not told before."""
+        start = time.monotonic()
+        try:
+            self._save()
+        except OSError as error:
+            reason = (type(error), error.errno)  # not the text: it may name a new file each time
+            if not quiet or reason not in self._told:
+                self._on_warning(f"the state of the trial cannot be saved: {error}")
+            self._told.add(reason)
+        self._last = time.monotonic()
+        if self._seconds > 0:
+            self._interval = max(self._seconds, (self._last - start) / SAVING_SHARE)
+
+
 def _work(
     trial: Trial,
-    save: Callable[[], None],
-    checkpoint_seconds: float,
+    saver: _Saver,
     on_progress: Callable[[Progress], None],
     should_stop: Callable[[], bool],
 ) -> None:
-    last_save = time.monotonic()
     while not trial.done:
         trial.advance()
         on_progress(trial.progress())
-        stop = should_stop()
-        if stop or time.monotonic() - last_save > checkpoint_seconds:
-            save()
-            last_save = time.monotonic()
-        if stop and not trial.done:
-            raise InterruptedTrialError(
-                f"stopped in outer iteration {trial.dream.outer + 1} of {trial.config.n_outer}"
-            )
+        if should_stop():
+            saver.save()
+            if not trial.done:
+                raise InterruptedTrialError(
+                    f"stopped in outer iteration {trial.dream.outer + 1} of {trial.config.n_outer}"
+                )
+        else:
+            saver.save_if_due()
 
 
-def _resume(trial: Trial, folder: Path | None, on_warning: Callable[[str], None]) -> float:
+def _resume(trial: Trial, folder: Folder | None, on_warning: Callable[[str], None]) -> float:
     """Loads the newest sound checkpoint, if there is one; returns the seconds spent before it."""
     found = load_checkpoint(folder, on_warning) if folder is not None else None
     if found is None:

@@ -5,7 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from distill.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint
+from distill.checkpoint import (
+    LocalFolder,
+    load_checkpoint,
+    remove_checkpoints,
+    save_checkpoint,
+)
 
 
 def fail(message: str) -> None:
@@ -21,8 +26,8 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     }
     values = {"step": 3, "curve": [{"x": None, "y": 0.1}], "text": "é\n"}
 
-    save_checkpoint(tmp_path / "new", tensors, values)
-    found = load_checkpoint(tmp_path / "new", fail)
+    save_checkpoint(LocalFolder(tmp_path / "new"), tensors, values)
+    found = load_checkpoint(LocalFolder(tmp_path / "new"), fail)
 
     assert found is not None
     assert found[1] == values
@@ -33,23 +38,24 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
 
 
 def test_nothing_to_load(tmp_path: Path) -> None:
-    assert load_checkpoint(tmp_path / "missing", fail) is None
-    assert load_checkpoint(tmp_path, fail) is None
+    assert load_checkpoint(LocalFolder(tmp_path / "missing"), fail) is None
+    assert load_checkpoint(LocalFolder(tmp_path), fail) is None
 
 
 def test_the_two_newest_are_kept_and_the_newest_counts(tmp_path: Path) -> None:
-    paths = [save_checkpoint(tmp_path, {"x": torch.tensor(i)}, {"i": i}) for i in range(12)]
+    folder = LocalFolder(tmp_path)
+    names = [save_checkpoint(folder, {"x": torch.tensor(i)}, {"i": i}) for i in range(12)]
 
-    assert sorted(tmp_path.iterdir()) == sorted(paths[-2:])
-    found = load_checkpoint(tmp_path, fail)
+    assert sorted(folder.names()) == sorted(names[-2:])
+    found = load_checkpoint(folder, fail)
     assert found is not None
     assert found[1] == {"i": 11}
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
 def test_a_damaged_one_is_refused_and_the_one_before_it_used(tmp_path: Path, damage: str) -> None:
-    save_checkpoint(tmp_path, {"x": torch.tensor(1.0)}, {"i": 1})
-    newest = save_checkpoint(tmp_path, {"x": torch.tensor(2.0)}, {"i": 2})
+    save_checkpoint(LocalFolder(tmp_path), {"x": torch.tensor(1.0)}, {"i": 1})
+    newest = tmp_path / save_checkpoint(LocalFolder(tmp_path), {"x": torch.tensor(2.0)}, {"i": 2})
     content = newest.read_bytes()
     if damage == "truncated":
         newest.write_bytes(content[:-2])
@@ -59,7 +65,7 @@ def test_a_damaged_one_is_refused_and_the_one_before_it_used(tmp_path: Path, dam
         newest.write_bytes(b"")
     warnings: list[str] = []
 
-    found = load_checkpoint(tmp_path, warnings.append)
+    found = load_checkpoint(LocalFolder(tmp_path), warnings.append)
 
     assert found is not None
     assert found[1] == {"i": 1}
@@ -70,22 +76,23 @@ def test_a_damaged_one_is_refused_and_the_one_before_it_used(tmp_path: Path, dam
 
 def test_all_damaged_means_none(tmp_path: Path) -> None:
     for i in range(2):
-        save_checkpoint(tmp_path, {"x": torch.tensor(i)}, {}).write_bytes(b"x")
+        name = save_checkpoint(LocalFolder(tmp_path), {"x": torch.tensor(i)}, {})
+        (tmp_path / name).write_bytes(b"x")
     warnings: list[str] = []
 
-    assert load_checkpoint(tmp_path, warnings.append) is None
+    assert load_checkpoint(LocalFolder(tmp_path), warnings.append) is None
     assert len(warnings) == 2
 
 
 def test_temporary_leftovers_and_strangers_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / ".00000009-ff.safetensors.tmp-1").write_bytes(b"half")
     (tmp_path / "notes.txt").write_text("mine")
-    save_checkpoint(tmp_path, {"x": torch.tensor(1)}, {"i": 0})
+    save_checkpoint(LocalFolder(tmp_path), {"x": torch.tensor(1)}, {"i": 0})
 
-    found = load_checkpoint(tmp_path, fail)
+    found = load_checkpoint(LocalFolder(tmp_path), fail)
     assert found is not None
     assert found[1] == {"i": 0}
-    remove_checkpoints(tmp_path)
+    remove_checkpoints(LocalFolder(tmp_path))
 
     assert {path.name for path in tmp_path.iterdir()} == {
         "notes.txt",
@@ -94,7 +101,7 @@ def test_temporary_leftovers_and_strangers_are_left_alone(tmp_path: Path) -> Non
 
 
 def test_an_emptied_folder_goes_too(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / "own", {"x": torch.tensor(1)}, {})
-    remove_checkpoints(tmp_path / "own")
+    save_checkpoint(LocalFolder(tmp_path / "own"), {"x": torch.tensor(1)}, {})
+    remove_checkpoints(LocalFolder(tmp_path / "own"))
 
     assert not (tmp_path / "own").exists()

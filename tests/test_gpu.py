@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from distill.checkpoint import LocalFolder
 from distill.config import TrialConfig
 from distill.datasets import ImageData
 from distill.dream import Dream
@@ -52,8 +53,8 @@ def test_a_whole_trial_stops_and_resumes(
 ) -> None:
     data = digits.to("cuda")
     with pytest.raises(InterruptedTrialError):
-        run_trial(tiny(), data, checkpoint_folder=tmp_path, should_stop=lambda: True)
-    result = run_trial(tiny(), data, checkpoint_folder=tmp_path)
+        run_trial(tiny(), data, checkpoint_folder=LocalFolder(tmp_path), should_stop=lambda: True)
+    result = run_trial(tiny(), data, checkpoint_folder=LocalFolder(tmp_path))
 
     assert result.row["status"] == "ok"
     assert result.row["device"] == torch.cuda.get_device_name()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from distill.checkpoint import LocalFolder
 from distill.config import TrialConfig
 from distill.datasets import ImageData
 from distill.distilled import to_uint8
@@ -122,8 +123,8 @@ def test_interrupted_anywhere_it_ends_bit_for_bit_the_same(
         return done == n_units
 
     with pytest.raises(InterruptedTrialError, match="stopped in outer iteration"):
-        run_trial(config, digits, checkpoint_folder=tmp_path, should_stop=stop)
-    resumed = run_trial(config, digits, checkpoint_folder=tmp_path)
+        run_trial(config, digits, checkpoint_folder=LocalFolder(tmp_path), should_stop=stop)
+    resumed = run_trial(config, digits, checkpoint_folder=LocalFolder(tmp_path))
 
     assert repeatable(resumed) == repeatable(plain)
     assert resumed.curve == plain.curve
@@ -140,7 +141,9 @@ def test_interrupted_after_every_unit_it_still_arrives(
     while True:
         n_runs += 1
         try:
-            result = run_trial(config, digits, checkpoint_folder=tmp_path, should_stop=lambda: True)
+            result = run_trial(
+                config, digits, checkpoint_folder=LocalFolder(tmp_path), should_stop=lambda: True
+            )
         except InterruptedTrialError:
             continue
         break
@@ -163,13 +166,19 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_used(
 
     with pytest.raises(InterruptedTrialError):
         run_trial(
-            config, digits, checkpoint_folder=tmp_path, checkpoint_seconds=0, should_stop=stop
+            config,
+            digits,
+            checkpoint_folder=LocalFolder(tmp_path),
+            checkpoint_seconds=0,
+            should_stop=stop,
         )
     newest = max(tmp_path.iterdir())
     newest.write_bytes(newest.read_bytes()[:-1])
     warnings: list[str] = []
 
-    result = run_trial(config, digits, checkpoint_folder=tmp_path, on_warning=warnings.append)
+    result = run_trial(
+        config, digits, checkpoint_folder=LocalFolder(tmp_path), on_warning=warnings.append
+    )
 
     assert len(warnings) == 1
     assert "damaged" in warnings[0]
@@ -182,12 +191,12 @@ def test_a_checkpoint_of_another_trial_is_refused(
 ) -> None:
     config = tiny()
     with pytest.raises(InterruptedTrialError):
-        run_trial(config, digits, checkpoint_folder=tmp_path, should_stop=lambda: True)
+        run_trial(config, digits, checkpoint_folder=LocalFolder(tmp_path), should_stop=lambda: True)
     other = dataclasses.replace(config, seed=1) if what == "trial_id" else config
     data = digits if what == "trial_id" else dataclasses.replace(digits, fingerprint="0" * 64)
 
     with pytest.raises(UserError, match=f"the checkpoint has {what}"):
-        run_trial(other, data, checkpoint_folder=tmp_path)
+        run_trial(other, data, checkpoint_folder=LocalFolder(tmp_path))
 
 
 def test_infeasible_and_diverged_trials_leave_a_record(digits: ImageData, tiny: Tiny) -> None:

@@ -1,0 +1,104 @@
+"""The columns of the results: one schema for the rows, one for the curves.
+
+Every field may be null, and a missing number is null. Columns are only ever added: a file of an
+earlier version lacks some, and reads as null there.
+"""
+
+import dataclasses
+
+import pyarrow as pa
+
+from distill.config import TrialConfig, field_type
+
+_ARROW_TYPES = {
+    int: pa.int64(),
+    float: pa.float64(),
+    str: pa.string(),
+    tuple: pa.list_(pa.string()),
+}
+
+_IDENTITY = [
+    ("trial_id", pa.string()),
+    ("schema_version", pa.int64()),
+    ("kind", pa.string()),  # distillation
+    ("status", pa.string()),  # ok, infeasible, diverged or out_of_memory
+    ("status_message", pa.string()),
+]
+_SWEEP = [
+    ("sweep", pa.string()),
+    ("phase", pa.string()),  # grid, search or confirm
+    ("attempt", pa.int64()),  # 1: the first
+    ("host", pa.string()),
+    ("gpu_share", pa.float64()),
+    ("finished_at", pa.string()),  # ISO 8601, UTC
+]
+_CONFIG = [
+    (field.name, _ARROW_TYPES[field_type(field.name)[0]])
+    for field in dataclasses.fields(TrialConfig)
+]
+_SCORES = [
+    (f"{split}_{score}_{part}", pa.float64())
+    for split in ("test", "val")
+    for score in ("accuracy", "accuracy_best", "loss")
+    for part in ("mean", "std")
+]
+_CLUSTERS = [
+    (name, pa.float64())
+    for name in (
+        "n_representatives_mean",
+        "n_clusters_mean",
+        "largest_cluster_mean",
+        "noise_mean",
+    )
+]
+_SECONDS = [
+    (f"{part}_seconds", pa.float64())
+    for part in ("clustering", "matching", "network", "evaluation", "total")
+]
+_PROVENANCE = [
+    ("started_at", pa.string()),  # ISO 8601, UTC
+    ("fingerprint", pa.string()),
+    ("n_corrupt", pa.int64()),
+    ("device", pa.string()),
+    ("n_threads", pa.int64()),
+    ("peak_memory_bytes", pa.int64()),
+    ("python_version", pa.string()),
+    ("torch_version", pa.string()),
+    ("torchvision_version", pa.string()),
+    ("numpy_version", pa.string()),
+    ("scikit_learn_version", pa.string()),
+    ("git_commit", pa.string()),
+    ("ray_version", pa.string()),
+]
+
+TRIAL_SCHEMA = pa.schema(
+    [
+        *_IDENTITY,
+        *_SWEEP,
+        *_CONFIG,
+        *_SCORES,
+        ("n_networks", pa.int64()),
+        ("network_scores", pa.string()),  # JSON: architecture → lists of scores, one per network
+        ("matching_loss", pa.float64()),
+        *_CLUSTERS,
+        *_SECONDS,
+        *_PROVENANCE,
+    ]
+)
+"""One row a trial: who it is, the sweep it ran in, its configuration, its result, its origin.
+
+Accuracies are fractions in [0, 1]; times are seconds.
+"""
+
+CURVE_SCHEMA = pa.schema(
+    [
+        ("trial_id", pa.string()),
+        ("outer", pa.int64()),
+        ("matching_loss", pa.float64()),
+        ("accuracy_mean", pa.float64()),
+        ("accuracy_std", pa.float64()),
+        ("n_networks", pa.int64()),
+        *_CLUSTERS,
+    ]
+)
+"""One row per outer iteration and one for the start: `trial_id` and `distill.trial`'s columns."""

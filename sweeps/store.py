@@ -1,0 +1,609 @@
+"""The results of sweeps as Parquet files, in a folder or an object store; the truth of a sweep.
+
+    RESULTS/trials/<trial_id>.parquet       one row; its presence means finished
+    RESULTS/curves/<trial_id>.parquet       one row per outer iteration
+    RESULTS/distilled/<trial_id>.parquet    images, in the Hub's layout
+    RESULTS/checkpoints/<trial_id>/         while the trial runs
+    RESULTS/failures/<trial_id>-….json      why an attempt failed; gone when the trial finishes
+    RESULTS/submissions/….json              one for every time a sweep was started
+    RESULTS/compacted/….parquet             copies of many rows in one file, to read them faster
+    RESULTS/sweep.json                      what this folder is
+
+A row is written last, whole or not at all, and any number of drivers, trials and readers may work
+on one store at once. `load_results` reads it; `pandas.read_parquet` on `trials` works as well.
+Deleting a row's file makes its trial run again.
+
+Free of torch and Ray: the analysis reads with it.
+"""
+
+import contextlib
+import datetime as dt
+import importlib.metadata
+import json
+import re
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from distill.config import SCHEMA_VERSION
+from distill.errors import UserError
+from sweeps.files import Files, FilesFolder, Stamp
+from sweeps.schema import CURVE_SCHEMA, TRIAL_SCHEMA
+
+FOLDERS = ("trials", "curves", "distilled", "checkpoints", "failures", "submissions", "compacted")
+
+COMPACT_FROM = 500
+"""Rows without a compacted copy that are worth writing one; reading them takes half a second."""
+
+_SETTLED_SECONDS = 60.0
+"""Age of a file from which its time stamp tells it from one that replaces it later."""
+
+_TRIAL_ID = re.compile(r"[0-9a-f]{16}")
+_STAMP_FIELDS = [("_file_size", pa.int64()), ("_file_mtime_ns", pa.int64())]
+_COMPACTED_SCHEMA = pa.schema([*TRIAL_SCHEMA, *(pa.field(*f) for f in _STAMP_FIELDS)])
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, stacklevel=3)
+
+
+class Store:
+    """The results of one or more sweeps in one place.
+
+    Opens nothing until it is used; can be pickled. Methods that write or read raise an OSError
+    where the place cannot be reached, is full, …
+
+    Args:
+        uri: a path (made absolute, `~` is the home folder) or any URI that `pyarrow.fs` opens:
+            `s3://bucket/path?endpoint_override=…`, `gs://…`, `file:///…`.
+
+    Raises:
+        UserError: the URI cannot be right.
+    """
+
+    def __init__(self, uri: str | Path) -> None:
+        self._files = Files(uri)
+
+    def __repr__(self) -> str:
+        return f"Store({self.shown!r})"
+
+    @property
+    def uri(self) -> str:
+        """The absolute path or whole URI, as other processes need it; it may hold passwords."""
+        return self._files.uri
+
+    @property
+    def shown(self) -> str:
+        """The path or URI for messages, without passwords."""
+        return self._files.shown
+
+    @property
+    def local_path(self) -> Path | None:
+        """The path of a store on a disk."""
+        return self._files.local_path
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the store is a folder on a disk (or a share that is mounted)."""
+        return self.local_path is not None
+
+    def create(self) -> None:
+        """Makes the store, or checks one that is there, and that it can be written to.
+
+        Raises:
+            UserError: it cannot be written to, holds other things, or results of another schema.
+        """
+        try:
+            if not self.exists():
+                self._refuse_strangers()
+                self._files.make_folder("", parents=True)
+            for folder in FOLDERS:
+                self._files.make_folder(folder)
+            self._try_to_write()
+            if not self.exists():
+                self._files.write("sweep.json", _json(_description()), replace=False)
+        except OSError as error:
+            raise UserError(f"results {self.shown} cannot be written to: {error}") from None
+        self._check_description()
+
+    def exists(self) -> bool:
+        """Whether there is a store."""
+        return self._files.exists("sweep.json")
+
+    def _refuse_strangers(self) -> None:
+        strangers = sorted(self._files.entries() - set(FOLDERS))
+        if strangers:
+            raise UserError(
+                f"results {self.shown} holds other things ({', '.join(strangers[:3])}); "
+                "name a new or empty folder"
+            )
+
+    def _try_to_write(self) -> None:
+        name, content = f".writable-{uuid.uuid4()}", uuid.uuid4().bytes
+        self._files.write(name, content)
+        try:
+            if self._files.read(name) != content:
+                raise OSError("what was written does not come back")
+        finally:
+            self._files.delete(name)
+
+    def _check_description(self) -> None:
+        """Raises a UserError unless the store is there and its schema is the one this code has."""
+        try:
+            description = json.loads(self._files.read("sweep.json"))
+            version = description["schema_version"]
+        except FileNotFoundError:
+            raise UserError(f"there are no results at {self.shown}: it has no sweep.json") from None
+        except OSError as error:
+            raise UserError(f"results {self.shown} cannot be read: {error}") from None
+        except (ValueError, TypeError, KeyError):
+            raise UserError(
+                f"{self.shown}/sweep.json is damaged; delete it and start the sweep again: "
+                "finished trials stay finished"
+            ) from None
+        if version != SCHEMA_VERSION:
+            raise UserError(
+                f"results {self.shown} have schema_version {version}, this code has "
+                f"{SCHEMA_VERSION}; use the dream-sweep that wrote them, or another folder"
+            )
+
+    def statuses(self, on_invalid: Callable[[str], None] = _warn) -> dict[str, str]:
+        """Returns the status of every finished trial by its trial_id.
+
+        Args:
+            on_invalid: is told of every file in `trials` that is not a row, in one line.
+        """
+        table = self._rows(on_invalid, ["trial_id", "status", "schema_version"])
+        columns = (table[name].to_pylist() for name in ("trial_id", "status"))
+        return dict(zip(*columns, strict=True))
+
+    def has_row(self, trial_id: str) -> bool:
+        """Whether a trial is finished: a valid row exists."""
+        return self.read_row(trial_id) is not None
+
+    def read_row(self, trial_id: str) -> dict[str, Any] | None:
+        """Returns a finished trial's row, by the columns of `TRIAL_SCHEMA`; else None."""
+        try:
+            path = f"trials/{_checked(trial_id)}.parquet"
+            table = _parse_row(path, self._files.read(path))
+        except (FileNotFoundError, _InvalidFileError):
+            return None
+        row: dict[str, Any] = table.to_pylist()[0]
+        return row
+
+    def put_result(
+        self,
+        row: Mapping[str, Any],
+        curve: Iterable[Mapping[str, Any]],
+        distilled: bytes | None,
+        *,
+        replace: bool = False,
+    ) -> bool:
+        """Writes what a trial leaves behind, its row last, and removes what it no longer needs.
+
+        Of two processes that finish the same trial at once, one row stays, whole; curve and images
+        may be the other one's, which has run the same configuration.
+
+        Args:
+            row: by the columns of `TRIAL_SCHEMA`, `trial_id` and `status` at least; others are
+                null. `network_scores` may be the dictionary that `distill.trial` gives.
+            curve: one record of `distill.trial.CURVE_COLUMNS` per outer iteration; may be empty.
+            distilled: the images as a Parquet file; None: there are none.
+            replace: whether a finished trial is replaced.
+
+        Returns:
+            False, and nothing is overwritten, where the trial was finished already.
+
+        Raises:
+            ValueError: the row or the curve has unknown columns or values of a wrong type.
+            OSError: it cannot be written; a row that was there still is.
+        """
+        trial_id = _checked(row["trial_id"])
+        content, curve_content = _row_content(row), _curve_content(trial_id, curve)
+        if not replace and self.has_row(trial_id):
+            self._clean_up(trial_id)
+            return False
+        if distilled is not None:
+            self._files.write(f"distilled/{trial_id}.parquet", distilled)
+        self._files.write(f"curves/{trial_id}.parquet", curve_content)
+        written = self._files.write(f"trials/{trial_id}.parquet", content, replace=replace)
+        if not written and not self.has_row(trial_id):  # the name is taken by a damaged file
+            written = self._files.write(f"trials/{trial_id}.parquet", content)
+        self._clean_up(trial_id)
+        return written
+
+    def _clean_up(self, trial_id: str) -> None:
+        # The result is safe by now: leftovers do no harm, and not being able to remove them is no
+        # reason to report a finished trial as failed.
+        with contextlib.suppress(OSError):
+            for name in self._failure_names():
+                if name.startswith(trial_id):
+                    self._files.delete(f"failures/{name}")
+            self._files.remove_folder(f"checkpoints/{trial_id}")
+
+    def checkpoint_folder(self, trial_id: str) -> FilesFolder:
+        """Returns the folder of a running trial's checkpoints, as `distill.trial` takes it."""
+        return FilesFolder(self._files, f"checkpoints/{_checked(trial_id)}")
+
+    def put_failure(self, trial_id: str, record: Mapping[str, Any]) -> None:
+        """Notes why an attempt at a trial failed.
+
+        Args:
+            trial_id: of the trial.
+            record: what JSON can hold.
+        """
+        self._files.write(f"failures/{_checked(trial_id)}-{_new_name()}.json", _json(record))
+
+    def failures(self) -> dict[str, dict[str, Any]]:
+        """Returns the newest record of every trial that failed and has no row, by its trial_id."""
+        newest = {name[:16]: name for name in self._failure_names()}
+        finished = self._files.stamps("trials") if newest else {}
+        records = dict(self._records("failures", newest.values()))
+        return {
+            trial_id: records[name]
+            for trial_id, name in newest.items()
+            if name in records
+            and not (f"{trial_id}.parquet" in finished and self.has_row(trial_id))
+        }
+
+    def _failure_names(self) -> list[str]:
+        """The names of the records of failures, by trial, oldest first."""
+        return sorted(
+            name
+            for name in self._files.stamps("failures")
+            if _TRIAL_ID.fullmatch(name[:16]) and name[16:17] == "-" and name.endswith(".json")
+        )
+
+    def put_submission(self, record: Mapping[str, Any]) -> str:
+        """Notes that a sweep was started; returns the name of the note.
+
+        Args:
+            record: what JSON can hold: name, command, plan, …
+        """
+        name = _new_name()
+        self._files.write(f"submissions/{name}.json", _json(record))
+        return name
+
+    def submissions(self) -> list[dict[str, Any]]:
+        """Returns the records of all submissions, oldest first; damaged files are left out."""
+        names = sorted(n for n in self._files.stamps("submissions") if n.endswith(".json"))
+        return [record for _, record in self._records("submissions", names)]
+
+    def _records(self, folder: str, names: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yields the JSON objects in a folder by name, without damaged or vanished files."""
+        for path, content in self._files.read_many(f"{folder}/{name}" for name in names):
+            if isinstance(content, FileNotFoundError):
+                continue
+            if isinstance(content, OSError):
+                raise content
+            with contextlib.suppress(ValueError):
+                record = json.loads(content)
+                if isinstance(record, dict):
+                    yield path.removeprefix(f"{folder}/"), record
+
+    def compact(self, *, minimum: int = COMPACT_FROM) -> int:
+        """Copies the rows into one file that is read much faster than thousands.
+
+        The rows' own files stay, and stay the truth: a copy counts only as long as the file that
+        it was made from is there, unchanged. Drivers and readers may be at work meanwhile.
+
+        Args:
+            minimum: rows that are not in such a file yet from which it is worth it.
+
+        Returns:
+            How many rows were copied for the first time; 0 also where it was not worth it.
+        """
+        settled = time.time_ns() - int(_SETTLED_SECONDS * 1e9)
+        # A file as young as that could be replaced within the same tick of its time stamp, and
+        # the copy of the old row would pass for one of the new.
+        stamps = {n: s for n, s in self._trial_stamps().items() if s.mtime_ns < settled}
+        older, known = self._compacted(stamps, None)
+        new_names = stamps.keys() - {f"{i}.parquet" for i in known["trial_id"].to_pylist()}
+        if len(new_names) < minimum:
+            return 0
+        rows = self._parsed("trials", sorted(new_names), _parse_row, lambda _: None)
+        new = pa.concat_tables([TRIAL_SCHEMA.empty_table(), *rows])
+        own_stamps = [stamps[f"{i}.parquet"] for i in new["trial_id"].to_pylist()]
+        for position, (name, kind) in enumerate(_STAMP_FIELDS):
+            values = [stamp[position] for stamp in own_stamps]
+            new = new.append_column(name, pa.array(values, kind))
+        content = pa.BufferOutputStream()
+        pq.write_table(pa.concat_tables([known, new]), content, compression="zstd")
+        data = content.getvalue().to_pybytes()
+        self._files.write(f"compacted/{_new_name()}.parquet", data)
+        for name in older:
+            self._files.delete(f"compacted/{name}")
+        return len(new)
+
+    def results(self, on_invalid: Callable[[str], None] = _warn) -> pd.DataFrame:
+        """Returns the rows of all finished trials; see `load_results`."""
+        with self._readable():
+            return _frame(self._rows(on_invalid, None).sort_by("trial_id"))
+
+    def curves(
+        self,
+        trial_ids: Iterable[str] | None = None,
+        on_invalid: Callable[[str], None] = _warn,
+    ) -> pd.DataFrame:
+        """Returns the curves of finished trials; see `load_curves`."""
+        wanted = None if trial_ids is None else {f"{_checked(i)}.parquet" for i in trial_ids}
+        with self._readable():
+            names = self._files.stamps("curves").keys() & self._trial_stamps().keys()
+            if wanted is not None:
+                names &= wanted
+            tables = self._parsed("curves", sorted(names), _parse_curve, on_invalid)
+        table = pa.concat_tables([CURVE_SCHEMA.empty_table(), *tables])
+        return _frame(table.sort_by([("trial_id", "ascending"), ("outer", "ascending")]))
+
+    @contextlib.contextmanager
+    def _readable(self) -> Iterator[None]:
+        """Checks that the store is there; a place that fails while it is read is a UserError."""
+        try:
+            self._check_description()
+            yield
+        except OSError as error:
+            raise UserError(f"results {self.shown} cannot be read: {error}") from None
+
+    def _trial_stamps(self) -> dict[str, Stamp]:
+        return {n: s for n, s in self._files.stamps("trials").items() if n.endswith(".parquet")}
+
+    def _rows(self, on_invalid: Callable[[str], None], columns: list[str] | None) -> pa.Table:
+        """Returns the rows of all finished trials.
+
+        Args:
+            on_invalid: is told of every file in `trials` that is not a row.
+            columns: of TRIAL_SCHEMA, `schema_version` among them; None: all.
+
+        Raises:
+            UserError: a row is of a later schema.
+        """
+        columns = columns or TRIAL_SCHEMA.names
+        stamps = self._trial_stamps()
+        known = self._compacted(stamps, columns)[1].select(columns)
+        names = sorted(stamps.keys() - {f"{i}.parquet" for i in known["trial_id"].to_pylist()})
+        rest = self._parsed("trials", names, _parse_row, on_invalid)
+        table = pa.concat_tables([known, *(row.select(columns) for row in rest)])
+        self._refuse_later(table)
+        return table
+
+    def _refuse_later(self, table: pa.Table) -> None:
+        later = pc.filter(table["trial_id"], pc.greater(table["schema_version"], SCHEMA_VERSION))
+        if len(later):
+            raise UserError(
+                f"{self.shown}/trials/{later[0]}.parquet is of a later schema_version than "
+                f"{SCHEMA_VERSION}, the one of this code; use a newer dream-sweep"
+            )
+
+    def _parsed(
+        self,
+        folder: str,
+        names: Iterable[str],
+        parse: Callable[[str, bytes], pa.Table],
+        on_invalid: Callable[[str], None],
+    ) -> list[pa.Table]:
+        """Reads files as they are; those that `parse` finds invalid are named and left out."""
+        tables = []
+        for path, content in self._files.read_many(f"{folder}/{name}" for name in names):
+            if isinstance(content, FileNotFoundError):
+                continue  # deleted since it was listed
+            if isinstance(content, OSError):
+                raise content
+            try:
+                tables.append(parse(path, content))
+            except _InvalidFileError as error:
+                on_invalid(f"{self.shown}/{path} is left out: {error}")
+        return tables
+
+    def _compacted(
+        self, stamps: Mapping[str, Stamp], columns: list[str] | None
+    ) -> tuple[list[str], pa.Table]:
+        """Returns the compacted files, and their rows whose own files are there, unchanged.
+
+        Args:
+            stamps: of the files in `trials`, by name.
+            columns: of TRIAL_SCHEMA to read; None: all.
+        """
+        wanted = _COMPACTED_SCHEMA.names
+        if columns is not None:
+            wanted = [*columns, *(name for name, _ in _STAMP_FIELDS)]
+        schema = pa.schema([_COMPACTED_SCHEMA.field(name) for name in wanted])
+        names = sorted(n for n in self._files.stamps("compacted") if n.endswith(".parquet"))
+        tables = [schema.empty_table()]
+        seen: set[str] = set()
+        for _, content in self._files.read_many(f"compacted/{name}" for name in names):
+            if isinstance(content, OSError):
+                continue  # replaced by a newer one since it was listed; the rows have their files
+            with contextlib.suppress(pa.ArrowException, OSError, KeyError):
+                file = pq.ParquetFile(pa.BufferReader(content))
+                if file.schema_arrow.names != _COMPACTED_SCHEMA.names:
+                    continue  # written by another version, which may know fewer columns
+                table = _conformed(file.read(wanted), schema)
+                tables.append(table.filter(_still_true(table, stamps, seen)))
+        return names, pa.concat_tables(tables)
+
+
+def load_results(uri: str | Path, *, on_invalid: Callable[[str], None] = _warn) -> pd.DataFrame:
+    """Returns the rows of all finished trials of a store, sorted by trial_id.
+
+    Args:
+        uri: where the store is, see `Store`.
+        on_invalid: is told of every file in `trials` that is not a row, in one line; a warning
+            by default.
+
+    Returns:
+        A frame with the columns of `TRIAL_SCHEMA`; whole numbers as pandas' nullable `Int64`.
+        Without rows for an empty store.
+
+    Raises:
+        UserError: there is no store, it cannot be read, or it is of another schema.
+    """
+    return Store(uri).results(on_invalid)
+
+
+def load_curves(
+    uri: str | Path,
+    trial_ids: Iterable[str] | None = None,
+    *,
+    on_invalid: Callable[[str], None] = _warn,
+) -> pd.DataFrame:
+    """Returns the curves of finished trials of a store, sorted by trial_id and outer iteration.
+
+    Args:
+        uri: where the store is, see `Store`.
+        trial_ids: which; None: of all trials.
+        on_invalid: is told of every file that is not a curve, in one line; a warning by default.
+
+    Returns:
+        A frame with the columns of `CURVE_SCHEMA`; trials without a curve have no rows.
+
+    Raises:
+        UserError: there is no store, it cannot be read, or it is of another schema.
+    """
+    return Store(uri).curves(trial_ids, on_invalid)
+
+
+class _InvalidFileError(Exception):
+    """A file is not what its name says; the message says why."""
+
+
+def _parse_row(path: str, content: bytes) -> pa.Table:
+    """Returns the one row of a file in `trials`, by TRIAL_SCHEMA."""
+    table = _parse(path, content, TRIAL_SCHEMA)
+    if len(table) != 1:
+        raise _InvalidFileError(f"it has {len(table)} rows, not one")
+    if table["status"][0].as_py() is None:
+        raise _InvalidFileError("its row has no status")
+    return table
+
+
+def _parse_curve(path: str, content: bytes) -> pa.Table:
+    """Returns the rows of a file in `curves`, by CURVE_SCHEMA."""
+    return _parse(path, content, CURVE_SCHEMA)
+
+
+def _parse(path: str, content: bytes, schema: pa.Schema) -> pa.Table:
+    """Returns what is in a Parquet file whose rows are all of the trial that it is named after."""
+    trial_id = path.rpartition("/")[2].removesuffix(".parquet")
+    if not _TRIAL_ID.fullmatch(trial_id):
+        raise _InvalidFileError("its name is not a trial_id")
+    try:
+        file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+        table = _conformed(file.read(use_threads=False), schema)
+    except (pa.ArrowException, OSError, KeyError) as error:
+        reason = str(error).split("\n", 1)[0]
+        raise _InvalidFileError(f"it is damaged or not a file of this store ({reason})") from None
+    if any(other != trial_id for other in table["trial_id"].to_pylist()):
+        raise _InvalidFileError("it is of another trial than its name says")
+    return table
+
+
+def _conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Returns the columns of a schema; those that a table of an earlier version lacks are null.
+
+    Raises:
+        pa.ArrowException, KeyError: a column is of another type, or there are two of its name.
+    """
+    if table.schema.equals(schema):
+        return table
+    columns = [
+        table[field.name].cast(field.type)
+        if field.name in table.schema.names
+        else pa.nulls(len(table), field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)
+
+
+def _still_true(table: pa.Table, stamps: Mapping[str, Stamp], seen: set[str]) -> list[bool]:
+    """Says which rows of a compacted table are those of the files; adds them to those `seen`."""
+    mask = []
+    columns = ("trial_id", *(name for name, _ in _STAMP_FIELDS))
+    for trial_id, *stamp in zip(*(table[name].to_pylist() for name in columns), strict=True):
+        true = trial_id not in seen and stamps.get(f"{trial_id}.parquet") == tuple(stamp)
+        mask.append(true)
+        if true:
+            seen.add(trial_id)
+    return mask
+
+
+def _row_content(row: Mapping[str, Any]) -> bytes:
+    values = dict(row)
+    if not isinstance(values.get("network_scores"), str | None):
+        values["network_scores"] = json.dumps(values["network_scores"])
+    if values.get("status") is None:
+        raise ValueError(f"a row needs a status, got {values.get('status')!r}")
+    return _parquet([values], TRIAL_SCHEMA)
+
+
+def _curve_content(trial_id: str, curve: Iterable[Mapping[str, Any]]) -> bytes:
+    return _parquet([{**point, "trial_id": trial_id} for point in curve], CURVE_SCHEMA)
+
+
+def _parquet(rows: list[dict[str, Any]], schema: pa.Schema) -> bytes:
+    """Returns rows as a Parquet file that is quick to read although it is small.
+
+    Reading a row is mostly parsing what the file says about its columns: without dictionaries,
+    statistics and a copy of the schema it is a third of the size and takes two thirds of the time.
+    """
+    known = set(schema.names)
+    unknown = sorted({name for row in rows for name in row if name not in known})
+    if unknown:
+        raise ValueError(f"the schema has no column {', '.join(unknown)}")
+    try:
+        table = pa.Table.from_pylist(rows, schema=schema)
+    except (pa.ArrowException, TypeError) as error:
+        raise ValueError(f"a value does not fit the schema: {error}") from None
+    content = pa.BufferOutputStream()
+    pq.write_table(
+        table,
+        content,
+        compression="none",
+        use_dictionary=False,
+        write_statistics=False,
+        store_schema=False,
+        use_compliant_nested_type=False,  # lists come back with the type they have in the schema
+        write_page_checksum=True,
+    )
+    data: bytes = content.getvalue().to_pybytes()
+    return data
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    frame: pd.DataFrame = table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+    return frame
+
+
+def _checked(trial_id: object) -> str:
+    """Returns a trial_id; raises a ValueError for what must not become the name of a file."""
+    if not isinstance(trial_id, str) or not _TRIAL_ID.fullmatch(trial_id):
+        raise ValueError(f"a trial_id is 16 hexadecimal digits, got {trial_id!r}")
+    return trial_id
+
+
+def _new_name() -> str:
+    """Returns a name that no other process gives; names sort by time."""
+    return f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S%fZ}-{uuid.uuid4().hex[:8]}"
+
+
+def _description() -> dict[str, Any]:
+    try:
+        version = importlib.metadata.version("dream-sweep")
+    except importlib.metadata.PackageNotFoundError:  # run from its source, not installed
+        version = "unknown"
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "created_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "created_by": f"dream-sweep {version}",
+    }
+
+
+def _json(record: Mapping[str, Any]) -> bytes:
+    return (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode()
