@@ -64,7 +64,7 @@ class Display:
             parts.append(f"{progress.seconds_per_outer:.3g} s/iteration")
         if progress.accuracy is not None:
             parts.append(f"accuracy {100 * progress.accuracy:.1f} %")
-        left = "" if progress.seconds_left is None else f"{_duration(progress.seconds_left)} left"
+        left = "" if progress.seconds_left is None else f"{duration(progress.seconds_left)} left"
         self._show(" · ".join(parts), progress.fraction, left)
 
     def phase(self, text: str) -> None:
@@ -85,7 +85,8 @@ class Display:
             self._console.print(line, markup=False, soft_wrap=True)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Returns minutes and seconds, with hours where there are any: 2:05 or 1:02:05."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

@@ -1,0 +1,292 @@
+"""Study 1's grid: one trial per clustering method, weight, ipc, parameters and seed.
+
+    uv run sweeps/full_grid.py                              # quick start on a laptop
+    ray job submit --working-dir . -- python sweeps/full_grid.py --preset paper --results s3://…
+
+Submitting again runs what is missing and nothing else, after an interruption, a lost node or a new
+idea. Exit codes: 0 all well, 1 some trials failed, 2 bad usage, 130 or 143 interrupted.
+"""
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # a script's own folder is on the path, the project's is not always
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from distill.config import TrialConfig
+from distill.errors import UserError, require_known
+from distill.options import OneLineParser
+from sweeps.grids import PRESETS
+from sweeps.options import (
+    add_run_options,
+    check_run_options,
+    gpu_share,
+    results_store,
+    run_command,
+    set_values,
+    this_command,
+)
+from sweeps.plan import make_plan, parse_seeds, plan_digest
+from sweeps.store import Store, load_results
+
+if TYPE_CHECKING:
+    from sweeps.runner import Cluster, Outcome
+
+PROTOCOLS = {"sound": ("sound",), "published": ("published",), "both": ("published", "sound")}
+RETRIED = ("out_of_memory",)
+"""Statuses of rows that `--retry-failed` replaces; the others are results."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    return run_command(lambda: _main(arguments))
+
+
+def _main(arguments: list[str]) -> int:
+    options = _parser().parse_args(arguments)
+    check_run_options(options)
+    plan = _plan(options)
+    store = results_store(options)
+    progress = _progress(plan, store, retry_failed=options.retry_failed)
+    if options.dry_run:
+        return _dry_run(plan, progress, options)
+    store.create()
+    command = this_command("sweeps/full_grid.py", arguments)
+    outcome = None
+    if progress.to_do:
+        outcome = _run(plan, progress, store, options, arguments)
+    return _finish(plan, store, outcome, command)
+
+
+def _parser() -> OneLineParser:
+    parser = OneLineParser(
+        prog="sweeps/full_grid.py",
+        usage="uv run sweeps/full_grid.py [options]",
+        description="Run a grid of distillation trials on Ray; run again to go on. Without "
+        "options: study 1's nine rows on scikit-learn's digits, in minutes on two CPU cores.",
+        allow_abbrev=False,
+    )
+    what = parser.add_argument_group("what")
+    what.add_argument(
+        "--preset",
+        default="quickstart",
+        metavar="NAME",
+        help="; ".join(f"{name}: {grid.summary}" for name, grid in PRESETS.items()).replace(
+            "%", "%%"
+        ),
+    )
+    what.add_argument("--dataset", metavar="NAME", help="instead of the preset's")
+    what.add_argument(
+        "--protocol", metavar="NAME", help="sound, published or both (default: the preset's)"
+    )
+    what.add_argument(
+        "--seeds", metavar="N", help="number of seeds, or the seeds themselves: 3,7 or 10-14"
+    )
+    what.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE,…",
+        help="only trials that meet all conditions, such as method=dbscan|kmeans,ipc=10",
+    )
+    what.add_argument("--limit", type=int, metavar="N", help="only the first N trials")
+    what.add_argument("--retry-failed", action="store_true", help="try failed trials again")
+    what.add_argument("--dry-run", action="store_true", help="show the plan, and what it takes")
+    what.add_argument(
+        "--price-per-gpu-hour", type=float, metavar="X", help="for the dry run's estimate of cost"
+    )
+    add_run_options(parser)
+    return parser
+
+
+def _plan(options: argparse.Namespace) -> list[TrialConfig]:
+    require_known("preset", options.preset, PRESETS)
+    if options.protocol is not None:
+        require_known("protocol", options.protocol, PROTOCOLS)
+    return make_plan(
+        PRESETS[options.preset],
+        protocols=PROTOCOLS[options.protocol] if options.protocol else None,
+        seeds=parse_seeds(options.seeds) if options.seeds else None,
+        dataset=options.dataset,
+        set_values=set_values(options),
+        only=options.only,
+        limit=options.limit,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanProgress:
+    """What of a plan is done.
+
+    Attributes:
+        finished: trial id → status, of the planned trials that have a row.
+        failures: trial id → newest record, of the planned trials that failed and have none.
+        to_do: the trials that this run is about.
+    """
+
+    finished: dict[str, str]
+    failures: dict[str, dict[str, Any]]
+    to_do: list[TrialConfig]
+
+
+def _progress(plan: Sequence[TrialConfig], store: Store, *, retry_failed: bool) -> PlanProgress:
+    """Compares a plan with a store, which need not exist.
+
+    Failed trials wait to be asked for, unless only their process was lost: that says nothing
+    about the trial.
+    """
+    planned = {config.trial_id for config in plan}
+    there = store.exists()
+    statuses = store.statuses(on_invalid=_warn) if there else {}
+    failures = store.failures() if there else {}
+    finished = {trial_id: statuses[trial_id] for trial_id in planned & statuses.keys()}
+    failed = {trial_id: failures[trial_id] for trial_id in planned & failures.keys()}
+    again = {
+        trial_id
+        for trial_id, record in failed.items()
+        if retry_failed or record.get("cause") == "lost"
+    }
+    if retry_failed:
+        again |= {trial_id for trial_id, status in finished.items() if status in RETRIED}
+    waiting = (finished.keys() | failed.keys()) - again
+    return PlanProgress(
+        finished={k: v for k, v in finished.items() if k not in again},
+        failures=failed,
+        to_do=[config for config in plan if config.trial_id not in waiting],
+    )
+
+
+def _run(
+    plan: Sequence[TrialConfig],
+    progress: PlanProgress,
+    store: Store,
+    options: argparse.Namespace,
+    arguments: list[str],
+) -> "Outcome":
+    # Ray and torch take seconds to import: not before there is something to run.
+    from sweeps.display import SweepDisplay
+    from sweeps.runner import connect, run_trials
+    from sweeps.trackers import check_trackers
+    from sweeps.worker import WorkOrder
+
+    name = options.name or options.preset
+    trackers = tuple(part for part in options.track.split(",") if part)
+    check_trackers(trackers, store)
+    n_before = len(plan) - len(progress.to_do)
+    with connect(options.address) as cluster, SweepDisplay(name, len(plan), n_before) as display:
+        share = gpu_share(options, cluster.gpus)
+        cluster.check_fits(options.cpus_per_trial, share)
+        display.phase(_introduction(plan, n_before, cluster, share, options))
+        store.put_submission(
+            {
+                "name": name,
+                "command": arguments,
+                "plan_digest": plan_digest(plan),
+                "plan": [config.to_dict() for config in plan],
+                "cluster": str(cluster),
+            }
+        )
+        return run_trials(
+            progress.to_do,
+            data_for=progress.to_do,
+            order=WorkOrder(
+                store=store,
+                sweep=name,
+                device=options.device,
+                gpu_share=share,
+                n_threads=options.cpus_per_trial,
+                checkpoint_seconds=options.checkpoint_seconds,
+                trackers=trackers,
+                replace=options.retry_failed,
+            ),
+            cpus_per_trial=options.cpus_per_trial,
+            data_root=options.data_root,
+            max_concurrent=options.max_concurrent,
+            display=display,
+            attempts={
+                trial_id: int(record.get("attempt", 1)) + 1
+                for trial_id, record in progress.failures.items()
+            },
+        )
+
+
+def _introduction(
+    plan: Sequence[TrialConfig],
+    n_before: int,
+    cluster: "Cluster",
+    share: float,
+    options: argparse.Namespace,
+) -> str:
+    done = f", {n_before} of them done" if n_before else ""
+    per_trial = f"{options.cpus_per_trial} CPU" + (f", {share:g} GPU" if share else "")
+    return f"{len(plan)} trials{done} · {cluster} · {per_trial} a trial"
+
+
+def _dry_run(
+    plan: Sequence[TrialConfig], progress: PlanProgress, options: argparse.Namespace
+) -> int:
+    raise UserError(f"not yet {len(plan)} {progress} {options}")
+
+
+def _finish(
+    plan: Sequence[TrialConfig], store: Store, outcome: "Outcome | None", command: str
+) -> int:
+    """Prints the tables and how it ended; returns the exit code."""
+    results = load_results(store.uri, on_invalid=_warn)
+    planned = {config.trial_id for config in plan}
+    results = results[results["trial_id"].isin(planned)]
+    _print_tables(results)
+    by_status = results["status"].value_counts()
+    n_unfinished = len(plan) - len(results)
+    print(f"\n{len(results)} of {len(plan)} trials finished: {_counts(by_status)}")
+    print(f"results: {store.uri}")
+    print(f"  pd.read_parquet('{store.uri}/trials')   # or sweeps.store.load_results")
+    failures = {k: v for k, v in store.failures().items() if k in planned}
+    n_failed = len(failures) + sum(int(by_status.get(status, 0)) for status in RETRIED)
+    if outcome is not None and outcome.stopped:
+        print(f"stopped: {outcome.stopped}; once that is mended: {command}", file=sys.stderr)
+        return 1
+    if outcome is not None and outcome.signal_number:
+        print(f"interrupted with {n_unfinished} trials to go; continue: {command}", file=sys.stderr)
+        return 128 + outcome.signal_number
+    if n_failed:
+        _print_failures(failures, store, n_failed, command)
+        return 1
+    return 0
+
+
+def _counts(by_status: Any) -> str:
+    return ", ".join(f"{n} {status}" for status, n in by_status.items()) or "none"
+
+
+def _print_failures(
+    failures: dict[str, dict[str, Any]], store: Store, n_failed: int, command: str
+) -> None:
+    retry = command if "--retry-failed" in command else f"{command} --retry-failed"
+    print(f"{n_failed} failed; try them again: {retry}", file=sys.stderr)
+    reasons: dict[str, list[str]] = {}
+    for trial_id, record in failures.items():
+        reasons.setdefault(record.get("message", "unknown"), []).append(trial_id)
+    for reason, trial_ids in reasons.items():
+        print(f"  {len(trial_ids)} × {reason}", file=sys.stderr)
+        print(f"    such as {store.uri}/failures/{trial_ids[0]}-….json", file=sys.stderr)
+
+
+def _print_tables(results: Any) -> None:
+    from analysis.tables import print_study1_tables
+
+    print_study1_tables(results)
+
+
+def _warn(message: str) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,421 @@
+"""The thin Ray adapter: configurations that are not finished → a fresh Tuner → rows in the store.
+
+The store is the truth, not Ray: nothing is restored from Ray's own state. Submitting again plans
+anew, and a trial that was killed goes on from its own checkpoint.
+"""
+
+import os
+
+# Read when Ray is imported: Tune's own output and files are not wanted, see `sweeps.display`.
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+if not os.environ.get("RAY_ADDRESS"):
+    # On one machine the workers run in this very environment; on a cluster Ray sets it up.
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+
+import logging
+import signal
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.experiment import Trial as RayTrial
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
+
+from distill.config import TrialConfig
+from distill.datasets import ImageData
+from distill.errors import UserError
+from sweeps.display import SweepDisplay
+from sweeps.shared_data import DataKey, data_key, from_arrays, share_data
+from sweeps.worker import FAILED, WorkOrder, failure_record, run_and_store
+
+MAX_FAILURES = 3
+"""How often Ray starts a trial again whose process or node was lost."""
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """What trials can run on.
+
+    Attributes:
+        n_nodes: nodes that are there now.
+        cpus: logical CPUs of all of them.
+        gpus: logical GPUs of all of them.
+        most_cpus: of one node.
+        most_gpus: of one node.
+        is_local: whether it was started for this sweep, on this machine.
+    """
+
+    n_nodes: int
+    cpus: float
+    gpus: float
+    most_cpus: float
+    most_gpus: float
+    is_local: bool
+
+    def slots(self, cpus_per_trial: float, gpus_per_trial: float) -> int:
+        """Returns how many trials run at once, by the sums over all nodes."""
+        by_cpu = self.cpus // cpus_per_trial if cpus_per_trial else float("inf")
+        by_gpu = self.gpus // gpus_per_trial if gpus_per_trial else float("inf")
+        return int(min(by_cpu, by_gpu, 10**6))
+
+    def check_fits(self, cpus_per_trial: float, gpus_per_trial: float) -> None:
+        """Raises a UserError for a trial that no node can hold, where no node can come."""
+        if not self.is_local:
+            return  # an autoscaler may add nodes
+        if gpus_per_trial > self.most_gpus:
+            raise UserError(
+                f"a trial asks for {gpus_per_trial:g} GPUs, this machine has {self.most_gpus:g}; "
+                "use --gpus-per-trial 0 to run on the CPU"
+            )
+        if cpus_per_trial > self.most_cpus:
+            raise UserError(
+                f"a trial asks for {cpus_per_trial:g} CPUs, this machine has {self.most_cpus:g}; "
+                "lower --cpus-per-trial"
+            )
+
+    def __str__(self) -> str:
+        nodes = "this machine" if self.is_local else f"{self.n_nodes} nodes"
+        return f"{nodes}: {self.cpus:g} CPUs, {self.gpus:g} GPUs"
+
+
+@contextmanager
+def connect(address: str | None) -> Iterator[Cluster]:
+    """Connects to a Ray cluster, or starts one on this machine, for the time of the context.
+
+    A Ray that is connected already is used and left as it is.
+
+    Args:
+        address: of a cluster (`auto`, `ray://…`, `host:port`); None: RAY_ADDRESS where it is set,
+            as in jobs, else this machine alone.
+
+    Raises:
+        UserError: there is no such cluster, or it does not let us in.
+    """
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    ours = not ray.is_initialized()
+    if ours:
+        _start(address)
+    try:
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        yield Cluster(
+            n_nodes=len(nodes),
+            cpus=sum(node.get("CPU", 0) for node in nodes),
+            gpus=sum(node.get("GPU", 0) for node in nodes),
+            most_cpus=max(node.get("CPU", 0) for node in nodes),
+            most_gpus=max(node.get("GPU", 0) for node in nodes),
+            is_local=address == "local",
+        )
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def _start(address: str) -> None:
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address == "local":
+        options["include_dashboard"] = False
+    elif not in_job():
+        # The code travels to the nodes; inside a job Ray has done that already.
+        options["runtime_env"] = {
+            "working_dir": str(ROOT),
+            "excludes": ["/.git", "/.venv", "/data", "/results", "/distilled", "/tests"],
+        }
+    try:
+        ray.init(address=address, **options)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"no connection to the Ray cluster at {address}: {reason}; is it running "
+            "(`ray status`), and if it asks for a token, is RAY_AUTH_MODE=token exported and the "
+            "token of `ray get-auth-token` in ~/.ray/auth_token?"
+        ) from None
+
+
+def in_job() -> bool:
+    """Whether this process is the entry point of a `ray job submit`."""
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a run of trials ended.
+
+    Attributes:
+        statuses: trial id → status, of the trials that ended in this run.
+        failures: trial id → reason in one line, of those that left no row.
+        signal_number: the signal that interrupted it; None if it came to its end.
+        stopped: why it was given up, in one line; None if it was not.
+    """
+
+    statuses: dict[str, str]
+    failures: dict[str, str]
+    signal_number: int | None
+    stopped: str | None
+
+
+def run_trials(
+    source: Sequence[TrialConfig] | Searcher,
+    *,
+    data_for: Sequence[TrialConfig],
+    order: WorkOrder,
+    cpus_per_trial: float,
+    data_root: str,
+    max_concurrent: int,
+    display: SweepDisplay,
+    attempts: Mapping[str, int] | None = None,
+    scheduler: TrialScheduler | None = None,
+) -> Outcome:
+    """Runs trials on the connected cluster until all have ended, or until a signal comes.
+
+    Args:
+        source: the configurations in the order of their start, or a searcher that suggests
+            `{"point": configuration as a dictionary}`.
+        data_for: configurations that stand for every set of images that is needed.
+        order: how a trial is run; `gpu_share` and `device` go for all.
+        cpus_per_trial: logical CPUs of a trial.
+        data_root: folder of torchvision's data sets, on every node.
+        max_concurrent: trials that run at once, at most; also how many wait for new nodes.
+        display: is kept informed.
+        attempts: trial id → number of this attempt, where it is not the first.
+        scheduler: may stop trials early.
+
+    Raises:
+        UserError: images cannot be read, or a configuration does not fit them.
+    """
+    on_gpu = order.gpu_share > 0
+    bundle = {"CPU": cpus_per_trial} | ({"GPU": order.gpu_share} if on_gpu else {})
+    with _stop_signals() as signals:
+        display.phase("reading the images")
+        shared = share_data(data_for, data_root, {"num_cpus": min(cpus_per_trial, 1)})
+
+        def trainable(params: dict[str, Any], order: WorkOrder, shared: list[Any]) -> None:
+            _run_in_ray(params, order, dict(shared))
+
+        with_data = tune.with_parameters(trainable, order=order, shared=list(shared.items()))
+        callback = _Callback(order, display, attempts or {})
+        space, search = _space(source, attempts or {})
+        with tempfile.TemporaryDirectory(prefix="ray-tune-") as folder:
+            tuner = tune.Tuner(
+                tune.with_resources(with_data, tune.PlacementGroupFactory([bundle])),
+                param_space=space,
+                tune_config=tune.TuneConfig(
+                    search_alg=search,
+                    scheduler=scheduler,
+                    num_samples=1 if search is None else -1,
+                    max_concurrent_trials=max_concurrent,
+                    # A new process takes seconds, and a clean one matters for a GPU's memory only.
+                    reuse_actors=not on_gpu,
+                    trial_dirname_creator=lambda trial: str(trial.trial_id),
+                ),
+                run_config=tune.RunConfig(
+                    name=order.sweep,
+                    storage_path=folder,
+                    failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
+                    callbacks=[callback],
+                    stop=callback.stopper,
+                    verbose=0,
+                ),
+            )
+            signals.tuning = True
+            with _quiet_tune():
+                tuner.fit()
+    return Outcome(
+        statuses=callback.statuses,
+        failures=callback.failures,
+        signal_number=signals.received or (signal.SIGINT if callback.unfinished else None),
+        stopped=callback.stopper.reason,
+    )
+
+
+def _space(
+    source: Sequence[TrialConfig] | Searcher, attempts: Mapping[str, int]
+) -> tuple[dict[str, Any], Searcher | None]:
+    """Returns Tune's parameter space and search algorithm; a plan is one grid of whole points."""
+    if isinstance(source, Searcher):
+        return {}, source
+    points = [config.to_dict() | {"attempt": attempts.get(config.trial_id, 1)} for config in source]
+    return {"point": tune.grid_search(points)}, None
+
+
+def _run_in_ray(params: dict[str, Any], order: WorkOrder, shared: dict[DataKey, Any]) -> None:
+    """Runs the trial of a point; every path reports once at least, as Tune demands."""
+    values = dict(params["point"])
+    attempt = values.pop("attempt", 1)
+    config = TrialConfig.from_dict(values)
+
+    def images() -> ImageData:
+        return from_arrays(ray.get(shared[data_key(config)]))
+
+    run_and_store(config, images, order, tune.report, attempt=attempt)
+
+
+class _StopAll(Stopper):
+    """Stops the whole run once there is a reason to."""
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _StopAll, ()  # Tune keeps a copy of its arguments, from which nobody restores
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """No single trial is stopped."""
+        del trial_id, result
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether to stop."""
+        return self.reason is not None
+
+
+class _Callback(tune.Callback):
+    """Hears from Tune how the trials do, and tells the display."""
+
+    def __init__(
+        self, order: WorkOrder, display: SweepDisplay, attempts: Mapping[str, int]
+    ) -> None:
+        self.statuses: dict[str, str] = {}
+        self.failures: dict[str, str] = {}
+        self.stopper = _StopAll()
+        self._order = order
+        self._display = display
+        self._attempts = attempts
+        self._running: set[str] = set()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return tune.Callback, ()  # as for the stopper
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether trials were begun that did not end."""
+        return bool(self._running)
+
+    def on_step_end(self, iteration: int, trials: list[RayTrial], **info: Any) -> None:
+        """Lets the display draw itself."""
+        del iteration, trials, info
+        self._display.refresh()
+
+    def on_trial_start(
+        self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
+    ) -> None:
+        """Notes a trial that runs, for the first time or again."""
+        del iteration, trials, info
+        self._running.add(trial.trial_id)
+        self._display.started(_config_of(trial))
+
+    def on_trial_result(
+        self,
+        iteration: int,
+        trials: list[RayTrial],
+        trial: RayTrial,
+        result: dict[str, Any],
+        **info: Any,
+    ) -> None:
+        """Passes on what a trial reports."""
+        del iteration, trials, trial, info
+        self._display.reported(result)
+        status, message, trial_id = (result.get(k) for k in ("status", "message", "trial_id"))
+        if status in (None, "running") or trial_id is None:
+            return
+        self.statuses[trial_id] = str(status)
+        if status == FAILED:
+            self.failures[trial_id] = str(message)
+        if result.get("fatal"):
+            self.stopper.reason = str(message)
+
+    def on_trial_complete(
+        self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
+    ) -> None:
+        """Notes the end of a trial."""
+        del iteration, trials, info
+        self._running.discard(trial.trial_id)
+        self._display.ended(_config_of(trial).trial_id)
+
+    def on_trial_recover(
+        self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
+    ) -> None:
+        """Says that a trial's process was lost and that it is started again."""
+        del iteration, trials, info
+        self._display.lost(_config_of(trial))
+
+    def on_trial_error(
+        self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
+    ) -> None:
+        """Records a trial whose process was lost too often."""
+        del iteration, trials, info
+        self._running.discard(trial.trial_id)
+        config = _config_of(trial)
+        message = (
+            f"its process was lost {MAX_FAILURES + 1} times (killed, out of memory, node gone)"
+        )
+        self.statuses[config.trial_id] = FAILED
+        self.failures[config.trial_id] = message
+        attempt = self._attempts.get(config.trial_id, 1)
+        try:
+            self._order.store.put_failure(
+                config.trial_id,
+                failure_record(config, self._order, message, attempt) | {"cause": "lost"},
+            )
+        except OSError as error:
+            self._display.warn(f"failures cannot be recorded: {error}")
+        self._display.reported({"trial_id": config.trial_id, "status": FAILED, "message": message})
+        self._display.ended(config.trial_id)
+
+
+def _config_of(trial: RayTrial) -> TrialConfig:
+    values = dict(trial.config["point"])
+    values.pop("attempt", None)
+    return TrialConfig.from_dict(values)
+
+
+@dataclass
+class _Signals:
+    """Which signal came, and whether Tune is there to hear of it."""
+
+    received: int | None = None
+    tuning: bool = False
+
+
+@contextmanager
+def _stop_signals() -> Iterator[_Signals]:
+    """Ends the run in good order on SIGTERM, as Tune does on SIGINT and SIGUSR1 only."""
+    signals = _Signals()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        del frame
+        signals.received = number
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if not signals.tuning:
+            raise KeyboardInterrupt
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    previous = signal.signal(signal.SIGTERM, note)
+    try:
+        yield signals
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+@contextmanager
+def _quiet_tune() -> Iterator[None]:
+    """Keeps Tune's own messages from the terminal: they name files that are not kept."""
+    logger = logging.getLogger("ray.tune")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
