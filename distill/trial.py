@@ -352,15 +352,16 @@ def run_trial(
     """
     started = dt.datetime.now(dt.UTC)
     start = time.perf_counter()
-    status, message, trial, earlier_seconds = "ok", "", None, 0.0
+    status, message, trial, earlier = "ok", "", None, _Earlier()
     try:
         trial = Trial(config, data)
-        earlier_seconds = _resume(trial, checkpoint_folder, on_warning)
+        earlier = _resume(trial, checkpoint_folder, on_warning)
 
         def save() -> None:
             if checkpoint_folder is not None:
                 tensors, values = trial.state()
-                values["total_seconds"] = earlier_seconds + time.perf_counter() - start
+                values["total_seconds"] = earlier.seconds + time.perf_counter() - start
+                values["n_resumes"] = earlier.n_resumes
                 save_checkpoint(checkpoint_folder, tensors, values)
 
         saver = _Saver(save, checkpoint_seconds, on_warning)
@@ -378,7 +379,8 @@ def run_trial(
         "status_message": message,
         **config.resolved().to_dict(),
         **_scores_row(config, trial),
-        "total_seconds": earlier_seconds + time.perf_counter() - start,
+        "total_seconds": earlier.seconds + time.perf_counter() - start,
+        "n_resumes": earlier.n_resumes,
         "started_at": started.isoformat(timespec="seconds"),
         "fingerprint": data.fingerprint,
         "n_corrupt": data.n_corrupt,
@@ -454,13 +456,22 @@ def _work(
             saver.save_if_due()
 
 
-def _resume(trial: Trial, folder: Folder | None, on_warning: Callable[[str], None]) -> float:
-    """Loads the newest sound checkpoint, if there is one; returns the seconds spent before it."""
+@dataclass(frozen=True, kw_only=True)
+class _Earlier:
+    """What came before this process took the trial on."""
+
+    seconds: float = 0.0
+    n_resumes: int = 0
+
+
+def _resume(trial: Trial, folder: Folder | None, on_warning: Callable[[str], None]) -> _Earlier:
+    """Loads the newest sound checkpoint, if there is one; returns what came before it."""
     found = load_checkpoint(folder, on_warning) if folder is not None else None
     if found is None:
-        return 0.0
-    trial.load_state(*found)
-    return float(found[1]["total_seconds"])
+        return _Earlier()
+    tensors, values = found
+    trial.load_state(tensors, values)
+    return _Earlier(seconds=values["total_seconds"], n_resumes=values["n_resumes"] + 1)
 
 
 def _scores_row(config: TrialConfig, trial: Trial | None) -> dict[str, Any]:

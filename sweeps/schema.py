@@ -57,6 +57,7 @@ _SECONDS = [
 ]
 _PROVENANCE = [
     ("started_at", pa.string()),  # ISO 8601, UTC
+    ("n_resumes", pa.int64()),
     ("fingerprint", pa.string()),
     ("n_corrupt", pa.int64()),
     ("device", pa.string()),

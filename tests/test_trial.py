@@ -23,7 +23,7 @@ from distill.trial import (
 )
 
 Tiny = Callable[..., TrialConfig]
-UNREPEATABLE = {"started_at", "peak_memory_bytes"}
+UNREPEATABLE = {"started_at", "peak_memory_bytes", "n_resumes"}
 
 
 def repeatable(result: TrialResult) -> dict[str, object]:
@@ -126,6 +126,7 @@ def test_interrupted_anywhere_it_ends_bit_for_bit_the_same(
         run_trial(config, digits, checkpoint_folder=LocalFolder(tmp_path), should_stop=stop)
     resumed = run_trial(config, digits, checkpoint_folder=LocalFolder(tmp_path))
 
+    assert (plain.row["n_resumes"], resumed.row["n_resumes"]) == (0, 1)
     assert repeatable(resumed) == repeatable(plain)
     assert resumed.curve == plain.curve
     assert resumed.images is not None
@@ -149,6 +150,7 @@ def test_interrupted_after_every_unit_it_still_arrives(
         break
 
     assert n_runs == 12
+    assert result.row["n_resumes"] == 11
     assert repeatable(result) == repeatable(plain)
 
 
