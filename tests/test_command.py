@@ -214,24 +214,42 @@ def test_a_folder_that_cannot_be_made_is_an_error(
     assert printed.count("\n") == 1
 
 
-def test_a_disk_that_is_full_is_one_line_and_the_run_goes_on_afterwards(tmp_path: Path) -> None:
-    """A real limit on the size of files: the configuration fits, a checkpoint does not."""
-    command = [sys.executable, "-m", "distill", *TINY, "--out", str(tmp_path / "run")]
-    limited = subprocess.run(
-        ["bash", "-c", 'ulimit -f 8; exec "$@"', "limited", *command, "--checkpoint-seconds", "0"],
+def limited_run(kilobytes: int, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Runs a tiny trial where no file may be larger: a disk that is full, for real."""
+    command = [sys.executable, "-m", "distill", *TINY, "--out", str(folder)]
+    limit = f'ulimit -f {kilobytes}; exec "$@"'
+    return subprocess.run(
+        ["bash", "-c", limit, "limited", *command, "--checkpoint-seconds", "0"],
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def test_a_disk_that_is_full_is_one_line_and_the_run_goes_on_afterwards(tmp_path: Path) -> None:
+    """The configuration and the curve fit, the images do not."""
+    limited = limited_run(2, tmp_path / "run")
 
     assert limited.returncode == 2
     error = limited.stderr.splitlines()[-1]
     assert error.startswith("error: ")
     assert "cannot be written to: [Errno 27] File too large" in error
     assert "Traceback" not in limited.stderr
-    assert [path.name for path in (tmp_path / "run").iterdir() if path.is_file()] == ["config.json"]
+    written = {path.name for path in (tmp_path / "run").iterdir() if path.is_file()}
+    assert written == {"config.json", "curve.csv"}
     assert not list((tmp_path / "run").glob("**/*.tmp*")), "no half-written file stays"
-    assert main(command[3:]) == 0
+    assert run(tmp_path / "run") == 0
+
+
+def test_checkpoints_that_do_not_fit_are_one_warning(tmp_path: Path) -> None:
+    """The results fit, the checkpoints do not: hours of work are not thrown away for them."""
+    limited = limited_run(8, tmp_path / "run")
+
+    assert limited.returncode == 0
+    warnings = [line for line in limited.stderr.splitlines() if "cannot be saved" in line]
+    assert warnings == ["the state of the trial cannot be saved: [Errno 27] File too large"]
+    assert (tmp_path / "run" / "result.json").exists()
+    assert not (tmp_path / "run" / "checkpoints").exists()
 
 
 def test_help_names_every_option_and_its_default(capsys: pytest.CaptureFixture[str]) -> None:
