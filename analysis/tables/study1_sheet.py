@@ -1,0 +1,300 @@
+"""Study 1's tables as they are printed: percent, intervals, headings, notes. Ink only."""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from analysis.methods import label
+from analysis.published import load_published
+from analysis.tables.sheet import Column, Sheet
+from analysis.tables.study1 import PROTOCOLS, Study1Table
+from distill.config import TrialConfig
+
+DATASET_LABELS = {
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "mnist": "MNIST",
+    "fashion_mnist": "Fashion-MNIST",
+    "svhn": "SVHN",
+}
+
+STUDY_DATASET, STUDY_EMBEDDING = "cifar10", "features"
+
+NO_SIZES = {
+    *("dataset", "image_size", "val_fraction", "test_fraction", "split_seed", "on_corrupt"),
+    *("embedding", "projection_dim", "ipc", "n_eval", "n_eval_curve", "eval_every"),
+    *("eval_networks", "eval_split"),
+}
+"""Settings that may differ from the study's without making it another computation."""
+
+
+def dataset_label(dataset: str) -> str:
+    """Returns what is printed for a data set: a known name, or the names of its files."""
+    kind, colon, paths = dataset.partition(":")
+    if colon:
+        return f"{kind} {' + '.join(path.rstrip('/').split('/')[-1] for path in paths.split(','))}"
+    return DATASET_LABELS.get(dataset, dataset)
+
+
+def setting_title(setting: Mapping[str, Any], distinguishing: Mapping[str, Any]) -> str:
+    """Returns what a table is of, in words."""
+    n, plural = setting["ipc"], "" if setting["ipc"] == 1 else "s"
+    parts = [
+        dataset_label(setting["dataset"]),
+        f"{n} image{plural} a class",
+        f"clustering of {setting['embedding']}",
+        *(f"{name} {_value(value)}" for name, value in distinguishing.items()),
+    ]
+    return ", ".join(parts)
+
+
+def sheet(table: Study1Table) -> Sheet:
+    """Returns a table as it is printed; columns without any data are left out."""
+    rows, setting = table.rows, table.setting
+    columns = (
+        Column(heading=f"published{_published_where(setting)}", cells=_cells(rows, _published)),
+        Column(heading="reproduced\nbest of 4 (n)", cells=_cells(rows, _mean("reproduced"))),
+        Column(heading="sound\nlast epoch (n)", cells=_cells(rows, _mean("sound"))),
+        Column(heading="failed", cells=_cells(rows, _failed)),
+        Column(heading="difference\nfrom baseline", cells=_cells(rows, _difference)),
+        *_loss_columns(rows, is_studys=_is_studys(setting)),
+        *_cost_columns(rows, "seconds", "seconds"),
+        *_cost_columns(rows, "gpu_seconds", "GPU-seconds"),
+    )
+    return Sheet(
+        name=_name(table),
+        title=f"Study 1{_table_number(setting)}: {setting_title(setting, table.distinguishing)}. "
+        "Test accuracy in %",
+        keys=(
+            Column(heading="method", cells=tuple(rows["label"]), is_number=False),
+            Column(heading="weights", cells=tuple(rows["weights"]), is_number=False),
+        ),
+        columns=tuple(column for column in columns if not column.is_empty),
+        notes=tuple(_notes(table)),
+    )
+
+
+def _table_number(setting: Mapping[str, Any]) -> str:
+    """Returns which of the study's tables this is, if it is one."""
+    published = load_published("study1")
+    names = published["table"][published["ipc"] == setting["ipc"]]
+    return f", {names.iloc[0]}" if _is_studys(setting) and len(names) else ""
+
+
+def _is_studys(setting: Mapping[str, Any]) -> bool:
+    return bool(setting["dataset"] == STUDY_DATASET and setting["embedding"] == STUDY_EMBEDDING)
+
+
+def _published_where(setting: Mapping[str, Any]) -> str:
+    """Returns what the published numbers are of, where that is not what the table is of."""
+    where = []
+    if setting["dataset"] != STUDY_DATASET:
+        where.append(DATASET_LABELS[STUDY_DATASET])
+    if setting["embedding"] != STUDY_EMBEDDING:
+        where.append(STUDY_EMBEDDING)
+    return ",\n" + ", ".join(where) if where else ""
+
+
+def _loss_columns(rows: pd.DataFrame, *, is_studys: bool) -> list[Column]:
+    prefixes = (*(("published",) if is_studys else ()), "reproduced", "sound")
+    return [
+        Column(heading=f"loss\n{prefix}", cells=_cells(rows, _number(f"{prefix}_loss")))
+        for prefix in prefixes
+    ]
+
+
+def _cost_columns(rows: pd.DataFrame, name: str, heading: str) -> list[Column]:
+    """Returns one column, or one for each protocol where there are results under both."""
+    prefixes = [p for p in ("reproduced", "sound") if rows[f"{p}_{name}"].notna().any()]
+    if not any((rows[f"{prefix}_{name}"] > 0).any() for prefix in prefixes):
+        return []  # no GPU was used
+    return [
+        Column(
+            heading=heading if len(prefixes) == 1 else f"{heading}\n{prefix}",
+            cells=_cells(rows, _seconds(f"{prefix}_{name}")),
+        )
+        for prefix in prefixes
+    ]
+
+
+Cell = Callable[[pd.Series], str]
+
+
+def _cells(rows: pd.DataFrame, cell: Cell) -> tuple[str, ...]:
+    return tuple(cell(row) for _, row in rows.iterrows())
+
+
+def _published(row: pd.Series) -> str:
+    return _percent(row["published_accuracy"])
+
+
+def _mean(prefix: str) -> Cell:
+    def cell(row: pd.Series) -> str:
+        mean, high, n = (row[f"{prefix}_{name}"] for name in ("accuracy", "high", "seeds"))
+        if math.isnan(mean):
+            return ""
+        return " ".join([_percent(mean), *_half_width(high - mean), f"({n})"])
+
+    return cell
+
+
+def _failed(row: pd.Series) -> str:
+    counts = [row[name] for name in ("reproduced_failed", "sound_failed")]
+    known = [int(count) for count in counts if not pd.isna(count)]
+    return str(sum(known)) if known else ""
+
+
+def _difference(row: pd.Series) -> str:
+    if row["baseline"]:
+        return "" if math.isnan(row["sound_accuracy"]) else "baseline"
+    mean, high = row["difference"], row["difference_high"]
+    if math.isnan(mean):
+        return ""
+    star = ["*"] if not pd.isna(row["survives_holm"]) and row["survives_holm"] else []
+    return " ".join([_percent(mean, signed=True), *_half_width(high - mean), *star])
+
+
+def _half_width(value: float) -> list[str]:
+    return [] if math.isnan(value) else [f"± {_percent(value)}"]
+
+
+def _percent(fraction: float, *, signed: bool = False) -> str:
+    if math.isnan(fraction):
+        return ""
+    text = f"{100 * fraction:+.2f}" if signed else f"{100 * fraction:.2f}"
+    return "0.00" if float(text) == 0 else text.replace("-", "−")
+
+
+def _number(name: str) -> Cell:
+    def cell(row: pd.Series) -> str:
+        value = row[name]
+        if math.isnan(value):
+            return ""
+        return f"{value:.2f}" if value == 0 or abs(value) >= 1 else f"{value:.3g}"
+
+    return cell
+
+
+def _seconds(name: str) -> Cell:
+    def cell(row: pd.Series) -> str:
+        value = row[name]
+        if math.isnan(value):
+            return ""
+        return f"{value:,.0f}" if value == 0 or value >= 10 else f"{value:.2g}"
+
+    return cell
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _notes(table: Study1Table) -> list[str]:
+    rows = table.rows
+    notes = [
+        "T: weighted by cluster size, F: without weights. ± is half of the 95 % t interval over "
+        "n seeds; one seed has none."
+    ]
+    if rows["reproduced_seeds"].notna().any():
+        notes.append(
+            "reproduced: study 1's protocol, its defects included (its weights have no effect), "
+            "and like it the best of four tests on the test images."
+        )
+    if rows["difference"].notna().any():
+        n_tested = int(rows["p"].notna().sum())
+        test = f"* survives Holm's correction at 5 % over the {n_tested} rows that can be tested"
+        notes.append(
+            "difference: sound, from K-Means F, paired by seed; "
+            + (f"{test}." if n_tested else "too few seeds for a test.")
+        )
+    return [*notes, *_setting_notes(table), *_parameter_notes(rows), *_gap_notes(table)]
+
+
+def _setting_notes(table: Study1Table) -> list[str]:
+    notes = []
+    setting = table.setting
+    others = _other_settings(setting)
+    if others:
+        notes.append(f"Not the study's settings: {', '.join(others)}.")
+    if table.rows["published_accuracy"].isna().all():
+        notes.append(f"The study printed nothing for {setting['ipc']} images a class.")
+    if table.n_fingerprints > 1:
+        notes.append(
+            f"Careful: these trials ran on {table.n_fingerprints} different sets of images."
+        )
+    return notes
+
+
+def _other_settings(setting: Mapping[str, Any]) -> list[str]:
+    """Returns the settings that make these trials another computation than the study's."""
+    study = TrialConfig(dataset=STUDY_DATASET, ipc=setting["ipc"]).resolved().to_dict()
+    own = TrialConfig(
+        dataset=setting["dataset"], ipc=setting["ipc"], image_size=setting["image_size"]
+    )
+    if setting["lr_img"] == own.resolved().lr_img:
+        study["lr_img"] = setting["lr_img"]  # it follows from data set, size and ipc
+    return [
+        f"{name} {_value(setting[name])} (study {_value(study[name])})"
+        for name in setting
+        if name not in NO_SIZES and setting[name] != study[name]
+    ]
+
+
+def _parameter_notes(rows: pd.DataFrame) -> list[str]:
+    """Returns the hyper-parameters of the methods, where the label does not show them."""
+    texts = []
+    for method in dict.fromkeys(rows["method"]):
+        own = rows[rows["method"] == method]
+        if own["label"].nunique() > 1:
+            continue
+        both = {p: next(filter(None, own[f"{p}_parameters"]), "") for p in ("reproduced", "sound")}
+        text = both["sound"] or both["reproduced"]
+        if both["reproduced"] not in ("", text):
+            text += f" (published protocol: {both['reproduced']})"
+        if text:
+            texts.append(f"{label(method)} {text}")
+    return [f"Parameters: {'; '.join(texts)}."] if texts else []
+
+
+def _gap_notes(table: Study1Table) -> list[str]:
+    notes = []
+    if table.failed:
+        counts = ", ".join(f"{n} {status}" for status, n in table.failed.items())
+        notes.append(f"Trials without a result: {counts}.")
+    for prefix, (protocol, _) in PROTOCOLS.items():
+        gaps: dict[str, list[str]] = {}
+        for _, row in table.rows[table.rows[f"{prefix}_missing"] != ""].iterrows():
+            name = f"{row['label']} {row['weights']}"
+            gaps.setdefault(row[f"{prefix}_missing"], []).append(name)
+        texts = [
+            f"seed{'' if seeds.isdigit() else 's'} {seeds} of "
+            + ("all rows" if len(names) == len(table.rows) else ", ".join(names))
+            for seeds, names in gaps.items()
+        ]
+        if texts:
+            notes.append(f"Incomplete, {protocol} protocol: {'; '.join(texts)}.")
+    return notes
+
+
+def _name(table: Study1Table) -> str:
+    """Returns a name for files; a hash tells apart tables that differ in their sizes only."""
+    setting = table.setting
+    parts = ["study1", setting["dataset"], f"ipc{setting['ipc']}", setting["embedding"]]
+    name = re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
+    tail = dict(table.distinguishing)
+    if ":" in setting["dataset"]:  # a path, of which the name keeps too little to be unique
+        tail["dataset"] = setting["dataset"]
+        name = re.sub(
+            r"[^a-z0-9]+", "-", f"study1-files-ipc{setting['ipc']}-{setting['embedding']}"
+        )
+    if tail:
+        content = json.dumps(tail, sort_keys=True, default=str)
+        name += "-" + hashlib.sha256(content.encode()).hexdigest()[:6]
+    return name

@@ -1,0 +1,180 @@
+"""Study 1's trials as tables and figures want them: finished, failed and planned in one frame.
+
+A trial belongs to a setting (data set, images a class, embedding and all sizes: what trials must
+share to be compared), in it to a row (method, its hyper-parameters, weights), and in that to a
+protocol and a seed. Search trials take no part: their hyper-parameters were chosen by their scores.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.methods import Options, method_of, weights_of
+from distill.config import CLUSTERER_OPTION_NAMES, CLUSTERER_OPTIONS, TrialConfig, field_type
+from distill.errors import UserError
+
+PHASES = ("grid", "confirm")
+"""Phases of a sweep whose trials enter tables."""
+
+CONFIG_COLUMNS = tuple(TrialConfig().to_dict())
+
+ROW_COLUMNS = ("clusterer", *CLUSTERER_OPTION_NAMES, "weights", "protocol", "seed")
+"""What may differ between the trials of one table."""
+
+SETTING_COLUMNS = tuple(name for name in CONFIG_COLUMNS if name not in ROW_COLUMNS)
+"""What must not."""
+
+_LIST_COLUMNS = tuple(name for name in CONFIG_COLUMNS if field_type(name)[0] is tuple)
+
+RESULT_COLUMNS = (
+    "test_accuracy_mean",
+    "test_accuracy_best_mean",
+    "matching_loss",
+    "total_seconds",
+    "gpu_share",
+)
+
+
+def study1_trials(
+    results: pd.DataFrame,
+    plan: Iterable[TrialConfig] = (),
+    failures: Mapping[str, Mapping[str, Any]] | None = None,
+) -> pd.DataFrame:
+    """Returns the trials of study 1's kind that are scored on test images, one row a trial.
+
+    Args:
+        results: finished trials, as `sweeps.store.load_results` gives them; of a trial that is
+            there twice (several stores merged) the first counts.
+        plan: what should be there in the end; may be empty.
+        failures: records of trials without a result, by trial_id, as `Store.failures` gives them.
+
+    Returns:
+        A frame in an order that does not depend on that of the results, with the columns
+        `trial_id`; `state` (`ok`, `failed`, `missing`) and `status` (the row's, `failed` for one
+        without a row, empty for a missing one); `SETTING_COLUMNS`, `protocol`, `seed`; `method`,
+        `options` (tuples, see `analysis.methods.Options`), `weights` (`T`, `F`, `inert`);
+        `accuracy` and `accuracy_best` (after the last epoch and best of four tests, fractions in
+        [0, 1], NaN unless `ok`), `matching_loss`, `seconds`, `gpu_seconds`, `fingerprint`.
+    """
+    finished = _finished(results)
+    known = set(results["trial_id"])
+    failed = _configured(_failed_configs(failures or {}, known), "failed")
+    known |= set(failed["trial_id"])
+    missing = _configured(
+        {c.trial_id: c for c in plan if c.trial_id not in known and c.eval_split == "test"},
+        "missing",
+    )
+    parts = [part for part in (finished, failed, missing) if len(part)]
+    trials = pd.concat(parts, ignore_index=True) if parts else finished
+    trials = trials.sort_values(["seed", "trial_id"], kind="stable", ignore_index=True)
+    return _with_row_names(trials)
+
+
+def _finished(results: pd.DataFrame) -> pd.DataFrame:
+    of_ours = (
+        (results["kind"] == "distillation")
+        & results["phase"].isin(PHASES)
+        & (results["eval_split"] == "test")
+    )
+    rows = results[of_ours.to_numpy(dtype=bool, na_value=False)].drop_duplicates("trial_id")
+    numbers = {name: _floats(rows[name]) for name in RESULT_COLUMNS}
+    ok = (rows["status"] == "ok").to_numpy(dtype=bool, na_value=False)
+    ok = ok & ~np.isnan(numbers["test_accuracy_mean"])
+    columns: dict[str, Any] = {name: rows[name].to_numpy(dtype=object) for name in CONFIG_COLUMNS}
+    return pd.DataFrame(
+        {
+            "trial_id": rows["trial_id"].to_numpy(dtype=object),
+            "state": np.where(ok, "ok", "failed").astype(object),
+            "status": rows["status"].to_numpy(dtype=object),
+            **columns,
+            "accuracy": np.where(ok, numbers["test_accuracy_mean"], np.nan),
+            "accuracy_best": np.where(ok, numbers["test_accuracy_best_mean"], np.nan),
+            "matching_loss": numbers["matching_loss"],
+            "seconds": numbers["total_seconds"],
+            "gpu_seconds": numbers["total_seconds"] * numbers["gpu_share"],
+            "fingerprint": rows["fingerprint"].to_numpy(dtype=object),
+        }
+    )
+
+
+def _floats(values: pd.Series) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return pd.to_numeric(values).to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def _failed_configs(
+    failures: Mapping[str, Mapping[str, Any]], known: set[str]
+) -> dict[str, TrialConfig]:
+    """Returns the configurations of recorded failures that would have entered a table."""
+    configs = {}
+    for trial_id, record in failures.items():
+        if trial_id in known or record.get("phase", "grid") not in PHASES:
+            continue
+        values = dict(record.get("config", {}))
+        if not values or values.pop("kind", "distillation") != "distillation":
+            continue
+        try:
+            config = TrialConfig.from_dict(values)
+        except UserError:  # of another version of this code: nothing to compare it with
+            continue
+        if config.eval_split == "test":
+            configs[trial_id] = config
+    return configs
+
+
+def _configured(configs: Mapping[str, TrialConfig], state: str) -> pd.DataFrame:
+    """Returns trials of which no more than the configuration is known."""
+    rows = [
+        {"trial_id": trial_id, "state": state, "status": "failed" if state == "failed" else ""}
+        | config.resolved().to_dict()
+        for trial_id, config in configs.items()
+    ]
+    names = ["trial_id", "state", "status", *CONFIG_COLUMNS]
+    return pd.DataFrame(rows, columns=names, dtype=object)
+
+
+def _with_row_names(trials: pd.DataFrame) -> pd.DataFrame:
+    """Adds method, options and the tables' weights; settings become plain values or None."""
+    columns = {name: _plain(trials[name]) for name in CONFIG_COLUMNS}
+    pairs = list(zip(columns["clusterer"], columns["protocol"], strict=True))
+    derived = {
+        "method": [method_of(clusterer, protocol) for clusterer, protocol in pairs],
+        "options": _options(columns),
+        "weights": [
+            weights_of(weights, protocol)
+            for weights, protocol in zip(columns["weights"], columns["protocol"], strict=True)
+        ],
+    }
+    kept = {name: columns[name] for name in (*SETTING_COLUMNS, "protocol", "seed")}
+    rest = "trial_id state status accuracy accuracy_best matching_loss seconds gpu_seconds".split()
+    rest.append("fingerprint")
+    frame = pd.DataFrame({name: trials[name] for name in rest})
+    for name, values in (kept | derived).items():
+        frame[name] = pd.Series(values, index=frame.index, dtype=object)
+    return frame
+
+
+def _plain(values: pd.Series) -> list[Any]:
+    """Returns values that compare and hash: lists as comma-separated text, missing ones as None."""
+    if values.name in _LIST_COLUMNS:
+        values = values.map(",".join)
+    # Few values differ: each is looked at once.
+    codes, unique = pd.factorize(values, use_na_sentinel=False)
+    plain = [None if pd.isna(value) else value for value in unique.tolist()]
+    return [plain[code] for code in codes]
+
+
+def _options(columns: Mapping[str, list[Any]]) -> list[Options]:
+    """Returns the hyper-parameters of every trial's clusterer that are not None."""
+    given = zip(*(columns[name] for name in CLUSTERER_OPTION_NAMES), strict=True)
+    keys = list(zip(columns["clusterer"], given, strict=True))
+    options = {}
+    for clusterer, values in set(keys):
+        by_name = dict(zip(CLUSTERER_OPTION_NAMES, values, strict=True))
+        options[clusterer, values] = tuple(
+            (name, by_name[name])
+            for name in CLUSTERER_OPTIONS.get(clusterer, ())
+            if by_name[name] is not None
+        )
+    return [options[key] for key in keys]
