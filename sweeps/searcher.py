@@ -1,0 +1,251 @@
+"""Ray Tune's side of a search: where it gets its next trial from, and when it stops one early.
+
+Both classes are thin: what was drawn and told is in the study (`sweeps.study`), what came out of a
+trial in its row in the store. What Tune itself knows is never needed after a restart.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import optuna
+from ray.tune.experiment import Trial as RayTrial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from distill.config import Config
+from distill.errors import UserError
+from sweeps.spaces import Space
+from sweeps.store import Store
+from sweeps.study import SearchStudy
+
+N_STARTUP_TRIALS = 5
+"""Trials that must have come to their end before one is stopped early."""
+
+
+def median_pruner(config: Config) -> optuna.pruners.BasePruner:
+    """Returns the rule by which trials are stopped early: below the median of the finished ones.
+
+    The rule of Google Vizier (Golovin et al., KDD 2017): a trial is stopped when the best accuracy
+    of its curve so far is below the median of the others' at the same iteration. Chosen over
+    Hyperband because it needs no more trials than a search here has (Hyperband splits them over
+    brackets, each of which TPE learns from alone) and because the noise of a single point of a
+    curve costs it little: a trial has several points to show one good accuracy at.
+
+    For the first quarter of its iterations a trial is left alone: its images are still close to
+    what they started from.
+
+    Args:
+        config: stands for all trials of the search.
+    """
+    n_outer = int(config.resolved().to_dict().get("n_outer") or 0)
+    return optuna.pruners.MedianPruner(
+        n_startup_trials=N_STARTUP_TRIALS, n_warmup_steps=max(1, math.ceil(n_outer / 4))
+    )
+
+
+@dataclass
+class _Running:
+    """A trial that Tune runs, and the others of the study that wait for the same result."""
+
+    trial_id: str
+    n_outer: int
+    trials: list[optuna.Trial]
+    reported: set[int] = field(default_factory=set)
+    pruned: bool = False
+
+
+class StudySearcher(Searcher):
+    """Gives Tune the trials of a study, as long as its budget lasts.
+
+    A configuration whose row is in the store already, or that was stopped early before, is told to
+    the study at once and counts; one that runs at this moment is told when that one ends. So every
+    drawn trial uses up budget, and a small space comes to its end.
+
+    Args:
+        study: repaired.
+        space: what is drawn from.
+        store: where the rows are.
+        n_trials: the study's budget: trials that ended in any way (interrupted ones aside), those
+            of earlier drivers included.
+        on_warning: is told, in one line, of what went wrong without ending the search.
+    """
+
+    def __init__(
+        self,
+        study: SearchStudy,
+        space: Space,
+        store: Store,
+        *,
+        n_trials: int,
+        on_warning: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        super().__init__()
+        self._study = study
+        self._space = space
+        self._store = store
+        self._n_trials = n_trials
+        self._warn = on_warning
+        self._running: dict[str, _Running] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:  # type: ignore[override]
+        """Returns `{"point": configuration as a dictionary}`, or FINISHED at the budget's end.
+
+        Args:
+            trial_id: Tune's, as everywhere in this class.
+        """
+        while self._study.n_counted < self._n_trials:
+            trial = self._study.ask()
+            config = self._config(trial)
+            if config is not None and not self._is_known(trial, config):
+                n_outer = int(config.resolved().to_dict().get("n_outer") or 0)
+                reported = set(self._study.trials[trial.number].intermediate_values)
+                self._running[trial_id] = _Running(
+                    config.trial_id, n_outer, [trial], reported=reported
+                )
+                return {"point": config.to_dict()}
+        return str(Searcher.FINISHED)
+
+    def _config(self, trial: optuna.Trial) -> Config | None:
+        """Returns the configuration of a new trial; one that cannot be made is told at once."""
+        try:
+            config = self._space.config(trial)
+        except optuna.TrialPruned as error:
+            self._study.tell_pruned(trial.number, str(error))
+            return None
+        except UserError as error:
+            self._study.tell_failed(trial.number, str(error))
+            self._warn(str(error))
+            return None
+        self._study.note_config(trial.number, config)
+        return config
+
+    def _is_known(self, trial: optuna.Trial, config: Config) -> bool:
+        """Whether nothing has to be run for a trial; it is told what is known, now or later."""
+        row = self._store.read_row(config.trial_id)
+        if row is not None:
+            self._study.tell_row(trial.number, row)
+            return True
+        for running in self._running.values():
+            if running.trial_id == config.trial_id:
+                running.trials.append(trial)
+                return True
+        earlier = self._study.stopped_early(config.trial_id)
+        if earlier is None:
+            return False
+        for step, value in earlier.intermediate_values.items():
+            trial.report(value, step)
+        self._study.tell_pruned(trial.number)
+        return True
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Notes a new point of a trial's curve in the study.
+
+        Args:
+            trial_id: Tune's.
+            result: what the trial reported; `curve_outer` and `curve_accuracy` are read.
+        """
+        running = self._running.get(trial_id)
+        outer, accuracy = result.get("curve_outer"), result.get("curve_accuracy")
+        if running is None or outer is None or accuracy is None or not math.isfinite(accuracy):
+            return
+        if len(self._study.objectives) > 1 or outer in running.reported:
+            return
+        running.reported.add(outer)
+        for trial in running.trials:
+            trial.report(accuracy, outer)
+
+    def should_prune(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Whether to stop a trial early; it is told so when Tune says that it has ended.
+
+        Never in its last iteration: what is left then is the final evaluation.
+
+        Args:
+            trial_id: Tune's.
+            result: what the trial reported, known to `on_trial_result` already.
+        """
+        running = self._running.get(trial_id)
+        if running is None or len(self._study.objectives) > 1 or result["status"] != "running":
+            return False
+        if not running.reported or max(running.reported) >= running.n_outer:
+            return False
+        running.pruned = running.trials[0].should_prune()
+        return running.pruned
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Tells the study what came out of a trial.
+
+        Args:
+            trial_id: Tune's.
+            result: the trial's last report.
+            error: whether its process was lost too often.
+        """
+        running = self._running.pop(trial_id, None)
+        if running is None:
+            return
+        try:
+            row = self._store.read_row(running.trial_id)
+        except OSError as store_error:
+            # It stays a running trial of the study: the next driver will ask the store again.
+            self._warn(f"results of trial {running.trial_id} cannot be read: {store_error}")
+            return
+        for trial in running.trials:
+            self._tell(trial.number, running, row, result or {}, lost=error)
+
+    def _tell(
+        self,
+        number: int,
+        running: _Running,
+        row: dict[str, Any] | None,
+        result: dict[str, Any],
+        *,
+        lost: bool,
+    ) -> None:
+        if row is not None:
+            self._study.tell_row(number, row)
+        elif running.pruned:
+            self._study.tell_pruned(number)
+        elif lost:
+            self._study.tell_failed(number, "its process was lost too often")
+        elif result.get("status") == "failed":
+            self._study.tell_failed(number, str(result.get("message")))
+        # Else the search was interrupted: the next driver goes on with this trial.
+
+    def save(self, checkpoint_path: str) -> None:
+        """Does nothing: the study is saved at any time."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Does nothing."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its searcher for a restart of its own kind, which is not used here."""
+        return {}
+
+
+class PruningScheduler(FIFOScheduler):
+    """Stops a trial when the study's pruner says so.
+
+    Args:
+        searcher: the one that suggested the trials.
+    """
+
+    def __init__(self, searcher: StudySearcher) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._searcher = searcher
+
+    def on_trial_result(
+        self, tune_controller: object, trial: RayTrial, result: dict[str, Any]
+    ) -> str:
+        """Returns whether a trial goes on.
+
+        Tune asks this before it tells the searcher, and does not tell it when the answer is to
+        stop; so the result is passed on from here.
+        """
+        del tune_controller
+        self._searcher.on_trial_result(trial.trial_id, result)
+        if self._searcher.should_prune(trial.trial_id, result):
+            return str(TrialScheduler.STOP)
+        return str(TrialScheduler.CONTINUE)
