@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.fs
@@ -30,6 +30,9 @@ _FLAT = ("s3", "gcs", "abfs")
 
 _HARMLESS = ("region", "scheme", "endpoint_override", "allow_bucket_creation", "tls_ca_file_path")
 """Parts of a URI's query that messages may show; the others might be a password."""
+
+MIN_SECRET = 4
+"""Characters from which a part of a URI is looked for in messages; shorter ones are everywhere."""
 
 N_CONNECTIONS = 16
 """Files read at once from an object store, where each takes tens of milliseconds."""
@@ -62,7 +65,7 @@ class Files:
 
     def __init__(self, uri: str | Path) -> None:
         self.local_path = _local_path(uri)
-        self.uri = str(self.local_path or uri).rstrip("/") or "/"
+        self.uri = str(self.local_path or uri)
 
     def __reduce__(self) -> tuple[type["Files"], tuple[str]]:
         return Files, (self.uri,)
@@ -74,6 +77,13 @@ class Files:
     def shown(self) -> str:
         """The path or URI for messages: without passwords."""
         return str(self.local_path) if self.local_path is not None else _without_secrets(self.uri)
+
+    def uri_of(self, name: str) -> str:
+        """Returns the path or whole URI of what has a name here."""
+        if self.local_path is not None:
+            return str(self.local_path / name)
+        parts = urlsplit(self.uri)
+        return parts._replace(path=f"{parts.path.rstrip('/')}/{quote(name)}").geturl()
 
     def read(self, name: str) -> bytes:
         """Returns a file's content.
@@ -262,14 +272,17 @@ def _local_path(uri: str | Path) -> Path | None:
         return _local_path(Path(uri))
     require_known("kind of URI", scheme[1], SCHEMES)
     if len(scheme[2]) < 2:
-        raise UserError(f"a URI has two slashes, such as {scheme[1]}://bucket/path; got {uri!r}")
-    parts = urlsplit(uri)
+        raise UserError(f"a URI has two slashes: {scheme[1]}://bucket/path; got {scheme[0]}…")
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise UserError(f"{scheme[0]}… is not a URI: {error}") from None
     if scheme[1] == "file":
         if parts.netloc not in ("", "localhost"):
             raise UserError(f"a file URI has three slashes, such as file:///data; got {uri!r}")
         return Path(unquote(parts.path))
-    if not parts.netloc:
-        raise UserError(f"{uri!r} names no bucket; write {scheme[1]}://bucket/path")
+    if not parts.netloc.rpartition("@")[2] and scheme[1] not in ("hdfs", "viewfs"):
+        raise UserError(f"{_without_secrets(uri)} names no bucket; write {scheme[1]}://bucket/path")
     return None
 
 
@@ -291,7 +304,7 @@ def _without_secrets(uri: str) -> str:
         f"{name}={value if name in _HARMLESS else '…'}" for name, value in parse_qsl(parts.query)
     )
     netloc = "…@" + parts.netloc.rpartition("@")[2] if "@" in parts.netloc else parts.netloc
-    return parts._replace(netloc=netloc, query=query).geturl()
+    return f"{parts.scheme}://{netloc}{parts.path}" + (f"?{query}" if query else "")
 
 
 def _scrubbed(text: str, uri: str) -> str:
@@ -301,6 +314,6 @@ def _scrubbed(text: str, uri: str) -> str:
     if "@" in parts.netloc:
         secrets += parts.netloc.rpartition("@")[0].split(":")
     for secret in (uri, *secrets, *map(unquote, secrets)):
-        if secret:
+        if len(secret) >= MIN_SECRET:
             text = text.replace(secret, "…")
     return " ".join(text.split())

@@ -85,6 +85,10 @@ class Store:
         """The path or URI for messages, without passwords."""
         return self._files.shown
 
+    def uri_of(self, name: str) -> str:
+        """Returns the path or whole URI of `trials`, `curves`, … for other readers of Parquet."""
+        return self._files.uri_of(name)
+
     @property
     def local_path(self) -> Path | None:
         """The path of a store on a disk."""

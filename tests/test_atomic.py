@@ -1,5 +1,7 @@
 """Atomic writes: whole or not at all, and nothing left behind."""
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -58,3 +60,48 @@ def test_reader_never_sees_a_part(tmp_path: Path) -> None:
         n_reads += 1
     assert writer.returncode == 0
     assert names_in(tmp_path) == ["a.bin"]
+
+
+def test_without_replacing_the_first_writer_wins(tmp_path: Path) -> None:
+    assert atomic_write(tmp_path / "a.bin", b"first", replace=False)
+    assert not atomic_write(tmp_path / "a.bin", b"second", replace=False)
+    assert (tmp_path / "a.bin").read_bytes() == b"first"
+    assert names_in(tmp_path) == ["a.bin"]
+
+
+def test_without_replacing_on_a_file_system_that_has_no_hard_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(*paths: object, **options: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))  # as exFAT says
+
+    monkeypatch.setattr(os, "link", no_links)
+
+    assert atomic_write(tmp_path / "a.bin", b"first", replace=False)
+    assert not atomic_write(tmp_path / "a.bin", b"second", replace=False)
+    assert (tmp_path / "a.bin").read_bytes() == b"first"
+    assert names_in(tmp_path) == ["a.bin"]
+
+
+def test_of_many_writers_at_once_exactly_one_wins(tmp_path: Path) -> None:
+    """Three processes write the same 50 names, each its own letter."""
+    script = (
+        "import sys; from distill.atomic import atomic_write\n"
+        "folder, letter = sys.argv[1:]\n"
+        "for i in range(50):\n"
+        "    if atomic_write(f'{folder}/{i}', letter.encode() * 1000, replace=False):\n"
+        "        print(i)"
+    )
+    writers = {
+        letter: subprocess.Popen(
+            [sys.executable, "-c", script, str(tmp_path), letter], stdout=subprocess.PIPE, text=True
+        )
+        for letter in "xyz"
+    }
+    won = {letter: writer.communicate()[0].split() for letter, writer in writers.items()}
+
+    assert sorted(int(i) for names in won.values() for i in names) == list(range(50))
+    for letter, names in won.items():
+        for name in names:
+            assert (tmp_path / name).read_bytes() == letter.encode() * 1000
+    assert len(names_in(tmp_path)) == 50
