@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from distill.config import TrialConfig
-from distill.errors import UserError, require_known
+from distill.errors import require_known
 from distill.options import OneLineParser
 from sweeps.grids import PRESETS
 from sweeps.options import (
@@ -55,7 +55,7 @@ def _main(arguments: list[str]) -> int:
     store = results_store(options)
     progress = _progress(plan, store, retry_failed=options.retry_failed)
     if options.dry_run:
-        return _dry_run(plan, progress, options)
+        return _dry_run(plan, progress, store, options)
     store.create()
     command = this_command("sweeps/full_grid.py", arguments)
     outcome = None
@@ -98,6 +98,11 @@ def _parser() -> OneLineParser:
     what.add_argument("--limit", type=int, metavar="N", help="only the first N trials")
     what.add_argument("--retry-failed", action="store_true", help="try failed trials again")
     what.add_argument("--dry-run", action="store_true", help="show the plan, and what it takes")
+    what.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="with --dry-run: measure short trials, where none like the plan's have finished",
+    )
     what.add_argument(
         "--price-per-gpu-hour", type=float, metavar="X", help="for the dry run's estimate of cost"
     )
@@ -229,25 +234,89 @@ def _introduction(
 
 
 def _dry_run(
-    plan: Sequence[TrialConfig], progress: PlanProgress, options: argparse.Namespace
+    plan: Sequence[TrialConfig],
+    progress: PlanProgress,
+    store: Store,
+    options: argparse.Namespace,
 ) -> int:
-    raise UserError(f"not yet {len(plan)} {progress} {options}")
+    """Prints the plan, what of it is done and what the rest takes."""
+    from sweeps.cost import estimate
+    from sweeps.dry_run import describe_plan
+
+    measured = (
+        load_results(store.uri, on_invalid=_warn).to_dict("records") if store.exists() else []
+    )
+    resources, slots, share = "not looked at; --calibrate does", 1, options.gpus_per_trial or 0.0
+    if options.calibrate:
+        rows, resources, slots, share = _calibrate(progress.to_do, store, options)
+        measured += rows
+    guess = estimate(
+        progress.to_do,
+        measured,
+        slots=slots,
+        gpu_share=share,
+        price_per_gpu_hour=options.price_per_gpu_hour,
+    )
+    text = describe_plan(
+        plan,
+        finished=progress.finished,
+        failed=progress.failures,
+        to_do={config.trial_id for config in progress.to_do},
+        estimate=guess,
+        resources=resources,
+    )
+    print(text, end="")
+    return 0
+
+
+def _calibrate(
+    to_do: Sequence[TrialConfig], store: Store, options: argparse.Namespace
+) -> tuple[list[dict[str, Any]], str, int, float]:
+    """Returns rows of short trials, the resources in words, trials at once and a trial's share."""
+    from sweeps.calibration import calibrate
+    from sweeps.cost import calibration_configs
+    from sweeps.display import SweepDisplay
+    from sweeps.runner import connect
+    from sweeps.worker import WorkOrder
+
+    with connect(options.address) as cluster, SweepDisplay("calibration", None, 0) as display:
+        share = gpu_share(options, cluster.gpus)
+        cluster.check_fits(options.cpus_per_trial, share)
+        order = WorkOrder(
+            store=store,
+            sweep="calibration",
+            device=options.device,
+            gpu_share=share,
+            n_threads=options.cpus_per_trial,
+        )
+        rows = calibrate(
+            calibration_configs(to_do),
+            order=order,
+            cpus_per_trial=options.cpus_per_trial,
+            data_root=options.data_root,
+            display=display,
+        )
+        slots = cluster.slots(options.cpus_per_trial, share)
+        slots = min(slots, options.max_concurrent or slots)
+        return rows, f"{cluster}; {slots} trials at once", slots, share
 
 
 def _finish(
     plan: Sequence[TrialConfig], store: Store, outcome: "Outcome | None", command: str
 ) -> int:
     """Prints the tables and how it ended; returns the exit code."""
+    from analysis.tables import print_study1_tables
+
     results = load_results(store.uri, on_invalid=_warn)
     planned = {config.trial_id for config in plan}
     results = results[results["trial_id"].isin(planned)]
-    _print_tables(results)
+    failures = {k: v for k, v in store.failures().items() if k in planned}
+    print_study1_tables(results, plan=plan, failures=failures)
     by_status = results["status"].value_counts()
     n_unfinished = len(plan) - len(results)
     print(f"\n{len(results)} of {len(plan)} trials finished: {_counts(by_status)}")
     print(f"results: {store.uri}")
     print(f"  pd.read_parquet('{store.uri}/trials')   # or sweeps.store.load_results")
-    failures = {k: v for k, v in store.failures().items() if k in planned}
     n_failed = len(failures) + sum(int(by_status.get(status, 0)) for status in RETRIED)
     if outcome is not None and outcome.stopped:
         print(f"stopped: {outcome.stopped}; once that is mended: {command}", file=sys.stderr)
@@ -276,12 +345,6 @@ def _print_failures(
     for reason, trial_ids in reasons.items():
         print(f"  {len(trial_ids)} × {reason}", file=sys.stderr)
         print(f"    such as {store.uri}/failures/{trial_ids[0]}-….json", file=sys.stderr)
-
-
-def _print_tables(results: Any) -> None:
-    from analysis.tables import print_study1_tables
-
-    print_study1_tables(results)
 
 
 def _warn(message: str) -> None:

@@ -325,10 +325,11 @@ class _Callback(tune.Callback):
         **info: Any,
     ) -> None:
         """Passes on what a trial reports."""
-        del iteration, trials, trial, info
-        self._display.reported(result)
-        status, message, trial_id = (result.get(k) for k in ("status", "message", "trial_id"))
-        if status in (None, "running") or trial_id is None:
+        del iteration, trials, info
+        trial_id = _config_of(trial).trial_id
+        self._display.reported(result | {"trial_id": trial_id})  # Tune puts its own id there
+        status, message = result.get("status"), result.get("message")
+        if status in (None, "running"):
             return
         self.statuses[trial_id] = str(status)
         if status == FAILED:

@@ -97,10 +97,9 @@ def run_and_store(
         if finished is not None and not _may_replace(finished, order):
             reporter.end(finished["status"], finished["status_message"])
             return
-        torch.set_num_threads(order.n_threads)
-        _claim_share(order)
+        claim_share(order)
         reset_peak_memory()
-        row = _run(config, data().to(_device(order)), order, reporter, attempt)
+        row = _run(config, data().to(choose_device(order)), order, reporter, attempt)
         reporter.end(row["status"], row["status_message"])
     except UnwritableStoreError as error:
         reporter.end(FAILED, str(error), fatal=True)
@@ -179,8 +178,12 @@ def _images_file(result: TrialResult, data: ImageData, config: TrialConfig) -> b
     return distilled_bytes(result.images, result.labels, data.class_names, metadata=metadata)
 
 
-def _device(order: WorkOrder) -> torch.device:
-    """Returns the device of the trial: never a GPU that it has no share of, unless told so."""
+def choose_device(order: WorkOrder) -> torch.device:
+    """Returns the device of a trial: never a GPU that it has no share of, unless told so.
+
+    Raises:
+        UserError: there is no GPU to take a share of.
+    """
     name = order.device
     if name == "auto":
         name = "cuda" if order.gpu_share > 0 else "cpu"
@@ -192,11 +195,16 @@ def _device(order: WorkOrder) -> torch.device:
     return torch.device(name)
 
 
-def _claim_share(order: WorkOrder) -> None:
-    """Keeps the process within its share of the GPU's memory, and off GPUs it has none of."""
+def claim_share(order: WorkOrder) -> None:
+    """Keeps the process to its threads, within its share of a GPU's memory, and off other GPUs.
+
+    Raises:
+        UserError: there is no GPU to take a share of.
+    """
+    torch.set_num_threads(order.n_threads)
     if order.gpu_share <= 0 and order.device != "cuda":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray leaves all GPUs visible in that case
-    elif _device(order).type == "cuda" and order.gpu_share < 1:
+    elif choose_device(order).type == "cuda" and 0 < order.gpu_share < 1:
         total = torch.cuda.get_device_properties(0).total_memory
         torch.cuda.set_per_process_memory_fraction(memory_fraction(order.gpu_share, total))
 

@@ -1,0 +1,285 @@
+"""The grid's command as a user runs it: a process of its own, a real Ray, a real store."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from distill.config import TrialConfig
+from distill.datasets import load_dataset
+from distill.trial import run_trial
+from sweeps.full_grid import _parser, _plan
+from sweeps.store import Store, load_results
+
+ROOT = Path(__file__).parent.parent.parent
+SCRIPT = str(ROOT / "sweeps" / "full_grid.py")
+SMOKE = ("--preset", "smoke", "--checkpoint-seconds", "0.2")
+LONG = (*SMOKE, "--only", "method=kmeans", "--set", "n_outer=60", "--set", "eval_every=20")
+"""One trial that is long enough to be interrupted."""
+
+
+def command(results: Path, *options: str) -> list[str]:
+    return [sys.executable, SCRIPT, "--results", str(results), *options]
+
+
+def environment() -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "PYTHON"))}
+    return kept | {"COLUMNS": "100"}
+
+
+def run(results: Path, *options: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        command(results, *options),
+        env=environment(),
+        cwd=results.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def start(results: Path, *options: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        command(results, *options),
+        env=environment(),
+        cwd=results.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for(
+    condition: Callable[[], object], process: "subprocess.Popen[str] | None" = None
+) -> None:
+    deadline = time.monotonic() + 240
+    while not condition():
+        if process is not None and process.poll() is not None:
+            raise AssertionError(f"it ended early: {process.communicate()}")
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.02)
+
+
+def checkpoints(results: Path) -> list[Path]:
+    return sorted(results.glob("checkpoints/*/*.safetensors"))
+
+
+def number_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.split("-")[0])
+
+
+def planned(*options: str) -> list[TrialConfig]:
+    return _plan(_parser().parse_args(list(options)))
+
+
+def undisturbed(config: TrialConfig) -> float:
+    """The accuracy of a trial that nothing happened to."""
+    row = run_trial(config, load_dataset(config.dataset)).row
+    return float(row["test_accuracy_mean"])
+
+
+def trial_processes() -> list[int]:
+    """The processes in which Ray runs trials now."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if path.read_bytes().startswith(b"ray::ImplicitFunc"):
+                found.append(int(path.parent.name))
+        except OSError:
+            continue  # it has just ended
+    return found
+
+
+def test_submitting_again_runs_what_is_missing(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    first = run(results, *SMOKE, "--limit", "1", "--track", "tensorboard")
+    assert first.returncode == 0, first.stderr
+    assert "1 of 1 trials finished: 1 ok" in first.stdout
+    (row_file,) = (results / "trials").iterdir()
+    before = row_file.stat()
+
+    # What a killed writer on another file system may leave behind:
+    (half,) = (config for config in planned(*SMOKE) if config.trial_id != row_file.stem)
+    (results / "trials" / f"{half.trial_id}.parquet").write_bytes(row_file.read_bytes()[:1000])
+
+    second = run(results, *SMOKE)
+    assert second.returncode == 0, second.stderr
+    assert f"{half.trial_id}.parquet" in second.stderr, "the damaged file is named"
+    assert "2 of 2 trials finished: 2 ok" in second.stdout
+    assert f"pd.read_parquet('{results}/trials')" in second.stdout
+    assert (row_file.stat().st_mtime_ns, row_file.stat().st_ino) == (
+        before.st_mtime_ns,
+        before.st_ino,
+    ), "what is finished is not touched"
+
+    table = pd.read_parquet(results / "trials")
+    assert sorted(table["trial_id"]) == sorted(config.trial_id for config in planned(*SMOKE))
+    assert set(table["test_accuracy_mean"]) == {undisturbed(config) for config in planned(*SMOKE)}
+    assert list((results / "tensorboard" / row_file.stem).iterdir())
+
+    third = run(results, *SMOKE)
+    assert third.returncode == 0
+    assert third.stdout == second.stdout
+    assert third.stderr == "", "nothing is started for nothing"
+
+
+@pytest.mark.parametrize("what", ["driver", "trial"])
+def test_kill_9_loses_no_more_than_since_the_last_checkpoint(tmp_path: Path, what: str) -> None:
+    results = tmp_path / "results"
+    (config,) = planned(*LONG)
+    process = start(results, *LONG)
+    wait_for(lambda: [path for path in checkpoints(results) if number_of(path) >= 3], process)
+    if what == "trial":
+        (victim,) = trial_processes()
+        os.kill(victim, signal.SIGKILL)
+        output, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+        assert "its process was lost; it goes on from its last checkpoint" in errors
+    else:
+        os.killpg(process.pid, signal.SIGSTOP)  # so that the checkpoints can be looked at in peace
+        os.kill(process.pid, signal.SIGKILL)
+        os.killpg(process.pid, signal.SIGCONT)
+        process.communicate()
+        wait_for(lambda: not trial_processes())
+        assert not list((results / "trials").iterdir())
+        n_saved = number_of(checkpoints(results)[-1])
+        assert n_saved >= 3
+        again = run(results, *LONG)
+        assert again.returncode == 0, again.stderr
+        output = again.stdout
+
+    assert "1 of 1 trials finished: 1 ok" in output
+    (row,) = load_results(results).to_dict("records")
+    assert row["n_resumes"] == 1
+    assert row["test_accuracy_mean"] == undisturbed(config)
+    assert not checkpoints(results)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"]
+)
+def test_an_interruption_is_clean_and_says_how_to_go_on(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    results = tmp_path / "results"
+    (config,) = planned(*LONG)
+    process = start(results, *LONG)
+    wait_for(lambda: checkpoints(results), process)
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # a terminal sends it to the whole group
+    else:
+        process.send_signal(number)
+    output, errors = process.communicate(timeout=120)
+
+    assert process.returncode == code, errors
+    assert "interrupted with 1 trials to go; continue: uv run" in errors
+    assert "Traceback" not in errors
+    assert "0 of 1 trials finished" in output
+    wait_for(lambda: not trial_processes())
+
+    # A checkpoint that was damaged meanwhile: the one before it is used.
+    newest = checkpoints(results)[-1]
+    newest.write_bytes(newest.read_bytes()[:-100])
+    continued = re.search(r"continue: (.*)", errors)
+    assert continued is not None
+    assert continued[1].split()[2:] == ["sweeps/full_grid.py", "--results", str(results), *LONG]
+    again = run(results, *LONG)
+    assert again.returncode == 0, again.stderr
+    assert f"checkpoint {newest.parent}" in again.stderr
+    assert "is damaged" in again.stderr
+    (row,) = load_results(results).to_dict("records")
+    assert row["test_accuracy_mean"] == undisturbed(config)
+
+
+def test_two_drivers_on_the_same_results_do_no_harm(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    drivers = [start(results, *SMOKE) for _ in range(2)]
+    for driver in drivers:
+        output, errors = driver.communicate(timeout=400)
+        assert driver.returncode == 0, errors
+        assert "2 of 2 trials finished: 2 ok" in output
+    table = load_results(results)
+    assert len(table) == 2
+    assert set(table["test_accuracy_mean"]) == {undisturbed(config) for config in planned(*SMOKE)}
+    assert not checkpoints(results)
+    assert len(Store(results).submissions()) == 2
+
+
+def test_failed_trials_are_reported_and_retried_when_asked(tmp_path: Path) -> None:
+    """A folder of images in which some cannot be read, and later can."""
+    results = tmp_path / "results"
+    options = (*SMOKE, "--limit", "1")
+    (config,) = planned(*options)
+    store = Store(results)
+    store.create()
+    record = {"trial_id": config.trial_id, "message": "no luck", "cause": "error", "attempt": 1}
+    store.put_failure(config.trial_id, record)
+
+    held_back = run(results, *options)
+    assert held_back.returncode == 1
+    assert "0 of 1 trials finished" in held_back.stdout
+    assert "1 failed; try them again: uv run" in held_back.stderr
+    assert "--retry-failed" in held_back.stderr
+    assert "1 × no luck" in held_back.stderr
+
+    retried = run(results, *options, "--retry-failed")
+    assert retried.returncode == 0, retried.stderr
+    (row,) = load_results(results).to_dict("records")
+    assert row["attempt"] == 2
+    assert store.failures() == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--preset", "quickstrat"], "unknown preset 'quickstrat'; did you mean 'quickstart'"),
+        (["--protocol", "sond"], "unknown protocol 'sond'; did you mean 'sound'"),
+        (["--only", "method=kmean"], "did you mean 'kmeans'"),
+        (["--gpu-per-trial", "1"], "did you mean '--gpus-per-trial'"),
+        (["--gpus-per-trial", "64"], "a trial asks for 64 GPUs, this machine has "),
+        (["--set", "ipc=0"], "ipc must be at least 1, got 0"),
+        (["--dataset", "parquet:nowhere.parquet"], "nowhere.parquet"),
+        (["--track", "tensorbord"], "unknown tracker 'tensorbord'; did you mean 'tensorboard'"),
+        (["--address", "127.0.0.1:1"], "no connection to the Ray cluster at 127.0.0.1:1"),
+    ],
+)
+def test_bad_usage_is_one_line_and_code_2(tmp_path: Path, options: list[str], message: str) -> None:
+    result = run(tmp_path / "results", *options)
+
+    assert result.returncode == 2, result.stderr
+    assert message in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in result.stderr
+    assert not list((tmp_path / "results").glob("trials/*"))
+
+
+def test_results_that_cannot_be_written_are_named_before_anything_starts(tmp_path: Path) -> None:
+    taken = tmp_path / "results"
+    taken.mkdir()
+    (taken / "thesis.txt").write_text("precious")
+    result = run(taken, *SMOKE)
+
+    assert result.returncode == 2
+    assert "error: " in result.stderr
+    assert [path.name for path in taken.iterdir()] == ["thesis.txt"]
+    shutil.rmtree(taken)
+
+
+def test_the_submission_is_noted(tmp_path: Path) -> None:
+    run(tmp_path / "results", *SMOKE, "--limit", "1", "--name", "mine")
+
+    (noted,) = Store(tmp_path / "results").submissions()
+    (config,) = planned(*SMOKE, "--limit", "1")
+    assert noted["name"] == "mine"
+    assert noted["plan"] == json.loads(json.dumps([config.to_dict()]))
+    assert noted["command"][:2] == ["--results", str(tmp_path / "results")]
