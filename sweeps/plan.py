@@ -4,6 +4,7 @@ The plan is a plain list of configurations, made before anything starts: the dry
 estimate and the sweep itself read the same list.
 """
 
+import functools
 import hashlib
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -183,6 +184,7 @@ def _known_protocols(protocols: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(protocols))
 
 
+@functools.cache
 def _options_of(clusterer: str, protocol: str) -> Collection[str]:
     """Returns the hyper-parameters that a clusterer has under a protocol."""
     config = TrialConfig.from_dict({"clusterer": clusterer, "protocol": protocol})
