@@ -5,7 +5,6 @@ evaluation; between any two of them its whole state can be saved. Evaluations at
 iterations give the curve; the one at the end gives the result.
 """
 
-import datetime as dt
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,43 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distill.checkpoint import Folder, load_checkpoint, save_checkpoint
-from distill.clustering.base import InfeasibleClusteringError
-from distill.config import SCHEMA_VERSION, TrialConfig
+from distill.checkpoint import Folder
+from distill.config import TrialConfig
 from distill.datasets import ImageData
 from distill.distilled import to_uint8
-from distill.dream import DivergedError, Dream, check_fit
-from distill.errors import InterruptedTrialError, UserError
+from distill.dream import Dream, check_fit
 from distill.evaluate import Evaluation, mean_and_std
 from distill.multiformation import decode
-from distill.provenance import provenance
+from distill.running import Progress, check_whose_state, run_to_end, whose_state
 from distill.scoring import evaluation_of, network_for
 
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """Where a trial stands.
-
-    Attributes:
-        outer: outer iterations finished; `n_outer`: of how many.
-        fraction: share of the estimated work that is done, in [0, 1].
-        matching_loss: of the last finished outer iteration.
-        accuracy: mean of the last finished evaluation, in [0, 1].
-        accuracy_outer: the outer iteration that evaluation was made after.
-        evaluating: whether networks are being trained on the synthetic images right now.
-        seconds_per_outer: mean seconds of an outer iteration so far.
-        seconds_left: estimate of the time to the end.
-    """
-
-    outer: int
-    n_outer: int
-    fraction: float
-    matching_loss: float | None
-    accuracy: float | None
-    accuracy_outer: int | None
-    evaluating: bool
-    seconds_per_outer: float | None
-    seconds_left: float | None
+__all__ = ["CLUSTER_COLUMNS", "CURVE_COLUMNS", "Progress", "Trial", "TrialResult", "run_trial"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +100,11 @@ class Trial:
     def done(self) -> bool:
         """Whether nothing is left to do."""
         return self._due() is None and self.dream.outer == self.config.n_outer
+
+    @property
+    def place(self) -> str:
+        """Where the trial stands, for a message."""
+        return f"outer iteration {self.dream.outer + 1} of {self.config.n_outer}"
 
     def advance(self) -> None:
         """Does one unit of work: an inner loop, or an epoch of an evaluation."""
@@ -260,8 +238,7 @@ class Trial:
         dream_tensors, dream_values = self.dream.state()
         tensors = {f"dream/{name}": tensor for name, tensor in dream_tensors.items()}
         values: dict[str, Any] = {
-            "trial_id": self.config.trial_id,
-            "fingerprint": self.data.fingerprint,
+            **whose_state(self.config, self.data),
             "dream": dream_values,
             "curve": self.curve,
             "final_scores": self.final_scores,
@@ -279,13 +256,7 @@ class Trial:
         Raises:
             UserError: the state belongs to another configuration or to other images.
         """
-        ours = {"trial_id": self.config.trial_id, "fingerprint": self.data.fingerprint}
-        for name, value in ours.items():
-            if values[name] != value:
-                raise UserError(
-                    f"the checkpoint has {name} {values[name]}, this trial has {value}: it belongs "
-                    "to another configuration or other images; use another folder or --overwrite"
-                )
+        check_whose_state(values, self.config, self.data)
         self.dream.load_state(_without_prefix("dream/", tensors), values["dream"])
         self._points = {point["outer"]: point for point in values["curve"]}
         self.final_scores = dict(values["final_scores"])
@@ -331,10 +302,9 @@ def run_trial(
         config: what to do.
         data: the images, on the device to run on.
         checkpoint_folder: where to save the state and look for one to go on from; None: nowhere.
-            A state that cannot be saved (a full disk, a store out of reach) does not stop the
-            trial: `on_warning` is told once of each reason, and the next save tries again.
-        checkpoint_seconds: seconds of work between two checkpoints; more where saving is slow, so
-            that it takes at most a twentieth of the time. 0: after every unit of work.
+            A state that cannot be saved does not stop the trial, see `run_to_end`.
+        checkpoint_seconds: seconds of work between two checkpoints; more where saving is slow. 0:
+            after every unit of work.
         on_progress: called after every unit of work; must be quick.
         should_stop: asked after every unit of work.
         on_warning: told of damaged checkpoints and of those that cannot be saved.
@@ -350,128 +320,27 @@ def run_trial(
         InterruptedTrialError: `should_stop` said so; the state is saved, unless `on_warning` was
             told that it cannot be.
     """
-    started = dt.datetime.now(dt.UTC)
-    start = time.perf_counter()
-    status, message, trial, earlier = "ok", "", None, _Earlier()
-    try:
-        trial = Trial(config, data)
-        earlier = _resume(trial, checkpoint_folder, on_warning)
-
-        def save() -> None:
-            if checkpoint_folder is not None:
-                tensors, values = trial.state()
-                values["total_seconds"] = earlier.seconds + time.perf_counter() - start
-                values["n_resumes"] = earlier.n_resumes
-                save_checkpoint(checkpoint_folder, tensors, values)
-
-        saver = _Saver(save, checkpoint_seconds, on_warning)
-        _work(trial, saver, on_progress, should_stop)
-    except InfeasibleClusteringError as error:
-        status, message = "infeasible", str(error)
-    except DivergedError as error:
-        status, message = "diverged", str(error)
-    except torch.cuda.OutOfMemoryError as error:
-        status, message = "out_of_memory", str(error).splitlines()[0]
+    run = run_to_end(
+        lambda: Trial(config, data),
+        checkpoint_folder=checkpoint_folder,
+        checkpoint_seconds=checkpoint_seconds,
+        on_progress=on_progress,
+        should_stop=should_stop,
+        on_warning=on_warning,
+    )
+    trial = run.work
     row = {
-        "trial_id": config.trial_id,
-        "schema_version": SCHEMA_VERSION,
-        "status": status,
-        "status_message": message,
-        **config.resolved().to_dict(),
+        **run.identity_columns(config),
         **_scores_row(config, trial),
-        "total_seconds": earlier.seconds + time.perf_counter() - start,
-        "n_resumes": earlier.n_resumes,
-        "started_at": started.isoformat(timespec="seconds"),
-        "fingerprint": data.fingerprint,
-        "n_corrupt": data.n_corrupt,
-        **provenance(data.train_images.device),
+        **run.origin_columns(data),
     }
-    ok = trial is not None and status == "ok"
+    ok = trial is not None and run.status == "ok"
     return TrialResult(
         row=row,
         curve=trial.curve if trial is not None else [],
         images=trial.stored_images().cpu() if ok and trial is not None else None,
         labels=torch.arange(data.n_classes).repeat_interleave(config.ipc),
     )
-
-
-SAVING_SHARE = 1 / 20
-"""Of a trial's time that saving its state may take, where the store is slow."""
-
-
-class _Saver:
-    """Saves a trial's state now and then.
-
-    Args:
-        save: saves it; may raise an OSError.
-        seconds: of work between two saves; 0: after every unit of work.
-        on_warning: told when the state cannot be saved.
-    """
-
-    def __init__(
-        self, save: Callable[[], None], seconds: float, on_warning: Callable[[str], None]
-    ) -> None:
-        self._save = save
-        self._on_warning = on_warning
-        self._told: set[tuple[type[OSError], int | None]] = set()
-        self._seconds = self._interval = seconds
-        self._last = time.monotonic()
-
-    def save_if_due(self) -> None:
-        """Saves when enough time has passed; tells once of each reason why it cannot."""
-        if time.monotonic() - self._last > self._interval:
-            self.save(quiet=True)
-
-    def save(self, *, quiet: bool = False) -> None:
-        """Saves; tells why it cannot, if `quiet` only of a reason not told before."""
-        start = time.monotonic()
-        try:
-            self._save()
-        except OSError as error:
-            reason = (type(error), error.errno)  # not the text: it may name a new file each time
-            if not quiet or reason not in self._told:
-                self._on_warning(f"the state of the trial cannot be saved: {error}")
-            self._told.add(reason)
-        self._last = time.monotonic()
-        if self._seconds > 0:
-            self._interval = max(self._seconds, (self._last - start) / SAVING_SHARE)
-
-
-def _work(
-    trial: Trial,
-    saver: _Saver,
-    on_progress: Callable[[Progress], None],
-    should_stop: Callable[[], bool],
-) -> None:
-    while not trial.done:
-        trial.advance()
-        on_progress(trial.progress())
-        if should_stop():
-            saver.save()
-            if not trial.done:
-                raise InterruptedTrialError(
-                    f"stopped in outer iteration {trial.dream.outer + 1} of {trial.config.n_outer}"
-                )
-        else:
-            saver.save_if_due()
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Earlier:
-    """What came before this process took the trial on."""
-
-    seconds: float = 0.0
-    n_resumes: int = 0
-
-
-def _resume(trial: Trial, folder: Folder | None, on_warning: Callable[[str], None]) -> _Earlier:
-    """Loads the newest sound checkpoint, if there is one; returns what came before it."""
-    found = load_checkpoint(folder, on_warning) if folder is not None else None
-    if found is None:
-        return _Earlier()
-    tensors, values = found
-    trial.load_state(tensors, values)
-    return _Earlier(seconds=values["total_seconds"], n_resumes=values["n_resumes"] + 1)
 
 
 def _scores_row(config: TrialConfig, trial: Trial | None) -> dict[str, Any]:
