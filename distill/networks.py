@@ -24,6 +24,7 @@ References:
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -43,6 +44,9 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 _N_GROUPS = 4  # of the group norm, as in the dataset-condensation codes
 _STAGE_WIDTHS = (64, 128, 256, 512)
+
+
+AnyNetwork = TypeVar("AnyNetwork", bound="Network")
 
 
 class Network(nn.Module):
@@ -319,14 +323,22 @@ def build_network(
         pooling=pooling,
         activation=activation,
     )
-    # On the meta device the layers' own initialisation costs nothing and draws nothing.
+    network = without_weights(lambda: NETWORKS[name](options))
+    reset_parameters(network, generator)
+    return network
+
+
+def without_weights(make: Callable[[], AnyNetwork]) -> AnyNetwork:
+    """Returns a network on the CPU whose weights are whatever lay in memory, to be drawn next.
+
+    The layers' own initialisation is not run, which would draw from the global generator.
+    """
     with torch.device("meta"):
-        network = NETWORKS[name](options)
+        network = make()
     # `to_empty` would do the same, but imports SymPy for it: 1.5 seconds at the first network.
     tensors = network.state_dict().items()
     empty = {key: torch.empty(tensor.shape, dtype=tensor.dtype) for key, tensor in tensors}
     network.load_state_dict(empty, assign=True)
-    reset_parameters(network, generator)
     return network
 
 
@@ -348,16 +360,17 @@ def reset_parameters(network: nn.Module, generator: torch.Generator) -> None:
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             bound = 1 / math.sqrt(layer.weight[0].numel())  # fan_in = in_channels · kernel area
-            _draw_uniform(layer.weight, bound, generator)
+            draw_uniform(layer.weight, bound, generator)
             if layer.bias is not None:
-                _draw_uniform(layer.bias, bound, generator)
+                draw_uniform(layer.bias, bound, generator)
         elif isinstance(layer, nn.BatchNorm2d | nn.BatchNorm1d | nn.GroupNorm | nn.LayerNorm):
             layer.reset_parameters()  # ones, zeros and running statistics: nothing is drawn
         elif next(layer.parameters(recurse=False), None) is not None:
             raise TypeError(f"no rule for the initial weights of a {type(layer).__name__} layer")
 
 
-def _draw_uniform(parameter: Tensor, bound: float, generator: torch.Generator) -> None:
+def draw_uniform(parameter: Tensor, bound: float, generator: torch.Generator) -> None:
+    """Fills a parameter with float32 numbers, uniform in [−bound, bound)."""
     drawn = torch.empty(parameter.shape, dtype=torch.float32, device=generator.device)
     parameter.copy_(drawn.uniform_(-bound, bound, generator=generator))
 
