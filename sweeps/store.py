@@ -52,7 +52,7 @@ _COMPACTED_SCHEMA = pa.schema([*TRIAL_SCHEMA, *(pa.field(*f) for f in _STAMP_FIE
 
 
 def _warn(message: str) -> None:
-    warnings.warn(message, stacklevel=3)
+    warnings.warn(message, stacklevel=2)
 
 
 class Store:
@@ -504,6 +504,8 @@ def _parse(path: str, content: bytes, schema: pa.Schema) -> pa.Table:
     except (pa.ArrowException, OSError, KeyError) as error:
         reason = str(error).split("\n", 1)[0]
         raise _InvalidFileError(f"it is damaged or not a file of this store ({reason})") from None
+    if table["trial_id"].null_count:
+        raise _InvalidFileError("it has no trial_id")
     if any(other != trial_id for other in table["trial_id"].to_pylist()):
         raise _InvalidFileError("it is of another trial than its name says")
     return table
