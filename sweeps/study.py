@@ -384,9 +384,12 @@ def _check_same_search(study: optuna.Study, about: dict[str, Any], where: str) -
         return
     if known is None:
         raise UserError(f"{where} was not made by dream-sweep; choose another --name")
-    flat, flat_known = ({**a["shared"], **a, "shared": None} for a in (about, known))
+    flat, flat_known = (
+        a["shared"] | {"space": a["space"], "objectives": ",".join(a["objectives"])}
+        for a in (about, known)
+    )
     different = [
-        f"{name} is {flat_known.get(name)} there and {flat.get(name)} here"
+        f"{name} is {flat_known.get(name, 'unset')} there and {flat.get(name, 'unset')} here"
         for name in sorted(flat.keys() | flat_known.keys())
         if flat.get(name) != flat_known.get(name)
     ]
