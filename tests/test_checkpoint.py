@@ -105,3 +105,38 @@ def test_an_emptied_folder_goes_too(tmp_path: Path) -> None:
     remove_checkpoints(LocalFolder(tmp_path / "own"))
 
     assert not (tmp_path / "own").exists()
+
+
+class Racing(LocalFolder):
+    """A folder in which another writer of the trial replaces the newest file at any moment."""
+
+    def names(self) -> list[str]:
+        listed = super().names()
+        if listed:
+            self.remove(max(listed))
+        return listed
+
+
+def test_a_file_that_another_writer_removed_is_passed_over(tmp_path: Path) -> None:
+    for i in range(3):
+        save_checkpoint(LocalFolder(tmp_path), {"x": torch.tensor(i)}, {"i": i})
+
+    found = load_checkpoint(Racing(tmp_path), fail)
+
+    assert found is not None
+    assert found[1] == {"i": 1}
+    save_checkpoint(Racing(tmp_path), {"x": torch.tensor(9)}, {"i": 9})
+    remove_checkpoints(Racing(tmp_path))
+    assert not tmp_path.exists()
+
+
+def test_names_of_strangers_are_no_checkpoints(tmp_path: Path) -> None:
+    strangers = {"1a-b.safetensors", "1-" + "0" * 32 + ".safetensors.bak", "x-y.safetensors"}
+    for name in strangers:
+        (tmp_path / name).write_bytes(b"mine")
+
+    assert load_checkpoint(LocalFolder(tmp_path), fail) is None
+    save_checkpoint(LocalFolder(tmp_path), {}, {"i": 0})
+    remove_checkpoints(LocalFolder(tmp_path))
+
+    assert set(LocalFolder(tmp_path).names()) == strangers
