@@ -21,6 +21,9 @@ from distill.config import CLUSTERER_OPTION_NAMES, PUBLISHED_VARIANTS, TrialConf
 PARTS = ("clustering", "matching", "network", "evaluation")
 """The parts of a trial, by the names of their `…_seconds` columns."""
 
+KIND = "distillation"
+"""The trials that are estimated here; rows of others are passed over."""
+
 _NETWORK = ("dataset", "image_size", "network", "width", "depth", "norm", "pooling")
 _SPACE = ("clusterer", "embedding", "projection_dim")
 _SYNTHETIC = ("ipc", "factor")
@@ -134,8 +137,8 @@ def estimate(
 
     Args:
         configs: the trials to come.
-        measured: result rows, on the same kind of machine. Of those with status `ok` each prices
-            the parts of trials like it.
+        measured: result rows from the same kind of machine, as plain values or from pandas. Each
+            with status `ok` prices the parts of the trials like it.
         slots: trials that run side by side, at least 1.
         gpu_share: of a GPU that a trial holds; 0: none.
         price_per_gpu_hour: in any currency.
@@ -205,7 +208,7 @@ class _Prices:
     def __init__(self, measured: Iterable[Mapping[str, Any]]) -> None:
         self._points: dict[tuple[Any, ...], list[_Point]] = {}
         for row in measured:
-            if row["status"] == "ok":
+            if row["status"] == "ok" and row.get("kind", KIND) == KIND:
                 self._add(row, _values(row))
 
     def _add(self, row: Mapping[str, Any], values: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """The text of `--dry-run`: what a plan holds, what of it is done, and what the rest takes."""
 
 import io
+import textwrap
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
@@ -37,7 +38,8 @@ def describe_plan(
         resources: one line: what the trials run on.
         width: of the text, in columns.
     """
-    lines = [_headline(plan), _table(plan, finished, failed, to_do, estimate, width)]
+    table = _table(plan, finished, failed, to_do, estimate, width)
+    lines = [_wrapped(_headline(plan), width, indent=2), table]
     facts = {"resources": resources}
     unlike = Counter(finished[c.trial_id] for c in plan if c.trial_id in finished)
     if set(unlike) - {"ok"}:
@@ -50,7 +52,10 @@ def describe_plan(
     if n_waiting:
         facts["failed"] = f"{_trials(n_waiting)} not tried again without --retry-failed"
     label_width = max(map(len, facts)) + 2
-    lines += [f"{label:<{label_width}}{text}" for label, text in facts.items()]
+    lines += [
+        _wrapped(f"{label:<{label_width}}{text}", width, indent=label_width)
+        for label, text in facts.items()
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -121,10 +126,9 @@ def _cost_facts(estimate: Estimate) -> dict[str, str]:
     if estimate.trial_hours is None or estimate.wall_hours is None:
         return {"time": "unknown: no trial like these has been measured"}
     more_than = "more than " if estimate.n_unknown else "about "
-    facts = {
-        "time": f"{more_than}{_duration(3600 * estimate.wall_hours)}; "
-        f"one after the other {_duration(3600 * estimate.trial_hours)}"
-    }
+    facts = {"time": f"{more_than}{_duration(3600 * estimate.wall_hours)}"}
+    if estimate.wall_hours < estimate.trial_hours:
+        facts["time"] += f"; one after the other {_duration(3600 * estimate.trial_hours)}"
     if estimate.gpu_hours is not None:
         facts["GPU hours"] = f"{more_than}{estimate.gpu_hours:,.1f}"
     if estimate.cost is not None:
@@ -158,6 +162,17 @@ def _duration(seconds: float) -> str:
 
 def _trials(n_trials: int) -> str:
     return f"{n_trials:,} trial" + ("" if n_trials == 1 else "s")
+
+
+def _wrapped(text: str, width: int, *, indent: int) -> str:
+    """Returns a line broken at spaces where it is too long; paths stay whole."""
+    return textwrap.fill(
+        text,
+        width,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _joined(words: Iterable[str]) -> str:

@@ -96,7 +96,7 @@ def test_the_extended_preset_has_the_future_work() -> None:
     }
     assert {config.weights for config in plan if config.clusterer == "birch"} == {"size", "none"}
     radii = {(config.eps, config.min_samples) for config in plan if config.eps}
-    assert radii == {(eps, n) for eps in (10, 15, 20) for n in (2, 5)}
+    assert radii == {(eps, n) for eps in (12.5, 15, 17.5) for n in (2, 5)}
     assert {config.eps_quantile for config in plan if config.eps_quantile} == {0.25, 0.5, 0.75}
 
 
