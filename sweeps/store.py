@@ -43,7 +43,7 @@ FOLDERS = ("trials", "curves", "distilled", "checkpoints", "failures", "submissi
 COMPACT_FROM = 500
 """Rows without a compacted copy that are worth writing one; reading them takes half a second."""
 
-_SETTLED_SECONDS = 60.0
+SETTLED_SECONDS = 60.0
 """Age of a file from which its time stamp tells it from one that replaces it later."""
 
 _TRIAL_ID = re.compile(r"[0-9a-f]{16}")
@@ -293,7 +293,9 @@ class Store:
                 if isinstance(record, dict):
                     yield path.removeprefix(f"{folder}/"), record
 
-    def compact(self, *, minimum: int = COMPACT_FROM) -> int:
+    def compact(
+        self, *, minimum: int = COMPACT_FROM, settled_seconds: float = SETTLED_SECONDS
+    ) -> int:
         """Copies the rows into one file that is read much faster than thousands.
 
         The rows' own files stay, and stay the truth: a copy counts only as long as the file that
@@ -301,13 +303,14 @@ class Store:
 
         Args:
             minimum: rows that are not in such a file yet from which it is worth it.
+            settled_seconds: age of the files that are copied, at least. One as young as its time
+                stamp is coarse could be replaced within the same tick, and the copy of the old row
+                would pass for one of the new; clocks that differ ask for more.
 
         Returns:
             How many rows were copied for the first time; 0 also where it was not worth it.
         """
-        settled = time.time_ns() - int(_SETTLED_SECONDS * 1e9)
-        # A file as young as that could be replaced within the same tick of its time stamp, and
-        # the copy of the old row would pass for one of the new.
+        settled = time.time_ns() - int(settled_seconds * 1e9)
         stamps = {n: s for n, s in self._trial_stamps().items() if s.mtime_ns < settled}
         older, known = self._compacted(stamps, None)
         new_names = stamps.keys() - {f"{i}.parquet" for i in known["trial_id"].to_pylist()}
