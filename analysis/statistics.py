@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special, stats
 
 CONFIDENCE = 0.95
 BOOTSTRAP_SEED = 0
@@ -72,7 +72,8 @@ def mean_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> Interval
     mean = float(array.mean())
     if n == 1:
         return Interval(mean, math.nan, math.nan, 1)
-    half = float(stats.t.ppf((1 + confidence) / 2, n - 1) * stats.sem(array))
+    # SciPy's special functions: a tenth of the time of `scipy.stats`, and tables are many calls.
+    half = float(special.stdtrit(n - 1, (1 + confidence) / 2)) * _standard_error(array)
     return Interval(mean, mean - half, mean + half, n)
 
 
@@ -136,12 +137,16 @@ def paired_difference(
 def _p_of_zero_mean(values: NDArray[np.float64]) -> float:
     if len(values) < 2:
         return math.nan
-    error = float(stats.sem(values))
+    error = _standard_error(values)
     mean = float(values.mean())
     # Differences that are equal up to rounding have a spread of some 1e-17: t is then noise.
     if error <= 1e-12 * max(abs(mean), float(np.abs(values).max())):
         return 0.0 if mean else 1.0
-    return float(2 * stats.t.sf(abs(mean) / error, len(values) - 1))
+    return float(2 * special.stdtr(len(values) - 1, -abs(mean) / error))
+
+
+def _standard_error(values: NDArray[np.float64]) -> float:
+    return float(values.std(ddof=1)) / math.sqrt(len(values))
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from analysis.tables.sheet import Sheet, note_lines, text_lines
+from analysis.tables.sheet import Sheet, text_lines, wrapped
 from analysis.tables.study1 import Study1, build
 from analysis.tables.study1_sheet import setting_title, sheet
 from distill.config import TrialConfig
@@ -34,34 +34,36 @@ def print_study1_tables(
     console = console or Console()
     study = build(results, plan, failures)
     print_sheets([sheet(table) for table in study.tables], console)
-    for line in unstarted_lines(study):
+    for line in wrapped(unstarted_lines(study), _width(console)):
         _print(console, line)
 
 
 def print_sheets(sheets: Sequence[Sheet], console: Console) -> None:
     """Prints tables as wide as the terminal; what all of them note is said once, at the end."""
-    width = console.width if console.is_terminal else LOG_WIDTH
+    width = _width(console)
     first = sheets[0].notes if sheets else ()
     shared = [note for note in first if all(note in printed.notes for printed in sheets)]
-    own_notes: tuple[str, ...] = ()
     for printed in sheets:
         _print(console, "")
-        _print(console, printed.title, style="bold")
+        for line in wrapped([printed.title], width):
+            _print(console, line, style="bold")
         own_notes = tuple(note for note in printed.notes if note not in shared)
         for line in text_lines(replace(printed, notes=own_notes), width):
             _print(console, line)
-    if shared and own_notes:
-        _print(console, "")
-    for line in note_lines(shared, width):
+    for line in ["", *wrapped(shared, width)] if shared else []:
         _print(console, line)
+
+
+def _width(console: Console) -> int:
+    return console.width if console.is_terminal else LOG_WIDTH
 
 
 def unstarted_lines(study: Study1) -> list[str]:
     """Returns a line for each table of which nothing is done yet, or says that there is none."""
-    lines = [
-        f"Nothing yet of the {n} trials of {setting_title(setting, {})}."
-        for setting, n in study.unstarted
-    ]
+    lines = []
+    for setting, n in study.unstarted:
+        trials = "1 trial is" if n == 1 else f"{n:,} trials are"
+        lines.append(f"Nothing yet of {setting_title(setting, {})}: {trials} planned.")
     return lines if study.tables or lines else ["No trials of study 1 to make a table of yet."]
 
 

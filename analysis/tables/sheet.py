@@ -67,16 +67,18 @@ def text_lines(sheet: Sheet, width: int) -> list[str]:
     """
     lines: list[str] = []
     for block in _blocks(sheet, width):
-        lines += [*_block_lines(block), ""]
-    return [line.rstrip() for line in (*lines, *note_lines(sheet.notes, width))]
+        lines += ["", *_block_lines(block)]
+    if sheet.notes:
+        lines += ["", *wrapped(sheet.notes, width)]
+    return [line.rstrip() for line in lines[1:]]
 
 
-def note_lines(notes: Sequence[str], width: int) -> list[str]:
-    """Returns notes as wrapped lines of at most `width` characters, long words excepted."""
+def wrapped(texts: Sequence[str], width: int) -> list[str]:
+    """Returns texts as wrapped lines of at most `width` characters, long words excepted."""
     return [
         line
-        for note in notes
-        for line in textwrap.wrap(note, width, subsequent_indent="  ", break_long_words=False)
+        for text in texts
+        for line in textwrap.wrap(text, width, subsequent_indent="  ", break_long_words=False)
     ]
 
 

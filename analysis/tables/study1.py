@@ -5,12 +5,12 @@ set, images a class, embedding, and everything else that trials must share to be
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from analysis.methods import (
@@ -35,12 +35,13 @@ PROTOCOLS = {"reproduced": ("published", "accuracy_best"), "sound": ("sound", "a
 The study printed the best of four tests on the test images, a sound table the last one.
 """
 
+STUDY_DATASET, STUDY_EMBEDDING = "cifar10", "features"
+"""What the published numbers are of, whatever a table is of."""
+
 SIGNIFICANCE = 0.05
 """Chance of even one false claim in a table."""
 
 EMBEDDINGS = ("features", "gradients", "predictions", "pixels")
-
-_FLOATS = ("accuracy", "low", "high", "loss", "seconds", "gpu_seconds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +55,11 @@ class Study1Table:
         rows: one row a method, its hyper-parameters and weights. First the study's nine in its
             order, then what else there is in the registry's order. Columns: `dataset`, `ipc`,
             `embedding`, `method`, `weights` (`T`, `F`, `inert`), `label`, `baseline` (whether it
-            is the one that others are compared with); `published_accuracy`, `published_loss`; for
-            `reproduced` and `sound` each `…_parameters`, `…_accuracy` (mean over seeds) with its
-            t interval `…_low`, `…_high`, `…_seeds` (how many), `…_failed`, `…_missing` (planned
-            seeds without a result), `…_loss`, `…_seconds`, `…_gpu_seconds` (means over seeds);
+            is the one that others are compared with); `published_task`, and of it
+            `published_accuracy` and `published_loss`; for `reproduced` and `sound` each
+            `…_parameters`, `…_accuracy` (mean over seeds) with its t interval `…_low`, `…_high`,
+            `…_seeds` (how many), `…_failed`, `…_missing` (planned seeds without a result),
+            `…_loss`, `…_seconds`, `…_gpu_seconds` (means over seeds);
             `difference` from the baseline row under the sound protocol, paired by seed, with
             `difference_low`, `difference_high`, `n_pairs`, `p`, `p_holm` (corrected over the rows)
             and `survives_holm`. Accuracies are fractions in [0, 1]. What does not exist is NaN,
@@ -100,73 +102,85 @@ def build(
     """
     tables, unstarted = [], []
     for setting, distinguishing, trials in _settings(study1_trials(results, plan, failures)):
-        if (trials["state"] == "missing").all():
-            unstarted.append((dict(setting), len(trials)))
+        if all(trial.state == "missing" for trial in trials):
+            unstarted.append((setting, len(trials)))
             continue
-        failed = trials.loc[trials["state"] == "failed", "status"].value_counts(sort=False)
+        failed = Counter(str(trial.status) for trial in trials if trial.state == "failed")
+        images = {trial.fingerprint for trial in trials if isinstance(trial.fingerprint, str)}
         table = Study1Table(
             setting=setting,
             distinguishing=distinguishing,
             rows=_rows(setting, trials),
-            failed={str(status): int(failed[status]) for status in sorted(failed.index)},
-            n_fingerprints=int(trials["fingerprint"].nunique()),
+            failed=dict(sorted(failed.items())),
+            n_fingerprints=len(images),
         )
         tables.append(table)
     return Study1(tables=tuple(tables), unstarted=tuple(unstarted))
 
 
-def _settings(
-    trials: pd.DataFrame,
-) -> list[tuple[dict[str, Any], dict[str, Any], pd.DataFrame]]:
-    """Returns every setting, what tells it from its neighbours, and its trials; in order."""
+def _settings(trials: pd.DataFrame) -> list[tuple[dict[str, Any], dict[str, Any], list[Any]]]:
+    """Returns every setting, what tells it from its neighbours, and its trials; in order.
+
+    Trials become plain tuples here: tables of few trials each are slow with frames.
+    """
     main = ["dataset", "ipc", "embedding"]
     varying = [c for c in SETTING_COLUMNS if c not in main and trials[c].nunique(dropna=False) > 1]
-    groups = _groups(trials, [*main, *varying]).values()
-    found = [({c: own[c].iloc[0] for c in SETTING_COLUMNS}, own) for own in groups]
-    found.sort(key=lambda pair: _setting_order(pair[0], varying))
-    result = []
-    for setting, own in found:
-        neighbours = [s for s, _ in found if all(s[c] == setting[c] for c in main)]
-        names = [c for c in varying if len({s[c] for s in neighbours}) > 1]
-        result.append((setting, {c: setting[c] for c in names}, own))
-    return result
+    columns = [c for c in trials.columns if c not in SETTING_COLUMNS]
+    by_key: dict[tuple[Any, ...], list[Any]] = {}
+    keys = zip(*(trials[c] for c in (*main, *varying)), strict=True)
+    for key, trial in zip(keys, trials[columns].itertuples(name="Trial"), strict=True):
+        by_key.setdefault(key, []).append(trial)
+    neighbours: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
+    for key in by_key:
+        neighbours.setdefault(key[: len(main)], []).append(key[len(main) :])
+    found = []
+    for key in sorted(by_key, key=_setting_order):
+        setting = {c: trials.at[by_key[key][0].Index, c] for c in SETTING_COLUMNS}
+        values = zip(*neighbours[key[: len(main)]], strict=True)
+        names = [c for c, own in zip(varying, values, strict=False) if len(set(own)) > 1]
+        found.append((setting, {c: setting[c] for c in names}, by_key[key]))
+    return found
 
 
-def _setting_order(setting: Mapping[str, Any], varying: Sequence[str]) -> tuple[Any, ...]:
-    dataset, embedding = setting["dataset"], setting["embedding"]
+def _setting_order(key: tuple[Any, ...]) -> tuple[Any, ...]:
+    dataset, ipc, embedding, *others = key
     known = DATASETS.index(dataset) if dataset in DATASETS else len(DATASETS)
     space = EMBEDDINGS.index(embedding) if embedding in EMBEDDINGS else len(EMBEDDINGS)
-    rest = [(setting[c] is None, "" if setting[c] is None else setting[c]) for c in varying]
     # None sorts after everything, and is never compared with it.
-    return known, dataset, setting["ipc"], space, embedding, *rest
+    rest = [(value is None, "" if value is None else value) for value in others]
+    return known, dataset, ipc, space, embedding, *rest
 
 
-def _rows(setting: Mapping[str, Any], trials: pd.DataFrame) -> pd.DataFrame:
-    trials, main_options = _with_rows(trials)
-    of_row = _groups(trials, ["method", "row_options", "weights"])
-    keys = _row_keys(of_row, main_options)
+def _rows(setting: Mapping[str, Any], trials: Sequence[Any]) -> pd.DataFrame:
+    main_options = _all_main_options(trials)
+    by_row: dict[RowKey, list[Any]] = {}
+    for key, trial in zip(_keys_of_rows(trials, main_options), trials, strict=True):
+        by_row.setdefault(key, []).append(trial)
+    keys = _row_order(by_row, main_options)
     labels = _labels(keys)
     baseline_key = (BASELINE[0], main_options.get(BASELINE[0], ()), BASELINE[1])
-    baseline = of_row.get(baseline_key)
     published = _published(setting["ipc"])
     records = []
     for key in keys:
-        own = of_row.get(key)
+        method, options, weights = key
+        own = by_row.get(key, [])
         accuracy, loss = (math.nan, math.nan)
-        if key[1] == main_options.get(key[0], ()):
-            accuracy, loss = published.get((key[0], key[2]), (math.nan, math.nan))
+        if options == main_options.get(method, ()):
+            accuracy, loss = published.get((method, weights), (math.nan, math.nan))
+        baseline = [] if key == baseline_key else by_row.get(baseline_key, [])
         records.append(
             {
                 **{name: setting[name] for name in ("dataset", "ipc", "embedding")},
-                "method": key[0],
-                "weights": key[2],
+                "method": method,
+                "weights": weights,
                 "label": labels[key],
                 "baseline": key == baseline_key,
+                "published_task": f"{STUDY_DATASET}, {STUDY_EMBEDDING}",
                 "published_accuracy": accuracy,
                 "published_loss": loss,
                 **_protocol_columns(own, "reproduced"),
                 **_protocol_columns(own, "sound"),
-                **_difference_columns(own, None if key == baseline_key else baseline),
+                **_difference_columns(own, baseline),
             }
         )
     return _with_holm(pd.DataFrame(records))
@@ -176,47 +190,48 @@ RowKey = tuple[str, Options, str]
 """Method, hyper-parameters, weights."""
 
 
-def _with_rows(trials: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Options]]:
-    """Adds `row_options`, the hyper-parameters that a trial's row goes by.
+def _all_main_options(trials: Sequence[Any]) -> dict[str, Options]:
+    """Returns, by method, the hyper-parameters that stand for it in the study's rows."""
+    by_method: dict[str, list[Any]] = {}
+    for trial in trials:
+        by_method.setdefault(trial.method, []).append(trial)
+    return {
+        method: _main_options(method, [t for t in own if t.protocol == "sound"] or own)
+        for method, own in by_method.items()
+    }
 
-    Under the published protocol most methods have no hyper-parameters, and DBSCAN has the study's:
-    their trials belong to the method's main row, whose options are returned, too.
+
+def _main_options(method: str, trials: Sequence[Any]) -> Options:
+    """Returns the study's own hyper-parameters where there are any among a method's trials.
+
+    Else the registry's, else those of most results.
     """
-    keys = list(zip(trials["method"], trials["protocol"], trials["options"], strict=True))
-    sound = {(method, options) for method, protocol, options in keys if protocol == "sound"}
-    main_options = {}
-    for method, own in sorted(_groups(trials, "method").items()):
-        under_sound = own[own["protocol"] == "sound"]
-        main_options[method] = _main_options(method, under_sound if len(under_sound) else own)
-    row_options = []
-    for method, protocol, options in keys:
-        is_studys = options in ((), study_options(method)) and (method, options) not in sound
-        joins_main = protocol == "published" and is_studys
-        row_options.append(main_options[method] if joins_main else options)
-    column = pd.Series(row_options, index=trials.index, dtype=object)
-    return trials.assign(row_options=column), main_options
-
-
-def _groups(trials: pd.DataFrame, by: str | list[str]) -> dict[Any, pd.DataFrame]:
-    """Returns the trials by the values of some columns, in their order."""
-    indices = trials.groupby(by, dropna=False, sort=False).indices
-    return {key: trials.iloc[np.sort(positions)] for key, positions in indices.items()}
-
-
-def _main_options(method: str, trials: pd.DataFrame) -> Options:
-    """Returns the hyper-parameters that stand for a method in the study's rows.
-
-    The study's own where there are any, else the registry's, else those of most results.
-    """
-    found = set(trials["options"])
+    found = {trial.options for trial in trials}
     for options in (study_options(method), default_options(method)):
         if options in found:
             return options
-    counts = trials[trials["state"] == "ok"]["options"].value_counts()
-    return min(found, key=lambda options: (-int(counts.get(options, 0)), options))
+    counts = Counter(trial.options for trial in trials if trial.state == "ok")
+    return min(found, key=lambda options: (-counts[options], options))
 
 
-def _row_keys(found: Iterable[Any], main_options: Mapping[str, Options]) -> list[RowKey]:
+def _keys_of_rows(trials: Sequence[Any], main_options: Mapping[str, Options]) -> list[RowKey]:
+    """Returns the row of every trial.
+
+    Under the published protocol most methods have no hyper-parameters, and DBSCAN has the study's:
+    their trials belong to the method's main row.
+    """
+    sound = {(trial.method, trial.options) for trial in trials if trial.protocol == "sound"}
+    keys = []
+    for trial in trials:
+        method, options = trial.method, trial.options
+        if trial.protocol == "published" and (method, options) not in sound:
+            is_studys = options in ((), study_options(method))
+            options = main_options[method] if is_studys else options
+        keys.append((method, options, trial.weights))
+    return keys
+
+
+def _row_order(found: Iterable[RowKey], main_options: Mapping[str, Options]) -> list[RowKey]:
     """Returns the rows in their order: the study's nine, whether found or not, then the others."""
     first: list[RowKey] = [(m, main_options.get(m, ()), weights) for m, weights in STUDY1_ROWS]
     others = sorted(
@@ -254,31 +269,41 @@ def _published(ipc: int) -> dict[tuple[str, str], tuple[float, float]]:
     return {key: (value, by_column["loss"][key]) for key, value in by_column["accuracy"].items()}
 
 
-def _protocol_columns(trials: pd.DataFrame | None, prefix: str) -> dict[str, Any]:
+def _protocol_columns(trials: Sequence[Any], prefix: str) -> dict[str, Any]:
     """Returns the numbers of a row under one protocol."""
     protocol, score = PROTOCOLS[prefix]
-    numbers: dict[str, Any] = dict.fromkeys(_FLOATS, math.nan)
-    numbers |= {"parameters": "", "seeds": pd.NA, "failed": pd.NA, "missing": ""}
-    own = trials[trials["protocol"] == protocol] if trials is not None else None
-    if own is not None and len(own):
-        state = own["state"]
-        ok = own[state == "ok"]
-        numbers["parameters"] = options_text(own["options"].iloc[0])
-        numbers["missing"] = _seeds_text(own["seed"][state == "missing"])
-        if (state != "missing").any():
-            interval = mean_interval(ok[score])
-            numbers |= {"accuracy": interval.mean, "low": interval.low, "high": interval.high}
-            numbers |= {"seeds": len(ok), "failed": int((state == "failed").sum())}
-            for name, column in (("loss", "matching_loss"), ("seconds",) * 2, ("gpu_seconds",) * 2):
-                numbers[name] = ok[column].mean()
+    own = [trial for trial in trials if trial.protocol == protocol]
+    ok = [trial for trial in own if trial.state == "ok"]
+    n_failed = sum(trial.state == "failed" for trial in own)
+    any_done = bool(ok) or n_failed > 0
+    interval = mean_interval([getattr(trial, score) for trial in ok])
+    numbers = {
+        "parameters": options_text(own[0].options) if own else "",
+        "accuracy": interval.mean,
+        "low": interval.low,
+        "high": interval.high,
+        "seeds": len(ok) if any_done else pd.NA,
+        "failed": n_failed if any_done else pd.NA,
+        "missing": _seeds_text(trial.seed for trial in own if trial.state == "missing"),
+        "loss": _mean(trial.matching_loss for trial in ok),
+        "seconds": _mean(trial.seconds for trial in ok),
+        "gpu_seconds": _mean(trial.gpu_seconds for trial in ok),
+    }
     return {f"{prefix}_{name}": value for name, value in numbers.items()}
 
 
-def _difference_columns(
-    trials: pd.DataFrame | None, baseline: pd.DataFrame | None
-) -> dict[str, Any]:
+def _mean(values: Iterable[float]) -> float:
+    """Returns the mean of the numbers that exist, NaN without any."""
+    known = [value for value in values if not math.isnan(value)]
+    return math.fsum(known) / len(known) if known else math.nan
+
+
+def _difference_columns(trials: Sequence[Any], baseline: Sequence[Any]) -> dict[str, Any]:
     """Returns the sound difference from the baseline row over the seeds that both have."""
-    ours, theirs = (_sound_scores(rows) for rows in (trials, baseline))
+    ours, theirs = (
+        {t.seed: t.accuracy for t in rows if t.protocol == "sound" and t.state == "ok"}
+        for rows in (trials, baseline)
+    )
     seeds = sorted(ours.keys() & theirs.keys())
     found = paired_difference([ours[s] for s in seeds], [theirs[s] for s in seeds])
     return {
@@ -288,13 +313,6 @@ def _difference_columns(
         "n_pairs": found.n or pd.NA,
         "p": found.p,
     }
-
-
-def _sound_scores(trials: pd.DataFrame | None) -> dict[int, float]:
-    if trials is None:
-        return {}
-    own = trials[(trials["protocol"] == "sound") & (trials["state"] == "ok")]
-    return dict(zip(own["seed"], own["accuracy"], strict=True))
 
 
 def _with_holm(rows: pd.DataFrame) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import pandas as pd
 from analysis.methods import label
 from analysis.published import load_published
 from analysis.tables.sheet import Column, Sheet
-from analysis.tables.study1 import PROTOCOLS, Study1Table
+from analysis.tables.study1 import PROTOCOLS, STUDY_DATASET, STUDY_EMBEDDING, Study1Table
 from distill.config import TrialConfig
 
 DATASET_LABELS = {
@@ -22,8 +22,6 @@ DATASET_LABELS = {
     "fashion_mnist": "Fashion-MNIST",
     "svhn": "SVHN",
 }
-
-STUDY_DATASET, STUDY_EMBEDDING = "cifar10", "features"
 
 NO_SIZES = {
     *("dataset", "image_size", "val_fraction", "test_fraction", "split_seed", "on_corrupt"),

@@ -1,0 +1,49 @@
+"""Tables as files: Markdown, LaTeX, plain text, and their numbers as CSV."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.tables.sheet import latex, markdown, text_lines, wrapped
+from analysis.tables.study1 import Study1Table
+from analysis.tables.study1_sheet import sheet
+
+TEXT_WIDTH = 100
+
+
+def write_study1_table(table: Study1Table, folder: Path) -> list[Path]:
+    """Writes a table in every format, over what is there; returns the files.
+
+    Args:
+        table: what to write.
+        folder: must exist.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    printed = sheet(table)
+    text = (
+        "\n".join([*wrapped([printed.title], TEXT_WIDTH), *text_lines(printed, TEXT_WIDTH)]) + "\n"
+    )
+    contents = {
+        "txt": text,
+        "md": markdown(printed),
+        "tex": latex(printed),
+        "csv": csv(table),
+    }
+    files = []
+    for ending, content in contents.items():
+        file = folder / f"{printed.name}.{ending}"
+        file.write_bytes(content.encode())
+        files.append(file)
+    return files
+
+
+def csv(table: Study1Table) -> str:
+    """Returns a table's numbers: fractions, not percent; empty where there is no data."""
+    rows = table.rows
+    for position, (name, value) in enumerate(table.distinguishing.items(), start=3):
+        rows = rows.copy(deep=False)
+        rows.insert(position, name, pd.Series([value] * len(rows), index=rows.index, dtype=object))
+    # Ten digits: what is beyond them depends on the order of a sum.
+    return str(rows.to_csv(index=False, float_format="%.10g", lineterminator="\n"))

@@ -1,0 +1,120 @@
+"""`python -m analysis`: in a process of its own, on a store of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sweeps.store import Store
+from tests.analysis import golden
+from tests.analysis.results import config_of
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def analysis(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "analysis", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("store") / "results"
+    store = Store(folder)
+    store.create()
+    plan = [config.to_dict() for config in golden.plan()]
+    store.put_submission({"name": "first", "plan": plan[:5]})
+    store.put_submission({"name": "again", "plan": plan})
+    store.put_submission({"name": "another version", "plan": [{"no_such_field": 1}]})
+    store.put_submission({"name": "no plan"})
+    for row in golden.rows():
+        store.put_result(row, [], None)
+    for trial_id, record in golden.failures().items():
+        store.put_failure(trial_id, record)
+    return folder
+
+
+def test_prints_and_writes_the_tables(results: Path, tmp_path: Path) -> None:
+    ran = analysis(results, "--out", tmp_path / "out" / "tables")
+
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert (golden.FOLDER / "study1-cifar10-ipc10-features.txt").read_text() in ran.stdout
+    assert "Nothing yet of CIFAR-10, 50 images a class" in ran.stdout
+    written = sorted((tmp_path / "out" / "tables").iterdir())
+    assert [file.name for file in written] == sorted(f.name for f in golden.FOLDER.iterdir())
+    for file in written:
+        assert file.read_bytes() == (golden.FOLDER / file.name).read_bytes()
+
+
+def test_again_gives_the_same_bytes(results: Path, tmp_path: Path) -> None:
+    first, second = (analysis(results, "study1", "--out", tmp_path / n) for n in ("a", "b"))
+
+    assert first.stdout.replace(str(tmp_path / "a"), str(tmp_path / "b")) == second.stdout
+    for file in (tmp_path / "a").iterdir():
+        assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
+
+
+def test_damaged_files_are_named_and_left_out(tmp_path: Path) -> None:
+    store = Store(tmp_path / "results")
+    store.create()
+    store.put_result(golden.rows()[0], [], None)
+    damaged = tmp_path / "results" / "trials" / f"{config_of('birch').trial_id}.parquet"
+    damaged.write_bytes(b"")
+
+    ran = analysis(tmp_path / "results", "--out", tmp_path / "out")
+
+    assert ran.returncode == 0
+    assert ran.stderr.startswith("warning: ")
+    assert damaged.name in ran.stderr
+    assert "60.00 (1)" in ran.stdout
+
+
+def test_an_empty_store(tmp_path: Path) -> None:
+    Store(tmp_path / "results").create()
+
+    ran = analysis(tmp_path / "results", "--out", tmp_path / "out")
+
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.strip() == "No trials of study 1 to make a table of yet."
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "the following arguments are required: RESULTS; see --help"),
+        (("nowhere",), "there are no results at"),
+        (("nowhere", "studie1"), "unknown name 'studie1'; did you mean 'study1'? (known: study1)"),
+        (("nowhere", "--oot", "x"), "unrecognized arguments: --oot x; see --help"),
+    ],
+)
+def test_bad_usage_is_one_line(arguments: tuple[str, ...], message: str) -> None:
+    ran = analysis(*arguments)
+
+    assert ran.returncode == 2
+    assert ran.stdout == ""
+    assert ran.stderr.startswith("error: ")
+    assert message in ran.stderr
+    assert ran.stderr.count("\n") == 1
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(results: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    ran = analysis(results, "--out", tmp_path / "file" / "out")
+
+    assert ran.returncode == 2
+    assert ran.stderr == f"error: --out {tmp_path}/file/out cannot be made: Not a directory\n"
+
+
+def test_the_help_names_what_can_be_made() -> None:
+    ran = analysis("--help")
+
+    assert ran.returncode == 0
+    assert "study1" in ran.stdout
