@@ -61,8 +61,9 @@ def _extended_rows() -> tuple[Row, ...]:
     """Returns study 1's rows, the variants of their parameters, and its future work.
 
     The radii of DBSCAN lie close to 15: with an untrained network nine of ten images are noise at
-    10, and all are one cluster at 20. The random control uses neither distances nor cluster sizes, so it has one row. In gradient
-    space the radius is a quantile: 15 is a distance between features.
+    10, and all are one cluster at 20. In gradient space the radius is a quantile, since 15 is a
+    distance between features. The random control uses neither distances nor cluster sizes, so it
+    has one row.
     """
     partitions = ("kmeans", "kmeans++", "kmedoids", "birch")
     linkages = ("ward", "complete", "average", "single")

@@ -32,12 +32,11 @@ def ids(plan: list[TrialConfig]) -> list[str]:
 
 def estimate_of(seconds: dict[str, float | None], **sums: float | None) -> Estimate:
     known = [value for value in seconds.values() if value is not None]
-    sums = {"trial_hours": sum(known) / 3600, "wall_hours": sum(known) / 7200} | sums
     return Estimate(
         seconds=seconds,
         n_unknown=len(seconds) - len(known),
-        trial_hours=sums["trial_hours"],
-        wall_hours=sums["wall_hours"],
+        trial_hours=sum(known) / 3600,
+        wall_hours=sum(known) / 7200,
         gpu_hours=sums.get("gpu_hours"),
         cost=sums.get("cost"),
     )
@@ -129,7 +128,7 @@ def test_long_lines_are_broken_at_spaces() -> None:
     assert lines[0].endswith(" 8, 10, 12,")
     assert lines[1].startswith("  14, 16, ")
     assert lines[-3].startswith("resources  a GPU a GPU")
-    assert lines[-2].startswith("           a GPU")
+    assert lines[-2].startswith("           GPU a GPU")
     assert max(map(len, lines)) <= WIDTH
 
 
