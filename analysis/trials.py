@@ -158,7 +158,7 @@ def _with_row_names(trials: pd.DataFrame) -> pd.DataFrame:
 def _plain(values: pd.Series) -> list[Any]:
     """Returns values that compare and hash: lists as comma-separated text, missing ones as None."""
     if values.name in _LIST_COLUMNS:
-        values = values.map(",".join)
+        values = values.map(",".join, na_action="ignore")
     # Few values differ: each is looked at once.
     codes, unique = pd.factorize(values, use_na_sentinel=False)
     plain = [None if pd.isna(value) else value for value in unique.tolist()]

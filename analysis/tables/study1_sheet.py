@@ -232,17 +232,25 @@ def _setting_notes(table: Study1Table) -> list[str]:
 
 def _other_settings(setting: Mapping[str, Any]) -> list[str]:
     """Returns the settings that make these trials another computation than the study's."""
-    study = TrialConfig(dataset=STUDY_DATASET, ipc=setting["ipc"]).resolved().to_dict()
-    own = TrialConfig(
-        dataset=setting["dataset"], ipc=setting["ipc"], image_size=setting["image_size"]
-    )
-    if setting["lr_img"] == own.resolved().lr_img:
-        study["lr_img"] = setting["lr_img"]  # it follows from data set, size and ipc
+    study = TrialConfig(dataset=STUDY_DATASET, ipc=int(setting["ipc"])).resolved().to_dict()
+    if setting["lr_img"] == _default_lr_img(setting):
+        study["lr_img"] = setting["lr_img"]
     return [
         f"{name} {_value(setting[name])} (study {_value(study[name])})"
         for name in setting
         if name not in NO_SIZES and setting[name] != study[name]
     ]
+
+
+def _default_lr_img(setting: Mapping[str, Any]) -> float | None:
+    """Returns the learning rate that follows from data set, size and ipc."""
+    size = setting["image_size"]
+    config = TrialConfig(
+        dataset=setting["dataset"],
+        ipc=int(setting["ipc"]),
+        image_size=None if size is None else int(size),
+    )
+    return config.resolved().lr_img
 
 
 def _parameter_notes(rows: pd.DataFrame) -> list[str]:

@@ -9,6 +9,7 @@ import pytest
 
 from analysis.methods import STUDY1_ROWS
 from analysis.tables.study1 import Study1Table, build
+from analysis.tables.study1_sheet import sheet
 from distill.config import TrialConfig
 from sweeps.store import Store, load_results
 from tests.analysis import golden
@@ -355,6 +356,18 @@ def test_results_from_a_store_and_from_pandas_give_the_same_table(
     ):
         again = build(results, golden.plan(), golden.failures()).tables[0]
         pd.testing.assert_frame_equal(again.rows, table.rows, check_exact=True)
+        assert sheet(again) == sheet(table)
+
+
+def test_columns_that_an_earlier_version_did_not_have_are_null() -> None:
+    rows = rows_of("kmeans", "none", (0.5, 0.6))
+    for row in rows:
+        row |= {"eval_networks": None, "norm": None, "gpu_share": None, "fingerprint": None}
+
+    own = cells(only_table(rows), "kmeans", "F")
+
+    assert own["sound_accuracy"] == pytest.approx(0.55)
+    assert math.isnan(own["sound_gpu_seconds"])
 
 
 def test_no_results_no_tables() -> None:

@@ -126,6 +126,15 @@ def test_sizes_that_are_not_the_studys_are_named() -> None:
     )
 
 
+def test_a_learning_rate_that_follows_from_the_data_is_no_other_setting() -> None:
+    digits = {"dataset": "digits", "image_size": 16}
+    (own,) = sheets_of(rows_of("kmeans", "none", (0.5,), **digits))
+    (other,) = sheets_of(rows_of("kmeans", "none", (0.5,), **digits, lr_img=0.25))
+
+    assert not any("lr_img" in note for note in own.notes)
+    assert any("lr_img 0.25 (study 0.005)" in note for note in other.notes)
+
+
 def test_tables_that_differ_in_sizes_have_titles_and_names_that_differ() -> None:
     rows = rows_of("kmeans", "none", (0.5,)) + rows_of("kmeans", "none", (0.4,), n_outer=20)
 
