@@ -36,6 +36,15 @@ import pyarrow.parquet as pq
 from distill.config import SCHEMA_VERSION
 from distill.errors import UserError
 from sweeps.files import Files, FilesFolder, Stamp
+from sweeps.row_files import (
+    InvalidFileError,
+    check_trial_id,
+    conformed,
+    curve_content,
+    parse_curve,
+    parse_row,
+    row_content,
+)
 from sweeps.schema import CURVE_SCHEMA, TRIAL_SCHEMA
 
 FOLDERS = ("trials", "curves", "distilled", "checkpoints", "failures", "submissions", "compacted")
@@ -43,10 +52,13 @@ FOLDERS = ("trials", "curves", "distilled", "checkpoints", "failures", "submissi
 COMPACT_FROM = 500
 """Rows without a compacted copy that are worth writing one; reading them takes half a second."""
 
+MERGED_AT_ONCE = 256
+"""Tables of one row that are kept until they become one: each takes over a hundred kilobytes."""
+
 SETTLED_SECONDS = 60.0
 """Age of a file from which its time stamp tells it from one that replaces it later."""
 
-_TRIAL_ID = re.compile(r"[0-9a-f]{16}")
+_FAILURE = re.compile(r"[0-9a-f]{16}-\d{8}T\d{12}Z-[0-9a-f]{8}\.json")
 _STAMP_FIELDS = [("_file_size", pa.int64()), ("_file_mtime_ns", pa.int64())]
 _COMPACTED_SCHEMA = pa.schema([*TRIAL_SCHEMA, *(pa.field(*f) for f in _STAMP_FIELDS)])
 
@@ -176,9 +188,9 @@ class Store:
     def read_row(self, trial_id: str) -> dict[str, Any] | None:
         """Returns a finished trial's row, by the columns of `TRIAL_SCHEMA`; else None."""
         try:
-            path = f"trials/{_checked(trial_id)}.parquet"
-            table = _parse_row(path, self._files.read(path))
-        except (FileNotFoundError, _InvalidFileError):
+            path = f"trials/{check_trial_id(trial_id)}.parquet"
+            table = parse_row(path, self._files.read(path))
+        except (FileNotFoundError, InvalidFileError):
             return None
         row: dict[str, Any] = table.to_pylist()[0]
         return row
@@ -210,17 +222,17 @@ class Store:
             ValueError: the row or the curve has unknown columns or values of a wrong type.
             OSError: it cannot be written; a row that was there still is.
         """
-        trial_id = _checked(row["trial_id"])
-        content, curve_content = _row_content(row), _curve_content(trial_id, curve)
+        trial_id = check_trial_id(row["trial_id"])
+        row_file, curve_file = row_content(row), curve_content(trial_id, curve)
         if not replace and self.has_row(trial_id):
             self._clean_up(trial_id)
             return False
         if distilled is not None:
             self._files.write(f"distilled/{trial_id}.parquet", distilled)
-        self._files.write(f"curves/{trial_id}.parquet", curve_content)
-        written = self._files.write(f"trials/{trial_id}.parquet", content, replace=replace)
+        self._files.write(f"curves/{trial_id}.parquet", curve_file)
+        written = self._files.write(f"trials/{trial_id}.parquet", row_file, replace=replace)
         if not written and not self.has_row(trial_id):  # the name is taken by a damaged file
-            written = self._files.write(f"trials/{trial_id}.parquet", content)
+            written = self._files.write(f"trials/{trial_id}.parquet", row_file)
         self._clean_up(trial_id)
         return written
 
@@ -235,7 +247,7 @@ class Store:
 
     def checkpoint_folder(self, trial_id: str) -> FilesFolder:
         """Returns the folder of a running trial's checkpoints, as `distill.trial` takes it."""
-        return FilesFolder(self._files, f"checkpoints/{_checked(trial_id)}")
+        return FilesFolder(self._files, f"checkpoints/{check_trial_id(trial_id)}")
 
     def put_failure(self, trial_id: str, record: Mapping[str, Any]) -> None:
         """Notes why an attempt at a trial failed.
@@ -244,7 +256,7 @@ class Store:
             trial_id: of the trial.
             record: what JSON can hold.
         """
-        self._files.write(f"failures/{_checked(trial_id)}-{_new_name()}.json", _json(record))
+        self._files.write(f"failures/{check_trial_id(trial_id)}-{_new_name()}.json", _json(record))
 
     def failures(self) -> dict[str, dict[str, Any]]:
         """Returns the newest record of every trial that failed and has no row, by its trial_id."""
@@ -260,11 +272,7 @@ class Store:
 
     def _failure_names(self) -> list[str]:
         """The names of the records of failures, by trial, oldest first."""
-        return sorted(
-            name
-            for name in self._files.stamps("failures")
-            if _TRIAL_ID.fullmatch(name[:16]) and name[16:17] == "-" and name.endswith(".json")
-        )
+        return sorted(name for name in self._files.stamps("failures") if _FAILURE.fullmatch(name))
 
     def put_submission(self, record: Mapping[str, Any]) -> str:
         """Notes that a sweep was started; returns the name of the note.
@@ -316,8 +324,7 @@ class Store:
         new_names = stamps.keys() - {f"{i}.parquet" for i in known["trial_id"].to_pylist()}
         if len(new_names) < minimum:
             return 0
-        rows = self._parsed("trials", sorted(new_names), _parse_row, lambda _: None)
-        new = pa.concat_tables([TRIAL_SCHEMA.empty_table(), *rows])
+        new = self._parsed("trials", sorted(new_names), parse_row, TRIAL_SCHEMA, lambda _: None)
         own_stamps = [stamps[f"{i}.parquet"] for i in new["trial_id"].to_pylist()]
         for position, (name, kind) in enumerate(_STAMP_FIELDS):
             values = [stamp[position] for stamp in own_stamps]
@@ -341,13 +348,12 @@ class Store:
         on_invalid: Callable[[str], None] = _warn,
     ) -> pd.DataFrame:
         """Returns the curves of finished trials; see `load_curves`."""
-        wanted = None if trial_ids is None else {f"{_checked(i)}.parquet" for i in trial_ids}
+        wanted = None if trial_ids is None else {f"{check_trial_id(i)}.parquet" for i in trial_ids}
         with self._readable():
             names = self._files.stamps("curves").keys() & self._trial_stamps().keys()
             if wanted is not None:
                 names &= wanted
-            tables = self._parsed("curves", sorted(names), _parse_curve, on_invalid)
-        table = pa.concat_tables([CURVE_SCHEMA.empty_table(), *tables])
+            table = self._parsed("curves", sorted(names), parse_curve, CURVE_SCHEMA, on_invalid)
         return _frame(table.sort_by([("trial_id", "ascending"), ("outer", "ascending")]))
 
     @contextlib.contextmanager
@@ -372,12 +378,12 @@ class Store:
         Raises:
             UserError: a row is of a later schema.
         """
-        columns = columns or TRIAL_SCHEMA.names
+        schema = pa.schema([TRIAL_SCHEMA.field(name) for name in columns or TRIAL_SCHEMA.names])
         stamps = self._trial_stamps()
-        known = self._compacted(stamps, columns)[1].select(columns)
+        known = self._compacted(stamps, columns)[1].select(schema.names)
         names = sorted(stamps.keys() - {f"{i}.parquet" for i in known["trial_id"].to_pylist()})
-        rest = self._parsed("trials", names, _parse_row, on_invalid)
-        table = pa.concat_tables([known, *(row.select(columns) for row in rest)])
+        rest = self._parsed("trials", names, parse_row, schema, on_invalid)
+        table = pa.concat_tables([known, rest])
         self._refuse_later(table)
         return table
 
@@ -394,20 +400,24 @@ class Store:
         folder: str,
         names: Iterable[str],
         parse: Callable[[str, bytes], pa.Table],
+        schema: pa.Schema,
         on_invalid: Callable[[str], None],
-    ) -> list[pa.Table]:
-        """Reads files as they are; those that `parse` finds invalid are named and left out."""
-        tables = []
+    ) -> pa.Table:
+        """Reads the columns of a schema from files; those that `parse` finds invalid are named."""
+        merged, tables = [schema.empty_table()], []
         for path, content in self._files.read_many(f"{folder}/{name}" for name in names):
             if isinstance(content, FileNotFoundError):
                 continue  # deleted since it was listed
             if isinstance(content, OSError):
                 raise content
             try:
-                tables.append(parse(path, content))
-            except _InvalidFileError as error:
+                tables.append(parse(path, content).select(schema.names))
+            except InvalidFileError as error:
                 on_invalid(f"{self.shown}/{path} is left out: {error}")
-        return tables
+            if len(tables) == MERGED_AT_ONCE:
+                merged.append(pa.concat_tables(tables).combine_chunks())
+                tables = []
+        return pa.concat_tables([*merged, *tables])
 
     def _compacted(
         self, stamps: Mapping[str, Stamp], columns: list[str] | None
@@ -432,7 +442,7 @@ class Store:
                 file = pq.ParquetFile(pa.BufferReader(content))
                 if file.schema_arrow.names != _COMPACTED_SCHEMA.names:
                     continue  # written by another version, which may know fewer columns
-                table = _conformed(file.read(wanted), schema)
+                table = conformed(file.read(wanted), schema)
                 tables.append(table.filter(_still_true(table, stamps, seen)))
         return names, pa.concat_tables(tables)
 
@@ -477,60 +487,6 @@ def load_curves(
     return Store(uri).curves(trial_ids, on_invalid)
 
 
-class _InvalidFileError(Exception):
-    """A file is not what its name says; the message says why."""
-
-
-def _parse_row(path: str, content: bytes) -> pa.Table:
-    """Returns the one row of a file in `trials`, by TRIAL_SCHEMA."""
-    table = _parse(path, content, TRIAL_SCHEMA)
-    if len(table) != 1:
-        raise _InvalidFileError(f"it has {len(table)} rows, not one")
-    if table["status"][0].as_py() is None:
-        raise _InvalidFileError("its row has no status")
-    return table
-
-
-def _parse_curve(path: str, content: bytes) -> pa.Table:
-    """Returns the rows of a file in `curves`, by CURVE_SCHEMA."""
-    return _parse(path, content, CURVE_SCHEMA)
-
-
-def _parse(path: str, content: bytes, schema: pa.Schema) -> pa.Table:
-    """Returns what is in a Parquet file whose rows are all of the trial that it is named after."""
-    trial_id = path.rpartition("/")[2].removesuffix(".parquet")
-    if not _TRIAL_ID.fullmatch(trial_id):
-        raise _InvalidFileError("its name is not a trial_id")
-    try:
-        file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
-        table = _conformed(file.read(use_threads=False), schema)
-    except (pa.ArrowException, OSError, KeyError) as error:
-        reason = str(error).split("\n", 1)[0]
-        raise _InvalidFileError(f"it is damaged or not a file of this store ({reason})") from None
-    if table["trial_id"].null_count:
-        raise _InvalidFileError("it has no trial_id")
-    if any(other != trial_id for other in table["trial_id"].to_pylist()):
-        raise _InvalidFileError("it is of another trial than its name says")
-    return table
-
-
-def _conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Returns the columns of a schema; those that a table of an earlier version lacks are null.
-
-    Raises:
-        pa.ArrowException, KeyError: a column is of another type, or there are two of its name.
-    """
-    if table.schema.equals(schema):
-        return table
-    columns = [
-        table[field.name].cast(field.type)
-        if field.name in table.schema.names
-        else pa.nulls(len(table), field.type)
-        for field in schema
-    ]
-    return pa.table(columns, schema=schema)
-
-
 def _still_true(table: pa.Table, stamps: Mapping[str, Stamp], seen: set[str]) -> list[bool]:
     """Says which rows of a compacted table are those of the files; adds them to those `seen`."""
     mask = []
@@ -543,58 +499,9 @@ def _still_true(table: pa.Table, stamps: Mapping[str, Stamp], seen: set[str]) ->
     return mask
 
 
-def _row_content(row: Mapping[str, Any]) -> bytes:
-    values = dict(row)
-    if not isinstance(values.get("network_scores"), str | None):
-        values["network_scores"] = json.dumps(values["network_scores"])
-    if values.get("status") is None:
-        raise ValueError(f"a row needs a status, got {values.get('status')!r}")
-    return _parquet([values], TRIAL_SCHEMA)
-
-
-def _curve_content(trial_id: str, curve: Iterable[Mapping[str, Any]]) -> bytes:
-    return _parquet([{**point, "trial_id": trial_id} for point in curve], CURVE_SCHEMA)
-
-
-def _parquet(rows: list[dict[str, Any]], schema: pa.Schema) -> bytes:
-    """Returns rows as a Parquet file that is quick to read although it is small.
-
-    Reading a row is mostly parsing what the file says about its columns: without dictionaries,
-    statistics and a copy of the schema it is a third of the size and takes two thirds of the time.
-    """
-    known = set(schema.names)
-    unknown = sorted({name for row in rows for name in row if name not in known})
-    if unknown:
-        raise ValueError(f"the schema has no column {', '.join(unknown)}")
-    try:
-        table = pa.Table.from_pylist(rows, schema=schema)
-    except (pa.ArrowException, TypeError) as error:
-        raise ValueError(f"a value does not fit the schema: {error}") from None
-    content = pa.BufferOutputStream()
-    pq.write_table(
-        table,
-        content,
-        compression="none",
-        use_dictionary=False,
-        write_statistics=False,
-        store_schema=False,
-        use_compliant_nested_type=False,  # lists come back with the type they have in the schema
-        write_page_checksum=True,
-    )
-    data: bytes = content.getvalue().to_pybytes()
-    return data
-
-
 def _frame(table: pa.Table) -> pd.DataFrame:
     frame: pd.DataFrame = table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
     return frame
-
-
-def _checked(trial_id: object) -> str:
-    """Returns a trial_id; raises a ValueError for what must not become the name of a file."""
-    if not isinstance(trial_id, str) or not _TRIAL_ID.fullmatch(trial_id):
-        raise ValueError(f"a trial_id is 16 hexadecimal digits, got {trial_id!r}")
-    return trial_id
 
 
 def _new_name() -> str:

@@ -21,8 +21,9 @@ import torch
 from distill.checkpoint import load_checkpoint, save_checkpoint
 from distill.config import TrialConfig
 from distill.errors import UserError
+from sweeps.row_files import row_content
 from sweeps.schema import CURVE_SCHEMA, TRIAL_SCHEMA
-from sweeps.store import COMPACT_FROM, Store, load_curves, load_results
+from sweeps.store import COMPACT_FROM, MERGED_AT_ONCE, Store, load_curves, load_results
 from tests.sweeps.plain_results import curve_of, row_of
 
 ROOT = Path(__file__).parent.parent.parent
@@ -186,6 +187,19 @@ def test_results_are_a_frame_sorted_and_typed(store: Store) -> None:
     assert sorted(frame["test_accuracy_mean"]) == [0.5, 0.501, 0.502]
     assert frame["clusterer"].tolist() == ["kmeans"] * 3
     pd.testing.assert_frame_equal(frame, Store(store.uri).results())
+
+
+def test_more_rows_than_are_merged_at_once(store: Store) -> None:
+    n = MERGED_AT_ONCE * 2 + 3
+    for i in range(n):
+        row = row_of(CONFIGS[0], trial_id=f"{i:016x}", total_seconds=float(i))
+        (folder_of(store) / "trials" / f"{i:016x}.parquet").write_bytes(row_content(row))
+
+    frame = load_results(store.uri, on_invalid=fail)
+
+    assert frame["trial_id"].tolist() == [f"{i:016x}" for i in range(n)]
+    assert frame["total_seconds"].tolist() == list(range(n))
+    assert len(store.statuses(fail)) == n
 
 
 def test_an_empty_store_gives_empty_frames_with_the_columns(store: Store) -> None:
@@ -441,7 +455,9 @@ def test_damaged_records_are_left_out(store: Store) -> None:
     for name in ("00000000T000000000000Z-0.json", "notes.txt"):
         (folder_of(store) / "submissions" / name).write_text("{")
     (folder_of(store) / "submissions" / "99990000T000000000000Z-0.json").write_text("[]")
-    (folder_of(store) / "failures" / f"{IDS[1]}-20260101T000000000000Z-0.json").write_text("")
+    (folder_of(store) / "failures" / f"{IDS[1]}-20260101T000000000000Z-00000000.json").write_text(
+        ""
+    )
     (folder_of(store) / "failures" / "readme.txt").write_text("mine")
 
     assert [record["name"] for record in store.submissions()] == ["first", "second"]

@@ -1,0 +1,101 @@
+"""How long the results of many trials take to read, and how much memory.
+
+    uv run python tests/benchmarks/store_reading.py [N_TRIALS]
+
+Makes a store of so many trials (10,000 by default) on the local disk and reads it in fresh
+processes: file by file, and after `Store.compact`. Seconds are those of the call alone; peak
+memory is that of the process, pandas and pyarrow included.
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from distill.config import CLUSTERER_OPTIONS, TrialConfig
+from sweeps.row_files import row_content
+from sweeps.store import Store
+
+N_PUT = 100
+"""Results written the way a trial does, synced to the disk; the others are put there quickly."""
+
+READER = """
+import resource, sys, time
+from sweeps.store import Store, load_results
+
+uri, what = sys.argv[1:]
+calls = {
+    "load_results": lambda: len(load_results(uri)),
+    "statuses": lambda: len(Store(uri).statuses()),
+    "compact": lambda: Store(uri).compact(settled_seconds=0),
+    "nothing": lambda: 0,
+}
+start = time.perf_counter()
+n = calls[what]()
+seconds = time.perf_counter() - start
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(f"{what:<14}{n:>9} rows {seconds:9.2f} s   peak {peak:6.0f} MB")
+"""
+
+
+def main(n_trials: int = 10_000) -> None:
+    """Runs the benchmark and prints its figures."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder) / "results")
+        store.create()
+        rows = [_row_of(name) for name in CLUSTERER_OPTIONS]
+        start = time.perf_counter()
+        curve = [{"outer": outer, "matching_loss": 0.1} for outer in range(20)]
+        for i in range(N_PUT):
+            store.put_result(_numbered(rows, i), curve, bytes(10_000))
+        print(f"put_result    {(time.perf_counter() - start) / N_PUT * 1000:9.1f} ms a trial")
+        for i in range(N_PUT, n_trials):
+            row = _numbered(rows, i)
+            path = Path(store.uri) / "trials" / f"{row['trial_id']}.parquet"
+            path.write_bytes(row_content(row))
+        _read(store, "nothing")
+        print("file by file")
+        _read(store, "load_results", "statuses")
+        print("compacted")
+        _read(store, "compact", "load_results", "statuses")
+
+
+def _row_of(clusterer: str) -> dict[str, Any]:
+    config = TrialConfig(dataset="cifar10", clusterer=clusterer)
+    return {
+        "schema_version": 1,
+        "kind": "distillation",
+        "status": "ok",
+        "status_message": "",
+        "sweep": "benchmark",
+        "phase": "grid",
+        "attempt": 1,
+        "host": "node-17.example",
+        **config.resolved().to_dict(),
+        "network_scores": {"convnet": {"accuracies": [0.1] * 5, "losses": [1.5] * 5}},
+        "git_commit": "0123456789abcdef" * 2,
+        "fingerprint": "0123456789abcdef" * 4,
+        "torch_version": "2.11.0",
+        "device": "NVIDIA H200",
+    }
+
+
+def _numbered(rows: list[dict[str, Any]], i: int) -> dict[str, Any]:
+    """A row of its own id, seed and numbers."""
+    numbers = dict.fromkeys(
+        ("test_accuracy_mean", "test_loss_mean", "total_seconds"), i / 1000000.0
+    )
+    started_at = f"2026-01-{i % 28 + 1:02d}T{i % 24:02d}:00:00+00:00"
+    own = {"trial_id": f"{i:016x}", "seed": i, "started_at": started_at}
+    return rows[i % len(rows)] | own | numbers
+
+
+def _read(store: Store, *calls: str) -> None:
+    for call in calls:
+        subprocess.run([sys.executable, "-c", READER, store.uri, call], check=True)
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
