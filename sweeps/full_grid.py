@@ -193,6 +193,7 @@ def _run(
                 "name": name,
                 "command": arguments,
                 "plan_digest": plan_digest(plan),
+                "trial_ids": [config.trial_id for config in plan],
                 "plan": [config.to_dict() for config in plan],
                 "cluster": str(cluster),
             }
@@ -311,7 +312,8 @@ def _finish(
     planned = {config.trial_id for config in plan}
     results = results[results["trial_id"].isin(planned)]
     failures = {k: v for k, v in store.failures().items() if k in planned}
-    print_study1_tables(results, plan=plan, failures=failures)
+    if len(results):
+        print_study1_tables(results, plan=plan, failures=failures)
     by_status = results["status"].value_counts()
     n_unfinished = len(plan) - len(results)
     print(f"\n{len(results)} of {len(plan)} trials finished: {_counts(by_status)}")

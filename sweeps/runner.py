@@ -173,7 +173,7 @@ def run_trials(
     order: WorkOrder,
     cpus_per_trial: float,
     data_root: str,
-    max_concurrent: int,
+    max_concurrent: int | None,
     display: SweepDisplay,
     attempts: Mapping[str, int] | None = None,
     scheduler: TrialScheduler | None = None,
@@ -187,7 +187,8 @@ def run_trials(
         order: how a trial is run; `gpu_share` and `device` go for all.
         cpus_per_trial: logical CPUs of a trial.
         data_root: folder of torchvision's data sets, on every node.
-        max_concurrent: trials that run at once, at most; also how many wait for new nodes.
+        max_concurrent: trials that run at once, at most, also those that wait for new nodes; None:
+            as many as fit (searchers should have a number).
         display: is kept informed.
         attempts: trial id → number of this attempt, where it is not the first.
         scheduler: may stop trials early.

@@ -65,32 +65,35 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         capture_output=True,
     )
     short = Path("/tmp") / f"ray-{os.getpid()}"  # noqa: S108 - socket paths must be short
-    process = subprocess.Popen(
-        [
-            *(str(PROGRAMS / "ray"), "start", "--head", "--block", "--disable-usage-stats"),
-            *("--num-cpus=2", f"--port={port}", f"--dashboard-port={dashboard_port}"),
-            f"--temp-dir={short}",
-        ],
-        env=environment,
-        cwd=home,
-        stdout=(home / "head.log").open("w"),
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
+    with (home / "head.log").open("w") as log:
+        process = subprocess.Popen(
+            [
+                *(str(PROGRAMS / "ray"), "start", "--head", "--block", "--disable-usage-stats"),
+                *("--num-cpus=2", f"--port={port}", f"--dashboard-port={dashboard_port}"),
+                f"--temp-dir={short}",
+            ],
+            env=environment,
+            cwd=home,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
     running = Head(f"http://127.0.0.1:{dashboard_port}", environment)
-    deadline = time.monotonic() + 180
-    listing = [str(PROGRAMS / "ray"), "job", "list", "--address", running.dashboard]
-    while subprocess.run(listing, env=environment, capture_output=True, check=False).returncode:
-        assert process.poll() is None, (home / "head.log").read_text()
-        assert time.monotonic() < deadline, (home / "head.log").read_text()
-        time.sleep(0.5)
-    yield running
-    os.killpg(process.pid, signal.SIGTERM)
     try:
-        process.wait(timeout=30)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-    shutil.rmtree(short, ignore_errors=True)
+        deadline = time.monotonic() + 180
+        while running.submit(home, "true").returncode:  # the dashboard is up before its agent
+            assert process.poll() is None, (home / "head.log").read_text()
+            assert time.monotonic() < deadline, (home / "head.log").read_text()
+            time.sleep(0.5)
+        yield running
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        shutil.rmtree(short, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")

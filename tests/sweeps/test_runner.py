@@ -25,7 +25,7 @@ Tiny = Callable[..., TrialConfig]
 def local_ray() -> Iterator[None]:
     ray.init(
         address="local",
-        num_cpus=4,
+        num_cpus=2,
         num_gpus=1,
         include_dashboard=False,
         log_to_driver=False,
@@ -48,6 +48,16 @@ def run(
             max_concurrent=4,
             display=display,
         )
+
+
+def test_connecting_starts_a_ray_and_stops_it() -> None:
+    with connect(None) as cluster:
+        assert ray.is_initialized()
+        assert cluster.is_local
+        assert cluster.n_nodes == 1
+        assert cluster.cpus >= 1
+        assert str(cluster).startswith("this machine: ")
+    assert not ray.is_initialized()
 
 
 @pytest.mark.usefixtures("local_ray")
@@ -152,18 +162,6 @@ def fill(path: Path) -> None:
                 file.write(bytes(1024))
             except OSError:
                 time.sleep(0.01)
-
-
-def test_connecting_starts_a_ray_and_stops_it() -> None:
-    if ray.is_initialized():
-        pytest.skip("a Ray is running in this process")
-    with connect(None) as cluster:
-        assert ray.is_initialized()
-        assert cluster.is_local
-        assert cluster.n_nodes == 1
-        assert cluster.cpus >= 1
-        assert str(cluster).startswith("this machine: ")
-    assert not ray.is_initialized()
 
 
 def test_what_fits_on_a_cluster() -> None:
