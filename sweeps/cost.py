@@ -127,7 +127,7 @@ def _work(values: Mapping[str, Any]) -> Work:
 
 def estimate(
     configs: Iterable[TrialConfig],
-    measured: Iterable[Mapping[str, Any]],
+    measured: Iterable[Mapping[Any, Any]],
     *,
     slots: int = 1,
     gpu_share: float = 0.0,
@@ -205,16 +205,16 @@ class _Point:
 class _Prices:
     """Prices of the parts by cost group, from rows of trials that have run."""
 
-    def __init__(self, measured: Iterable[Mapping[str, Any]]) -> None:
+    def __init__(self, measured: Iterable[Mapping[Any, Any]]) -> None:
         self._points: dict[tuple[Any, ...], list[_Point]] = {}
+        self._prices: dict[tuple[Any, ...], tuple[float, float]] = {}
         for row in measured:
             if row["status"] == "ok" and row.get("kind", KIND) == KIND:
                 self._add(row, _values(row))
 
-    def _add(self, row: Mapping[str, Any], values: Mapping[str, Any]) -> None:
-        for part in PARTS:
+    def _add(self, row: Mapping[Any, Any], values: Mapping[str, Any]) -> None:
+        for part, (units, n_bases) in _units(values).items():
             seconds = _plain(row[f"{part}_seconds"])
-            units, n_bases = _units(part, values)
             if seconds is None or units == 0:
                 continue
             for group in COST_GROUPS[part]:
@@ -224,19 +224,22 @@ class _Prices:
     def seconds_of(self, config: TrialConfig) -> float | None:
         """Returns the seconds of a trial; None if a part of it has no price."""
         values = _values(config.resolved().to_dict())
-        parts = [self._seconds_of_part(part, values) for part in PARTS]
-        known = [seconds for seconds in parts if seconds is not None]
-        return sum(known) if len(known) == len(parts) else None
+        seconds = 0.0
+        for part, (units, n_bases) in _units(values).items():
+            if units > 0:
+                price = self._price_of(part, values)
+                if price is None:
+                    return None
+                seconds += price[0] * n_bases + price[1] * units
+        return seconds
 
-    def _seconds_of_part(self, part: str, values: Mapping[str, Any]) -> float | None:
-        units, n_bases = _units(part, values)
-        if units == 0:
-            return 0.0
+    def _price_of(self, part: str, values: Mapping[str, Any]) -> tuple[float, float] | None:
         for group in COST_GROUPS[part]:
-            points = self._points.get((part, group, _key(values, group)))
-            if points:
-                per_base, per_unit = _price(points)
-                return per_base * n_bases + per_unit * units
+            key = (part, group, _key(values, group))
+            if key in self._points:
+                if key not in self._prices:
+                    self._prices[key] = _price(self._points[key])
+                return self._prices[key]
         return None
 
 
@@ -259,25 +262,25 @@ def _price(points: Sequence[_Point]) -> tuple[float, float]:
     return 0.0, statistics.median(point.seconds / point.units for point in points)
 
 
-def _units(part: str, values: Mapping[str, Any]) -> tuple[float, int]:
-    """Returns the work of a part, in units of equal cost within the widest group, and its bases."""
+def _units(values: Mapping[str, Any]) -> dict[str, tuple[float, int]]:
+    """Returns the work of each part, in units of equal cost within its widest group, and bases."""
     work = _work(values)
     n_synthetic = values["ipc"] * values["factor"] ** 2
-    if part == "clustering":
-        return work.n_clusterings, 1
-    if part == "matching":
-        n_images = values["n_representatives"] + min(n_synthetic, values["batch_syn_max"])
-        return work.n_inner_loops * n_images, 1
-    if part == "network":
-        return work.n_inner_loops * values["n_net_batches"] * values["net_batch_size"], 1
-    return work.n_epochs * n_synthetic, work.n_networks
+    n_matched = values["n_representatives"] + min(n_synthetic, values["batch_syn_max"])
+    n_trained = values["n_net_batches"] * values["net_batch_size"]
+    return {
+        "clustering": (work.n_clusterings, 1),
+        "matching": (work.n_inner_loops * n_matched, 1),
+        "network": (work.n_inner_loops * n_trained, 1),
+        "evaluation": (work.n_epochs * n_synthetic, work.n_networks),
+    }
 
 
 def _key(values: Mapping[str, Any], group: Iterable[str]) -> tuple[Any, ...]:
     return tuple(values[name] for name in group)
 
 
-def _values(columns: Mapping[str, Any]) -> dict[str, Any]:
+def _values(columns: Mapping[Any, Any]) -> dict[str, Any]:
     """Returns the resolved fields of a configuration that costs depend on, from a row or its own.
 
     Args:

@@ -87,14 +87,15 @@ QUICKSTART = Grid(
     base={
         "dataset": "digits",
         "n_outer": 2,
-        "n_inner": 30,
+        "n_inner": 25,
         "n_representatives": 32,
         "width": 32,
         "n_net_batches": 12,
-        "net_lr": 0.1,  # at 0.01 the networks of so few loops are hardly trained
+        "net_batch_size": 64,
+        "net_lr": 0.1,  # at 0.01 the network is hardly trained in so few loops
         "n_eval": 2,
         "eval_epochs": 300,
-        "eval_every": 2,  # the curve has the start and the end
+        "eval_every": 0,
     },
     rows=_study_1_rows(),
     ipcs=(1, 10),
