@@ -17,6 +17,7 @@ if not os.environ.get("RAY_ADDRESS"):
 
 import logging
 import signal
+import socket
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -41,6 +42,9 @@ from sweeps.worker import FAILED, WorkOrder, failure_record, run_and_store
 
 MAX_FAILURES = 3
 """How often Ray starts a trial again whose process or node was lost."""
+
+CONNECT_SECONDS = 10.0
+"""Seconds for a cluster to answer."""
 
 ROOT = Path(__file__).parent.parent
 
@@ -124,6 +128,7 @@ def connect(address: str | None) -> Iterator[Cluster]:
 
 
 def _start(address: str) -> None:
+    _check_listens(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == "local":
         options["include_dashboard"] = False
@@ -136,12 +141,27 @@ def _start(address: str) -> None:
     try:
         ray.init(address=address, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"no connection to the Ray cluster at {address}: {reason}; is it running "
-            "(`ray status`), and if it asks for a token, is RAY_AUTH_MODE=token exported and the "
-            "token of `ray get-auth-token` in ~/.ray/auth_token?"
-        ) from None
+        raise _no_connection(address, error) from None
+
+
+def _check_listens(address: str) -> None:
+    """Raises a UserError where nothing listens: Ray itself would try for a quarter of an hour."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return  # local, auto and the like
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        raise _no_connection(address, error) from None
+
+
+def _no_connection(address: str, error: Exception) -> UserError:
+    reason = str(error).strip().splitlines()[0]
+    return UserError(
+        f"no connection to the Ray cluster at {address}: {reason}; is it running (`ray status`), "
+        "and if it asks for a token, is RAY_AUTH_MODE=token exported and the token of "
+        "`ray get-auth-token` in ~/.ray/auth_token?"
+    )
 
 
 def in_job() -> bool:

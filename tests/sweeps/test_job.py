@@ -70,6 +70,8 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
             [
                 *(str(PROGRAMS / "ray"), "start", "--head", "--block", "--disable-usage-stats"),
                 *("--num-cpus=2", f"--port={port}", f"--dashboard-port={dashboard_port}"),
+                # Another Ray on this machine has the default ones.
+                *(f"--dashboard-agent-listen-port={free_port()}", "--metrics-export-port=0"),
                 f"--temp-dir={short}",
             ],
             env=environment,
@@ -89,7 +91,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         try:
-            process.wait(timeout=30)
+            process.wait(timeout=5)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
