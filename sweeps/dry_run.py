@@ -38,7 +38,8 @@ def describe_plan(
         resources: one line: what the trials run on.
         width: of the text, in columns.
     """
-    table = _table(plan, finished, failed, to_do, estimate, width)
+    known = estimate if estimate is not None and estimate.trial_hours is not None else None
+    table = _table(plan, finished, failed, to_do, known, width)
     lines = [_wrapped(_headline(plan), width, indent=2), table]
     facts = {"resources": resources}
     unlike = Counter(finished[c.trial_id] for c in plan if c.trial_id in finished)
@@ -124,7 +125,7 @@ def _method(config: TrialConfig) -> str:
 
 def _cost_facts(estimate: Estimate) -> dict[str, str]:
     if estimate.trial_hours is None or estimate.wall_hours is None:
-        return {"time": "unknown: no trial like these has been measured"}
+        return {"time": "unknown: no trial like these has been measured; --calibrate does it"}
     more_than = "more than " if estimate.n_unknown else "about "
     facts = {"time": f"{more_than}{_duration(3600 * estimate.wall_hours)}"}
     if estimate.wall_hours < estimate.trial_hours:

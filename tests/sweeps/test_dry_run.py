@@ -58,16 +58,16 @@ def test_a_plan_of_which_nothing_is_done() -> None:
         """\
 18 trials: digits, protocol sound, ipc 1 and 10, seeds 0–2
 
- method                        weights  trials  time
- ───────────────────────────────────────────────────
- kmeans                        size          6     ?
- dbscan eps=2.5 min_samples=3  none          6     ?
- gradients: birch              none          6     ?
+ method                        weights  trials
+ ─────────────────────────────────────────────
+ kmeans                        size          6
+ dbscan eps=2.5 min_samples=3  none          6
+ gradients: birch              none          6
 
- total                                      18     ?
+ total                                      18
 
 resources  this machine: 2 CPUs, 0 GPUs; 2 trials at once
-time       unknown: no trial like these has been measured
+time       unknown: no trial like these has been measured; --calibrate does it
 """
     )
 
