@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from analysis.load import Sweeps, load
+from analysis.reading import Sweeps, load
 from analysis.tables.files import write_study1_table
 from analysis.tables.printing import print_sheets, unstarted_lines
 from analysis.tables.study1 import build

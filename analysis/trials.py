@@ -5,6 +5,7 @@ share to be compared), in it to a row (method, its hyper-parameters, weights), a
 protocol and a seed. Search trials take no part: their hyper-parameters were chosen by their scores.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -28,6 +29,12 @@ SETTING_COLUMNS = tuple(name for name in CONFIG_COLUMNS if name not in ROW_COLUM
 
 _LIST_COLUMNS = tuple(name for name in CONFIG_COLUMNS if field_type(name)[0] is tuple)
 
+Plan = Mapping[str, Mapping[str, Any]]
+"""Trials that should be there in the end: trial_id → what `TrialConfig.to_dict` gives.
+
+A configuration takes some time to be built and named, so only those that are missing are.
+"""
+
 RESULT_COLUMNS = (
     "test_accuracy_mean",
     "test_accuracy_best_mean",
@@ -37,9 +44,14 @@ RESULT_COLUMNS = (
 )
 
 
+def plan_of(configs: Iterable[TrialConfig]) -> Plan:
+    """Returns configurations as a plan."""
+    return {config.trial_id: config.to_dict() for config in configs}
+
+
 def study1_trials(
     results: pd.DataFrame,
-    plan: Iterable[TrialConfig] = (),
+    plan: Plan | None = None,
     failures: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> pd.DataFrame:
     """Returns the trials of study 1's kind that are scored on test images, one row a trial.
@@ -47,7 +59,7 @@ def study1_trials(
     Args:
         results: finished trials, as `sweeps.store.load_results` gives them; of a trial that is
             there twice (several stores merged) the first counts.
-        plan: what should be there in the end; may be empty.
+        plan: what should be there in the end; None: nothing is called missing.
         failures: records of trials without a result, by trial_id, as `Store.failures` gives them.
 
     Returns:
@@ -63,11 +75,12 @@ def study1_trials(
     failed = _configured(_failed_configs(failures or {}, known), "failed")
     known |= set(failed["trial_id"])
     missing = _configured(
-        {c.trial_id: c for c in plan if c.trial_id not in known and c.eval_split == "test"},
+        {trial_id: values for trial_id, values in (plan or {}).items() if trial_id not in known},
         "missing",
     )
     parts = [part for part in (finished, failed, missing) if len(part)]
     trials = pd.concat(parts, ignore_index=True) if parts else finished
+    trials = trials.reindex(columns=finished.columns)
     trials = trials.sort_values(["seed", "trial_id"], kind="stable", ignore_index=True)
     return _with_row_names(trials)
 
@@ -105,33 +118,51 @@ def _floats(values: pd.Series) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 def _failed_configs(
     failures: Mapping[str, Mapping[str, Any]], known: set[str]
-) -> dict[str, TrialConfig]:
+) -> dict[str, Mapping[str, Any]]:
     """Returns the configurations of recorded failures that would have entered a table."""
-    configs = {}
-    for trial_id, record in failures.items():
-        if trial_id in known or record.get("phase", "grid") not in PHASES:
-            continue
-        values = dict(record.get("config", {}))
-        if not values or values.pop("kind", "distillation") != "distillation":
-            continue
-        try:
-            config = TrialConfig.from_dict(values)
-        except UserError:  # of another version of this code: nothing to compare it with
-            continue
-        if config.eval_split == "test":
-            configs[trial_id] = config
-    return configs
+    return {
+        trial_id: record["config"]
+        for trial_id, record in failures.items()
+        if trial_id not in known
+        and record.get("phase", "grid") in PHASES
+        and isinstance(record.get("config"), dict)
+        and record["config"]
+    }
 
 
-def _configured(configs: Mapping[str, TrialConfig], state: str) -> pd.DataFrame:
-    """Returns trials of which no more than the configuration is known."""
-    rows = [
-        {"trial_id": trial_id, "state": state, "status": "failed" if state == "failed" else ""}
-        | config.resolved().to_dict()
-        for trial_id, config in configs.items()
-    ]
+def _configured(configs: Mapping[str, Mapping[str, Any]], state: str) -> pd.DataFrame:
+    """Returns trials of which no more than the configuration is known.
+
+    Left out are those of other studies and of other versions of this code, with which there is
+    nothing to compare, and those that are not scored on test images.
+    """
+    rows = []
+    resolved: dict[str, Mapping[str, Any] | None] = {}
+    for trial_id, values in configs.items():
+        # Seeds differ and nothing follows from them: each setting is resolved once.
+        shared = {k: v for k, v in values.items() if k != "seed"}
+        key = json.dumps(shared, sort_keys=True)
+        if key not in resolved:
+            resolved[key] = _resolved(shared)
+        full = resolved[key]
+        if full is not None:
+            seed = {"seed": values.get("seed", full["seed"])}
+            rows.append({"trial_id": trial_id, "state": state, **full, **seed})
     names = ["trial_id", "state", "status", *CONFIG_COLUMNS]
-    return pd.DataFrame(rows, columns=names, dtype=object)
+    frame = pd.DataFrame(rows, columns=names, dtype=object)
+    frame["status"] = "failed" if state == "failed" else ""
+    return frame
+
+
+def _resolved(values: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Returns all fields of a configuration of study 1 that is scored on test images; else None."""
+    if values.get("kind", "distillation") != "distillation":
+        return None
+    try:
+        config = TrialConfig.from_dict({k: v for k, v in values.items() if k != "kind"})
+    except UserError:
+        return None
+    return config.resolved().to_dict() if config.eval_split == "test" else None
 
 
 def _with_row_names(trials: pd.DataFrame) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from rich.console import Console
 from analysis.tables.sheet import Sheet, text_lines, wrapped
 from analysis.tables.study1 import Study1, build
 from analysis.tables.study1_sheet import setting_title, sheet
+from analysis.trials import plan_of
 from distill.config import TrialConfig
 
 LOG_WIDTH = 100
@@ -32,7 +33,7 @@ def print_study1_tables(
         failures: records of trials without a result, by trial_id, as `Store.failures` gives them.
     """
     console = console or Console()
-    study = build(results, plan, failures)
+    study = build(results, plan_of(plan), failures)
     print_sheets([sheet(table) for table in study.tables], console)
     for line in wrapped(unstarted_lines(study), _width(console)):
         _print(console, line)

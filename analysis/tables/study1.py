@@ -26,8 +26,8 @@ from analysis.methods import (
 )
 from analysis.published import load_published
 from analysis.statistics import holm, mean_interval, paired_difference
-from analysis.trials import SETTING_COLUMNS, study1_trials
-from distill.config import DATASETS, TrialConfig
+from analysis.trials import SETTING_COLUMNS, Plan, study1_trials
+from distill.config import DATASETS
 
 PROTOCOLS = {"reproduced": ("published", "accuracy_best"), "sound": ("sound", "accuracy")}
 """Prefix of a protocol's columns → its name, and the score that its tables show.
@@ -90,7 +90,7 @@ class Study1:
 
 def build(
     results: pd.DataFrame,
-    plan: Iterable[TrialConfig] = (),
+    plan: Plan | None = None,
     failures: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Study1:
     """Computes study 1's tables from results.

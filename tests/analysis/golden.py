@@ -10,6 +10,7 @@ from typing import Any
 
 from analysis.tables.files import write_study1_table
 from analysis.tables.study1 import Study1, build
+from analysis.trials import plan_of
 from distill.config import TrialConfig
 from tests.analysis.results import Row, config_of, frame_of, row_of, rows_of
 
@@ -68,7 +69,7 @@ def failures() -> dict[str, dict[str, Any]]:
 
 def study() -> Study1:
     """The tables of these results."""
-    return build(frame_of(rows()), plan(), failures())
+    return build(frame_of(rows()), plan_of(plan()), failures())
 
 
 if __name__ == "__main__":

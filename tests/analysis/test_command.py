@@ -31,7 +31,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store.create()
     plan = [config.to_dict() for config in golden.plan()]
     store.put_submission({"name": "first", "plan": plan[:5]})
-    store.put_submission({"name": "again", "plan": plan})
+    trial_ids = [config.trial_id for config in golden.plan()]
+    store.put_submission({"name": "again", "plan": plan, "trial_ids": trial_ids})
     store.put_submission({"name": "another version", "plan": [{"no_such_field": 1}]})
     store.put_submission({"name": "no plan"})
     for row in golden.rows():

@@ -10,6 +10,7 @@ import pytest
 from analysis.methods import STUDY1_ROWS
 from analysis.tables.study1 import Study1Table, build
 from analysis.tables.study1_sheet import sheet
+from analysis.trials import plan_of
 from distill.config import TrialConfig
 from sweeps.store import Store, load_results
 from tests.analysis import golden
@@ -19,7 +20,7 @@ from tests.analysis.results import Row, config_of, frame_of, row_of, rows_of
 def only_table(
     rows: list[Row], plan: tuple[TrialConfig, ...] | list[TrialConfig] = (), **arguments: Any
 ) -> Study1Table:
-    study = build(frame_of(rows), plan, **arguments)
+    study = build(frame_of(rows), plan_of(plan), **arguments)
     assert len(study.tables) == 1
     return study.tables[0]
 
@@ -163,6 +164,31 @@ def test_a_table_that_is_planned_and_not_begun() -> None:
     assert len(study.tables) == 1
     ((setting, n),) = study.unstarted
     assert (setting["ipc"], n) == (50, 1)
+
+
+def test_a_plan_without_any_result() -> None:
+    study = build(frame_of([]), plan_of(golden.plan()))
+
+    assert study.tables == ()
+    assert [(setting["ipc"], n) for setting, n in study.unstarted] == [(10, 24), (50, 1)]
+
+
+def test_a_plan_of_other_kinds_versions_and_splits_is_not_ours() -> None:
+    plan: dict[str, dict[str, Any]] = {
+        "0" * 16: {"kind": "subset", "seed": 0},
+        "1" * 16: {"no_such_field": 1},
+        "2" * 16: {"val_fraction": 0.1, "eval_split": "val"},
+    }
+
+    assert build(frame_of([]), plan).unstarted == ()
+
+
+def test_the_ids_of_a_plan_are_taken_as_they_are() -> None:
+    """They are hashes that take long to compute."""
+    config = config_of("kmeans")
+    table = build(frame_of([row_of(config, 0.5)]), {config.trial_id: {}}).tables[0]
+
+    assert (table.rows["sound_missing"] == "").all()
 
 
 def test_without_a_plan_nothing_is_missing() -> None:
@@ -330,14 +356,14 @@ def test_different_images_are_counted() -> None:
 def test_the_order_of_the_results_does_not_matter(table: Study1Table) -> None:
     shuffled = frame_of(golden.rows()).sample(frac=1, random_state=3)
 
-    again = build(shuffled, golden.plan()[::-1], golden.failures()).tables[0]
+    again = build(shuffled, plan_of(golden.plan()[::-1]), golden.failures()).tables[0]
     pd.testing.assert_frame_equal(again.rows, table.rows, check_exact=True)
 
 
 def test_a_trial_that_is_there_twice_counts_once(table: Study1Table) -> None:
     frame = frame_of(golden.rows())
 
-    again = build(pd.concat([frame, frame]), golden.plan(), golden.failures()).tables[0]
+    again = build(pd.concat([frame, frame]), plan_of(golden.plan()), golden.failures()).tables[0]
 
     pd.testing.assert_frame_equal(again.rows, table.rows, check_exact=True)
 
@@ -354,7 +380,7 @@ def test_results_from_a_store_and_from_pandas_give_the_same_table(
         load_results(store.uri),
         pd.read_parquet(tmp_path / "results" / "trials"),
     ):
-        again = build(results, golden.plan(), golden.failures()).tables[0]
+        again = build(results, plan_of(golden.plan()), golden.failures()).tables[0]
         pd.testing.assert_frame_equal(again.rows, table.rows, check_exact=True)
         assert sheet(again) == sheet(table)
 

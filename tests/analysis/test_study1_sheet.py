@@ -13,13 +13,14 @@ from analysis.tables.files import write_study1_table
 from analysis.tables.sheet import Sheet
 from analysis.tables.study1 import build
 from analysis.tables.study1_sheet import sheet
+from analysis.trials import plan_of
 from distill.config import TrialConfig
 from tests.analysis import golden
 from tests.analysis.results import Row, config_of, frame_of, row_of, rows_of
 
 
 def sheets_of(rows: list[Row], plan: tuple[TrialConfig, ...] = ()) -> list[Sheet]:
-    return [sheet(table) for table in build(frame_of(rows), plan).tables]
+    return [sheet(table) for table in build(frame_of(rows), plan_of(plan)).tables]
 
 
 def column(printed: Sheet, heading: str) -> tuple[str, ...]:

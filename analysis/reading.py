@@ -1,0 +1,145 @@
+"""Everything that stores know of their sweeps: what is finished, what was planned, what failed."""
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.fs
+import pyarrow.parquet as pq
+
+from analysis.trials import Plan, plan_of
+from distill.config import TrialConfig
+from distill.errors import UserError
+from sweeps.store import Store, load_curves, load_results
+
+BULKY = ("plan", "trial_ids")
+"""What is left out of the records of submissions: it is in `Sweeps.plan`."""
+
+
+def _warn(message: str) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweeps:
+    """What one or more stores hold.
+
+    Attributes:
+        stores: where it was read from.
+        results: one row a finished trial, see `sweeps.store.load_results`; of a trial that is in
+            several stores the first counts.
+        plan: what all submissions planned, by trial_id.
+        failures: the newest record of every trial that failed and has no row, by trial_id.
+        submissions: a record for every time that a sweep was started, oldest first, without plan.
+    """
+
+    stores: tuple[Store, ...]
+    results: pd.DataFrame
+    plan: Plan
+    failures: Mapping[str, Mapping[str, Any]]
+    submissions: tuple[Mapping[str, Any], ...]
+
+    def curves(
+        self, trial_ids: Iterable[str], *, on_invalid: Callable[[str], None] = _warn
+    ) -> pd.DataFrame:
+        """Returns the curves of trials, see `sweeps.store.load_curves`."""
+        left = set(trial_ids)
+        frames = []
+        for store in self.stores:
+            frames.append(load_curves(store.uri, left, on_invalid=on_invalid))
+            left -= set(frames[-1]["trial_id"])
+        return pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
+
+    def distilled(self, trial_id: str) -> pa.Table | None:
+        """Returns the images that a trial left: columns `image` (PNG bytes) and `label`.
+
+        None where it left none, or a damaged file.
+        """
+        for store in self.stores:
+            try:
+                return _read_table(store, f"distilled/{trial_id}.parquet")
+            except (OSError, pa.ArrowException):
+                continue
+        return None
+
+    @property
+    def journals(self) -> dict[str, Path]:
+        """The journals of Optuna's studies that lie in the stores, by the name of the search."""
+        folders = [store.local_path / "studies" for store in self.stores if store.local_path]
+        files = [file for folder in folders for file in sorted(folder.glob("*.journal"))]
+        return {file.stem: file for file in reversed(files)}
+
+
+def load(*uris: str | Path, on_invalid: Callable[[str], None] = _warn) -> Sweeps:
+    """Reads one or more stores, also while sweeps write to them.
+
+    Args:
+        uris: paths or URIs of the results, at least one.
+        on_invalid: is told of every file that is not a row, in one line; by default it is printed
+            to the standard error.
+
+    Raises:
+        UserError: there is no store, it cannot be read, or it is of another schema.
+    """
+    if not uris:
+        raise UserError("load needs the path or the URI of at least one folder of results")
+    frames, submissions = [], []
+    failures: dict[str, Mapping[str, Any]] = {}
+    stores = tuple(Store(uri) for uri in uris)
+    for store in stores:
+        frames.append(load_results(store.uri, on_invalid=on_invalid))
+        try:
+            submissions += store.submissions()
+            failures = store.failures() | failures
+        except OSError as error:
+            raise UserError(f"results {store.shown} cannot be read: {error}") from None
+    results = frames[0]
+    if len(frames) > 1:
+        results = pd.concat(frames).drop_duplicates("trial_id").sort_values("trial_id")
+        results = results.reset_index(drop=True)
+    finished = set(results["trial_id"])
+    return Sweeps(
+        stores=stores,
+        results=results,
+        plan=_planned(submissions),
+        failures={k: record for k, record in failures.items() if k not in finished},
+        submissions=tuple(
+            {k: value for k, value in record.items() if k not in BULKY} for record in submissions
+        ),
+    )
+
+
+def _planned(submissions: Iterable[Mapping[str, Any]]) -> Plan:
+    """Returns the trials of study 1 that submissions planned."""
+    plan: dict[str, Mapping[str, Any]] = {}
+    for record in submissions:
+        known = [values for values in record.get("plan") or () if isinstance(values, dict)]
+        trial_ids = record.get("trial_ids")
+        if trial_ids is not None and len(trial_ids) == len(known):
+            plan |= zip(trial_ids, known, strict=True)
+        else:  # written before submissions named their trials
+            plan |= plan_of(_configs(known))
+    return plan
+
+
+def _configs(plan: Iterable[Mapping[str, Any]]) -> Iterable[TrialConfig]:
+    """Yields the trials of a plan; those of other studies and versions of the code are not."""
+    for values in plan:
+        if values.get("kind", "distillation") != "distillation":
+            continue
+        try:
+            yield TrialConfig.from_dict({k: v for k, v in values.items() if k != "kind"})
+        except UserError:
+            continue
+
+
+def _read_table(store: Store, name: str) -> pa.Table:
+    if store.local_path is not None:
+        return pq.ParquetFile(store.local_path / name).read()
+    file_system, path = pyarrow.fs.FileSystem.from_uri(store.uri_of(name))
+    with file_system.open_input_file(path) as file:
+        return pq.ParquetFile(file).read()
