@@ -5,7 +5,8 @@ trial in its row in the store. What Tune itself knows is never needed after a re
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,7 +46,7 @@ def median_pruner(config: Config) -> optuna.pruners.BasePruner:
     )
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Running:
     """A trial that Tune runs, and the others of the study that wait for the same result."""
 
@@ -70,6 +71,11 @@ class StudySearcher(Searcher):
         n_trials: the study's budget: trials that ended in any way (interrupted ones aside), those
             of earlier drivers included.
         on_warning: is told, in one line, of what went wrong without ending the search.
+        on_pruned: is told the id of a trial that was stopped early.
+
+    Attributes:
+        problem: why no more trials are drawn, in one line: the study cannot be read or written.
+            Trials that run come to their end, and the next driver tells the study of them.
     """
 
     def __init__(
@@ -80,6 +86,7 @@ class StudySearcher(Searcher):
         *,
         n_trials: int,
         on_warning: Callable[[str], None] = lambda _: None,
+        on_pruned: Callable[[str], None] = lambda _: None,
     ) -> None:
         super().__init__()
         self._study = study
@@ -87,7 +94,18 @@ class StudySearcher(Searcher):
         self._store = store
         self._n_trials = n_trials
         self._warn = on_warning
+        self._on_pruned = on_pruned
         self._running: dict[str, _Running] = {}
+        self.problem: str | None = None
+
+    @contextmanager
+    def _noting_problems(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, optuna.exceptions.StorageInternalError) as error:
+            reason = str(error).strip().split("\n", 1)[0]
+            self.problem = f"the study, or the results, cannot be read or written: {reason}"
+            self._warn(self.problem)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:  # type: ignore[override]
         """Returns `{"point": configuration as a dictionary}`, or FINISHED at the budget's end.
@@ -95,17 +113,22 @@ class StudySearcher(Searcher):
         Args:
             trial_id: Tune's, as everywhere in this class.
         """
-        while self._study.n_counted < self._n_trials:
-            trial = self._study.ask()
-            config = self._config(trial)
-            if config is not None and not self._is_known(trial, config):
-                n_outer = int(config.resolved().to_dict().get("n_outer") or 0)
-                reported = set(self._study.trials[trial.number].intermediate_values)
-                self._running[trial_id] = _Running(
-                    config.trial_id, n_outer, [trial], reported=reported
-                )
-                return {"point": config.to_dict()}
+        with self._noting_problems():
+            while self.problem is None and self._study.n_counted < self._n_trials:
+                trial = self._study.ask()
+                config = self._config(trial)
+                if config is not None and not self._is_known(trial, config):
+                    self._running[trial_id] = self._begin(trial, config)
+                    return {"point": config.to_dict()}
         return str(Searcher.FINISHED)
+
+    def _begin(self, trial: optuna.Trial, config: Config) -> _Running:
+        return _Running(
+            trial_id=config.trial_id,
+            n_outer=int(config.resolved().to_dict().get("n_outer") or 0),
+            trials=[trial],
+            reported=set(self._study.trials[trial.number].intermediate_values),
+        )
 
     def _config(self, trial: optuna.Trial) -> Config | None:
         """Returns the configuration of a new trial; one that cannot be made is told at once."""
@@ -153,8 +176,9 @@ class StudySearcher(Searcher):
         if len(self._study.objectives) > 1 or outer in running.reported:
             return
         running.reported.add(outer)
-        for trial in running.trials:
-            trial.report(accuracy, outer)
+        with self._noting_problems():
+            for trial in running.trials:
+                trial.report(accuracy, outer)
 
     def should_prune(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Whether to stop a trial early; it is told so when Tune says that it has ended.
@@ -170,7 +194,8 @@ class StudySearcher(Searcher):
             return False
         if not running.reported or max(running.reported) >= running.n_outer:
             return False
-        running.pruned = running.trials[0].should_prune()
+        with self._noting_problems():
+            running.pruned = running.trials[0].should_prune()
         return running.pruned
 
     def on_trial_complete(
@@ -186,14 +211,11 @@ class StudySearcher(Searcher):
         running = self._running.pop(trial_id, None)
         if running is None:
             return
-        try:
+        # What cannot be told stays a running trial of the study, for the next driver to see to.
+        with self._noting_problems():
             row = self._store.read_row(running.trial_id)
-        except OSError as store_error:
-            # It stays a running trial of the study: the next driver will ask the store again.
-            self._warn(f"results of trial {running.trial_id} cannot be read: {store_error}")
-            return
-        for trial in running.trials:
-            self._tell(trial.number, running, row, result or {}, lost=error)
+            for trial in running.trials:
+                self._tell(trial.number, running, row, result or {}, lost=error)
 
     def _tell(
         self,
@@ -208,11 +230,12 @@ class StudySearcher(Searcher):
             self._study.tell_row(number, row)
         elif running.pruned:
             self._study.tell_pruned(number)
+            self._on_pruned(running.trial_id)
         elif lost:
             self._study.tell_failed(number, "its process was lost too often")
-        elif result.get("status") == "failed":
+        elif result.get("status") == "failed" and not result.get("fatal"):
             self._study.tell_failed(number, str(result.get("message")))
-        # Else the search was interrupted: the next driver goes on with this trial.
+        # Else the search was interrupted, or no trial can run: the next driver goes on with it.
 
     def save(self, checkpoint_path: str) -> None:
         """Does nothing: the study is saved at any time."""

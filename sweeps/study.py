@@ -128,13 +128,19 @@ class SearchStudy:
         return self.study.get_trials(deepcopy=False)
 
     @property
-    def n_counted(self) -> int:
+    def counted(self) -> list[FrozenTrial]:
         """Trials that use up the budget: all but those that wait or that another one repeats."""
         repeated = self._repeated()
-        return sum(
-            trial.state != TrialState.WAITING and trial.number not in repeated
+        return [
+            trial
             for trial in self.trials
-        )
+            if trial.state != TrialState.WAITING and trial.number not in repeated
+        ]
+
+    @property
+    def n_counted(self) -> int:
+        """How much of the budget is used up."""
+        return len(self.counted)
 
     def _repeated(self) -> set[int]:
         return {t.user_attrs["repeats"] for t in self.trials if "repeats" in t.user_attrs}
@@ -475,14 +481,16 @@ class _FileLock:
                 f"the study in {path} is in use by another search ({holder}); wait for its end, "
                 "or choose another --name"
             ) from None
-        self._file.truncate(0)
-        self._file.write(_this_process())
-        self._file.flush()
+        with contextlib.suppress(OSError):  # who holds it is only for the others' message
+            self._file.truncate(0)
+            self._file.write(_this_process())
+            self._file.flush()
 
     def release(self) -> None:
         """Lets others have it. The file stays: removing it could take it from under another."""
-        if not self._file.closed:
+        with contextlib.suppress(OSError, ValueError):  # ValueError: it is closed already
             self._file.truncate(0)
+        with contextlib.suppress(OSError):
             self._file.close()
 
 

@@ -20,10 +20,9 @@ Trials are judged on validation images (`val_fraction` 0.1 unless the base says 
 that decide which images are loaded belong into the base: a sweep loads them once.
 """
 
-import contextlib
 import dataclasses
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -177,21 +176,39 @@ class Space:
             UserError: a point gives no configuration, there is nothing to search, or a range is
                 given for something that is not searched.
         """
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-        if self.first_point:
-            study.enqueue_trial(self.first_point)
         names: dict[str, None] = {}
-        for _ in range(N_PROBES):
-            trial = study.ask()
-            with contextlib.suppress(optuna.TrialPruned):
-                self.config(trial)
+        for trial, _ in self._probes():
             names.update(dict.fromkeys(trial.params))
         if not names:
             raise UserError(f"space {self.name!r} has nothing to search: everything is fixed")
         for name in self.ranges:
             require_known(f"parameter of space {self.name!r}", name, names)
         return list(names)
+
+    def example(self) -> Config:
+        """Returns the configuration of the first point, or else of one at random.
+
+        Raises:
+            UserError: the space cannot give one.
+        """
+        return next(self._probes())[1]
+
+    def _probes(self) -> Iterator[tuple[optuna.Trial, Config]]:
+        """Yields points, always the same, the first point first."""
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        study.enqueue_trial(self.first_point)
+        turned_down = 0
+        for _ in range(N_PROBES):
+            trial = study.ask()
+            try:
+                config = self.config(trial)
+            except optuna.TrialPruned:
+                turned_down += 1
+            else:
+                yield trial, config
+        if turned_down == N_PROBES:
+            raise UserError(f"space {self.name!r} turns down every one of {N_PROBES} points")
 
 
 class _OwnTrial:

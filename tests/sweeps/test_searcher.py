@@ -405,7 +405,10 @@ def test_a_store_that_cannot_be_read_loses_nothing(search: Search, store: Store)
     tune.end(tune_id)
 
     assert states(study) == ["RUNNING"]
-    assert warnings[0].startswith(f"results of trial {config.trial_id} cannot be read: ")
+    assert tune.searcher.problem is not None
+    assert "cannot be read or written: [Errno 21] " in tune.searcher.problem
+    assert warnings == [tune.searcher.problem]
+    assert tune.next() is None, "no more trials are drawn"
     row.rmdir()
     put(store, config, 0.5)
     _, study = search()
