@@ -5,15 +5,15 @@ from typing import Any
 
 import ray
 
-from distill.config import TrialConfig
-from distill.trial import run_trial
+from distill.config import Config
 from sweeps.display import SweepDisplay
+from sweeps.kinds import run_config
 from sweeps.shared_data import Arrays, data_key, from_arrays, share_data
 from sweeps.worker import WorkOrder, choose_device, claim_share
 
 
 def calibrate(
-    configs: Sequence[TrialConfig],
+    configs: Sequence[Config],
     *,
     order: WorkOrder,
     cpus_per_trial: float,
@@ -44,6 +44,6 @@ def calibrate(
     return rows
 
 
-def _run(config: TrialConfig, arrays: Arrays, order: WorkOrder) -> dict[str, Any]:
+def _run(config: Config, arrays: Arrays, order: WorkOrder) -> dict[str, Any]:
     claim_share(order)
-    return run_trial(config, from_arrays(arrays).to(choose_device(order))).row
+    return run_config(config, from_arrays(arrays).to(choose_device(order))).row

@@ -10,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from distill.config import TrialConfig
+from distill.config import Config
 from distill.display import duration
 from sweeps.labels import trial_label
 
@@ -39,7 +39,7 @@ class SweepState:
         self.best: tuple[float, str] | None = None
         self._labels: dict[str, str] = {}
 
-    def started(self, config: TrialConfig) -> None:
+    def started(self, config: Config) -> None:
         """Notes a trial that runs, for the first time or again."""
         self._labels[config.trial_id] = trial_label(config)
         self.running[config.trial_id] = {}
@@ -171,7 +171,7 @@ class SweepDisplay:
         if not self._console.is_terminal:
             self._print(text)
 
-    def started(self, config: TrialConfig) -> None:
+    def started(self, config: Config) -> None:
         """Shows a trial that runs."""
         if self._started is None:
             self._started = time.monotonic()
@@ -191,7 +191,7 @@ class SweepDisplay:
         """Takes an ended trial off the display."""
         self.state.ended(trial_id)
 
-    def lost(self, config: TrialConfig) -> None:
+    def lost(self, config: Config) -> None:
         """Says that a trial goes on in another process."""
         label = trial_label(config)
         self._print(f"{label}: its process was lost; it goes on from its last checkpoint")

@@ -14,7 +14,7 @@ if __name__ == "__main__":  # a script's own folder is on the path, the project'
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -244,9 +244,9 @@ def _dry_run(
     from sweeps.cost import estimate
     from sweeps.dry_run import describe_plan
 
-    measured = (
-        load_results(store.uri, on_invalid=_warn).to_dict("records") if store.exists() else []
-    )
+    measured: list[Mapping[Any, Any]] = []
+    if store.exists():
+        measured += load_results(store.uri, on_invalid=_warn).to_dict("records")
     resources, slots, share = "not looked at; --calibrate does", 1, options.gpus_per_trial or 0.0
     if options.calibrate:
         rows, resources, slots, share = _calibrate(progress.to_do, store, options)

@@ -33,9 +33,10 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
-from distill.config import TrialConfig
+from distill.config import Config
 from distill.datasets import ImageData
 from distill.errors import UserError
+from distill.subset_config import config_from_dict
 from sweeps.display import SweepDisplay
 from sweeps.shared_data import DataKey, data_key, from_arrays, share_data
 from sweeps.worker import FAILED, WorkOrder, failure_record, run_and_store
@@ -187,9 +188,9 @@ class Outcome:
 
 
 def run_trials(
-    source: Sequence[TrialConfig] | Searcher,
+    source: Sequence[Config] | Searcher,
     *,
-    data_for: Sequence[TrialConfig],
+    data_for: Sequence[Config],
     order: WorkOrder,
     cpus_per_trial: float,
     data_root: str,
@@ -262,7 +263,7 @@ def run_trials(
 
 
 def _space(
-    source: Sequence[TrialConfig] | Searcher, attempts: Mapping[str, int]
+    source: Sequence[Config] | Searcher, attempts: Mapping[str, int]
 ) -> tuple[dict[str, Any], Searcher | None]:
     """Returns Tune's parameter space and search algorithm; a plan is one grid of whole points."""
     if isinstance(source, Searcher):
@@ -271,11 +272,16 @@ def _space(
     return {"point": tune.grid_search(points)}, None
 
 
+def point_of(config: Config) -> dict[str, Any]:
+    """Returns a configuration as Tune gets it."""
+    return {"kind": config.kind, **config.to_dict()}
+
+
 def _run_in_ray(params: dict[str, Any], order: WorkOrder, shared: dict[DataKey, Any]) -> None:
     """Runs the trial of a point; every path reports once at least, as Tune demands."""
     values = dict(params["point"])
     attempt = values.pop("attempt", 1)
-    config = TrialConfig.from_dict(values)
+    config = config_from_dict(values)
 
     def images() -> ImageData:
         return from_arrays(ray.get(shared[data_key(config)]))
@@ -397,10 +403,10 @@ class _Callback(tune.Callback):
         self._display.ended(config.trial_id)
 
 
-def _config_of(trial: RayTrial) -> TrialConfig:
+def _config_of(trial: RayTrial) -> Config:
     values = dict(trial.config["point"])
     values.pop("attempt", None)
-    return TrialConfig.from_dict(values)
+    return config_from_dict(values)
 
 
 @dataclass

@@ -15,10 +15,10 @@ from typing import Any
 import ray
 import torch
 
-from distill.config import TrialConfig
+from distill.config import Config
 from distill.datasets import ImageData, load_dataset
-from distill.dream import check_fit
 from distill.errors import UserError
+from sweeps.kinds import check_config
 
 DataKey = tuple[Any, ...]
 """The fields of a configuration that decide which images it sees."""
@@ -36,13 +36,13 @@ Arrays = dict[str, Any]
 """The fields of an `ImageData`, its tensors as NumPy arrays, which Ray shares without copies."""
 
 
-def data_key(config: TrialConfig) -> DataKey:
+def data_key(config: Config) -> DataKey:
     """Returns what tells the images of a configuration from those of another."""
     return tuple(getattr(config, name) for name in DATA_FIELDS)
 
 
 def share_data(
-    configs: Iterable[TrialConfig], data_root: str, resources: dict[str, float]
+    configs: Iterable[Config], data_root: str, resources: dict[str, float]
 ) -> dict[DataKey, "ray.ObjectRef[Arrays]"]:
     """Reads every data set that the configurations need, once, into the object store.
 
@@ -54,7 +54,7 @@ def share_data(
     Raises:
         UserError: images cannot be read, or a configuration does not fit them.
     """
-    by_key: dict[DataKey, list[TrialConfig]] = {}
+    by_key: dict[DataKey, list[Config]] = {}
     for config in configs:
         by_key.setdefault(data_key(config), []).append(config)
     read: Any = ray.remote(_read).options(num_returns=2, **resources)
@@ -71,7 +71,7 @@ def share_data(
 
 
 def _read(
-    config: TrialConfig, configs: Sequence[TrialConfig], data_root: str, folder: str
+    config: Config, configs: Sequence[Config], data_root: str, folder: str
 ) -> tuple[Arrays | None, str | None]:
     """Returns the arrays, and one line on what is wrong with them or None."""
     if Path(folder).is_dir():
@@ -79,16 +79,16 @@ def _read(
     try:
         data = read_data(config, data_root)
         for own in configs:
-            check_fit(own.resolved(), data)
+            check_config(own, data)
     except UserError as error:
         return None, str(error)
     return to_arrays(data), None
 
 
-def read_data(config: TrialConfig, data_root: str) -> ImageData:
+def read_data(config: Config, data_root: str) -> ImageData:
     """Returns the images of a configuration, on the CPU; raises a UserError like `load_dataset`."""
-    fields = dict(zip(DATA_FIELDS[1:], data_key(config)[1:], strict=True))
-    return load_dataset(config.dataset, data_root=data_root, **fields)
+    name, *rest = data_key(config)
+    return load_dataset(name, data_root=data_root, **dict(zip(DATA_FIELDS[1:], rest, strict=True)))
 
 
 def to_arrays(data: ImageData) -> Arrays:

@@ -3,6 +3,7 @@
     RESULTS/trials/<trial_id>.parquet       one row; its presence means finished
     RESULTS/curves/<trial_id>.parquet       one row per outer iteration
     RESULTS/distilled/<trial_id>.parquet    images, in the Hub's layout
+    RESULTS/selections/<trial_id>.parquet   which real images a trial of the second study chose
     RESULTS/checkpoints/<trial_id>/         while the trial runs
     RESULTS/failures/<trial_id>-….json      why an attempt failed; gone when the trial finishes
     RESULTS/submissions/….json              one for every time a sweep was started
@@ -47,7 +48,10 @@ from sweeps.row_files import (
 )
 from sweeps.schema import CURVE_SCHEMA, TRIAL_SCHEMA
 
-FOLDERS = ("trials", "curves", "distilled", "checkpoints", "failures", "submissions", "compacted")
+FOLDERS = (
+    *("trials", "curves", "distilled", "selections"),
+    *("checkpoints", "failures", "submissions", "compacted"),
+)
 
 COMPACT_FROM = 500
 """Rows without a compacted copy that are worth writing one; reading them takes half a second."""
@@ -199,7 +203,7 @@ class Store:
         self,
         row: Mapping[str, Any],
         curve: Iterable[Mapping[str, Any]],
-        distilled: bytes | None,
+        files: Mapping[str, bytes] | None = None,
         *,
         replace: bool = False,
     ) -> bool:
@@ -212,7 +216,7 @@ class Store:
             row: by the columns of `TRIAL_SCHEMA`, `trial_id` and `status` at least; others are
                 null. `network_scores` may be the dictionary that `distill.trial` gives.
             curve: one record of `distill.trial.CURVE_COLUMNS` per outer iteration; may be empty.
-            distilled: the images as a Parquet file; None: there are none.
+            files: folder (`distilled`, `selections`) → content of the trial's file in it.
             replace: whether a finished trial is replaced.
 
         Returns:
@@ -227,8 +231,8 @@ class Store:
         if not replace and self.has_row(trial_id):
             self._clean_up(trial_id)
             return False
-        if distilled is not None:
-            self._files.write(f"distilled/{trial_id}.parquet", distilled)
+        for folder, content in (files or {}).items():
+            self._files.write(f"{folder}/{trial_id}.parquet", content)
         self._files.write(f"curves/{trial_id}.parquet", curve_file)
         written = self._files.write(f"trials/{trial_id}.parquet", row_file, replace=replace)
         if not written and not self.has_row(trial_id):  # the name is taken by a damaged file

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from distill.config import TrialConfig
+from distill.config import Config
 from distill.errors import UserError, require_known
 from distill.trial import Progress
 from sweeps.store import Store
@@ -30,7 +30,7 @@ class Tracker(Protocol):
 class TensorBoardTracker:
     """Event files in `RESULTS/tensorboard/<trial_id>`."""
 
-    def __init__(self, store: Store, sweep: str, config: TrialConfig) -> None:
+    def __init__(self, store: Store, sweep: str, config: Config) -> None:
         del sweep
         from tensorboardX import SummaryWriter
 
@@ -50,7 +50,7 @@ class TensorBoardTracker:
 class MLflowTracker:
     """A run of an MLflow experiment named after the sweep; MLFLOW_TRACKING_URI says where."""
 
-    def __init__(self, store: Store, sweep: str, config: TrialConfig) -> None:
+    def __init__(self, store: Store, sweep: str, config: Config) -> None:
         del store
         import mlflow
 
@@ -79,7 +79,7 @@ class MLflowTracker:
 class WandbTracker:
     """A Weights & Biases run with the trial's id, in a project named after the sweep."""
 
-    def __init__(self, store: Store, sweep: str, config: TrialConfig) -> None:
+    def __init__(self, store: Store, sweep: str, config: Config) -> None:
         del store
         import wandb
 
@@ -101,7 +101,7 @@ class WandbTracker:
         self._run.finish()
 
 
-TRACKERS: dict[str, tuple[str, Callable[[Store, str, TrialConfig], Tracker]]] = {
+TRACKERS: dict[str, tuple[str, Callable[[Store, str, Config], Tracker]]] = {
     "tensorboard": ("tensorboardX", TensorBoardTracker),
     "mlflow": ("mlflow", MLflowTracker),
     "wandb": ("wandb", WandbTracker),
@@ -145,7 +145,7 @@ class Trackers:
         names: Sequence[str],
         store: Store,
         sweep: str,
-        config: TrialConfig,
+        config: Config,
         *,
         on_problem: Callable[[str], None],
     ) -> None:

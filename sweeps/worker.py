@@ -18,12 +18,12 @@ from typing import Any
 import torch
 
 from distill.checkpoint import remove_checkpoints
-from distill.config import TrialConfig
+from distill.config import Config
 from distill.datasets import ImageData
-from distill.distilled import distilled_bytes
 from distill.errors import InterruptedTrialError, UserError
 from distill.provenance import reset_peak_memory
-from distill.trial import Progress, TrialResult, run_trial
+from distill.running import Progress
+from sweeps.kinds import run_config
 from sweeps.store import Store
 from sweeps.trackers import Trackers
 
@@ -72,7 +72,7 @@ class WorkOrder:
 
 
 def run_and_store(
-    config: TrialConfig,
+    config: Config,
     data: Callable[[], ImageData],
     order: WorkOrder,
     report: Callable[[dict[str, Any]], None],
@@ -112,12 +112,12 @@ def _may_replace(row: dict[str, Any], order: WorkOrder) -> bool:
 
 
 def _run(
-    config: TrialConfig, data: ImageData, order: WorkOrder, reporter: "_Reporter", attempt: int
+    config: Config, data: ImageData, order: WorkOrder, reporter: "_Reporter", attempt: int
 ) -> dict[str, Any]:
     """Returns the row that is in the store at the end, this run's or one that came before it."""
     store, trial_id = order.store, config.trial_id
     try:
-        result = run_trial(
+        outputs = run_config(
             config,
             data,
             checkpoint_folder=store.checkpoint_folder(trial_id),
@@ -128,8 +128,8 @@ def _run(
         )
     except InterruptedTrialError:
         return _finished_row(store, trial_id)
-    row = result.row | {
-        "kind": "distillation",
+    row = outputs.row | {
+        "kind": config.kind,
         "sweep": order.sweep,
         "phase": order.phase,
         "attempt": attempt,
@@ -138,10 +138,8 @@ def _run(
         "finished_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "ray_version": importlib.metadata.version("ray"),
     }
-    images = _images_file(result, data, config)
-    if not _write(
-        lambda: store.put_result(row, result.curve, images, replace=order.replace), store
-    ):
+    files, curve = outputs.files, outputs.curve
+    if not _write(lambda: store.put_result(row, curve, files, replace=order.replace), store):
         return _finished_row(store, trial_id)
     return row
 
@@ -169,13 +167,6 @@ def _finished_row(store: Store, trial_id: str) -> dict[str, Any]:
         raise OSError(f"the row of trial {trial_id} is gone from {store.uri}")
     remove_checkpoints(store.checkpoint_folder(trial_id))
     return row
-
-
-def _images_file(result: TrialResult, data: ImageData, config: TrialConfig) -> bytes | None:
-    if result.images is None:
-        return None
-    metadata = {"trial_id": config.trial_id, "factor": str(config.resolved().factor)}
-    return distilled_bytes(result.images, result.labels, data.class_names, metadata=metadata)
 
 
 def choose_device(order: WorkOrder) -> torch.device:
@@ -222,7 +213,7 @@ def memory_fraction(gpu_share: float, total_bytes: int) -> float:
     return max(gpu_share - CONTEXT_BYTES / total_bytes, gpu_share / 2)
 
 
-def _note_failure(config: TrialConfig, order: WorkOrder, error: Exception, attempt: int) -> str:
+def _note_failure(config: Config, order: WorkOrder, error: Exception, attempt: int) -> str:
     """Records why a trial failed; returns it as one line."""
     message = f"{type(error).__name__}: {error}".splitlines()[0]
     if isinstance(error, UserError):
@@ -238,9 +229,7 @@ def _note_failure(config: TrialConfig, order: WorkOrder, error: Exception, attem
     return message
 
 
-def failure_record(
-    config: TrialConfig, order: WorkOrder, message: str, attempt: int
-) -> dict[str, Any]:
+def failure_record(config: Config, order: WorkOrder, message: str, attempt: int) -> dict[str, Any]:
     """Returns what a record of a failure says in any case."""
     return {
         "attempt": attempt,
@@ -262,7 +251,7 @@ class _Reporter:
     """
 
     def __init__(
-        self, config: TrialConfig, order: WorkOrder, report: Callable[[dict[str, Any]], None]
+        self, config: Config, order: WorkOrder, report: Callable[[dict[str, Any]], None]
     ) -> None:
         self._config = config
         self._order = order

@@ -49,7 +49,7 @@ def main(n_trials: int = 10_000) -> None:
         start = time.perf_counter()
         curve = [{"outer": outer, "matching_loss": 0.1} for outer in range(20)]
         for i in range(N_PUT):
-            store.put_result(_numbered(rows, i), curve, bytes(10_000))
+            store.put_result(_numbered(rows, i), curve, {"distilled": bytes(10_000)})
         print(f"put_result    {(time.perf_counter() - start) / N_PUT * 1000:9.1f} ms a trial")
         for i in range(N_PUT, n_trials):
             row = _numbered(rows, i)

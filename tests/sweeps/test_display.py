@@ -51,7 +51,7 @@ def test_a_missing_number_leaves_the_one_before() -> None:
         state.trial_line(DBSCAN.trial_id) == "after 3 iterations · loss 0.25 · 50.0 % · 1:05 left"
     )
     assert state.summary(0).startswith("0 done · 1 running")
-    assert state.label(DBSCAN.trial_id) == "dbscan eps=15, weighted, published, ipc 1, seed 2"
+    assert state.label(DBSCAN.trial_id) == "dbscan eps=15, weighted, ipc 1, published, seed 2"
 
 
 def test_failures_and_warnings_stay_on_the_terminal_once(

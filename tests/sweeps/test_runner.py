@@ -1,5 +1,6 @@
 """The Ray adapter on a real Ray in this process; its GPUs are there by name only."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -29,7 +30,7 @@ def local_ray() -> Iterator[None]:
         num_gpus=1,
         include_dashboard=False,
         log_to_driver=False,
-        logging_level="ERROR",
+        logging_level=logging.ERROR,
     )
     yield
     ray.shutdown()

@@ -36,7 +36,9 @@ def fail(message: str) -> None:
 
 
 def put(store: Store, config: TrialConfig, *, replace: bool = False, **changes: Any) -> bool:
-    return store.put_result(row_of(config, **changes), curve_of(), b"images", replace=replace)
+    return store.put_result(
+        row_of(config, **changes), curve_of(), {"distilled": b"images"}, replace=replace
+    )
 
 
 def folder_of(store: Store) -> Path:
@@ -246,7 +248,9 @@ def test_what_is_finished_is_not_overwritten(store: Store) -> None:
     put(store, CONFIGS[0])
     before = {kind: file_of(store, CONFIGS[0], kind).read_bytes() for kind in ("trials", "curves")}
 
-    again = store.put_result(row_of(CONFIGS[0], total_seconds=99.0), curve_of(5), b"other")
+    again = store.put_result(
+        row_of(CONFIGS[0], total_seconds=99.0), curve_of(5), {"distilled": b"other"}
+    )
 
     assert again is False
     for kind, content in before.items():
@@ -293,7 +297,7 @@ def test_rows_that_do_not_fit_are_refused_before_anything_is_written(
     store: Store, row: dict[str, Any], curve: list[dict[str, Any]], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        store.put_result(row_of(CONFIGS[0], **row), curve, b"images")
+        store.put_result(row_of(CONFIGS[0], **row), curve, {"distilled": b"images"})
     assert names_in(folder_of(store)) == {"sweep.json"}
 
 
@@ -543,7 +547,7 @@ from tests.sweeps.plain_results import curve_of, row_of
 store, host, n = Store(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 for seed in range(n):
     row = row_of(TrialConfig(seed=seed), host=host)
-    if store.put_result(row, curve_of(), host.encode() * 1000):
+    if store.put_result(row, curve_of(), {"distilled": host.encode() * 1000}):
         print(row["trial_id"], flush=True)
 """
 

@@ -1,0 +1,92 @@
+"""What the kinds of trials have in common for a sweep: check, run, and files of results.
+
+A distillation (`TrialConfig`) and a choice of real images (`SubsetConfig`) go through the same
+runner and store; this is the one place that tells them apart.
+"""
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from distill.config import Config, TrialConfig
+from distill.datasets import ImageData
+from distill.distilled import distilled_bytes
+from distill.dream import check_fit
+from distill.subset_config import SubsetConfig
+from distill.subset_trial import SubsetTrial, run_subset
+from distill.trial import run_trial
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """What a trial of any kind leaves behind.
+
+    Attributes:
+        row: one record.
+        curve: one record per outer iteration, or per epoch of every classifier.
+        files: folder of the store → content of the trial's Parquet file in it.
+    """
+
+    row: dict[str, Any]
+    curve: list[dict[str, Any]]
+    files: dict[str, bytes]
+
+
+def check_config(config: Config, data: ImageData) -> None:
+    """Raises a UserError for a configuration that does not fit its images."""
+    if isinstance(config, TrialConfig):
+        check_fit(config.resolved(), data)
+    elif isinstance(config, SubsetConfig):
+        SubsetTrial(config, data, lambda _: None)
+    else:
+        raise _unknown(config)
+
+
+def run_config(config: Config, data: ImageData, **options: Any) -> Outputs:
+    """Runs a trial, or what is left of it.
+
+    Args:
+        config: what to run.
+        data: the images, on the device to run on.
+        options: those that `distill.trial.run_trial` and `distill.subset_trial.run_subset` share.
+
+    Raises:
+        UserError, OSError, InterruptedTrialError: as they do.
+    """
+    if isinstance(config, TrialConfig):
+        return _distill(config, data, **options)
+    if isinstance(config, SubsetConfig):
+        return _choose(config, data, **options)
+    raise _unknown(config)
+
+
+def _distill(config: TrialConfig, data: ImageData, **options: Any) -> Outputs:
+    result = run_trial(config, data, **options)
+    files = {}
+    if result.images is not None:
+        metadata = {"trial_id": config.trial_id, "factor": str(config.resolved().factor)}
+        files["distilled"] = distilled_bytes(
+            result.images, result.labels, data.class_names, metadata=metadata
+        )
+    return Outputs(row=result.row, curve=result.curve, files=files)
+
+
+def _choose(config: SubsetConfig, data: ImageData, **options: Any) -> Outputs:
+    result = run_subset(config, data, **options)
+    files = {}
+    if result.selection is not None:
+        files["selections"] = _parquet_bytes(result.selection)
+    return Outputs(row=result.row, curve=result.curve, files=files)
+
+
+def _parquet_bytes(columns: dict[str, list[Any]]) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def _unknown(config: Config) -> TypeError:
+    return TypeError(f"config must be of a known kind, got {type(config).__name__}")
