@@ -8,7 +8,7 @@ set) is kept beside it and never mixed with it. Shapes: n images, c channels, h,
 
 import math
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,9 +73,33 @@ def mean_and_std(values: list[float]) -> tuple[float | None, float | None]:
     return mean, statistics.stdev(values) if len(values) > 1 else None
 
 
+def score_columns(scores: Mapping[str, list[float]], eval_split: str) -> dict[str, float | None]:
+    """Returns the columns of a row that hold scores, for both splits; None where there are none.
+
+    Args:
+        scores: `accuracies`, `best_accuracies` and `losses`, one entry a network; may be empty.
+        eval_split: `test` or `val`, what they were taken on.
+    """
+    columns: dict[str, float | None] = {}
+    for split in ("test", "val"):
+        for name, key in (
+            ("accuracy", "accuracies"),
+            ("accuracy_best", "best_accuracies"),
+            ("loss", "losses"),
+        ):
+            mean, std = mean_and_std(scores.get(key, []) if split == eval_split else [])
+            columns |= {f"{split}_{name}_mean": mean, f"{split}_{name}_std": std}
+    return columns
+
+
 @torch.no_grad()
 def score_network(
-    network: Network, images: Tensor, labels: Tensor, normalize: Callable[[Tensor], Tensor]
+    network: Network,
+    images: Tensor,
+    labels: Tensor,
+    normalize: Callable[[Tensor], Tensor],
+    *,
+    chunk_size: int = TEST_CHUNK,
 ) -> tuple[float, float]:
     """Returns the accuracy in [0, 1] and the mean cross-entropy in nats; eval mode.
 
@@ -84,11 +108,12 @@ def score_network(
         images: (n, c, h, w) uint8, n at least 1.
         labels: (n,) int64.
         normalize: turns images into the network's input, a chunk at a time.
+        chunk_size: images in a chunk.
     """
     network.eval()
     n_correct = torch.zeros((), dtype=torch.int64, device=images.device)
     loss = torch.zeros((), dtype=torch.float64, device=images.device)
-    for chunk, chunk_labels in zip(images.split(TEST_CHUNK), labels.split(TEST_CHUNK), strict=True):
+    for chunk, chunk_labels in zip(images.split(chunk_size), labels.split(chunk_size), strict=True):
         logits = network(normalize(chunk))
         n_correct += (logits.argmax(dim=1) == chunk_labels).sum()
         loss += F.cross_entropy(logits, chunk_labels, reduction="sum").double()
@@ -267,18 +292,28 @@ def sgd(network: Network, lr: float, momentum: float, weight_decay: float) -> to
     )
 
 
-def network_state(network: Network, optimizer: torch.optim.SGD) -> dict[str, Tensor]:
-    """Returns weights, buffers and momentum of a network, under flat names."""
+_OPTIMIZER_STATE = {
+    "momentum": "momentum_buffer",
+    "step": "step",
+    "exp_avg": "exp_avg",
+    "exp_avg_sq": "exp_avg_sq",
+}
+"""What SGD and Adam keep for a parameter: the name it is saved under, and theirs."""
+
+
+def network_state(network: Network, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Returns weights and buffers of a network and the optimiser's state, under flat names."""
     tensors = {f"network/{name}": tensor for name, tensor in network.state_dict().items()}
     for name, parameter in network.named_parameters():
-        momentum = optimizer.state[parameter].get("momentum_buffer")
-        if momentum is not None:
-            tensors[f"momentum/{name}"] = momentum
+        for saved, own in _OPTIMIZER_STATE.items():
+            value = optimizer.state[parameter].get(own)
+            if value is not None:
+                tensors[f"{saved}/{name}"] = value
     return tensors
 
 
 def load_network_state(
-    network: Network, optimizer: torch.optim.SGD, tensors: dict[str, Tensor]
+    network: Network, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
 ) -> None:
     """Loads what `network_state` returned."""
     network.load_state_dict(
@@ -286,6 +321,9 @@ def load_network_state(
     )
     optimizer.state.clear()
     for name, parameter in network.named_parameters():
-        momentum = tensors.get(f"momentum/{name}")
-        if momentum is not None:
-            optimizer.state[parameter]["momentum_buffer"] = momentum.to(parameter).clone()
+        for saved, own in _OPTIMIZER_STATE.items():
+            value = tensors.get(f"{saved}/{name}")
+            if value is not None:
+                # In the parameter's layout; but Adam's count of steps, 0-d, stays on the CPU.
+                like = value if value.ndim == 0 else parameter.detach()
+                optimizer.state[parameter][own] = torch.empty_like(like).copy_(value)

@@ -193,6 +193,11 @@ def check_whose_state(values: dict[str, Any], config: Config, data: ImageData) -
             )
 
 
+def without_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the tensors whose names have the prefix, under the rest of their names."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
 SAVING_SHARE = 1 / 20
 """Of a trial's time that saving its state may take, where the store is slow."""
 

@@ -60,7 +60,7 @@ EMBEDDING_OPTIONS: dict[str, dict[str, Any]] = {
 """What the images are compared in, with the fields that belong to it; an arm's default wins."""
 
 NETWORK_OPTIONS: dict[str, dict[str, Any]] = {
-    "photo_cnn": {},
+    "photo_cnn": {"norm_statistics": "recomputed"},
     "convnet": {"width": PAPER_DEFAULTS["width"], "depth": 3},
 }
 
@@ -118,6 +118,7 @@ class SubsetConfig(Config):
     network: str = option("photo_cnn", "training", "classifier: " + ", ".join(NETWORK_OPTIONS))
     width: int | None = option(None, "training", "channels of a convnet block", minimum=1)
     depth: int | None = option(None, "training", "blocks of the convnet", minimum=1)
+    norm_statistics: Literal["running", "recomputed"] | None = option(None, "training", "photo_cnn: statistics of its batch norms when it is scored: Keras's running ones (published), or those of the training images under the weights of that moment (sound)")
     epochs: int = option(20, "training", "epochs", minimum=1)
     batch_size: int = option(32, "training", "images in a batch", minimum=2)
     lr: float = option(1e-3, "training", "learning rate of Adam", above=0)
@@ -188,6 +189,8 @@ class SubsetConfig(Config):
         if "clusterer" in own:
             own |= CLUSTERER_OPTIONS[self.clusterer or own["clusterer"]]
         own |= NETWORK_OPTIONS[self.network]
+        if "norm_statistics" in own and self.protocol == "published":
+            own["norm_statistics"] = "running"
         if "width" in own:
             own["width"] = FAMILY_DEFAULTS.get(self.dataset, {}).get("width", own["width"])
         return own

@@ -18,9 +18,9 @@ from distill.config import TrialConfig
 from distill.datasets import ImageData
 from distill.distilled import to_uint8
 from distill.dream import Dream, check_fit
-from distill.evaluate import Evaluation, mean_and_std
+from distill.evaluate import Evaluation, mean_and_std, score_columns
 from distill.multiformation import decode
-from distill.running import Progress, check_whose_state, run_to_end, whose_state
+from distill.running import Progress, check_whose_state, run_to_end, whose_state, without_prefix
 from distill.scoring import evaluation_of, network_for
 
 __all__ = ["CLUSTER_COLUMNS", "CURVE_COLUMNS", "Progress", "Trial", "TrialResult", "run_trial"]
@@ -257,7 +257,7 @@ class Trial:
             UserError: the state belongs to another configuration or to other images.
         """
         check_whose_state(values, self.config, self.data)
-        self.dream.load_state(_without_prefix("dream/", tensors), values["dream"])
+        self.dream.load_state(without_prefix("dream/", tensors), values["dream"])
         self._points = {point["outer"]: point for point in values["curve"]}
         self.final_scores = dict(values["final_scores"])
         self.seconds_evaluating = values["seconds_evaluating"]
@@ -266,7 +266,7 @@ class Trial:
         if values["evaluation"] is not None and plan is not None:
             self._evaluation = self._new_evaluation(plan)
             self._evaluation.load_state(
-                _without_prefix("evaluation/", tensors), values["evaluation"]
+                without_prefix("evaluation/", tensors), values["evaluation"]
             )
 
 
@@ -352,19 +352,9 @@ def _scores_row(config: TrialConfig, trial: Trial | None) -> dict[str, Any]:
     """
     final_scores = trial.final_scores if trial is not None else {}
     final = final_scores.get(config.network, {})
-    row: dict[str, Any] = {}
-    for split in ("test", "val"):
-        scores = final if split == config.eval_split else {}
-        for name, key in (
-            ("accuracy", "accuracies"),
-            ("accuracy_best", "best_accuracies"),
-            ("loss", "losses"),
-        ):
-            mean, std = mean_and_std(scores.get(key, []))
-            row |= {f"{split}_{name}_mean": mean, f"{split}_{name}_std": std}
     statistics = trial.dream.cluster_statistics if trial is not None else {}
     seconds = trial.dream.seconds if trial is not None else {}
-    return row | {
+    return score_columns(final, config.eval_split) | {
         "n_networks": len(final.get("accuracies", [])),
         "network_scores": final_scores,
         "matching_loss": trial.dream.matching_loss if trial is not None else None,
@@ -372,7 +362,3 @@ def _scores_row(config: TrialConfig, trial: Trial | None) -> dict[str, Any]:
         **{f"{part}_seconds": seconds.get(part) for part in ("clustering", "matching", "network")},
         "evaluation_seconds": trial.seconds_evaluating if trial is not None else None,
     }
-
-
-def _without_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

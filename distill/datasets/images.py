@@ -3,12 +3,16 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
+
+from distill.errors import UserError, require_known
 
 MIN_STD = 1 / 255
 """One grey level: the least standard deviation, so that a constant channel can be normalised."""
@@ -98,6 +102,40 @@ class ImageData:
             if isinstance(value := getattr(self, field.name), Tensor)
         }
         return dataclasses.replace(self, **tensors)  # type: ignore[arg-type]
+
+
+def with_classes(data: ImageData, names: Sequence[str]) -> ImageData:
+    """Returns the images of some classes, renumbered from 0 in the order they had.
+
+    Mean and standard deviation stay those of all classes.
+
+    Args:
+        data: the images.
+        names: distinct ones of `class_names`, in any order; none: all of them.
+
+    Raises:
+        UserError: there is no such class, or none of the classes has test images.
+    """
+    for name in names:
+        require_known("class", name, data.class_names)
+    if not names or len(names) == data.n_classes:
+        return data
+    kept = [label for label, name in enumerate(data.class_names) if name in names]
+    numbers = torch.full((data.n_classes,), -1, device=data.train_labels.device)
+    numbers[kept] = torch.arange(len(kept), device=numbers.device)
+    changes: dict[str, Any] = {"class_names": tuple(data.class_names[label] for label in kept)}
+    for part in ("train", "val", "test"):
+        images, labels = getattr(data, f"{part}_images"), getattr(data, f"{part}_labels")
+        rows = numbers[labels] >= 0
+        changes |= {f"{part}_images": images[rows], f"{part}_labels": numbers[labels[rows]]}
+    if not len(changes["test_images"]):
+        raise UserError(f"the classes {', '.join(changes['class_names'])} have no test images")
+    parts = [
+        (changes[f"{part}_images"].cpu(), changes[f"{part}_labels"].cpu())
+        for part in ("train", "val", "test")
+    ]
+    changes["fingerprint"] = fingerprint_of(parts, changes["class_names"])
+    return dataclasses.replace(data, **changes)
 
 
 def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,1 @@
+"""How real images are chosen: one file a method, one table of names (registry.py)."""
