@@ -77,6 +77,21 @@ def mean_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> Interval
     return Interval(mean, mean - half, mean + half, n)
 
 
+def prediction_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> Interval:
+    """Returns where one further value is to be expected: mean ± t(n − 1) · s · √(1 + 1 / n).
+
+    What a single number, such as one that another study printed, is compared with. `mean` is that
+    of the values, which are taken to be normal.
+
+    Args:
+        values: (n,) finite, n may be 0.
+        confidence: in (0, 1).
+    """
+    mean, _, high, n = mean_interval(values, confidence)
+    half = (high - mean) * math.sqrt(n + 1)
+    return Interval(mean, mean - half, mean + half, n)
+
+
 def bootstrap_interval(
     values: ArrayLike,
     statistic: Callable[[NDArray[np.float64]], float] = np.mean,

@@ -64,6 +64,10 @@ class Study1Table:
             `difference_low`, `difference_high`, `n_pairs`, `p`, `p_holm` (corrected over the rows)
             and `survives_holm`. Accuracies are fractions in [0, 1]. What does not exist is NaN,
             NA or the empty text.
+        members: its trials, finished and not, one row each: `trial_id`, `state`, `status`,
+            `protocol`, `seed`, `method`, `weights`, `label`, `is_main` (of the study's row of the
+            method, not of a variant of it), `accuracy`, `accuracy_best`, `matching_loss`,
+            `seconds`, `gpu_seconds`; see `analysis.trials.study1_trials`.
         failed: how many trials of the table failed, by status.
         n_fingerprints: different sets of images that the trials ran on; more than 1 is a warning.
     """
@@ -71,6 +75,7 @@ class Study1Table:
     setting: Mapping[str, Any]
     distinguishing: Mapping[str, Any]
     rows: pd.DataFrame
+    members: pd.DataFrame
     failed: Mapping[str, int]
     n_fingerprints: int
 
@@ -107,10 +112,12 @@ def build(
             continue
         failed = Counter(str(trial.status) for trial in trials if trial.state == "failed")
         images = {trial.fingerprint for trial in trials if isinstance(trial.fingerprint, str)}
+        rows, members = _rows(setting, trials)
         table = Study1Table(
             setting=setting,
             distinguishing=distinguishing,
-            rows=_rows(setting, trials),
+            rows=rows,
+            members=members,
             failed=dict(sorted(failed.items())),
             n_fingerprints=len(images),
         )
@@ -151,10 +158,12 @@ def _setting_order(key: tuple[Any, ...]) -> tuple[Any, ...]:
     return known, dataset, ipc, space, embedding, *rest
 
 
-def _rows(setting: Mapping[str, Any], trials: Sequence[Any]) -> pd.DataFrame:
+def _rows(setting: Mapping[str, Any], trials: Sequence[Any]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Returns the rows of a table, and which trial belongs to which."""
     main_options = _all_main_options(trials)
     by_row: dict[RowKey, list[Any]] = {}
-    for key, trial in zip(_keys_of_rows(trials, main_options), trials, strict=True):
+    keys_of_trials = _keys_of_rows(trials, main_options)
+    for key, trial in zip(keys_of_trials, trials, strict=True):
         by_row.setdefault(key, []).append(trial)
     keys = _row_order(by_row, main_options)
     labels = _labels(keys)
@@ -183,7 +192,10 @@ def _rows(setting: Mapping[str, Any], trials: Sequence[Any]) -> pd.DataFrame:
                 **_difference_columns(own, baseline),
             }
         )
-    return _with_holm(pd.DataFrame(records))
+    members = pd.DataFrame(trials).drop(columns=["Index", "options", "fingerprint"])
+    members["label"] = [labels[key] for key in keys_of_trials]
+    members["is_main"] = [key[1] == main_options.get(key[0], ()) for key in keys_of_trials]
+    return _with_holm(pd.DataFrame(records)), members
 
 
 RowKey = tuple[str, Options, str]

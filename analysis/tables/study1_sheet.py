@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.methods import label
+from analysis.percent import percent, plus_minus
 from analysis.published import load_published
 from analysis.tables.sheet import Column, Sheet
 from analysis.tables.study1 import PROTOCOLS, STUDY_DATASET, STUDY_EMBEDDING, Study1Table
@@ -88,6 +89,11 @@ def _is_studys(setting: Mapping[str, Any]) -> bool:
     return bool(setting["dataset"] == STUDY_DATASET and setting["embedding"] == STUDY_EMBEDDING)
 
 
+def is_studys_computation(setting: Mapping[str, Any]) -> bool:
+    """Whether trials of a setting did what the study did, so that its numbers can come out."""
+    return _is_studys(setting) and not _other_settings(setting)
+
+
 def _published_where(setting: Mapping[str, Any]) -> str:
     """Returns what the published numbers are of, where that is not what the table is of."""
     where = []
@@ -128,7 +134,7 @@ def _cells(rows: pd.DataFrame, cell: Cell) -> tuple[str, ...]:
 
 
 def _published(row: pd.Series) -> str:
-    return _percent(row["published_accuracy"])
+    return percent(row["published_accuracy"])
 
 
 def _mean(prefix: str) -> Cell:
@@ -136,7 +142,7 @@ def _mean(prefix: str) -> Cell:
         mean, high, n = (row[f"{prefix}_{name}"] for name in ("accuracy", "high", "seeds"))
         if math.isnan(mean):
             return ""
-        return " ".join([_percent(mean), *_half_width(high - mean), f"({n})"])
+        return " ".join([percent(mean), *plus_minus(high - mean), f"({n})"])
 
     return cell
 
@@ -154,18 +160,7 @@ def _difference(row: pd.Series) -> str:
     if math.isnan(mean):
         return ""
     star = ["*"] if not pd.isna(row["survives_holm"]) and row["survives_holm"] else []
-    return " ".join([_percent(mean, signed=True), *_half_width(high - mean), *star])
-
-
-def _half_width(value: float) -> list[str]:
-    return [] if math.isnan(value) else [f"± {_percent(value)}"]
-
-
-def _percent(fraction: float, *, signed: bool = False) -> str:
-    if math.isnan(fraction):
-        return ""
-    text = f"{100 * fraction:+.2f}" if signed else f"{100 * fraction:.2f}"
-    return "0.00" if float(text) == 0 else text.replace("-", "−")
+    return " ".join([percent(mean, signed=True), *plus_minus(high - mean), *star])
 
 
 def _number(name: str) -> Cell:

@@ -16,6 +16,7 @@ from analysis.statistics import (
     interquartile_mean,
     mean_interval,
     paired_difference,
+    prediction_interval,
     probability_of_improvement,
 )
 
@@ -32,6 +33,17 @@ def test_the_mean_and_its_t_interval_by_hand() -> None:
     s = math.sqrt(8 / 3)
     assert interval.high - 4 == pytest.approx(3.182446 * s / 2, rel=1e-6)
     assert 4 - interval.low == pytest.approx(3.182446 * s / 2, rel=1e-6)
+
+
+def test_where_one_further_value_is_to_be_expected() -> None:
+    # As above: s = √(8/3), and √(1 + 1/4) of it instead of 1/√4.
+    interval = prediction_interval([2.0, 4.0, 4.0, 6.0])
+
+    assert interval.mean == 4.0
+    half = 3.182446 * math.sqrt(8 / 3) * math.sqrt(1.25)
+    assert (interval.low, interval.high) == pytest.approx((4 - half, 4 + half), rel=1e-6)
+    assert math.isnan(prediction_interval([5.0]).low)
+    assert math.isnan(prediction_interval([]).mean)
 
 
 def test_another_confidence() -> None:
