@@ -4,23 +4,23 @@ Every field may be null, and a missing number is null. Columns are only ever add
 earlier version lacks some, and reads as null there.
 """
 
-import dataclasses
-
 import pyarrow as pa
 
-from distill.config import TrialConfig, field_type
+from distill.config import TrialConfig, field_type, fields_of
+from distill.subset_config import SubsetConfig
 
 _ARROW_TYPES = {
     int: pa.int64(),
     float: pa.float64(),
     str: pa.string(),
+    bool: pa.bool_(),
     tuple: pa.list_(pa.string()),
 }
 
 _IDENTITY = [
     ("trial_id", pa.string()),
     ("schema_version", pa.int64()),
-    ("kind", pa.string()),  # distillation
+    ("kind", pa.string()),  # distillation or subset
     ("status", pa.string()),  # ok, infeasible, diverged or out_of_memory
     ("status_message", pa.string()),
 ]
@@ -32,9 +32,26 @@ _SWEEP = [
     ("gpu_share", pa.float64()),
     ("finished_at", pa.string()),  # ISO 8601, UTC
 ]
-_CONFIG = [
-    (field.name, _ARROW_TYPES[field_type(field.name)[0]])
-    for field in dataclasses.fields(TrialConfig)
+_CONFIG = [(name, _ARROW_TYPES[field_type(name)[0]]) for name in fields_of(TrialConfig)]
+_SUBSET_CONFIG = [
+    (name, _ARROW_TYPES[field_type(name, SubsetConfig)[0]])
+    for name in fields_of(SubsetConfig)
+    if name not in fields_of(TrialConfig)
+]
+_SUBSET_RESULTS = [
+    *(
+        (f"test_{part}_accuracy_{statistic}", pa.float64())
+        for part in ("seen", "unseen")
+        for statistic in ("mean", "std")
+    ),
+    *(
+        (name, pa.int64())
+        for name in (
+            *("n_pool", "n_duplicates", "n_selected", "n_distinct", "n_test_selected"),
+            *("n_trained_on", "n_steps", "n_cells_occupied", "n_filled"),
+        )
+    ),
+    ("plane_explained", pa.float64()),
 ]
 _SCORES = [
     (f"{split}_{score}_{part}", pa.float64())
@@ -84,11 +101,14 @@ TRIAL_SCHEMA = pa.schema(
         *_CLUSTERS,
         *_SECONDS,
         *_PROVENANCE,
+        *_SUBSET_CONFIG,
+        *_SUBSET_RESULTS,
     ]
 )
 """One row a trial: who it is, the sweep it ran in, its configuration, its result, its origin.
 
-Accuracies are fractions in [0, 1]; times are seconds.
+Accuracies are fractions in [0, 1]; times are seconds. The last columns are those that only a
+choice of real images has; a distillation has null there, and vice versa.
 """
 
 CURVE_SCHEMA = pa.schema(
@@ -100,6 +120,16 @@ CURVE_SCHEMA = pa.schema(
         ("accuracy_std", pa.float64()),
         ("n_networks", pa.int64()),
         *_CLUSTERS,
+        ("network_index", pa.int64()),
+        ("epoch", pa.int64()),
+        ("n_steps", pa.int64()),
+        ("train_loss", pa.float64()),
+        ("train_accuracy", pa.float64()),
+        ("val_loss", pa.float64()),
+        ("val_accuracy", pa.float64()),
     ]
 )
-"""One row per outer iteration and one for the start: `trial_id` and `distill.trial`'s columns."""
+"""Of a distillation one row per outer iteration and one for the start, by the columns of
+`distill.trial`; of a choice of real images one per classifier and epoch, by those of
+`distill.subset_trial`. The other kind's columns are null.
+"""

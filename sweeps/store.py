@@ -460,7 +460,8 @@ def load_results(uri: str | Path, *, on_invalid: Callable[[str], None] = _warn) 
             by default.
 
     Returns:
-        A frame with the columns of `TRIAL_SCHEMA`; whole numbers as pandas' nullable `Int64`.
+        A frame with the columns of `TRIAL_SCHEMA`; whole numbers as pandas' nullable `Int64`,
+        truth values as its `boolean`.
         Without rows for an empty store.
 
     Raises:
@@ -504,7 +505,9 @@ def _still_true(table: pa.Table, stamps: Mapping[str, Stamp], seen: set[str]) ->
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:
-    frame: pd.DataFrame = table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+    frame: pd.DataFrame = table.to_pandas(
+        types_mapper={pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}.get
+    )
     return frame
 
 
