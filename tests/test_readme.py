@@ -12,6 +12,11 @@ from distill.__main__ import _configuration, _parser
 from distill.clustering.registry import CLUSTERERS
 from distill.config import DATASETS
 from distill.options import given_values
+from sweeps.full_grid import _parser as full_grid_parser
+from sweeps.full_grid import _plan
+from sweeps.search import _parser as search_parser
+from sweeps.spaces import SPACES
+from sweeps.store import load_results
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -26,31 +31,52 @@ def commands(language: str) -> list[str]:
     return [line for block in blocks(language) for line in block.splitlines() if line]
 
 
-def options_of(command: str) -> list[str]:
-    """What a command hands to `python -m distill`."""
+def words_after(program: str, command: str) -> list[str]:
+    """What a command hands to a program of ours."""
     words = shlex.split(command)
-    return words[words.index("distill") + 1 :]
+    return words[words.index(program) + 1 :]
+
+
+def run(command: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+    """Runs a README command; `uv run` and `uv run python` are this interpreter, made by uv."""
+    words = shlex.split(command.removeprefix("uv run ").removeprefix("python "))
+    program = [str(ROOT / words[0])] if words[0].endswith(".py") else [words[0]]
+    return subprocess.run(
+        [sys.executable, *program, *words[1:]],
+        cwd=folder,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "PYTHONWARNINGS": "error"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_the_first_two_commands_are_the_job_and_the_tests() -> None:
-    assert commands("bash")[:2] == ["uv run python -m distill", "uv run pytest"]
+    assert commands("bash")[:2] == ["uv run sweeps/full_grid.py", "uv run pytest"]
     assert "uv run pytest" in (ROOT / ".ci" / "run").read_text().splitlines()
+    assert f"{len(_plan(full_grid_parser().parse_args([])))} small trials" in README
 
 
-def test_the_commands_run_one_after_the_other_as_a_newcomer_would(tmp_path: Path) -> None:
-    """In an empty folder; `uv run python` is this interpreter, whose environment uv made."""
+@pytest.mark.slow
+def test_the_first_command_runs_as_a_newcomer_would(tmp_path: Path) -> None:
+    result = run("uv run sweeps/full_grid.py", tmp_path)
+
+    assert result.returncode == 0, result.stderr
+    assert "54 of 54 trials finished: 54 ok" in result.stdout
+    assert "Study 1: digits, 1 image a class" in result.stdout
+    assert "Study 1: digits, 10 images a class" in result.stdout
+    results = load_results(tmp_path / "results")
+    accuracy = results.groupby("ipc")["test_accuracy_mean"].mean()
+    assert accuracy[1] > 0.6, "far above chance, which is 0.1"
+    assert accuracy[10] > 0.9
+
+
+def test_the_commands_for_one_trial_run_one_after_the_other(tmp_path: Path) -> None:
+    """In an empty folder."""
     for command in commands("bash"):
-        if command == "uv run pytest":  # this very run
+        if "-m distill" not in command:
             continue
-        assert command.startswith("uv run python -m distill"), command
-        result = subprocess.run(
-            [sys.executable, "-m", "distill", *options_of(command)],
-            cwd=tmp_path,
-            env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "PYTHONWARNINGS": "error"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        result = run(command, tmp_path)
 
         assert result.returncode == 0, (command, result.stderr)
         if command == "uv run python -m distill":
@@ -76,10 +102,16 @@ def test_commands_that_need_more_than_this_machine_are_spelt_right(command: str)
             check=False,
         )
         assert listed.returncode == 0, listed.stdout
-    else:
-        assert command.startswith("uv run ")
-        options = _parser().parse_args(options_of(command))
+    elif "sweeps/full_grid.py" in command:
+        _plan(full_grid_parser().parse_args(words_after("sweeps/full_grid.py", command)))
+    elif "sweeps/search.py" in command:
+        options = search_parser().parse_args(words_after("sweeps/search.py", command))
+        assert options.space in SPACES or options.space.endswith(".py")
+    elif "-m distill" in command:
+        options = _parser().parse_args(words_after("distill", command))
         _configuration(options.config, given_values(options)).resolved()
+    else:
+        assert command.startswith(("uv run optuna-dashboard ", "uv run python -m analysis "))
 
 
 @pytest.mark.parametrize("code", blocks("python"))
@@ -106,5 +138,8 @@ def test_the_map_shows_files_that_exist() -> None:
     (tree,) = blocks("text")
     for line in tree.splitlines():
         name = line.split()[0]
-        folder = ROOT / "distill" if line.startswith("    ") else ROOT
-        assert (folder / name).exists(), name
+        if not line.startswith("    "):
+            folder = ROOT / name
+            assert folder.is_dir(), name
+        else:
+            assert (folder / name).exists(), name

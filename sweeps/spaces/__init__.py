@@ -32,9 +32,14 @@ import optuna
 
 from distill.config import Config, TrialConfig, fields_of
 from distill.errors import UserError, require_known
-from sweeps.spaces import dbscan, dbscan_eps, joint
+from sweeps.spaces import dbscan, dbscan_eps, grid_size, joint
 
-SPACES: dict[str, ModuleType] = {"dbscan": dbscan, "dbscan_eps": dbscan_eps, "joint": joint}
+SPACES: dict[str, ModuleType] = {
+    "dbscan": dbscan,
+    "dbscan_eps": dbscan_eps,
+    "joint": joint,
+    "grid_size": grid_size,
+}
 """The spaces that have a name."""
 
 _JUDGED_ON = {"eval_split": "val", "val_fraction": 0.1}

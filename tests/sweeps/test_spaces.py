@@ -7,24 +7,24 @@ from typing import Any
 import optuna
 import pytest
 
-from distill.config import CLUSTERER_OPTIONS, TrialConfig
+from distill.config import CLUSTERER_OPTIONS
 from distill.datasets import ImageData
-from distill.dream import check_fit
 from distill.errors import UserError
 from sweeps import spaces
+from sweeps.kinds import check_config
 from sweeps.spaces import SPACES, Space, load_space
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-def draw(space: Space, n: int = 40, seed: int = 1) -> list[tuple[TrialConfig, dict[str, Any]]]:
+def draw(space: Space, n: int = 40, seed: int = 1) -> list[tuple[Any, dict[str, Any]]]:
     """Configurations and parameters of trials at random."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     drawn = []
     for _ in range(n):
         trial = study.ask()
         config = space.config(trial)
-        assert isinstance(config, TrialConfig)
+        assert isinstance(config, space.config_class)
         drawn.append((config, trial.params))
     return drawn
 
@@ -57,7 +57,7 @@ def test_our_spaces_fit_the_default_data(name: str, digits: ImageData) -> None:
     for config, params in draw(space):
         assert set(params) <= set(searched)
         assert (config.eval_split, config.val_fraction, config.dataset) == ("val", 0.1, "digits")
-        check_fit(config, digits)
+        check_config(config, digits)
 
 
 def test_joint_asks_for_the_clusterers_own_parameters_only() -> None:
@@ -162,7 +162,7 @@ def test_a_users_space(write: Any) -> None:
     assert (space.name, space.summary) == ("mine", "My own search.")
     assert space.check() == ["lr_img", "momentum_img"]
     config = space.config(optuna.trial.FixedTrial({"lr_img": 0.02, "momentum_img": 0.1}))  # type: ignore[arg-type]
-    assert isinstance(config, TrialConfig)
+    assert isinstance(config, space.config_class)
     assert (config.dataset, config.val_fraction) == ("cifar10", 0.2)
     assert (config.lr_img, config.momentum_img) == (0.02, 0.1)
     with pytest.raises(optuna.TrialPruned, match="too fast"):
