@@ -66,7 +66,7 @@ def sheet(table: Study1Table) -> Sheet:
         *_cost_columns(rows, "gpu_seconds", "GPU-seconds"),
     )
     return Sheet(
-        name=_name(table),
+        name=table_name(table),
         title=f"Study 1{_table_number(setting)}: {setting_title(setting, table.distinguishing)}. "
         "Test accuracy in %",
         keys=(
@@ -284,7 +284,7 @@ def _gap_notes(table: Study1Table) -> list[str]:
     return notes
 
 
-def _name(table: Study1Table) -> str:
+def table_name(table: Study1Table) -> str:
     """Returns a name for files; a hash tells apart tables that differ in their sizes only."""
     setting = table.setting
     parts = ["study1", setting["dataset"], f"ipc{setting['ipc']}", setting["embedding"]]

@@ -36,7 +36,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store.put_submission({"name": "another version", "plan": [{"no_such_field": 1}]})
     store.put_submission({"name": "no plan"})
     for row in golden.rows():
-        store.put_result(row, [], None)
+        store.put_result(row, [])
     for trial_id, record in golden.failures().items():
         store.put_failure(trial_id, record)
     return folder
@@ -65,7 +65,7 @@ def test_again_gives_the_same_bytes(results: Path, tmp_path: Path) -> None:
 def test_damaged_files_are_named_and_left_out(tmp_path: Path) -> None:
     store = Store(tmp_path / "results")
     store.create()
-    store.put_result(golden.rows()[0], [], None)
+    store.put_result(golden.rows()[0], [])
     damaged = tmp_path / "results" / "trials" / f"{config_of('birch').trial_id}.parquet"
     damaged.write_bytes(b"")
 

@@ -1,0 +1,108 @@
+"""Sheets of distilled images: one row a class, one image a column; PNG only, without torch."""
+
+import io
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+
+MAX_COLUMNS = 10
+"""Images of a class that are shown."""
+
+MAX_ROWS = 20
+"""Classes that are shown."""
+
+CELL = 64
+"""Pixels a side to which small images are enlarged, by a whole factor."""
+
+GAP = 2
+LABEL = 84
+"""Pixels for the name of a class."""
+
+_BACKGROUND, _INK = (255, 255, 255), (31, 35, 40)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSheet:
+    """The distilled images of one trial.
+
+    Attributes:
+        images: by class, in their order in the file.
+        class_names: in the order of the classes.
+    """
+
+    images: tuple[tuple[Image.Image, ...], ...]
+    class_names: tuple[str, ...]
+
+    @property
+    def numbers(self) -> pd.DataFrame:
+        """How many images of each class there are and are shown: `class`, `images`, `shown`."""
+        counts = [len(own) for own in self.images]
+        shown = [
+            min(count, MAX_COLUMNS) if row < MAX_ROWS else 0 for row, count in enumerate(counts)
+        ]
+        return pd.DataFrame({"class": self.class_names, "images": counts, "shown": shown})
+
+
+def build(table: pa.Table) -> ImageSheet | None:
+    """Returns the images of a file in the Hub's layout; None where they cannot be read."""
+    labels = table["label"].to_pylist()
+    by_class: dict[int, list[Image.Image]] = {label: [] for label in sorted(set(labels))}
+    try:
+        for label, cell in zip(labels, table["image"].to_pylist(), strict=True):
+            image = Image.open(io.BytesIO(cell["bytes"]))
+            by_class[label].append(image.convert("RGB"))
+    except (UnidentifiedImageError, OSError, TypeError, KeyError):
+        return None
+    if not by_class:
+        return None
+    names = _class_names(table.schema.metadata or {})
+    return ImageSheet(
+        images=tuple(tuple(own) for own in by_class.values()),
+        class_names=tuple(
+            names[label] if 0 <= label < len(names) else str(label) for label in by_class
+        ),
+    )
+
+
+def _class_names(metadata: dict[bytes, bytes]) -> list[str]:
+    try:
+        about = json.loads(metadata[b"huggingface"])
+        names: Any = about["info"]["features"]["label"]["names"]
+    except (KeyError, ValueError, TypeError):
+        return []
+    return [str(name) for name in names]
+
+
+def draw(sheet: ImageSheet) -> Image.Image:
+    """Draws a sheet: classes below one another, enlarged so that every pixel can be seen."""
+    rows = [own[:MAX_COLUMNS] for own in sheet.images[:MAX_ROWS]]
+    largest = max(max(image.size) for own in rows for image in own)
+    factor = max(1, CELL // largest)
+    cell = largest * factor
+    width = max(len(own) for own in rows)
+    size = (LABEL + width * (cell + GAP) - GAP, len(rows) * (cell + GAP) - GAP)
+    picture = Image.new("RGB", size, _BACKGROUND)
+    ink, font = ImageDraw.Draw(picture), ImageFont.load_default(12)
+    for row, own in enumerate(rows):
+        name = sheet.class_names[row]
+        while ink.textlength(name, font) > LABEL - 10:
+            name = f"{name[:-2]}…"
+        middle = row * (cell + GAP) + cell // 2
+        ink.text((LABEL - 6, middle), name, fill=_INK, font=font, anchor="rm")
+        for column, image in enumerate(own):
+            enlarged = image.resize(
+                (image.width * factor, image.height * factor), Image.Resampling.NEAREST
+            )
+            picture.paste(enlarged, (LABEL + column * (cell + GAP), row * (cell + GAP)))
+    return picture
+
+
+def png(picture: Image.Image) -> bytes:
+    """Returns a picture as PNG."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "png", optimize=True)
+    return buffer.getvalue()

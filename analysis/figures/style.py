@@ -1,0 +1,126 @@
+"""How figures look: the same colour, line and marker for a method everywhere.
+
+Colours differ for all common kinds of colour blindness and have at least 3:1 contrast on white
+and on the report's dark paper; lines and markers tell methods apart in grey print.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+from analysis.methods import method_order
+
+INK, MUTED, GRID, PAPER = "#1f2328", "#59636e", "#d1d9e0", "#ffffff"
+"""Text and axes, second-rank text, grid lines, background; the report replaces them when dark."""
+
+RC: dict[str, Any] = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+    "figure.facecolor": PAPER,
+    "axes.facecolor": PAPER,
+    "figure.constrained_layout.use": True,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "dream-sweep",  # else ids in an SVG are random
+    "savefig.dpi": 160,
+}
+
+
+class Look(NamedTuple):
+    """How a method is drawn: colour, dashes (a matplotlib line style) and marker."""
+
+    colour: str
+    line: Any
+    marker: str
+
+
+_LOOKS = {
+    "kmeans": Look("#0077bb", "-", "o"),
+    "kmeans++": Look("#2c8fae", (0, (5, 1.5)), "^"),
+    "kmedoids": Look("#cc3311", (0, (1.2, 1.2)), "s"),
+    "dbscan": Look("#00897b", (0, (6, 1.5, 1.2, 1.5)), "D"),
+    "agglomerative": Look("#c2338f", (0, (3, 1, 1, 1, 1, 1)), "v"),
+    "birch": Look("#c96a10", (0, (8, 2)), "P"),
+    "random": Look("#767676", (0, (2, 2)), "X"),
+}
+_UNKNOWN = Look("#767676", (0, (1, 3)), "*")
+_VARIANTS = ("_published", "_sklearn_extra")
+
+
+def look(method: str) -> Look:
+    """Returns how a method is drawn; a variant of one has its colour and marker, other dashes."""
+    if method in _LOOKS:
+        return _LOOKS[method]
+    for ending in _VARIANTS:
+        base = method.removesuffix(ending)
+        if base != method and base in _LOOKS:
+            return _LOOKS[base]._replace(line=(0, (1, 2.5)))
+    return _UNKNOWN
+
+
+def new_figure(width: float = 6.6, height: float = 4.0) -> Figure:
+    """Returns an empty figure; sizes in inches. To be called within `styled`."""
+    return Figure(figsize=(width, height))
+
+
+@contextlib.contextmanager
+def styled() -> Iterator[None]:
+    """A context in which matplotlib draws and saves in this style, whatever a user has changed."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        parameters: Any = mpl.rcParams
+        parameters.update(RC)
+        yield
+
+
+def legend_below(figure: Figure, handles: list[Line2D], columns: int = 4) -> None:
+    """Draws one legend under all axes."""
+    if handles:
+        figure.legend(
+            handles=handles,
+            loc="outside lower center",
+            ncols=min(columns, len(handles)),
+            handlelength=3.2,
+            columnspacing=1.6,
+        )
+
+
+def ordered(methods: Any) -> list[str]:
+    """Returns methods, each once, in the order of the registry."""
+    return sorted(set(methods), key=method_order)
+
+
+def logarithmic(axes: Axes, axis: str) -> None:
+    """Makes an axis (`x` or `y`) logarithmic, with plain numbers at 1, 2 and 5 of each decade."""
+    getattr(axes, f"set_{axis}scale")("log")
+    own = axes.xaxis if axis == "x" else axes.yaxis
+    own.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    own.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    own.set_minor_formatter(NullFormatter())
+    own.set_minor_locator(NullLocator())
