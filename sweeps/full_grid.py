@@ -14,6 +14,8 @@ if __name__ == "__main__":  # a script's own folder is on the path, the project'
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import argparse
+import contextlib
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -61,6 +63,8 @@ def _main(arguments: list[str]) -> int:
     outcome = None
     if progress.to_do:
         outcome = _run(plan, progress, store, options, arguments)
+        with contextlib.suppress(OSError):  # a copy that only saves time
+            store.compact()
     return _finish(plan, store, outcome, command)
 
 
@@ -318,7 +322,8 @@ def _finish(
     n_unfinished = len(plan) - len(results)
     print(f"\n{len(results)} of {len(plan)} trials finished: {_counts(by_status)}")
     print(f"results: {store.uri}")
-    print(f"  pd.read_parquet('{store.uri}/trials')   # or sweeps.store.load_results")
+    print(f"  in Python: sweeps.store.load_results('{store.uri}')")
+    print(f"  or         pd.read_parquet('{store.uri}/trials')")
     n_failed = len(failures) + sum(int(by_status.get(status, 0)) for status in RETRIED)
     if outcome is not None and outcome.stopped:
         print(f"stopped: {outcome.stopped}; once that is mended: {command}", file=sys.stderr)
@@ -329,6 +334,8 @@ def _finish(
     if n_failed:
         _print_failures(failures, store, n_failed, command)
         return 1
+    print(f"next: uv run python -m analysis {shlex.quote(store.uri)}")
+    print("      uv run sweeps/full_grid.py --preset paper --dry-run")
     return 0
 
 

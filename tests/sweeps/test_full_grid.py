@@ -117,6 +117,7 @@ def test_submitting_again_runs_what_is_missing(tmp_path: Path) -> None:
     assert f"{half.trial_id}.parquet" in second.stderr, "the damaged file is named"
     assert "2 of 2 trials finished: 2 ok" in second.stdout
     assert f"pd.read_parquet('{results}/trials')" in second.stdout
+    assert f"next: uv run python -m analysis {results}" in second.stdout
     assert (row_file.stat().st_mtime_ns, row_file.stat().st_ino) == (
         before.st_mtime_ns,
         before.st_ino,
