@@ -5,7 +5,8 @@ features, or the choice itself; between any two of them the whole state can be s
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from distill.classifier import Classifier, Epoch
 from distill.config import derive_seed
 from distill.datasets import ImageData
 from distill.datasets.rows import Part
-from distill.errors import UserError
+from distill.errors import DivergedError, UserError
 from distill.subset_config import SubsetConfig
 from distill.subsets.base import Selection, stratified_quotas
 from distill.subsets.pca import principal_plane
@@ -35,8 +36,6 @@ class Choice:
     Args:
         config: resolved; the arm and all that belongs to it.
         data: the images.
-        quotas: images wanted of each class; None: the configuration's fraction of the pool, under
-            the published protocol of the training images, wherever the choice is made.
         on_warning: told of training images that are left out, in one line.
 
     Raises:
@@ -54,14 +53,13 @@ class Choice:
         config: SubsetConfig,
         data: ImageData,
         *,
-        quotas: Sequence[int] | None = None,
         on_warning: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.config = config
         self.data = data
         self.published = config.protocol == "published"
         self.pool = self._pool(on_warning)
-        self.quotas = self._quotas(quotas)
+        self.quotas = self._quotas()
         self.selector = build_selector(config)
         self.selection: Selection | None = None
         self.n_epochs = 0
@@ -80,19 +78,25 @@ class Choice:
             )
         return pool
 
-    def _quotas(self, wanted: Sequence[int] | None) -> list[int]:
+    def _quotas(self) -> list[int]:
+        """Returns the images wanted of each class.
+
+        The fraction is that of the pool; under the published protocol of the training images,
+        wherever the choice is made.
+        """
         labels = self.data.train_labels.cpu() if self.published else self.pool.labels
         counts = torch.bincount(labels, minlength=self.data.n_classes).tolist()
-        quotas = list(wanted) if wanted is not None else counts
-        for name, count, quota in zip(self.data.class_names, counts, quotas, strict=True):
-            if count < max(quota, 1):
+        wanted = self.config.ipc or 1
+        for name, count in zip(self.data.class_names, counts, strict=True):
+            if count < wanted:
                 raise UserError(
-                    f"class {name!r} has {count} training images to choose from, fewer than the "
-                    f"{max(quota, 1)} wanted"
+                    f"class {name!r} has {count} training images to choose from, "
+                    f"fewer than the {wanted} wanted"
                 )
-        if wanted is None and self.config.fraction is not None:
-            return stratified_quotas(counts, self.config.fraction)
-        return quotas
+        if self.config.ipc is not None:
+            return [self.config.ipc] * self.data.n_classes
+        fraction = self.config.fraction
+        return counts if fraction is None else stratified_quotas(counts, fraction)
 
     @property
     def done(self) -> bool:
@@ -104,10 +108,19 @@ class Choice:
 
         Raises:
             InfeasibleClusteringError: the clustering finds nothing to choose from.
+            DivergedError: the training loss is not a finite number.
         """
-        if self._network is not None and self.n_epochs < (self.config.feature_epochs or 0):
+        n_epochs = self.config.feature_epochs or 0
+        if self._network is not None and self.n_epochs < n_epochs:
             self.n_epochs += 1
-            return self._network.run_epoch(self.pool.images, self._labels)
+            epoch = self._network.run_epoch(self.pool.images, self._labels)
+            if not math.isfinite(epoch.loss):
+                raise DivergedError(
+                    "the training loss is no longer a finite number in epoch "
+                    f"{self.n_epochs} of {n_epochs} of the network that gives features; "
+                    f"lower lr (now {self.config.lr:g})"
+                )
+            return epoch
         self.selection = self._choose()
         self._network = None
         return None

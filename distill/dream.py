@@ -30,7 +30,7 @@ from distill.clustering.registry import build_clusterer
 from distill.config import TrialConfig, derive_seed
 from distill.datasets import ImageData
 from distill.embeddings import check_gradient_size, embed
-from distill.errors import UserError
+from distill.errors import DivergedError, UserError
 from distill.evaluate import load_network_state, network_state, sgd, train_on_batch
 from distill.matching import ImageOptimizer, Matcher
 from distill.multiformation import decode, encode
@@ -40,10 +40,6 @@ from distill.selection import Representatives, rule_for, select
 
 PURPOSES = ("weights", "clustering", "batches", "augmentation", "init")
 """What randomness is drawn for; each has a generator of its own, on the CPU."""
-
-
-class DivergedError(Exception):
-    """The matching loss or the images are no longer finite numbers."""
 
 
 class Dream:

@@ -1,4 +1,4 @@
-"""The exceptions that a caller is meant to handle: bad input, and being asked to stop."""
+"""The exceptions that a caller is meant to handle: bad input, divergence, being asked to stop."""
 
 import difflib
 from collections.abc import Iterable
@@ -13,6 +13,10 @@ class UserError(ValueError):
 
 class InterruptedTrialError(Exception):
     """A trial was asked to stop; its state is saved if it had a checkpoint folder."""
+
+
+class DivergedError(Exception):
+    """A loss, or what is learnt, is no longer a finite number."""
 
 
 def require_known(kind: str, name: str, known: Iterable[str]) -> None:

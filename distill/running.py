@@ -16,8 +16,7 @@ from distill.checkpoint import Folder, load_checkpoint, save_checkpoint
 from distill.clustering.base import InfeasibleClusteringError
 from distill.config import SCHEMA_VERSION, Config
 from distill.datasets import ImageData
-from distill.dream import DivergedError
-from distill.errors import InterruptedTrialError, UserError
+from distill.errors import DivergedError, InterruptedTrialError, UserError
 from distill.provenance import provenance
 
 

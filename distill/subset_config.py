@@ -59,6 +59,12 @@ EMBEDDING_OPTIONS: dict[str, dict[str, Any]] = {
 }
 """What the images are compared in, with the fields that belong to it; an arm's default wins."""
 
+RECIPE_OPTIONS: dict[str, dict[str, Any]] = {
+    "classifier": {"epochs": 20},
+    "distillation": {"eval_epochs": PAPER_DEFAULTS["eval_epochs"]},
+}
+"""How networks are trained on what is chosen, with the fields that belong to it."""
+
 NETWORK_OPTIONS: dict[str, dict[str, Any]] = {
     "photo_cnn": {"norm_statistics": "recomputed"},
     "convnet": {"width": PAPER_DEFAULTS["width"], "depth": 3},
@@ -97,6 +103,7 @@ class SubsetConfig(Config):
     protocol: Literal["sound", "published"] = option("sound", "method", "published: as study 2 really ran, with its defects (see distill.subsets)")
     arm: str = option("random", "method", "how the training images are chosen: " + ", ".join(ARM_OPTIONS))
     fraction: float | None = option(None, "method", "share of the training images to choose", above=0, maximum=1)
+    ipc: int | None = option(None, "method", "in place of the fraction: images to choose of each class", minimum=1)
     embedding: Literal["pixels", "features", "pca"] | None = option(None, "method", "what images are compared by: pixels, features of a network, or the first principal components of the pixels")
     feature_epochs: int | None = option(None, "method", "embedding features: epochs the network is trained on all training images; 0: random weights", minimum=0)
     pca_dim: int | None = option(None, "method", "dimensions of the principal-component plane (cluster_grid) or embedding (pca)", minimum=1)
@@ -115,16 +122,18 @@ class SubsetConfig(Config):
     augment_mode: Literal["replace", "add"] | None = option(None, "method", "augmentation: train on transformed images only, or on the originals too")
     augment_copies: int | None = option(None, "method", "augmentation: transformed images for each original (published: draws of the fraction)", minimum=1)
 
+    recipe: Literal["classifier", "distillation"] = option("classifier", "training", "distillation: train and test as distilled images are, as the rows of real images beside them")
     network: str = option("photo_cnn", "training", "classifier: " + ", ".join(NETWORK_OPTIONS))
     width: int | None = option(None, "training", "channels of a convnet block", minimum=1)
     depth: int | None = option(None, "training", "blocks of the convnet", minimum=1)
     norm_statistics: Literal["running", "recomputed"] | None = option(None, "training", "photo_cnn: statistics of its batch norms when it is scored: Keras's running ones (published), or those of the training images under the weights of that moment (sound)")
-    epochs: int = option(20, "training", "epochs", minimum=1)
-    batch_size: int = option(32, "training", "images in a batch", minimum=2)
-    lr: float = option(1e-3, "training", "learning rate of Adam", above=0)
+    epochs: int | None = option(None, "training", "recipe classifier: epochs", minimum=1)
+    batch_size: int = option(32, "training", "images in a batch of the classifier, and of the network that gives features", minimum=2)
+    lr: float = option(1e-3, "training", "learning rate of Adam, likewise", above=0)
     equal_steps: bool = option(False, "training", "make every epoch as long, in batches, as one over all training images")
 
-    n_eval: int = option(1, "evaluation", "fresh classifiers trained on the chosen images", minimum=1)
+    n_eval: int = option(1, "evaluation", "fresh networks trained on the chosen images", minimum=1)
+    eval_epochs: int | None = _as_in_distillation("eval_epochs")
     eval_split: Literal["test", "val"] = _as_in_distillation("eval_split")
 
     seed: int = _as_in_distillation("seed")
@@ -142,6 +151,7 @@ class SubsetConfig(Config):
                 f"classes must name at least two, each once, got {','.join(self.classes)!r}"
             )
         self._check_owners()
+        self._check_recipe()
         if self.protocol == "published":
             self._check_published()
 
@@ -155,6 +165,7 @@ class SubsetConfig(Config):
                 chosen = {
                     "arm": self.arm,
                     "embedding": self.embedding or applicable.get("embedding"),
+                    "recipe": self.recipe,
                     "network": self.network,
                 }
                 ours = ", ".join(f"{k} {v!r}" for k, v in chosen.items() if k in owners and v)
@@ -164,11 +175,28 @@ class SubsetConfig(Config):
                     f"only to {theirs}; leave it out"
                 )
 
+    def _check_recipe(self) -> None:
+        if self.fraction is not None and self.ipc is not None:
+            raise UserError(f"give fraction or ipc, not both; got {self.fraction} and {self.ipc}")
+        if self.recipe != "distillation":
+            return
+        if self.network == "photo_cnn":
+            raise UserError(
+                "recipe 'distillation' trains the networks of the distillation, "
+                "got network 'photo_cnn'; use network convnet"
+            )
+        if self.equal_steps:
+            raise UserError("equal_steps applies to recipe 'classifier' only; leave it out")
+
     def _check_published(self) -> None:
         if self.arm not in PUBLISHED_ARMS:
             raise UserError(
                 f"the published protocol has no arm {self.arm!r}, only "
                 f"{', '.join(PUBLISHED_ARMS)}; use protocol sound"
+            )
+        if self.recipe != "classifier":
+            raise UserError(
+                f"the published protocol has no recipe {self.recipe!r}; use protocol sound"
             )
         if self.eval_split != "test":
             raise UserError(
@@ -188,12 +216,19 @@ class SubsetConfig(Config):
             own = EMBEDDING_OPTIONS[self.embedding or own["embedding"]] | own
         if "clusterer" in own:
             own |= CLUSTERER_OPTIONS[self.clusterer or own["clusterer"]]
-        own |= NETWORK_OPTIONS[self.network]
+        own |= RECIPE_OPTIONS[self.recipe] | NETWORK_OPTIONS[self.network]
+        if "fraction" in own:
+            own["ipc"] = None
+        if self.ipc is not None:
+            own["fraction"] = None
         if "norm_statistics" in own and self.protocol == "published":
             own["norm_statistics"] = "running"
-        if "width" in own:
-            own["width"] = FAMILY_DEFAULTS.get(self.dataset, {}).get("width", own["width"])
-        return own
+        family = FAMILY_DEFAULTS.get(self.dataset, {})
+        return own | {
+            name: family[name]
+            for name in ("width", "eval_epochs")
+            if name in own and name in family
+        }
 
     def resolved(self) -> Self:
         """Returns the configuration with every default filled in; idempotent."""
@@ -221,12 +256,13 @@ def _owners() -> dict[str, dict[str, list[str]]]:
         "arm": ARM_OPTIONS,
         "embedding": EMBEDDING_OPTIONS,
         "clusterer": CLUSTERER_OPTIONS,
+        "recipe": RECIPE_OPTIONS,
         "network": NETWORK_OPTIONS,
     }
     owners: dict[str, dict[str, list[str]]] = {}
     for kind, table in tables.items():
         for owner, options in table.items():
-            for name in options:
+            for name in (*options, "ipc") if "fraction" in options else options:
                 owners.setdefault(name, {}).setdefault(kind, []).append(owner)
     return owners
 

@@ -25,7 +25,7 @@ from sklearn.datasets import load_digits
 from distill.datasets import ImageData, load_dataset
 from distill.datasets.builtin import dataset_arrays
 from distill.datasets.decoding import decode_picture
-from distill.datasets.images import channel_statistics
+from distill.datasets.images import channel_statistics, with_classes
 from distill.errors import UserError
 
 REAL_DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
@@ -745,6 +745,43 @@ def test_real_cifar10_test_file() -> None:
     assert data.image_size == (32, 32)
     assert data.class_names[:2] == ("airplane", "automobile")
     assert torch.bincount(data.test_labels).tolist() == [100] * 10
+
+
+def test_some_classes_are_kept_and_renumbered(digits: ImageData) -> None:
+    two = with_classes(digits, ("8", "3"))
+
+    assert two.class_names == ("3", "8"), "in the order they had"
+    for part in ("train", "val", "test"):
+        images, labels = getattr(digits, f"{part}_images"), getattr(digits, f"{part}_labels")
+        rows = (labels == 3) | (labels == 8)
+        assert torch.equal(getattr(two, f"{part}_images"), images[rows])
+        assert torch.equal(getattr(two, f"{part}_labels"), (labels[rows] == 8).long())
+    assert torch.equal(two.mean, digits.mean)
+    assert len(two.fingerprint) == 64
+    assert two.fingerprint != digits.fingerprint
+    assert with_classes(digits, ("3", "8")).fingerprint == two.fingerprint
+
+
+def test_all_classes_are_the_data_as_they_are(digits: ImageData) -> None:
+    assert with_classes(digits, ()) is digits
+    assert with_classes(digits, digits.class_names[::-1]) is digits
+
+
+def test_an_unknown_class_is_named(digits: ImageData) -> None:
+    with pytest.raises(UserError, match=r"unknown class '10'; did you mean '1'\? \(known: 0, 1"):
+        with_classes(digits, ("1", "10"))
+
+
+def test_hashes_tell_images_apart(digits: ImageData) -> None:
+    hashes = digits.hashes
+
+    assert [len(hashes[part]) for part in ("train", "val", "test")] == [
+        len(digits.train_images),
+        len(digits.val_images),
+        len(digits.test_images),
+    ]
+    distinct = torch.unique(digits.train_images.flatten(1), dim=0)
+    assert len(set(hashes["train"])) == len(distinct)
 
 
 def test_real_cats_and_dogs_resized() -> None:

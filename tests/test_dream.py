@@ -10,8 +10,8 @@ import torch
 from distill.clustering.base import InfeasibleClusteringError
 from distill.config import TrialConfig
 from distill.datasets import ImageData
-from distill.dream import DivergedError, Dream
-from distill.errors import UserError
+from distill.dream import Dream
+from distill.errors import DivergedError, UserError
 from tests.oracle import run_oracle
 
 Tiny = Callable[..., TrialConfig]

@@ -11,8 +11,8 @@ ROOT = Path(__file__).parent.parent
 FLOW = (
     "errors config subset_config atomic datasets networks photo_cnn augment photo_transforms "
     "embeddings clustering selection subsets multiformation matching evaluate scoring classifier "
-    "choice checkpoint distilled dream provenance running trial coresets subset_trial display "
-    "options command __main__"
+    "classifier_evaluation choice checkpoint distilled dream provenance running trial subset_trial "
+    "display options command __main__"
 ).split()
 """The modules of `distill` in the order of the flow: each imports only from what stands before."""
 

@@ -81,6 +81,36 @@ def test_the_convnet_is_as_wide_as_in_the_distillation() -> None:
     assert widths == [(32, 32), (128, 128)]
 
 
+def test_images_per_class_take_the_place_of_the_fraction() -> None:
+    config = SubsetConfig(arm="herding", ipc=10).resolved()
+
+    assert (config.ipc, config.fraction) == (10, None)
+    assert config.resolved() == config
+
+
+def test_the_recipe_of_the_distillation_has_its_epochs() -> None:
+    configs = [
+        SubsetConfig(recipe="distillation", network="convnet", dataset=dataset).resolved()
+        for dataset in ("digits", "cifar10")
+    ]
+
+    assert [config.epochs for config in configs] == [None, None]
+    assert [config.eval_epochs for config in configs] == [
+        TrialConfig(dataset=dataset).resolved().eval_epochs for dataset in ("digits", "cifar10")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "statistics"), [("sound", "recomputed"), ("published", "running")]
+)
+def test_batch_norms_score_with_keras_s_statistics_under_the_published_protocol_only(
+    protocol: str, statistics: str
+) -> None:
+    config = SubsetConfig.from_dict({"protocol": protocol}).resolved()
+
+    assert config.norm_statistics == statistics
+
+
 def test_equal_meaning_is_one_trial_and_any_change_is_another() -> None:
     configs = [
         SubsetConfig(),
@@ -141,11 +171,31 @@ def test_without_a_kind_it_is_a_distillation() -> None:
     ("values", "message"),
     [
         ({"kind": "subsets"}, "unknown kind of trial 'subsets'; did you mean 'subset'?"),
-        ({"kind": "subset", "ipc": 1}, "unknown option 'ipc'"),
+        ({"kind": "subset", "factor": 1}, "unknown option 'factor'"),
         ({"arm": "randm"}, "unknown arm 'randm'; did you mean 'random'?"),
         ({"arm": "cluster_grid", "clusterer": "kmean"}, "unknown clusterer 'kmean'"),
         ({"network": "vgg"}, "unknown network 'vgg' (known: photo_cnn, convnet)"),
         ({"fraction": 0.0}, "fraction must be above 0 and at most 1, got 0.0"),
+        ({"fraction": 0.1, "ipc": 3}, "give fraction or ipc, not both; got 0.1 and 3"),
+        ({"arm": "base", "ipc": 3}, "ipc does not apply to arm 'base', only to arm random"),
+        ({"eval_epochs": 3}, "eval_epochs does not apply to recipe 'classifier', only to recipe"),
+        (
+            {"recipe": "distillation"},
+            "trains the networks of the distillation, got network 'photo_cnn'",
+        ),
+        (
+            {"recipe": "distillation", "network": "convnet", "epochs": 3},
+            "epochs does not apply to recipe 'distillation', only to recipe classifier",
+        ),
+        (
+            {"recipe": "distillation", "network": "convnet", "equal_steps": True},
+            "equal_steps applies to recipe 'classifier' only",
+        ),
+        (
+            {"recipe": "distillation", "network": "convnet", "protocol": "published"},
+            "the published protocol has no recipe 'distillation'",
+        ),
+        ({"norm_statistics": "recomputed", "network": "convnet"}, "only to network photo_cnn"),
         ({"batch_size": 1}, "batch_size must be at least 2, got 1"),
         ({"equal_steps": 1}, "equal_steps must be of type bool, got 1"),
         ({"classes": ["3"]}, "classes must name at least two, each once, got '3'"),

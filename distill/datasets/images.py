@@ -80,6 +80,14 @@ class ImageData:
             torch.nonzero(self.train_labels == label).flatten() for label in range(self.n_classes)
         ]
 
+    @cached_property
+    def hashes(self) -> dict[str, list[bytes]]:
+        """`content_hashes` of the `train`, `val` and `test` images."""
+        return {
+            part: content_hashes(getattr(self, f"{part}_images"))
+            for part in ("train", "val", "test")
+        }
+
     def normalize(self, images: Tensor) -> Tensor:
         """Returns images with the mean taken off and divided by the standard deviation.
 
@@ -102,6 +110,19 @@ class ImageData:
             if isinstance(value := getattr(self, field.name), Tensor)
         }
         return dataclasses.replace(self, **tensors)  # type: ignore[arg-type]
+
+
+def content_hashes(images: Tensor) -> list[bytes]:
+    """Returns a hash of the pixels of each image; equal for equal images only.
+
+    Args:
+        images: (n, c, h, w) uint8, of one shape.
+    """
+    return [
+        hashlib.blake2b(image.data, digest_size=16).digest()
+        for chunk in images.split(1024)
+        for image in chunk.cpu().contiguous().numpy()
+    ]
 
 
 def with_classes(data: ImageData, names: Sequence[str]) -> ImageData:

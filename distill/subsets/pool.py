@@ -6,13 +6,13 @@ the training set is the test image. Under the published protocol the study's clu
 from all images, test images included (defect 1), so its pool is all of them.
 """
 
-import hashlib
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from distill.datasets import ImageData
+from distill.datasets.images import content_hashes
 from distill.datasets.rows import Part
 
 
@@ -50,8 +50,9 @@ def training_pool(data: ImageData, *, leave_out_duplicates: bool) -> Pool:
     rows = torch.arange(len(data.train_images))
     images, labels = data.train_images, data.train_labels.cpu()
     if leave_out_duplicates:
-        held_out = {*content_hashes(data.test_images), *content_hashes(data.val_images)}
-        kept = torch.tensor([own not in held_out for own in content_hashes(images)])
+        hashes = data.hashes
+        held_out = {*hashes["test"], *hashes["val"]}
+        kept = torch.tensor([own not in held_out for own in hashes["train"]])
         if not bool(kept.all()):
             rows = rows[kept]
             images, labels = images[rows.to(images.device)], labels[rows]
@@ -80,19 +81,6 @@ def whole_pool(data: ImageData) -> Pool:
         ),
         rows=torch.cat([torch.arange(size) for size in sizes]),
     )
-
-
-def content_hashes(images: Tensor) -> list[bytes]:
-    """Returns a hash of the pixels of each image; equal for equal images only.
-
-    Args:
-        images: (n, c, h, w) uint8, of one shape.
-    """
-    return [
-        hashlib.blake2b(image.data, digest_size=16).digest()
-        for chunk in images.split(1024)
-        for image in chunk.cpu().contiguous().numpy()
-    ]
 
 
 def seen_images(test_images: Tensor, chosen_images: Tensor) -> Tensor:

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from distill.datasets import ImageData
+from distill.datasets.images import content_hashes
 from distill.datasets.rows import Part
 from distill.subsets.pool import (
     LeakError,
     check_no_leak,
-    content_hashes,
     seen_images,
     training_pool,
     whole_pool,
