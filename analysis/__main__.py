@@ -1,23 +1,29 @@
-"""`python -m analysis RESULTS`: the studies' tables, made anew from the results of sweeps.
+"""`python -m analysis RESULTS`: tables, findings, figures and the report, made anew from results.
 
-Reads a folder or an object store, also while a sweep writes to it; prints the tables and writes
-them as Markdown, LaTeX, text and CSV. The same results give the same bytes.
+Reads folders or object stores, also while sweeps write to them. The same results give the same
+bytes.
 """
 
 import argparse
 import sys
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from rich.console import Console
 
+from analysis.findings import Finding, findings, in_short, markdown
 from analysis.reading import Sweeps, load
 from analysis.tables.files import write_study1_table
 from analysis.tables.printing import print_sheets, unstarted_lines
-from analysis.tables.study1 import build
-from analysis.tables.study1_sheet import sheet
+from analysis.tables.sheet import wrapped
+from analysis.tables.study1 import Study1, build
+from analysis.tables.study1_sheet import setting_title, sheet
 from distill.errors import UserError, require_known
+
+if TYPE_CHECKING:
+    from analysis.figures.gather import Gallery
 
 DEFAULT_OUT = "analysis-out"
 
@@ -28,10 +34,13 @@ def main(arguments: list[str] | None = None) -> int:
         options = _parser().parse_args(arguments)
         for name in options.names:
             require_known("name", name, PARTS)
-        sweeps = load(options.results)
+        work = _Work(load(options.results, *options.also))
         folder = _folder(options.out)
-        for name in dict.fromkeys(options.names or PARTS):
-            PARTS[name](sweeps, folder)
+        try:
+            for name in dict.fromkeys(options.names or PARTS):
+                PARTS[name](work, folder)
+        except OSError as error:
+            raise UserError(f"nothing can be written to {folder}: {error.strerror}") from None
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -39,6 +48,28 @@ def main(arguments: list[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+class _Work:
+    """What the parts share, each computed when the first of them needs it."""
+
+    def __init__(self, sweeps: Sweeps) -> None:
+        self.sweeps = sweeps
+
+    @cached_property
+    def study(self) -> Study1:
+        return build(self.sweeps.results, self.sweeps.plan, self.sweeps.failures)
+
+    @cached_property
+    def findings(self) -> list[Finding]:
+        return findings(self.study.tables)
+
+    @cached_property
+    def gallery(self) -> "Gallery":
+        # matplotlib takes its time to import: not for a table.
+        from analysis.figures.gather import Gallery  # noqa: PLC0415
+
+        return Gallery.of(self.study, self.sweeps)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -50,7 +81,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> _Parser:
     parser = _Parser(
         prog="python -m analysis",
-        description="Make the studies' tables from the results of sweeps.",
+        description="Make the studies' tables, figures and a report from the results of sweeps.",
         allow_abbrev=False,
     )
     parser.add_argument("results", metavar="RESULTS", help="folder or URI of the results")
@@ -59,6 +90,13 @@ def _parser() -> _Parser:
     )
     parser.add_argument(
         "--out", metavar="DIR", default=DEFAULT_OUT, help=f"for the files (default: {DEFAULT_OUT})"
+    )
+    parser.add_argument(
+        "--also",
+        metavar="RESULTS",
+        action="append",
+        default=[],
+        help="further results to read with them; may be given several times",
     )
     return parser
 
@@ -72,22 +110,53 @@ def _folder(out: str) -> Path:
     return folder
 
 
-def _study1(sweeps: Sweeps, folder: Path) -> None:
-    study = build(sweeps.results, sweeps.plan, sweeps.failures)
-    console = Console()
-    print_sheets([sheet(table) for table in study.tables], console)
+def _study1(work: _Work, folder: Path) -> None:
+    study = work.study
+    print_sheets([sheet(table) for table in study.tables], Console())
     for line in unstarted_lines(study):
         print(line)
-    try:
-        for table in study.tables:
-            write_study1_table(table, folder)
-    except OSError as error:
-        raise UserError(f"tables cannot be written to {folder}: {error.strerror}") from None
+    for table in study.tables:
+        write_study1_table(table, folder)
     if study.tables:
         print(f"\ntables as .md, .tex, .txt and .csv: {folder}")
 
 
-PARTS: dict[str, Callable[[Sweeps, Path], None]] = {"study1": _study1}
+def _findings(work: _Work, folder: Path) -> None:
+    (folder / "findings.md").write_bytes(markdown(work.findings).encode())
+    if work.findings:
+        print()
+        for line in wrapped(in_short(work.findings), 100):
+            print(line)
+    print(f"\nfindings: {folder / 'findings.md'}")
+
+
+def _figures(work: _Work, folder: Path) -> None:
+    own = folder / "figures"
+    own.mkdir(exist_ok=True)
+    n = work.gallery.write(own)
+    print(f"{n} figures and sheets of images, with their numbers as .csv: {own}")
+
+
+def _report(work: _Work, folder: Path) -> None:
+    from analysis.report import page  # noqa: PLC0415
+
+    gallery = work.gallery
+    images = {
+        setting_title(table.setting, table.distinguishing): sheets
+        for table, sheets in zip(work.study.tables, gallery.sheets, strict=True)
+    }
+    text = page(work.sweeps, work.study, work.findings, gallery.plots, images)
+    file = folder / "report.html"
+    file.write_bytes(text.encode())
+    print(f"report: {file}")
+
+
+PARTS: dict[str, Callable[[_Work, Path], None]] = {
+    "study1": _study1,
+    "findings": _findings,
+    "figures": _figures,
+    "report": _report,
+}
 """What can be made, by name."""
 
 

@@ -6,10 +6,9 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd
-from PIL import Image
 
 from analysis.figures import clusters, cost, curves, searches, sheets
-from analysis.figures.plot import Plot, numbers_csv
+from analysis.figures.plot import Plot, numbers_csv, write_plot
 from analysis.importances import importances
 from analysis.reading import Sweeps
 from analysis.tables.study1 import Study1, Study1Table
@@ -30,16 +29,14 @@ class Sheet:
         table: name of the table.
         title: method and weights.
         trial_id: whose images they are.
-        numbers: how many images of each class there are and are shown.
-        picture: the sheet.
+        images: what is on it.
     """
 
     name: str
     table: str
     title: str
     trial_id: str
-    numbers: pd.DataFrame
-    picture: Image.Image
+    images: sheets.ImageSheet
 
 
 def plots_of_table(table: Study1Table, sweeps: Sweeps) -> Iterator[Plot]:
@@ -178,8 +175,7 @@ def image_sheets(table: Study1Table, sweeps: Sweeps) -> Iterator[Sheet]:
                 table=name,
                 title=title + ("" if protocol == "sound" else ", published protocol"),
                 trial_id=trial_id,
-                numbers=built.numbers,
-                picture=sheets.draw(built),
+                images=built,
             )
 
 
@@ -190,11 +186,45 @@ def write_sheet(sheet: Sheet, folder: Path) -> list[Path]:
         OSError: a file cannot be written.
     """
     picture, numbers = folder / f"{sheet.name}.png", folder / f"{sheet.name}.csv"
-    picture.write_bytes(sheets.png(sheet.picture))
-    shown = sheet.numbers.copy()
+    picture.write_bytes(sheets.png(sheets.draw(sheet.images)))
+    shown = sheet.images.numbers
     shown.insert(0, "trial_id", sheet.trial_id)
     numbers.write_bytes(numbers_csv(shown).encode())
     return [picture, numbers]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gallery:
+    """All figures and sheets of images of some results.
+
+    Attributes:
+        plots: figures, not drawn yet.
+        sheets: for each table, the sheets of its rows.
+    """
+
+    plots: tuple[Plot, ...]
+    sheets: tuple[tuple[Sheet, ...], ...]
+
+    @classmethod
+    def of(cls, study: Study1, sweeps: Sweeps) -> "Gallery":
+        """Gathers them."""
+        return cls(
+            plots=tuple(plots(study, sweeps)),
+            sheets=tuple(tuple(image_sheets(table, sweeps)) for table in study.tables),
+        )
+
+    def write(self, folder: Path) -> int:
+        """Writes all files, over what is there; returns how many figures and sheets they are.
+
+        Raises:
+            OSError: a file cannot be written.
+        """
+        for plot in self.plots:
+            write_plot(plot, folder)
+        own = [sheet for sheets_of_table in self.sheets for sheet in sheets_of_table]
+        for sheet in own:
+            write_sheet(sheet, folder)
+        return len(self.plots) + len(own)
 
 
 def _file_name(text: str) -> str:

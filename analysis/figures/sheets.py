@@ -77,28 +77,36 @@ def _class_names(metadata: dict[bytes, bytes]) -> list[str]:
     return [str(name) for name in names]
 
 
-def draw(sheet: ImageSheet) -> Image.Image:
-    """Draws a sheet: classes below one another, enlarged so that every pixel can be seen."""
+def draw(sheet: ImageSheet, *, enlarged: bool = True) -> Image.Image:
+    """Draws a sheet: classes below one another.
+
+    Args:
+        sheet: what to draw.
+        enlarged: so that every pixel can be seen, with names at the left; else pixel by pixel
+            without names, for a page that does both itself.
+    """
     rows = [own[:MAX_COLUMNS] for own in sheet.images[:MAX_ROWS]]
     largest = max(max(image.size) for own in rows for image in own)
-    factor = max(1, CELL // largest)
-    cell = largest * factor
+    factor = max(1, CELL // largest) if enlarged else 1
+    left, gap = (LABEL, GAP) if enlarged else (0, 1)
+    step = largest * factor + gap
     width = max(len(own) for own in rows)
-    size = (LABEL + width * (cell + GAP) - GAP, len(rows) * (cell + GAP) - GAP)
-    picture = Image.new("RGB", size, _BACKGROUND)
-    ink, font = ImageDraw.Draw(picture), ImageFont.load_default(12)
+    picture = Image.new("RGB", (left + width * step - gap, len(rows) * step - gap), _BACKGROUND)
     for row, own in enumerate(rows):
-        name = sheet.class_names[row]
-        while ink.textlength(name, font) > LABEL - 10:
-            name = f"{name[:-2]}…"
-        middle = row * (cell + GAP) + cell // 2
-        ink.text((LABEL - 6, middle), name, fill=_INK, font=font, anchor="rm")
+        if enlarged:
+            _write_name(picture, sheet.class_names[row], row * step + (step - gap) // 2)
         for column, image in enumerate(own):
-            enlarged = image.resize(
-                (image.width * factor, image.height * factor), Image.Resampling.NEAREST
-            )
-            picture.paste(enlarged, (LABEL + column * (cell + GAP), row * (cell + GAP)))
+            size = (image.width * factor, image.height * factor)
+            pixels = image.resize(size, Image.Resampling.NEAREST)
+            picture.paste(pixels, (left + column * step, row * step))
     return picture
+
+
+def _write_name(picture: Image.Image, name: str, middle: int) -> None:
+    ink, font = ImageDraw.Draw(picture), ImageFont.load_default(12)
+    while ink.textlength(name, font) > LABEL - 10:
+        name = f"{name[:-2]}…"
+    ink.text((LABEL - 6, middle), name, fill=_INK, font=font, anchor="rm")
 
 
 def png(picture: Image.Image) -> bytes:

@@ -214,9 +214,12 @@ def test_sheets_of_images_show_the_pixels(tmp_path: Path, study: Study1, sweeps:
     table = sweeps.distilled(sheet.trial_id)
     assert table is not None
     first = Image.open(io.BytesIO(table["image"][0].as_py()["bytes"])).convert("RGB")
-    assert sheet.picture.getpixel((sheets.LABEL, 0)) == first.getpixel((0, 0))
-    assert sheet.picture.getpixel((sheets.LABEL + 63, 63)) == first.getpixel((31, 31))
-    assert sheet.numbers["shown"].tolist() == [1] * 10
+    picture, plain = sheets.draw(sheet.images), sheets.draw(sheet.images, enlarged=False)
+    assert picture.getpixel((sheets.LABEL, 0)) == first.getpixel((0, 0))
+    assert picture.getpixel((sheets.LABEL + 63, 63)) == first.getpixel((31, 31))
+    assert plain.size == (32, 10 * 33 - 1)
+    assert plain.getpixel((31, 31)) == first.getpixel((31, 31))
+    assert sheet.images.numbers["shown"].tolist() == [1] * 10
     written = write_sheet(sheet, tmp_path)
     assert [file.suffix for file in written] == [".png", ".csv"]
     assert isinstance(sheet, Sheet)

@@ -1,0 +1,99 @@
+"""The page itself: head, navigation and parts, with style and script inside.
+
+A content security policy forbids everything that is not in the page: no request leaves it, and no
+script runs but its own, whatever names the data hold.
+"""
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from analysis.figures.gather import Sheet as ImageSheet
+from analysis.figures.plot import Plot
+from analysis.findings import Finding
+from analysis.reading import Sweeps
+from analysis.report import sections
+from analysis.report.markup import Markup, joined, tag
+from analysis.tables.study1 import Study1
+
+TITLE = "Clusterings in dataset distillation: what the sweep found"
+
+_HERE = Path(__file__).parent
+
+
+def page(
+    sweeps: Sweeps,
+    study: Study1,
+    found: Sequence[Finding],
+    plots: Sequence[Plot],
+    images: Mapping[str, Sequence[ImageSheet]],
+) -> str:
+    """Returns the report as one HTML page.
+
+    Args:
+        sweeps: what was read.
+        study: its tables.
+        found: its findings.
+        plots: its figures.
+        images: sheets of distilled images by what they are of, in words.
+    """
+    parts = {
+        "Summary": sections.summary(sweeps, found),
+        "Tables": sections.tables_section(study),
+        "Findings": sections.findings_section(found),
+        "Figures": sections.figures_section(plots),
+        "Distilled images": joined(sections.images_section(*item) for item in images.items()),
+        "Failures": sections.failures_section(sweeps),
+        "Provenance": sections.provenance_section(sweeps),
+        "Reproduce": sections.commands_section(sweeps),
+    }
+    parts = {
+        name: content or tag("p", "None yet.", class_="muted") for name, content in parts.items()
+    }
+    ids = {name: name.lower().replace(" ", "-") for name in parts}
+    bar = tag(
+        "div",
+        tag(
+            "nav",
+            (tag("a", name, href=f"#{ids[name]}") for name in parts),
+            aria_label="Sections",
+        ),
+        tag("button", "Light / dark", type="button", id="theme"),
+        class_="bar",
+    )
+    main = tag(
+        "main",
+        tag("h1", TITLE),
+        (
+            tag("section", tag("h2", name), content, id=ids[name], aria_label=name)
+            for name, content in parts.items()
+        ),
+        id="main",
+    )
+    script = (_HERE / "page.js").read_text(encoding="utf-8")
+    body = tag(
+        "body",
+        tag("a", "To the content", href="#main", class_="skip"),
+        bar,
+        main,
+        tag("script", Markup(script)),
+    )
+    return f"<!doctype html>\n{tag('html', _head(script), body, lang='en')}\n"
+
+
+def _head(script: str) -> Markup:
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = (
+        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+        f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    )
+    return tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=policy),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("title", TITLE),
+        tag("link", rel="icon", href="data:,"),
+        tag("style", Markup((_HERE / "page.css").read_text(encoding="utf-8"))),
+    )
