@@ -268,7 +268,7 @@ def _space(
     """Returns Tune's parameter space and search algorithm; a plan is one grid of whole points."""
     if isinstance(source, Searcher):
         return {}, source
-    points = [config.to_dict() | {"attempt": attempts.get(config.trial_id, 1)} for config in source]
+    points = [point_of(c) | {"attempt": attempts.get(c.trial_id, 1)} for c in source]
     return {"point": tune.grid_search(points)}, None
 
 

@@ -18,13 +18,13 @@ if __name__ == "__main__":  # a script's own folder is on the path, the project'
 import argparse
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from optuna.exceptions import StorageInternalError
 
-from distill.config import Config, TrialConfig, parse_value
+from distill.config import Config, parse_value
 from distill.errors import UserError
 from distill.options import OneLineParser
 from sweeps.options import (
@@ -45,6 +45,7 @@ from sweeps.study import (
     check_objectives,
     confirm_plan,
     is_database,
+    median_pruner,
     open_study,
     shown_storage,
 )
@@ -200,8 +201,6 @@ def _storage(options: argparse.Namespace, store: Store) -> str:
 
 def _pruner(space: Space, objectives: Sequence[str], options: argparse.Namespace) -> Any:
     """Returns the rule that stops bad trials early; None: no rule."""
-    from sweeps.searcher import median_pruner
-
     if options.no_prune or len(objectives) > 1:
         return None
     return median_pruner(space.example())
@@ -272,7 +271,7 @@ def _search(
         )
         outcome = run_trials(
             searcher,
-            data_for=_distillations([space.example()]),
+            data_for=[space.example()],
             scheduler=PruningScheduler(searcher),
             max_concurrent=_slots(cluster, options),
             display=display,
@@ -343,17 +342,12 @@ def _slots(cluster: "Cluster", options: argparse.Namespace) -> int:
     return min(int(options.max_concurrent or max(fit, 1)), int(options.trials))
 
 
-def _confirm_plan(study: SearchStudy, options: argparse.Namespace) -> list[TrialConfig]:
+def _confirm_plan(study: SearchStudy, options: argparse.Namespace) -> list[Config]:
     best = [found.config for found in study.best(options.confirm)]
-    return _distillations(confirm_plan(best, options.seeds))
+    return confirm_plan(best, options.seeds)
 
 
-def _distillations(configs: Iterable[Config]) -> list[TrialConfig]:
-    """Returns the configurations as the kind that the runner runs."""
-    return [config for config in configs if isinstance(config, TrialConfig)]
-
-
-def _to_confirm(study: SearchStudy, store: Store, options: argparse.Namespace) -> list[TrialConfig]:
+def _to_confirm(study: SearchStudy, store: Store, options: argparse.Namespace) -> list[Config]:
     """Returns the trials of the confirmation that are not finished, or are to be tried again."""
     failures = store.failures()
 

@@ -17,33 +17,10 @@ from ray.tune.search import Searcher
 
 from distill.config import Config
 from distill.errors import UserError
+from sweeps.runner import point_of
 from sweeps.spaces import Space
 from sweeps.store import Store
 from sweeps.study import SearchStudy
-
-N_STARTUP_TRIALS = 5
-"""Trials that must have come to their end before one is stopped early."""
-
-
-def median_pruner(config: Config) -> optuna.pruners.BasePruner:
-    """Returns the rule by which trials are stopped early: below the median of the finished ones.
-
-    The rule of Google Vizier (Golovin et al., KDD 2017): a trial is stopped when the best accuracy
-    of its curve so far is below the median of the others' at the same iteration. Chosen over
-    Hyperband because it needs no more trials than a search here has (Hyperband splits them over
-    brackets, each of which TPE learns from alone) and because the noise of a single point of a
-    curve costs it little: a trial has several points to show one good accuracy at.
-
-    For the first quarter of its iterations a trial is left alone: its images are still close to
-    what they started from.
-
-    Args:
-        config: stands for all trials of the search.
-    """
-    n_outer = int(config.resolved().to_dict().get("n_outer") or 0)
-    return optuna.pruners.MedianPruner(
-        n_startup_trials=N_STARTUP_TRIALS, n_warmup_steps=max(1, math.ceil(n_outer / 4))
-    )
 
 
 @dataclass(kw_only=True)
@@ -119,7 +96,7 @@ class StudySearcher(Searcher):
                 config = self._config(trial)
                 if config is not None and not self._is_known(trial, config):
                     self._running[trial_id] = self._begin(trial, config)
-                    return {"point": config.to_dict()}
+                    return {"point": point_of(config)}
         return str(Searcher.FINISHED)
 
     def _begin(self, trial: optuna.Trial, config: Config) -> _Running:

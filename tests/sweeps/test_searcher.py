@@ -14,10 +14,11 @@ from ray.tune.search import Searcher
 
 from distill.config import TrialConfig
 from distill.datasets import ImageData
-from sweeps.searcher import PruningScheduler, StudySearcher, median_pruner
+from distill.subset_config import config_from_dict
+from sweeps.searcher import PruningScheduler, StudySearcher
 from sweeps.spaces import Space, load_space
 from sweeps.store import Store
-from sweeps.study import SearchStudy, open_study
+from sweeps.study import SearchStudy, median_pruner, open_study
 from sweeps.worker import WorkOrder, run_and_store
 from tests.sweeps.plain_results import row_of
 
@@ -52,7 +53,9 @@ class Tune:
         if suggestion == Searcher.FINISHED:
             return None
         assert isinstance(suggestion, dict)
-        return tune_id, TrialConfig.from_dict(suggestion["point"])
+        config = config_from_dict(suggestion["point"])
+        assert isinstance(config, TrialConfig)
+        return tune_id, config
 
     def report(
         self, tune_id: str, outer: int | None = None, accuracy: float | None = None, **more: Any

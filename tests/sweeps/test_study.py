@@ -22,6 +22,7 @@ from optuna.trial import TrialState
 
 from distill.config import TrialConfig
 from distill.errors import UserError
+from distill.subset_config import config_from_dict
 from sweeps import study as study_module
 from sweeps.searcher import StudySearcher
 from sweeps.spaces import Space, load_space
@@ -490,7 +491,8 @@ def driver(folder: Path, n_trials: int, kill_at: int) -> None:
             suggestion = searcher.suggest(f"tune-{i}")
             if isinstance(suggestion, str):
                 break
-            config = TrialConfig.from_dict(suggestion["point"])
+            config = config_from_dict(suggestion["point"])
+            assert isinstance(config, TrialConfig)
             print("begin", config.trial_id, file=log, flush=True)
             searcher.on_trial_result(f"tune-{i}", {"curve_outer": 0, "curve_accuracy": 0.1})
             step()
