@@ -11,6 +11,8 @@ from distill.config import TrialConfig
 from distill.datasets import ImageData
 from distill.dream import Dream
 from distill.errors import InterruptedTrialError
+from distill.subset_config import ARM_OPTIONS, SubsetConfig
+from distill.subset_trial import run_subset
 from distill.trial import run_trial
 from tests.clustering.blobs import blobs
 from tests.clustering.test_conformance import CASES, RUNNABLE, clusterer_of
@@ -60,3 +62,31 @@ def test_a_whole_trial_stops_and_resumes(
     assert result.row["device"] == torch.cuda.get_device_name()
     assert result.images is not None
     assert result.images.device.type == "cpu"
+
+
+@pytest.mark.parametrize("arm", ARM_OPTIONS)
+def test_every_arm_of_the_second_study_stops_and_resumes(
+    digits: ImageData, tmp_path: Path, arm: str
+) -> None:
+    """Nothing is drawn on the GPU, and pixels are the same there, so the choice is the CPU's."""
+    values = {"arm": arm, "classes": ["3", "8"], "epochs": 2}
+    if "embedding" in ARM_OPTIONS[arm]:
+        values["embedding"] = "pixels"
+    config, data = SubsetConfig.from_dict(values), digits.to("cuda")
+    folder = LocalFolder(tmp_path)
+    with pytest.raises(InterruptedTrialError):
+        run_subset(config, data, checkpoint_folder=folder, should_stop=lambda: True)
+    ours = run_subset(config, data, checkpoint_folder=folder)
+    theirs = run_subset(config, digits)
+
+    assert ours.row["status"] == "ok"
+    assert ours.selection is not None
+    assert theirs.selection is not None
+    assert ours.selection["times_selected"] == theirs.selection["times_selected"]
+    assert ours.curve[0]["train_loss"] == pytest.approx(theirs.curve[0]["train_loss"], rel=0.01)
+
+
+def test_features_are_trained_and_compared_on_the_gpu(digits: ImageData) -> None:
+    config = SubsetConfig(arm="herding", classes=("3", "8"), epochs=2, feature_epochs=2)
+
+    assert run_subset(config, digits.to("cuda")).row["status"] == "ok"

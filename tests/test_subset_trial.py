@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from distill.checkpoint import LocalFolder
-from distill.datasets import ImageData
+from distill.datasets import ImageData, load_dataset
 from distill.errors import InterruptedTrialError, UserError
 from distill.subset_config import ARM_OPTIONS, PUBLISHED_ARMS, SubsetConfig
 from distill.subset_trial import (
@@ -19,6 +19,7 @@ from distill.subset_trial import (
     SubsetTrial,
     run_subset,
 )
+from tests.test_datasets import needs
 
 if TYPE_CHECKING:
     from distill.running import Progress
@@ -439,6 +440,29 @@ def test_coresets_are_scored_as_distilled_images_are(digits: ImageData) -> None:
     assert result.row["test_accuracy_mean"] > 0.7
     assert result.row["test_accuracy_best_mean"] >= result.row["test_accuracy_mean"]
     assert result.curve == []
+
+
+def test_on_real_photos_the_study_s_sampler_takes_nearly_a_third_of_the_test_images() -> None:
+    """Half of the study's photos, small: the shares that its log and figures show."""
+    data = load_dataset(
+        f"parquet:{needs('cats-vs-dogs-0.parquet')}", image_size=16, test_fraction=0.1
+    )
+    counts = {}
+    for protocol in ("published", "sound"):
+        trial = SubsetTrial(
+            SubsetConfig.from_dict({"arm": "cluster_grid", "protocol": protocol}), data
+        )
+        trial.advance()
+        counts[protocol] = {name: value or 0 for name, value in trial.counts().items()}
+
+    published, sound = counts["published"], counts["sound"]
+    assert published["n_selected"] == 4 * 675
+    assert 0.25 < published["n_test_selected"] / 750 < 0.36
+    assert 0.8 < published["n_distinct"] / published["n_selected"] < 0.9
+    assert 0.5 < published["n_filled"] / published["n_selected"] < 0.9
+    assert sound["n_selected"] == sound["n_distinct"] == 675
+    assert sound["n_test_selected"] == 0
+    assert sound["n_filled"] < 0.5 * sound["n_selected"]
 
 
 @pytest.mark.parametrize(
