@@ -14,7 +14,7 @@ VERSIONED_PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn")
 
 
 def reset_peak_memory() -> None:
-    """Starts the peak of the process's memory anew, where the system can: trials share processes."""
+    """Starts the peak of the process's memory anew, if the system can: trials share processes."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 

@@ -7,7 +7,7 @@ from typing import Any
 import optuna
 import pytest
 
-from distill.config import CLUSTERER_OPTIONS
+from distill.config import CLUSTERER_OPTIONS, TrialConfig
 from distill.datasets import ImageData
 from distill.errors import UserError
 from sweeps import spaces
@@ -162,7 +162,7 @@ def test_a_users_space(write: Any) -> None:
     assert (space.name, space.summary) == ("mine", "My own search.")
     assert space.check() == ["lr_img", "momentum_img"]
     config = space.config(optuna.trial.FixedTrial({"lr_img": 0.02, "momentum_img": 0.1}))  # type: ignore[arg-type]
-    assert isinstance(config, space.config_class)
+    assert isinstance(config, TrialConfig)
     assert (config.dataset, config.val_fraction) == ("cifar10", 0.2)
     assert (config.lr_img, config.momentum_img) == (0.02, 0.1)
     with pytest.raises(optuna.TrialPruned, match="too fast"):
