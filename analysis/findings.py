@@ -255,12 +255,19 @@ def _case(row: pd.Series) -> str:
         parts.append(" ".join([mean, *plus_minus(row["high"] - row["difference"])]))
     parts.append(_count(row["n_pairs"], "pair"))
     if not math.isnan(row["published"]):
-        parts.append(f"published {percent(row['published'], signed=True)}")
+        parts.append(_published_text(row))
+    return f"{row['label']} ({', '.join(parts)})"
+
+
+def _published_text(row: pd.Series) -> str:
+    text = f"published {percent(row['published'], signed=True)}"
     if row["verdict"] == NOISE and not pd.isna(row["seeds_needed"]):
         needed = int(row["seeds_needed"])
         if needed > row["n_pairs"]:
-            parts.append(f"about {needed:,} seeds would show so much")
-    return f"{row['label']} ({', '.join(parts)})"
+            return f"{text}: to tell that from 0 takes about {needed:,} seeds"
+    if row["low"] > row["published"] or row["high"] < row["published"]:
+        text += ", outside this interval"
+    return text
 
 
 def _level_case(row: pd.Series) -> str:

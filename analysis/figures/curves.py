@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 from scipy import special
 
 from analysis.figures.style import legend_below, logarithmic, look, new_figure, ordered
@@ -98,6 +99,7 @@ def draw(numbers: pd.DataFrame, score: Score) -> Figure:
     if score is LOSS and _spread(numbers) > LOG_FROM:
         logarithmic(axes, "y")
     axes.set_xlabel("outer iteration")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel(score.label)
     axes.margins(x=0.02)
     legend_below(figure, handles)

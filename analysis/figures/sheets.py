@@ -83,9 +83,13 @@ def draw(sheet: ImageSheet, *, enlarged: bool = True) -> Image.Image:
     Args:
         sheet: what to draw.
         enlarged: so that every pixel can be seen, with names at the left; else pixel by pixel
-            without names, for a page that does both itself.
+            without names, for a page that does both itself, and one image of each class side by
+            side.
     """
     rows = [own[:MAX_COLUMNS] for own in sheet.images[:MAX_ROWS]]
+    if not enlarged and all(len(own) == 1 for own in rows):
+        flat = [image for own in rows for image in own]
+        rows = [tuple(flat[i : i + MAX_COLUMNS]) for i in range(0, len(flat), MAX_COLUMNS)]
     largest = max(max(image.size) for own in rows for image in own)
     factor = max(1, CELL // largest) if enlarged else 1
     left, gap = (LABEL, GAP) if enlarged else (0, 1)

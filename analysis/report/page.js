@@ -95,7 +95,8 @@ for (const drawing of document.querySelectorAll(".drawing[data-values]")) {
     cursor.style.left = `${x * width}px`;
     cursor.style.top = `${top * height}px`;
     cursor.style.height = `${(bottom - top) * height}px`;
-    const before = x * width + 12 + tip.offsetWidth > width;
+    const pan = drawing.parentElement; // on a phone it shows a part of the drawing
+    const before = x * width + 12 + tip.offsetWidth > pan.scrollLeft + pan.clientWidth;
     tip.style.left = `${Math.max(0, before ? x * width - tip.offsetWidth - 12 : x * width + 12)}px`;
     tip.style.top = `${top * height}px`;
   };

@@ -69,7 +69,9 @@ def findings_section(found: Sequence[Finding]) -> Markup:
 
 def _finding(finding: Finding) -> Markup:
     verdict = tag("span", finding.verdict, class_="verdict", data_verdict=finding.verdict)
-    return tag("li", verdict, f": {'; '.join(finding.cases)}")
+    if len(finding.cases) == 1:
+        return tag("li", verdict, f": {finding.cases[0]}")
+    return tag("li", verdict, tag("ul", (tag("li", case) for case in finding.cases)))
 
 
 def tables_section(study: Study1) -> Markup:
@@ -104,7 +106,7 @@ def _figure(plot: Plot) -> Markup:
     return tag(
         "figure",
         tag("h4", plot.title),
-        drawing,
+        tag("div", drawing, class_="pan"),
         tag("figcaption", plot.caption),
         json_block(f"{name}-values", hover_values(figure)),
         id=name,
@@ -124,15 +126,12 @@ def images_section(title: str, found: Sequence[ImageSheet]) -> Markup:
     one_column = all(max(own.images.numbers["shown"]) == 1 for own in found)
     names = ", ".join(found[0].images.class_names[: sheets.MAX_ROWS])
     cut = any((own.images.numbers["shown"] < own.images.numbers["images"]).any() for own in found)
-    text = f"One row a class: {names}." + (" Not all images are shown." if cut else "")
+    order = "Classes from left to right" if one_column else "One row a class"
+    text = f"{order}: {names}." + (" Not all images are shown." if cut else "")
     return joined(
         tag("h3", title),
         tag("p", text, class_="muted"),
-        tag(
-            "div",
-            (_image(own) for own in found),
-            class_="gallery narrow" if one_column else "gallery",
-        ),
+        tag("div", (_image(own) for own in found), class_="gallery"),
     )
 
 

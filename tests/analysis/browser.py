@@ -100,14 +100,17 @@ class Browser:
         return [entry["message"] for entry in self._log("browser")]
 
     def requests(self) -> list[str]:
-        """Returns the addresses that were asked for since the last call, data URLs left out."""
+        """Returns the addresses that pages asked for since the last call.
+
+        Data URLs are none, and the browser's own start page is none of ours.
+        """
         events = [json.loads(entry["message"])["message"] for entry in self._log("performance")]
         urls = [
             event["params"]["request"]["url"]
             for event in events
             if event["method"] == "Network.requestWillBeSent"
         ]
-        return [url for url in urls if not url.startswith("data:")]
+        return [url for url in urls if not url.startswith(("data:", "chrome"))]
 
     def devtools(self, command: str, parameters: dict[str, Any]) -> Any:
         """Sends a command of the DevTools protocol."""

@@ -217,7 +217,7 @@ def test_sheets_of_images_show_the_pixels(tmp_path: Path, study: Study1, sweeps:
     picture, plain = sheets.draw(sheet.images), sheets.draw(sheet.images, enlarged=False)
     assert picture.getpixel((sheets.LABEL, 0)) == first.getpixel((0, 0))
     assert picture.getpixel((sheets.LABEL + 63, 63)) == first.getpixel((31, 31))
-    assert plain.size == (32, 10 * 33 - 1)
+    assert plain.size == (10 * 33 - 1, 32)  # one image of each class side by side
     assert plain.getpixel((31, 31)) == first.getpixel((31, 31))
     assert sheet.images.numbers["shown"].tolist() == [1] * 10
     written = write_sheet(sheet, tmp_path)

@@ -145,19 +145,21 @@ def test_sentences_name_verdict_numbers_and_seeds() -> None:
             setting="CIFAR-10, 10 images a class, clustering of features",
             topic="methods",
             verdict="holds",
-            cases=("K-Medoids (−9.00 ± 0.00, 5 pairs, published −8.84)",),
+            cases=("K-Medoids (−9.00 ± 0.00, 5 pairs, published −8.84, outside this interval)",),
         )
         in found
     )
     text = markdown(found)
-    assert "- holds: K-Medoids (−9.00 ± 0.00, 5 pairs, published −8.84)" in text
+    assert (
+        "- holds: K-Medoids (−9.00 ± 0.00, 5 pairs, published −8.84, outside this interval)" in text
+    )
     assert "of 4 comparisons with K-Means F, 1 as published, 3 cannot be said" in text
 
 
 def test_the_golden_findings() -> None:
     text = markdown(findings(golden.study().tables))
 
-    assert "about 23 seeds would show so much" in text
+    assert "published +0.25: to tell that from 0 takes about 23 seeds" in text
     assert "BIRCH (−0.33 ± 3.79, 3 pairs)" in text
     assert text == markdown(findings(golden.study().tables))
 
