@@ -205,7 +205,8 @@ class SweepDisplay:
     def refresh(self) -> None:
         """Prints a plain line when it is time, where the output is not a terminal."""
         now = time.monotonic()
-        if not self._console.is_terminal and now - self._last_line >= PLAIN_SECONDS:
+        due = self._started is not None and now - self._last_line >= PLAIN_SECONDS
+        if due and not self._console.is_terminal:
             self._last_line = now
             self._print(self.state.summary(self._elapsed))
 

@@ -222,6 +222,7 @@ def run_trials(
     with _stop_signals() as signals:
         display.phase("reading the images")
         shared = share_data(data_for, data_root, {"num_cpus": min(cpus_per_trial, 1)})
+        display.phase("starting the first trials")
 
         def trainable(params: dict[str, Any], order: WorkOrder, shared: list[Any]) -> None:
             _run_in_ray(params, order, dict(shared))
