@@ -130,7 +130,8 @@ class SubsetTrial:
     @property
     def curve(self) -> list[dict[str, Any]]:
         """One record of `CURVE_COLUMNS` per classifier and epoch."""
-        return getattr(self._evaluation, "curve", [])
+        evaluation = self._evaluation
+        return evaluation.curve if isinstance(evaluation, ClassifierEvaluation) else []
 
     @property
     def scores(self) -> dict[str, list[float]]:
