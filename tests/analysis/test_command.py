@@ -8,7 +8,7 @@ import pytest
 
 from sweeps.store import Store
 from tests.analysis import golden
-from tests.analysis.results import config_of
+from tests.analysis.results import config_of, row_of
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -43,7 +43,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_prints_and_writes_the_tables(results: Path, tmp_path: Path) -> None:
-    ran = analysis(results, "--out", tmp_path / "out" / "tables")
+    ran = analysis(results, "study1", "--out", tmp_path / "out" / "tables")
 
     assert (ran.returncode, ran.stderr) == (0, "")
     assert (golden.FOLDER / "study1-cifar10-ipc10-features.txt").read_text() in ran.stdout
@@ -60,6 +60,34 @@ def test_again_gives_the_same_bytes(results: Path, tmp_path: Path) -> None:
     assert first.stdout.replace(str(tmp_path / "a"), str(tmp_path / "b")) == second.stdout
     for file in (tmp_path / "a").iterdir():
         assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
+
+
+def test_everything_at_once(results: Path, tmp_path: Path) -> None:
+    ran = analysis(results, "--out", tmp_path)
+
+    assert (ran.returncode, ran.stderr) == (0, "")
+    written = {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*")}
+    assert {
+        "findings.md",
+        "report.html",
+        "figures/study1-cifar10-ipc10-features-cost.svg",
+    } < written
+    assert (tmp_path / "findings.md").read_text().startswith("# Findings\n")
+    assert "Weights that act: of 4 comparisons with and without" in ran.stdout
+
+
+def test_several_stores_are_read_as_one(results: Path, tmp_path: Path) -> None:
+    other = Store(tmp_path / "other")
+    other.create()
+    other.put_result(golden.rows()[0], [])  # is in both
+    other.put_result(row_of(config_of("agglomerative", seed=2), 0.41), [])  # failed in the first
+
+    ran = analysis(results, "study1", "--also", other.uri, "--out", tmp_path / "out")
+
+    assert (ran.returncode, ran.stderr) == (0, "")
+    (line,) = (own for own in ran.stdout.splitlines() if "40.50 ±" in own)
+    assert line.split()[:2] == ["Agglomerative", "F"]
+    assert "62.00 ± 4.97 (3)" in ran.stdout
 
 
 def test_damaged_files_are_named_and_left_out(tmp_path: Path) -> None:
@@ -80,7 +108,7 @@ def test_damaged_files_are_named_and_left_out(tmp_path: Path) -> None:
 def test_an_empty_store(tmp_path: Path) -> None:
     Store(tmp_path / "results").create()
 
-    ran = analysis(tmp_path / "results", "--out", tmp_path / "out")
+    ran = analysis(tmp_path / "results", "study1", "--out", tmp_path / "out")
 
     assert (ran.returncode, ran.stderr) == (0, "")
     assert ran.stdout.strip() == "No trials of study 1 to make a table of yet."
@@ -91,7 +119,10 @@ def test_an_empty_store(tmp_path: Path) -> None:
     [
         ((), "the following arguments are required: RESULTS; see --help"),
         (("nowhere",), "there are no results at"),
-        (("nowhere", "studie1"), "unknown name 'studie1'; did you mean 'study1'? (known: study1)"),
+        (
+            ("nowhere", "studie1"),
+            "unknown name 'studie1'; did you mean 'study1'? (known: study1, findings, ",
+        ),
         (("nowhere", "--oot", "x"), "unrecognized arguments: --oot x; see --help"),
     ],
 )

@@ -1,0 +1,124 @@
+"""The library: the numbers of the tables, and no group that mixes what is no repetition."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import analysis
+from analysis import load, pair, summarise
+from analysis.reading import Sweeps
+from analysis.tables.study1 import build
+from distill.errors import UserError
+from sweeps.store import Store
+from tests.analysis import golden
+from tests.analysis.results import Row, config_of, row_of, rows_of
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def sweeps_of(folder: Path, rows: list[Row]) -> Sweeps:
+    store = Store(folder / "results")
+    store.create()
+    for row in rows:
+        store.put_result(row, [])
+    return load(store.uri)
+
+
+@pytest.fixture(scope="module")
+def sweeps(tmp_path_factory: pytest.TempPathFactory) -> Sweeps:
+    return sweeps_of(tmp_path_factory.mktemp("store"), golden.rows())
+
+
+def only(frame: pd.DataFrame, **values: object) -> pd.Series:
+    for name, value in values.items():
+        frame = frame[frame[name] == value]
+    assert len(frame) == 1
+    return frame.iloc[0]
+
+
+def test_a_summary_has_the_numbers_of_the_table(sweeps: Sweeps) -> None:
+    rows = build(sweeps.results).tables[0].rows
+    sound = rows[rows["sound_accuracy"].notna()]
+
+    found = summarise(sweeps)
+
+    for _, row in sound.iterrows():
+        own = only(found, method=row["method"], weights=row["weights"], protocol="sound")
+        assert own["mean"] == row["sound_accuracy"]
+        assert own["high"] == row["sound_high"] or pd.isna(row["sound_high"])
+        assert own["seeds"] == row["sound_seeds"]
+        assert own["failed"] == row["sound_failed"]
+
+
+def test_pairs_have_the_numbers_of_the_table(sweeps: Sweeps) -> None:
+    methods = pair(sweeps, "method", baseline="kmeans")
+    weights = pair(sweeps, "weights", baseline="F")
+
+    own = only(methods, method="kmedoids", protocol="sound")
+    assert own["difference"] == pytest.approx(-29 / 300)
+    assert own["n_pairs"] == 3
+    own = only(weights, method="kmeans", protocol="sound")
+    assert own["difference"] == pytest.approx(0.04 / 3)
+    assert own["p_holm"] == own["p"]  # the only comparison with a test
+    assert "kmedoids" not in set(weights["method"])  # T and F are of two protocols
+
+
+def test_trials_that_are_no_repetitions_are_not_averaged(tmp_path: Path) -> None:
+    sweeps = sweeps_of(
+        tmp_path, rows_of("kmeans", "none", (0.5, 0.6)) + rows_of("kmeans", "none", (0.1,), ipc=1)
+    )
+
+    with pytest.raises(UserError, match=r"trials of one group differ in ipc, .*; add that to by"):
+        summarise(sweeps, ["method"])
+
+    assert summarise(sweeps, ["method", "ipc"])["mean"].tolist() == pytest.approx([0.1, 0.55])
+    assert summarise(sweeps)["seeds"].tolist() == [1, 2]
+
+
+def test_a_baseline_with_two_sets_of_parameters_is_refused(tmp_path: Path) -> None:
+    rows = [
+        row_of(config_of("agglomerative", linkage=linkage), 0.5) for linkage in ("ward", "single")
+    ]
+    sweeps = sweeps_of(tmp_path, [*rows, row_of(config_of("kmeans"), 0.6)])
+
+    with pytest.raises(UserError, match=r"several trials of the baseline have one seed: .*single"):
+        pair(sweeps, "method", baseline="agglomerative")
+
+    # The other way round each variant has its row.
+    assert pair(sweeps, "method", baseline="kmeans")["parameters"].tolist() == ["single", "ward"]
+
+
+def test_unknown_names_say_what_is_known(sweeps: Sweeps) -> None:
+    with pytest.raises(UserError, match="unknown score 'acuracy'; did you mean 'accuracy'"):
+        summarise(sweeps, score="acuracy")
+    with pytest.raises(UserError, match="unknown column 'metod'; did you mean 'method'"):
+        pair(sweeps, "metod", baseline="kmeans")
+    with pytest.raises(UserError, match="no trial has weights 'none'; there are: F, T"):
+        pair(sweeps, "weights", baseline="none")
+    with pytest.raises(UserError, match="load needs the path or the URI"):
+        load()
+
+
+def test_nothing_yet(tmp_path: Path) -> None:
+    sweeps = sweeps_of(tmp_path, [])
+
+    assert len(summarise(sweeps)) == 0
+    with pytest.raises(UserError, match="no trial has method 'kmeans'; there are: none"):
+        pair(sweeps, "method", baseline="kmeans")
+
+
+def test_importing_the_package_loads_nothing() -> None:
+    code = (
+        "import sys, analysis; print(sorted({'pandas', 'pyarrow', 'scipy'} & sys.modules.keys()))"
+    )
+
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    assert ran.stdout.strip() == "[]"
+    with pytest.raises(AttributeError, match="has no attribute 'lode'"):
+        analysis.lode  # noqa: B018
