@@ -17,7 +17,6 @@ import argparse
 import contextlib
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from distill.config import TrialConfig
@@ -34,14 +33,13 @@ from sweeps.options import (
     this_command,
 )
 from sweeps.plan import make_plan, parse_seeds, plan_digest
+from sweeps.progress import RETRIED, PlanProgress, progress_of
 from sweeps.store import Store, load_results
 
 if TYPE_CHECKING:
     from sweeps.runner import Cluster, Outcome
 
 PROTOCOLS = {"sound": ("sound",), "published": ("published",), "both": ("published", "sound")}
-RETRIED = ("out_of_memory",)
-"""Statuses of rows that `--retry-failed` replaces; the others are results."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -55,7 +53,7 @@ def _main(arguments: list[str]) -> int:
     check_run_options(options)
     plan = _plan(options)
     store = results_store(options)
-    progress = _progress(plan, store, retry_failed=options.retry_failed)
+    progress = progress_of(plan, store, retry_failed=options.retry_failed, on_invalid=_warn)
     if options.dry_run:
         return _dry_run(plan, progress, store, options)
     store.create()
@@ -129,51 +127,9 @@ def _plan(options: argparse.Namespace) -> list[TrialConfig]:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class PlanProgress:
-    """What of a plan is done.
-
-    Attributes:
-        finished: trial id → status, of the planned trials that have a row.
-        failures: trial id → newest record, of the planned trials that failed and have none.
-        to_do: the trials that this run is about.
-    """
-
-    finished: dict[str, str]
-    failures: dict[str, dict[str, Any]]
-    to_do: list[TrialConfig]
-
-
-def _progress(plan: Sequence[TrialConfig], store: Store, *, retry_failed: bool) -> PlanProgress:
-    """Compares a plan with a store, which need not exist.
-
-    Failed trials wait to be asked for, unless only their process was lost: that says nothing
-    about the trial.
-    """
-    planned = {config.trial_id for config in plan}
-    there = store.exists()
-    statuses = store.statuses(on_invalid=_warn) if there else {}
-    failures = store.failures() if there else {}
-    finished = {trial_id: statuses[trial_id] for trial_id in planned & statuses.keys()}
-    failed = {trial_id: failures[trial_id] for trial_id in planned & failures.keys()}
-    again = {
-        trial_id
-        for trial_id, record in failed.items()
-        if retry_failed or record.get("cause") == "lost"
-    }
-    if retry_failed:
-        again |= {trial_id for trial_id, status in finished.items() if status in RETRIED}
-    waiting = (finished.keys() | failed.keys()) - again
-    return PlanProgress(
-        finished={k: v for k, v in finished.items() if k not in again},
-        failures=failed,
-        to_do=[config for config in plan if config.trial_id not in waiting],
-    )
-
-
 def _run(
     plan: Sequence[TrialConfig],
-    progress: PlanProgress,
+    progress: PlanProgress[TrialConfig],
     store: Store,
     options: argparse.Namespace,
     arguments: list[str],
@@ -219,10 +175,7 @@ def _run(
             data_root=options.data_root,
             max_concurrent=options.max_concurrent,
             display=display,
-            attempts={
-                trial_id: int(record.get("attempt", 1)) + 1
-                for trial_id, record in progress.failures.items()
-            },
+            attempts=progress.attempts,
         )
 
 
@@ -240,7 +193,7 @@ def _introduction(
 
 def _dry_run(
     plan: Sequence[TrialConfig],
-    progress: PlanProgress,
+    progress: PlanProgress[TrialConfig],
     store: Store,
     options: argparse.Namespace,
 ) -> int:

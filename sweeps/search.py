@@ -36,6 +36,7 @@ from sweeps.options import (
     set_values,
     this_command,
 )
+from sweeps.progress import PlanProgress, progress_of
 from sweeps.search_report import dashboard_command, describe_search, failure_lines
 from sweeps.spaces import SPACES, Space, load_space
 from sweeps.store import Store
@@ -215,7 +216,7 @@ def _run(
     arguments: list[str],
 ) -> "Outcome | None":
     """Searches, then confirms; returns how the last of the two ended, None if none was needed."""
-    if study.n_counted >= options.trials and not _to_confirm(study, store, options):
+    if study.n_counted >= options.trials and not _to_confirm(study, store, options).to_do:
         return None
     # Ray takes seconds to start: not before there is something to run.
     from sweeps.runner import connect
@@ -286,7 +287,8 @@ def _confirm(
     from sweeps.display import SweepDisplay
     from sweeps.runner import run_trials
 
-    to_do = _to_confirm(study, store, options)
+    progress = _to_confirm(study, store, options)
+    to_do = progress.to_do
     if not to_do:
         return None
     n_planned = len(_confirm_plan(study, options))
@@ -297,10 +299,7 @@ def _confirm(
             data_for=to_do,
             max_concurrent=options.max_concurrent,
             display=display,
-            attempts={
-                trial_id: int(record.get("attempt", 1)) + 1
-                for trial_id, record in store.failures().items()
-            },
+            attempts=progress.attempts,
             **_common(store, options, cluster, "confirm"),
         )
 
@@ -347,18 +346,16 @@ def _confirm_plan(study: SearchStudy, options: argparse.Namespace) -> list[Confi
     return confirm_plan(best, options.seeds)
 
 
-def _to_confirm(study: SearchStudy, store: Store, options: argparse.Namespace) -> list[Config]:
-    """Returns the trials of the confirmation that are not finished, or are to be tried again."""
-    failures = store.failures()
-
-    def waits(trial_id: str) -> bool:
-        row = store.read_row(trial_id)
-        if row is not None:
-            return bool(options.retry_failed and row["status"] == "out_of_memory")
-        lost = failures.get(trial_id, {}).get("cause", "lost") == "lost"
-        return bool(options.retry_failed) or lost
-
-    return [config for config in _confirm_plan(study, options) if waits(config.trial_id)]
+def _to_confirm(
+    study: SearchStudy, store: Store, options: argparse.Namespace
+) -> PlanProgress[Config]:
+    """Returns what of the confirmation is done; damaged files are named by the report."""
+    return progress_of(
+        _confirm_plan(study, options),
+        store,
+        retry_failed=options.retry_failed,
+        on_invalid=lambda _: None,
+    )
 
 
 def _finish(
