@@ -6,7 +6,7 @@ Holm's correction over all claims of one kind in one table.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,7 +69,7 @@ def claims(table: Study1Table) -> pd.DataFrame:
         difference as small as the published one: half of a 95 % interval as wide as it, at the
         spread found; NA where that is not known. All as fractions.
     """
-    scores = _scores(table.members)
+    scores = _scores(table)
     printed = {
         (method, text, weights): float(value)
         for method, text, weights, value in _columns(
@@ -137,8 +137,9 @@ def findings(tables: Iterable[Study1Table]) -> list[Finding]:
         numbers = claims(table)
         for topic in ("weights", "methods"):
             own = numbers[numbers["topic"] == topic]
+            records = own.to_dict("records")
             for verdict in VERDICTS:
-                cases = tuple(_case(row) for _, row in own[own["verdict"] == verdict].iterrows())
+                cases = tuple(_case(row) for row in records if row["verdict"] == verdict)
                 if cases:
                     found.append(
                         Finding(setting=setting, topic=topic, verdict=verdict, cases=cases)
@@ -148,7 +149,7 @@ def findings(tables: Iterable[Study1Table]) -> list[Finding]:
             continue
         for verdict in (AS_PRINTED, NOT_AS_PRINTED, UNKNOWN):
             own = level[level["verdict"] == verdict]
-            cases = tuple(_level_case(row) for _, row in own.iterrows())
+            cases = tuple(_level_case(row) for row in own.to_dict("records"))
             if cases:
                 found.append(Finding(setting=setting, topic="level", verdict=verdict, cases=cases))
     return found
@@ -197,12 +198,13 @@ def grouped(
     return [(setting, list(topics.items())) for setting, topics in groups.items()]
 
 
-def _scores(members: pd.DataFrame) -> dict[tuple[str, str, str], dict[int, float]]:
+def _scores(table: Study1Table) -> dict[tuple[str, str, str], dict[int, float]]:
     """Returns accuracies by row and seed: sound protocol, finished trials."""
-    ok = members[(members["protocol"] == "sound") & (members["state"] == "ok")]
     scores: dict[tuple[str, str, str], dict[int, float]] = {}
-    for *key, seed, accuracy in _columns(ok, "method label weights seed accuracy"):
-        scores.setdefault((key[0], key[1], key[2]), {})[seed] = accuracy
+    for trial, text, _ in table.labelled:
+        if trial.protocol == "sound" and trial.state == "ok":
+            own = scores.setdefault((trial.method, text, trial.weights), {})
+            own[trial.seed] = trial.accuracy
     return scores
 
 
@@ -248,7 +250,7 @@ def _t(n: int) -> float:
     return float(special.stdtrit(n - 1, 0.975))
 
 
-def _case(row: pd.Series) -> str:
+def _case(row: Mapping[Any, Any]) -> str:
     parts = []
     if row["n_pairs"]:
         mean = percent(row["difference"], signed=True)
@@ -259,7 +261,7 @@ def _case(row: pd.Series) -> str:
     return f"{row['label']} ({', '.join(parts)})"
 
 
-def _published_text(row: pd.Series) -> str:
+def _published_text(row: Mapping[Any, Any]) -> str:
     text = f"published {percent(row['published'], signed=True)}"
     if row["verdict"] == NOISE and not pd.isna(row["seeds_needed"]):
         needed = int(row["seeds_needed"])
@@ -270,7 +272,7 @@ def _published_text(row: pd.Series) -> str:
     return text
 
 
-def _level_case(row: pd.Series) -> str:
+def _level_case(row: Mapping[Any, Any]) -> str:
     parts = [f"printed {percent(row['published'])}"]
     if row["n"] > 1:
         parts.append(f"a run here: {percent(row['low'])} to {percent(row['high'])}")

@@ -8,7 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import pandas as pd
@@ -38,6 +38,9 @@ The study printed the best of four tests on the test images, a sound table the l
 STUDY_DATASET, STUDY_EMBEDDING = "cifar10", "features"
 """What the published numbers are of, whatever a table is of."""
 
+Member = tuple[Any, str, bool]
+"""A trial (a named tuple, as plain tuples are faster than frames), its row's label, `is_main`."""
+
 SIGNIFICANCE = 0.05
 """Chance of even one false claim in a table."""
 
@@ -64,20 +67,30 @@ class Study1Table:
             `difference_low`, `difference_high`, `n_pairs`, `p`, `p_holm` (corrected over the rows)
             and `survives_holm`. Accuracies are fractions in [0, 1]. What does not exist is NaN,
             NA or the empty text.
-        members: its trials, finished and not, one row each: `trial_id`, `state`, `status`,
-            `protocol`, `seed`, `method`, `weights`, `label`, `is_main` (of the study's row of the
-            method, not of a variant of it), `accuracy`, `accuracy_best`, `matching_loss`,
-            `seconds`, `gpu_seconds`; see `analysis.trials.study1_trials`.
         failed: how many trials of the table failed, by status.
         n_fingerprints: different sets of images that the trials ran on; more than 1 is a warning.
+        labelled: its trials, finished and not, each with the label of its row, and whether that is
+            the study's row of the method, not one of a variant.
     """
 
     setting: Mapping[str, Any]
     distinguishing: Mapping[str, Any]
     rows: pd.DataFrame
-    members: pd.DataFrame
     failed: Mapping[str, int]
     n_fingerprints: int
+    labelled: Sequence[Member]
+
+    @cached_property
+    def members(self) -> pd.DataFrame:
+        """Its trials, finished and not, one row each.
+
+        Columns: `trial_id`, `state`, `status`, `protocol`, `seed`, `method`, `weights`, `label`,
+        `is_main`, `accuracy`, `accuracy_best`, `matching_loss`, `seconds`, `gpu_seconds`; see
+        `labelled` and `analysis.trials.study1_trials`.
+        """
+        trials, labels, is_main = zip(*self.labelled, strict=True)
+        frame = pd.DataFrame(trials).drop(columns=["Index", "options", "fingerprint"])
+        return frame.assign(label=labels, is_main=is_main)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,9 +130,9 @@ def build(
             setting=setting,
             distinguishing=distinguishing,
             rows=rows,
-            members=members,
             failed=dict(sorted(failed.items())),
             n_fingerprints=len(images),
+            labelled=members,
         )
         tables.append(table)
     return Study1(tables=tuple(tables), unstarted=tuple(unstarted))
@@ -158,8 +171,8 @@ def _setting_order(key: tuple[Any, ...]) -> tuple[Any, ...]:
     return known, dataset, ipc, space, embedding, *rest
 
 
-def _rows(setting: Mapping[str, Any], trials: Sequence[Any]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Returns the rows of a table, and which trial belongs to which."""
+def _rows(setting: Mapping[str, Any], trials: Sequence[Any]) -> tuple[pd.DataFrame, list[Member]]:
+    """Returns the rows of a table, and its trials with the labels of theirs."""
     main_options = _all_main_options(trials)
     by_row: dict[RowKey, list[Any]] = {}
     keys_of_trials = _keys_of_rows(trials, main_options)
@@ -192,10 +205,11 @@ def _rows(setting: Mapping[str, Any], trials: Sequence[Any]) -> tuple[pd.DataFra
                 **_difference_columns(own, baseline),
             }
         )
-    members = pd.DataFrame(trials).drop(columns=["Index", "options", "fingerprint"])
-    members["label"] = [labels[key] for key in keys_of_trials]
-    members["is_main"] = [key[1] == main_options.get(key[0], ()) for key in keys_of_trials]
-    return _with_holm(pd.DataFrame(records)), members
+    members = [
+        (trial, labels[key], key[1] == main_options.get(key[0], ()))
+        for key, trial in zip(keys_of_trials, trials, strict=True)
+    ]
+    return _table_rows(records), members
 
 
 RowKey = tuple[str, Options, str]
@@ -327,12 +341,19 @@ def _difference_columns(trials: Sequence[Any], baseline: Sequence[Any]) -> dict[
     }
 
 
-def _with_holm(rows: pd.DataFrame) -> pd.DataFrame:
-    rows["p_holm"] = holm(rows["p"])
-    survives = (rows["p_holm"] <= SIGNIFICANCE).astype("boolean")
-    rows["survives_holm"] = survives.mask(rows["p_holm"].isna())
-    counts = ["reproduced_seeds", "reproduced_failed", "sound_seeds", "sound_failed", "n_pairs"]
-    return rows.astype(dict.fromkeys(counts, "Int64"))
+_COUNTS = ("reproduced_seeds", "reproduced_failed", "sound_seeds", "sound_failed", "n_pairs")
+
+
+def _table_rows(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Returns the rows of a table as a frame, with Holm's correction over all of them."""
+    columns: dict[str, Any] = {name: [record[name] for record in records] for name in records[0]}
+    for name in _COUNTS:
+        columns[name] = pd.array(columns[name], dtype="Int64")
+    adjusted = holm(columns["p"])
+    columns["p_holm"] = adjusted
+    survives = [pd.NA if math.isnan(p) else p <= SIGNIFICANCE for p in adjusted.tolist()]
+    columns["survives_holm"] = pd.array(survives, dtype="boolean")
+    return pd.DataFrame(columns)
 
 
 def _seeds_text(seeds: Iterable[int]) -> str:

@@ -5,6 +5,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import pandas as pd
@@ -227,7 +228,7 @@ def _setting_notes(table: Study1Table) -> list[str]:
 
 def _other_settings(setting: Mapping[str, Any]) -> list[str]:
     """Returns the settings that make these trials another computation than the study's."""
-    study = TrialConfig(dataset=STUDY_DATASET, ipc=int(setting["ipc"])).resolved().to_dict()
+    study = dict(_studys_setting(int(setting["ipc"])))
     if setting["lr_img"] == _default_lr_img(setting):
         study["lr_img"] = setting["lr_img"]
     return [
@@ -237,15 +238,21 @@ def _other_settings(setting: Mapping[str, Any]) -> list[str]:
     ]
 
 
+@cache
+def _studys_setting(ipc: int) -> Mapping[str, Any]:
+    return TrialConfig(dataset=STUDY_DATASET, ipc=ipc).resolved().to_dict()
+
+
 def _default_lr_img(setting: Mapping[str, Any]) -> float | None:
     """Returns the learning rate that follows from data set, size and ipc."""
     size = setting["image_size"]
-    config = TrialConfig(
-        dataset=setting["dataset"],
-        ipc=int(setting["ipc"]),
-        image_size=None if size is None else int(size),
-    )
-    return config.resolved().lr_img
+    size = None if size is None else int(size)
+    return _resolved_lr_img(setting["dataset"], int(setting["ipc"]), size)
+
+
+@cache
+def _resolved_lr_img(dataset: str, ipc: int, image_size: int | None) -> float | None:
+    return TrialConfig(dataset=dataset, ipc=ipc, image_size=image_size).resolved().lr_img
 
 
 def _parameter_notes(rows: pd.DataFrame) -> list[str]:
