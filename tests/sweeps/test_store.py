@@ -290,7 +290,7 @@ def test_only_trial_ids_become_names_of_files(store: Store, trial_id: Any) -> No
         ({"acuracy": 0.5}, [], "the schema has no column acuracy"),
         ({"ipc": "ten"}, [], "a value does not fit the schema: .*ten"),
         ({"status": None}, [], "a row needs a status"),
-        ({}, [{"epoch": 1}], "the schema has no column epoch"),
+        ({}, [{"epok": 1}], "the schema has no column epok"),
     ],
 )
 def test_rows_that_do_not_fit_are_refused_before_anything_is_written(
