@@ -260,8 +260,9 @@ def load_space(name_or_path: str) -> Space:
     """
     if name_or_path.endswith(".py"):
         return _space_of(Path(name_or_path).stem, _module_of(Path(name_or_path)))
-    require_known("space", name_or_path, (*SPACES, "PATH.py"))
-    return _space_of(name_or_path, SPACES[name_or_path])
+    name = name_or_path.replace("-", "_")
+    require_known("space", name, (*SPACES, "PATH.py"))
+    return _space_of(name, SPACES[name])
 
 
 def _module_of(path: Path) -> ModuleType:

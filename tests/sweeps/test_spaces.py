@@ -60,6 +60,10 @@ def test_our_spaces_fit_the_default_data(name: str, digits: ImageData) -> None:
         check_config(config, digits)
 
 
+def test_names_may_be_spelt_like_options() -> None:
+    assert load_space("grid-size").name == load_space("grid_size").name == "grid_size"
+
+
 def test_joint_asks_for_the_clusterers_own_parameters_only() -> None:
     common = {"clusterer", "weights", "cluster_interval", "n_representatives", "lr_img"}
     seen = set()
