@@ -15,11 +15,14 @@ from rich.console import Console
 
 from analysis.findings import Finding, findings, in_short, markdown
 from analysis.reading import Sweeps, load
-from analysis.tables.files import write_study1_table
+from analysis.tables import study2
+from analysis.tables.files import write_study1_table, write_study2_table
 from analysis.tables.printing import print_sheets, unstarted_lines
 from analysis.tables.sheet import wrapped
 from analysis.tables.study1 import Study1, build
 from analysis.tables.study1_sheet import setting_title, sheet
+from analysis.tables.study2 import Study2Table
+from analysis.tables.study2_sheet import study2_sheet
 from distill.errors import UserError, require_known
 
 if TYPE_CHECKING:
@@ -59,6 +62,10 @@ class _Work:
     @cached_property
     def study(self) -> Study1:
         return build(self.sweeps.results, self.sweeps.plan, self.sweeps.failures)
+
+    @cached_property
+    def study2(self) -> tuple[Study2Table, ...]:
+        return study2.build(self.sweeps.results)
 
     @cached_property
     def findings(self) -> list[Finding]:
@@ -112,6 +119,8 @@ def _folder(out: str) -> Path:
 
 def _study1(work: _Work, folder: Path) -> None:
     study = work.study
+    if work.study2 and not study.tables and not study.unstarted:
+        return
     print_sheets([sheet(table) for table in study.tables], Console())
     for line in unstarted_lines(study):
         print(line)
@@ -119,6 +128,15 @@ def _study1(work: _Work, folder: Path) -> None:
         write_study1_table(table, folder)
     if study.tables:
         print(f"\ntables as .md, .tex, .txt and .csv: {folder}")
+
+
+def _study2(work: _Work, folder: Path) -> None:
+    if not work.study2:
+        return
+    print_sheets([study2_sheet(table) for table in work.study2], Console())
+    for table in work.study2:
+        write_study2_table(table, folder)
+    print(f"\ntables as .md, .tex, .txt and .csv: {folder}")
 
 
 def _findings(work: _Work, folder: Path) -> None:
@@ -145,7 +163,7 @@ def _report(work: _Work, folder: Path) -> None:
         setting_title(table.setting, table.distinguishing): sheets
         for table, sheets in zip(work.study.tables, gallery.sheets, strict=True)
     }
-    text = page(work.sweeps, work.study, work.findings, gallery.plots, images)
+    text = page(work.sweeps, work.study, work.study2, work.findings, gallery.plots, images)
     file = folder / "report.html"
     file.write_bytes(text.encode())
     print(f"report: {file}")
@@ -153,6 +171,7 @@ def _report(work: _Work, folder: Path) -> None:
 
 PARTS: dict[str, Callable[[_Work, Path], None]] = {
     "study1": _study1,
+    "study2": _study2,
     "findings": _findings,
     "figures": _figures,
     "report": _report,

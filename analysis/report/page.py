@@ -16,6 +16,7 @@ from analysis.reading import Sweeps
 from analysis.report import sections
 from analysis.report.markup import Markup, joined, tag
 from analysis.tables.study1 import Study1
+from analysis.tables.study2 import Study2Table
 
 TITLE = "Clusterings in dataset distillation: what the sweep found"
 
@@ -25,6 +26,7 @@ _HERE = Path(__file__).parent
 def page(
     sweeps: Sweeps,
     study: Study1,
+    study2: Sequence[Study2Table],
     found: Sequence[Finding],
     plots: Sequence[Plot],
     images: Mapping[str, Sequence[ImageSheet]],
@@ -33,14 +35,15 @@ def page(
 
     Args:
         sweeps: what was read.
-        study: its tables.
+        study: study 1's tables.
+        study2: study 2's.
         found: its findings.
         plots: its figures.
         images: sheets of distilled images by what they are of, in words.
     """
     parts = {
         "Summary": sections.summary(sweeps, found),
-        "Tables": sections.tables_section(study),
+        "Tables": sections.tables_section(study, study2),
         "Findings": sections.findings_section(found),
         "Figures": sections.figures_section(plots),
         "Distilled images": joined(sections.images_section(*item) for item in images.items()),

@@ -23,6 +23,8 @@ from analysis.tables.printing import unstarted_lines
 from analysis.tables.sheet import Column
 from analysis.tables.study1 import Study1
 from analysis.tables.study1_sheet import sheet
+from analysis.tables.study2 import Study2Table
+from analysis.tables.study2_sheet import study2_sheet
 
 MAX_FAILURES = 500
 
@@ -74,11 +76,10 @@ def _finding(finding: Finding) -> Markup:
     return tag("li", verdict, tag("ul", (tag("li", case) for case in finding.cases)))
 
 
-def tables_section(study: Study1) -> Markup:
+def tables_section(study: Study1, study2: Sequence[Study2Table]) -> Markup:
     """Returns all tables."""
     parts = []
-    for one in study.tables:
-        printed = sheet(one)
+    for printed in (*map(sheet, study.tables), *map(study2_sheet, study2)):
         parts.append(tag("h3", printed.title))
         parts.append(sheet_table(printed))
     return joined(parts, (tag("p", line) for line in unstarted_lines(study)))
@@ -190,7 +191,7 @@ def _failure(
         trial_id,
         status,
         _text(reason),
-        label(method_of(clusterer, protocol)),
+        _text(config.get("arm")) or label(method_of(clusterer, protocol)),
         weights_of(weights, protocol) if weights else "",
         *(_text(config.get(name)) for name in ("dataset", "ipc", "seed")),
         _text(phase),

@@ -4,15 +4,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.tables.sheet import latex, markdown, text_lines, wrapped
+from analysis.tables.sheet import Sheet, latex, markdown, text_lines, wrapped
 from analysis.tables.study1 import Study1Table
 from analysis.tables.study1_sheet import sheet
+from analysis.tables.study2 import Study2Table
+from analysis.tables.study2_sheet import study2_sheet
 
 TEXT_WIDTH = 100
 
 
 def write_study1_table(table: Study1Table, folder: Path) -> list[Path]:
-    """Writes a table in every format, over what is there; returns the files.
+    """Writes a table of study 1 in every format, over what is there; returns the files.
 
     Args:
         table: what to write.
@@ -21,7 +23,15 @@ def write_study1_table(table: Study1Table, folder: Path) -> list[Path]:
     Raises:
         OSError: a file cannot be written.
     """
-    printed = sheet(table)
+    return _write(sheet(table), csv(table), folder)
+
+
+def write_study2_table(table: Study2Table, folder: Path) -> list[Path]:
+    """Writes a table of study 2, like `write_study1_table`."""
+    return _write(study2_sheet(table), _csv_text(table.rows), folder)
+
+
+def _write(printed: Sheet, numbers: str, folder: Path) -> list[Path]:
     text = (
         "\n".join([*wrapped([printed.title], TEXT_WIDTH), *text_lines(printed, TEXT_WIDTH)]) + "\n"
     )
@@ -29,7 +39,7 @@ def write_study1_table(table: Study1Table, folder: Path) -> list[Path]:
         "txt": text,
         "md": markdown(printed),
         "tex": latex(printed),
-        "csv": csv(table),
+        "csv": numbers,
     }
     files = []
     for ending, content in contents.items():
@@ -45,5 +55,9 @@ def csv(table: Study1Table) -> str:
     for position, (name, value) in enumerate(table.distinguishing.items(), start=3):
         rows = rows.copy(deep=False)
         rows.insert(position, name, pd.Series([value] * len(rows), index=rows.index, dtype=object))
+    return _csv_text(rows)
+
+
+def _csv_text(rows: pd.DataFrame) -> str:
     # Ten digits: what is beyond them depends on the order of a sum.
     return str(rows.to_csv(index=False, float_format="%.10g", lineterminator="\n"))

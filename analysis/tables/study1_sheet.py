@@ -2,17 +2,24 @@
 
 import hashlib
 import json
-import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 import pandas as pd
 
 from analysis.methods import label
-from analysis.percent import percent, plus_minus
+from analysis.percent import percent
 from analysis.published import load_published
+from analysis.tables.cells import (
+    cells,
+    cost_columns,
+    difference_cell,
+    failed_cell,
+    mean_cell,
+    number_cell,
+)
 from analysis.tables.sheet import Column, Sheet
 from analysis.tables.study1 import PROTOCOLS, STUDY_DATASET, STUDY_EMBEDDING, Study1Table
 from distill.config import TrialConfig
@@ -57,14 +64,14 @@ def sheet(table: Study1Table) -> Sheet:
     """Returns a table as it is printed; columns without any data are left out."""
     rows, setting = table.rows, table.setting
     columns = (
-        Column(heading=f"published{_published_where(setting)}", cells=_cells(rows, _published)),
-        Column(heading="reproduced\nbest of 4 (n)", cells=_cells(rows, _mean("reproduced"))),
-        Column(heading="sound\nlast epoch (n)", cells=_cells(rows, _mean("sound"))),
-        Column(heading="failed", cells=_cells(rows, _failed)),
-        Column(heading="difference\nfrom baseline", cells=_cells(rows, _difference)),
+        Column(heading=f"published{_published_where(setting)}", cells=cells(rows, _published)),
+        Column(heading="reproduced\nbest of 4 (n)", cells=cells(rows, mean_cell("reproduced"))),
+        Column(heading="sound\nlast epoch (n)", cells=cells(rows, mean_cell("sound"))),
+        Column(heading="failed", cells=cells(rows, failed_cell)),
+        Column(heading="difference\nfrom baseline", cells=cells(rows, difference_cell)),
         *_loss_columns(rows, is_studys=_is_studys(setting)),
-        *_cost_columns(rows, "seconds", "seconds"),
-        *_cost_columns(rows, "gpu_seconds", "GPU-seconds"),
+        *cost_columns(rows, "seconds", "seconds"),
+        *cost_columns(rows, "gpu_seconds", "GPU-seconds"),
     )
     return Sheet(
         name=table_name(table),
@@ -108,80 +115,13 @@ def _published_where(setting: Mapping[str, Any]) -> str:
 def _loss_columns(rows: pd.DataFrame, *, is_studys: bool) -> list[Column]:
     prefixes = (*(("published",) if is_studys else ()), "reproduced", "sound")
     return [
-        Column(heading=f"loss\n{prefix}", cells=_cells(rows, _number(f"{prefix}_loss")))
+        Column(heading=f"loss\n{prefix}", cells=cells(rows, number_cell(f"{prefix}_loss")))
         for prefix in prefixes
     ]
-
-
-def _cost_columns(rows: pd.DataFrame, name: str, heading: str) -> list[Column]:
-    """Returns one column, or one for each protocol where there are results under both."""
-    prefixes = [p for p in ("reproduced", "sound") if rows[f"{p}_{name}"].notna().any()]
-    if not any((rows[f"{prefix}_{name}"] > 0).any() for prefix in prefixes):
-        return []  # no GPU was used
-    return [
-        Column(
-            heading=heading if len(prefixes) == 1 else f"{heading}\n{prefix}",
-            cells=_cells(rows, _seconds(f"{prefix}_{name}")),
-        )
-        for prefix in prefixes
-    ]
-
-
-Cell = Callable[[pd.Series], str]
-
-
-def _cells(rows: pd.DataFrame, cell: Cell) -> tuple[str, ...]:
-    return tuple(cell(row) for _, row in rows.iterrows())
 
 
 def _published(row: pd.Series) -> str:
     return percent(row["published_accuracy"])
-
-
-def _mean(prefix: str) -> Cell:
-    def cell(row: pd.Series) -> str:
-        mean, high, n = (row[f"{prefix}_{name}"] for name in ("accuracy", "high", "seeds"))
-        if math.isnan(mean):
-            return ""
-        return " ".join([percent(mean), *plus_minus(high - mean), f"({n})"])
-
-    return cell
-
-
-def _failed(row: pd.Series) -> str:
-    counts = [row[name] for name in ("reproduced_failed", "sound_failed")]
-    known = [int(count) for count in counts if not pd.isna(count)]
-    return str(sum(known)) if known else ""
-
-
-def _difference(row: pd.Series) -> str:
-    if row["baseline"]:
-        return "" if math.isnan(row["sound_accuracy"]) else "baseline"
-    mean, high = row["difference"], row["difference_high"]
-    if math.isnan(mean):
-        return ""
-    star = ["*"] if not pd.isna(row["survives_holm"]) and row["survives_holm"] else []
-    return " ".join([percent(mean, signed=True), *plus_minus(high - mean), *star])
-
-
-def _number(name: str) -> Cell:
-    def cell(row: pd.Series) -> str:
-        value = row[name]
-        if math.isnan(value):
-            return ""
-        return f"{value:.2f}" if value == 0 or abs(value) >= 1 else f"{value:.3g}"
-
-    return cell
-
-
-def _seconds(name: str) -> Cell:
-    def cell(row: pd.Series) -> str:
-        value = row[name]
-        if math.isnan(value):
-            return ""
-        return f"{value:,.0f}" if value == 0 or value >= 10 else f"{value:.2g}"
-
-    return cell
 
 
 def _value(value: Any) -> str:

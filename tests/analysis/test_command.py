@@ -121,7 +121,7 @@ def test_an_empty_store(tmp_path: Path) -> None:
         (("nowhere",), "there are no results at"),
         (
             ("nowhere", "studie1"),
-            "unknown name 'studie1'; did you mean 'study1'? (known: study1, findings, ",
+            "unknown name 'studie1'; did you mean 'study1'? (known: study1, study2, ",
         ),
         (("nowhere", "--oot", "x"), "unrecognized arguments: --oot x; see --help"),
     ],

@@ -1,0 +1,85 @@
+"""Cells of tables: numbers as text, in percent and with intervals; empty where there is none."""
+
+import math
+from collections.abc import Callable
+
+import pandas as pd
+
+from analysis.percent import percent, plus_minus
+from analysis.tables.sheet import Column
+
+Cell = Callable[[pd.Series], str]
+"""Prints one cell of a row."""
+
+
+def cost_columns(rows: pd.DataFrame, name: str, heading: str) -> list[Column]:
+    """Returns one column, or one for each protocol where there are results under both."""
+    prefixes = [p for p in ("reproduced", "sound") if rows[f"{p}_{name}"].notna().any()]
+    if not any((rows[f"{prefix}_{name}"] > 0).any() for prefix in prefixes):
+        return []  # no GPU was used
+    return [
+        Column(
+            heading=heading if len(prefixes) == 1 else f"{heading}\n{prefix}",
+            cells=cells(rows, seconds_cell(f"{prefix}_{name}")),
+        )
+        for prefix in prefixes
+    ]
+
+
+def cells(rows: pd.DataFrame, cell: Cell) -> tuple[str, ...]:
+    """Returns the texts of one column."""
+    return tuple(cell(row) for _, row in rows.iterrows())
+
+
+def mean_cell(prefix: str) -> Cell:
+    """Returns what prints a protocol's mean: `63.33 ± 5.17 (3)`."""
+
+    def cell(row: pd.Series) -> str:
+        mean, high, n = (row[f"{prefix}_{name}"] for name in ("accuracy", "high", "seeds"))
+        if math.isnan(mean):
+            return ""
+        return " ".join([percent(mean), *plus_minus(high - mean), f"({n})"])
+
+    return cell
+
+
+def failed_cell(row: pd.Series) -> str:
+    """Prints how many trials failed, under both protocols."""
+    counts = [row[name] for name in ("reproduced_failed", "sound_failed")]
+    known = [int(count) for count in counts if not pd.isna(count)]
+    return str(sum(known)) if known else ""
+
+
+def difference_cell(row: pd.Series) -> str:
+    """Prints the difference from the baseline: `−9.67 ± 1.43 *`."""
+    if row["baseline"]:
+        return "" if math.isnan(row["sound_accuracy"]) else "baseline"
+    mean, high = row["difference"], row["difference_high"]
+    if math.isnan(mean):
+        return ""
+    star = ["*"] if not pd.isna(row["survives_holm"]) and row["survives_holm"] else []
+    return " ".join([percent(mean, signed=True), *plus_minus(high - mean), *star])
+
+
+def number_cell(name: str) -> Cell:
+    """Returns what prints a column of numbers of any size."""
+
+    def cell(row: pd.Series) -> str:
+        value = row[name]
+        if math.isnan(value):
+            return ""
+        return f"{value:.2f}" if value == 0 or abs(value) >= 1 else f"{value:.3g}"
+
+    return cell
+
+
+def seconds_cell(name: str) -> Cell:
+    """Returns what prints a column of seconds or counts."""
+
+    def cell(row: pd.Series) -> str:
+        value = row[name]
+        if math.isnan(value):
+            return ""
+        return f"{value:,.0f}" if value == 0 or value >= 10 else f"{value:.2g}"
+
+    return cell
