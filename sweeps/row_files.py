@@ -129,9 +129,10 @@ def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """
     if table.schema.equals(schema):
         return table
+    names = set(table.schema.names)
     columns = [
         table[field.name].cast(field.type)
-        if field.name in table.schema.names
+        if field.name in names
         else pa.nulls(len(table), field.type)
         for field in schema
     ]

@@ -184,6 +184,9 @@ def test_results_are_a_frame_sorted_and_typed(store: Store) -> None:
     assert frame["trial_id"].tolist() == sorted(IDS[:3])
     assert frame["ipc"].dtype == frame["attempt"].dtype == pd.Int64Dtype()
     assert frame["attempt"].isna().all()
+    assert {frame[f.name].dtype for f in TRIAL_SCHEMA if f.type == pa.bool_()} == {
+        pd.BooleanDtype()
+    }
     assert frame["eps"].dtype == frame["test_accuracy_mean"].dtype == float
     assert frame["eps"].isna().all()
     assert sorted(frame["test_accuracy_mean"]) == [0.5, 0.501, 0.502]
