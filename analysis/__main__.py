@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from rich.console import Console
 
-from analysis.findings import Finding, findings, in_short, markdown
+from analysis.findings import Finding, findings, in_short, markdown, study2_findings
 from analysis.reading import Sweeps, load
 from analysis.tables import study2
 from analysis.tables.files import write_study1_table, write_study2_table
@@ -69,7 +69,7 @@ class _Work:
 
     @cached_property
     def findings(self) -> list[Finding]:
-        return findings(self.study.tables)
+        return findings(self.study.tables) + study2_findings(self.study2)
 
     @cached_property
     def gallery(self) -> "Gallery":

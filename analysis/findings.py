@@ -19,6 +19,8 @@ from analysis.published import load_published
 from analysis.statistics import holm, paired_difference, prediction_interval
 from analysis.tables.study1 import SIGNIFICANCE, Study1Table
 from analysis.tables.study1_sheet import is_studys_computation, setting_title
+from analysis.tables.study2 import Study2Table
+from analysis.tables.study2_sheet import arm_label, study2_sheet
 
 HOLDS, REVERSES, HIGHER, LOWER, NOISE, UNKNOWN = (
     "holds",
@@ -39,6 +41,7 @@ TOPICS = {
     "weights": "Weights by cluster size (T − F, paired by seed)",
     "methods": f"Methods without weights, against {label(BASELINE[0])} F (paired by seed)",
     "level": "The published protocol, against the printed accuracies",
+    "arms": "Ways of choosing training images, against random 10 % (paired by seed)",
 }
 
 
@@ -94,10 +97,25 @@ def claims(table: Study1Table) -> pd.DataFrame:
     frame["p_holm"] = math.nan
     for own in frame.groupby("topic").groups.values():
         frame.loc[own, "p_holm"] = holm(frame.loc[own, "p"].to_numpy(dtype=float))
+    return _with_verdicts(frame)
+
+
+def _with_verdicts(frame: pd.DataFrame) -> pd.DataFrame:
     frame["verdict"] = [_verdict(*v) for v in _columns(frame, "published difference p_holm")]
     needed = [_seeds_needed(*v) for v in _columns(frame, "published difference high n_pairs")]
     frame["seeds_needed"] = pd.Series(needed, dtype="Int64")
     return frame
+
+
+def _by_verdict(setting: str, topic: str, numbers: pd.DataFrame) -> list[Finding]:
+    """Returns a finding for each verdict that a claim of the topic has."""
+    records = numbers[numbers["topic"] == topic].to_dict("records")
+    found = []
+    for verdict in VERDICTS:
+        cases = tuple(_case(row) for row in records if row["verdict"] == verdict)
+        if cases:
+            found.append(Finding(setting=setting, topic=topic, verdict=verdict, cases=cases))
+    return found
 
 
 def levels(table: Study1Table) -> pd.DataFrame:
@@ -136,14 +154,7 @@ def findings(tables: Iterable[Study1Table]) -> list[Finding]:
             setting += " (published: on CIFAR-10, features, in the study's sizes)"
         numbers = claims(table)
         for topic in ("weights", "methods"):
-            own = numbers[numbers["topic"] == topic]
-            records = own.to_dict("records")
-            for verdict in VERDICTS:
-                cases = tuple(_case(row) for row in records if row["verdict"] == verdict)
-                if cases:
-                    found.append(
-                        Finding(setting=setting, topic=topic, verdict=verdict, cases=cases)
-                    )
+            found += _by_verdict(setting, topic, numbers)
         level = levels(table)
         if not (level["n"] > 0).any():
             continue
@@ -155,10 +166,45 @@ def findings(tables: Iterable[Study1Table]) -> list[Finding]:
     return found
 
 
+def study2_claims(table: Study2Table) -> pd.DataFrame:
+    """Returns the numbers behind the findings of a table of study 2, like `claims`.
+
+    One row for each way of choosing images that has results or was printed.
+    """
+    rows = table.rows
+    baseline = rows.loc[rows["baseline"], "published_accuracy"].iloc[0]
+    frame = pd.DataFrame(
+        {
+            "topic": "arms",
+            "label": [arm_label(*values) for values in _columns(rows, "arm fraction ipc options")],
+            "published": rows["published_accuracy"] - baseline,
+            "difference": rows["difference"],
+            "low": rows["difference_low"],
+            "high": rows["difference_high"],
+            "n_pairs": rows["n_pairs"].fillna(0).astype(int),
+            "p": rows["p"],
+            "p_holm": rows["p_holm"],
+        }
+    )[~rows["baseline"].to_numpy(dtype=bool)].reset_index(drop=True)
+    return _with_verdicts(frame)
+
+
+def study2_findings(tables: Iterable[Study2Table]) -> list[Finding]:
+    """Returns what the tables of study 2 say."""
+    found = []
+    for table in tables:
+        numbers = study2_claims(table)
+        title = study2_sheet(table).title.removesuffix(". Test accuracy in %")
+        setting = f"{title} (published: on 15,000 photos of cats and dogs)"
+        found += _by_verdict(setting, "arms", numbers)
+    return found
+
+
 def in_short(found: Sequence[Finding]) -> list[str]:
     """Returns the findings of all tables in a few sentences."""
-    lines = [_count_line(found, topic) for topic in ("weights", "methods", "level")]
-    return [line for line in lines if line] + [published_noise()]
+    lines = [_count_line(found, topic) for topic in TOPICS]
+    of_study1 = not found or any(finding.topic != "arms" for finding in found)
+    return [line for line in lines if line] + [published_noise()] * of_study1
 
 
 def published_noise() -> str:
@@ -290,6 +336,7 @@ _COUNTED = {
     "weights": ("Weights that act", "comparisons with and without"),
     "methods": ("Methods", f"comparisons with {label(BASELINE[0])} F"),
     "level": ("The published protocol", "printed accuracies"),
+    "arms": ("Ways of choosing images", "comparisons with random 10 %"),
 }
 
 
