@@ -96,8 +96,10 @@ for (const drawing of document.querySelectorAll(".drawing[data-values]")) {
     cursor.style.top = `${top * height}px`;
     cursor.style.height = `${(bottom - top) * height}px`;
     const pan = drawing.parentElement; // on a phone it shows a part of the drawing
-    const before = x * width + 12 + tip.offsetWidth > pan.scrollLeft + pan.clientWidth;
-    tip.style.left = `${Math.max(0, before ? x * width - tip.offsetWidth - 12 : x * width + 12)}px`;
+    const seen = pan.scrollLeft + pan.clientWidth - tip.offsetWidth;
+    const after = x * width + 12;
+    const beside = after > seen ? Math.min(x * width - tip.offsetWidth - 12, seen) : after;
+    tip.style.left = `${Math.max(pan.scrollLeft, beside)}px`;
     tip.style.top = `${top * height}px`;
   };
   const hide = () => { tip.hidden = cursor.hidden = true; };
