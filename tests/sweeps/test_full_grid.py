@@ -17,7 +17,7 @@ import pytest
 from distill.config import TrialConfig
 from distill.datasets import load_dataset
 from distill.trial import run_trial
-from sweeps.full_grid import _parser, _plan
+from sweeps.full_grid import _parser, _plan, main
 from sweeps.store import Store, load_results
 
 ROOT = Path(__file__).parent.parent.parent
@@ -102,11 +102,17 @@ def trial_processes() -> list[int]:
 
 def test_submitting_again_runs_what_is_missing(tmp_path: Path) -> None:
     results = tmp_path / "results"
-    first = run(results, *SMOKE, "--limit", "1", "--track", "tensorboard")
+    first = run(results, *SMOKE, "--limit", "1", "--track", "tensorboard", "--name", "mine")
     assert first.returncode == 0, first.stderr
     assert "1 of 1 trials finished: 1 ok" in first.stdout
     (row_file,) = (results / "trials").iterdir()
     before = row_file.stat()
+    (noted,) = Store(results).submissions()
+    (config,) = planned(*SMOKE, "--limit", "1")
+    assert noted["name"] == "mine"
+    assert noted["trial_ids"] == [config.trial_id]
+    assert noted["plan"] == json.loads(json.dumps([config.to_dict()]))
+    assert noted["command"][:2] == ["--results", str(results)]
 
     # What a killed writer on another file system may leave behind:
     (half,) = (config for config in planned(*SMOKE) if config.trial_id != row_file.stem)
@@ -134,7 +140,7 @@ def test_submitting_again_runs_what_is_missing(tmp_path: Path) -> None:
     assert third.stderr == "", "nothing is started for nothing"
 
 
-@pytest.mark.parametrize("what", ["driver", "trial"])
+@pytest.mark.parametrize("what", ["driver", pytest.param("trial", marks=pytest.mark.slow)])
 def test_kill_9_loses_no_more_than_since_the_last_checkpoint(tmp_path: Path, what: str) -> None:
     results = tmp_path / "results"
     (config,) = planned(*LONG)
@@ -167,7 +173,11 @@ def test_kill_9_loses_no_more_than_since_the_last_checkpoint(tmp_path: Path, wha
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"]
+    ("number", "code"),
+    [
+        pytest.param(signal.SIGINT, 130, id="Ctrl-C"),
+        pytest.param(signal.SIGTERM, 143, id="SIGTERM", marks=pytest.mark.slow),
+    ],
 )
 def test_an_interruption_is_clean_and_says_how_to_go_on(
     tmp_path: Path, number: signal.Signals, code: int
@@ -202,6 +212,7 @@ def test_an_interruption_is_clean_and_says_how_to_go_on(
     assert row["test_accuracy_mean"] == undisturbed(config)
 
 
+@pytest.mark.slow
 def test_two_drivers_on_the_same_results_do_no_harm(tmp_path: Path) -> None:
     results = tmp_path / "results"
     drivers = [start(results, *SMOKE) for _ in range(2)]
@@ -247,14 +258,38 @@ def test_failed_trials_are_reported_and_retried_when_asked(tmp_path: Path) -> No
         (["--protocol", "sond"], "unknown protocol 'sond'; did you mean 'sound'"),
         (["--only", "method=kmean"], "did you mean 'kmeans'"),
         (["--gpu-per-trial", "1"], "did you mean '--gpus-per-trial'"),
-        (["--gpus-per-trial", "64"], "a trial asks for 64 GPUs, this machine has "),
         (["--set", "ipc=0"], "ipc must be at least 1, got 0"),
-        (["--dataset", "parquet:nowhere.parquet"], "nowhere.parquet"),
         (["--track", "tensorbord"], "unknown tracker 'tensorbord'; did you mean 'tensorboard'"),
         (["--address", "127.0.0.1:1"], "no connection to the Ray cluster at 127.0.0.1:1"),
     ],
 )
-def test_bad_usage_is_one_line_and_code_2(tmp_path: Path, options: list[str], message: str) -> None:
+def test_bad_usage_is_one_line_and_code_2(
+    options: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert main(options) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    assert not list(tmp_path.glob("results/trials/*"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--gpus-per-trial", "64"], "a trial asks for 64 GPUs, this machine has "),
+        (["--dataset", "parquet:nowhere.parquet"], "nowhere.parquet"),
+    ],
+)
+def test_what_only_the_cluster_can_tell_is_one_line_and_code_2(
+    tmp_path: Path, options: list[str], message: str
+) -> None:
     result = run(tmp_path / "results", *options)
 
     assert result.returncode == 2, result.stderr
@@ -274,13 +309,3 @@ def test_results_that_cannot_be_written_are_named_before_anything_starts(tmp_pat
     assert "error: " in result.stderr
     assert [path.name for path in taken.iterdir()] == ["thesis.txt"]
     shutil.rmtree(taken)
-
-
-def test_the_submission_is_noted(tmp_path: Path) -> None:
-    run(tmp_path / "results", *SMOKE, "--limit", "1", "--name", "mine")
-
-    (noted,) = Store(tmp_path / "results").submissions()
-    (config,) = planned(*SMOKE, "--limit", "1")
-    assert noted["name"] == "mine"
-    assert noted["plan"] == json.loads(json.dumps([config.to_dict()]))
-    assert noted["command"][:2] == ["--results", str(tmp_path / "results")]

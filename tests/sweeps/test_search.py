@@ -160,6 +160,7 @@ def test_a_killed_search_goes_on_where_it_was(tmp_path: Path) -> None:
     assert not checkpoints(results)
 
 
+@pytest.mark.slow
 def test_an_interrupted_search_says_how_to_go_on(tmp_path: Path) -> None:
     results = tmp_path / "results"
     options = ("--trials", "2", "--confirm", "1", "--seeds", "1", "--set", "n_outer=20")
@@ -177,6 +178,7 @@ def test_an_interrupted_search_says_how_to_go_on(tmp_path: Path) -> None:
     assert sorted(row["phase"] for row in rows(results)) == ["confirm", "search", "search"]
 
 
+@pytest.mark.slow
 def test_two_objectives_in_a_space_of_ones_own_with_trials_that_fail(tmp_path: Path) -> None:
     space = tmp_path / "mine.py"
     space.write_text(
@@ -272,6 +274,7 @@ def test_a_second_search_of_the_same_name_has_to_wait(
     assert f"in use by another search (process {os.getpid()} on" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_submission_is_noted(tmp_path: Path) -> None:
     results = tmp_path / "results"
     done = run(results, "dbscan", "--trials", "1", "--confirm", "0", "--range", "min_samples=3:4")
