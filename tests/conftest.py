@@ -1,5 +1,6 @@
 """Fixtures for the whole suite."""
 
+import os
 from collections.abc import Callable
 
 import pytest
@@ -7,6 +8,9 @@ import torch
 
 from distill.config import TrialConfig
 from distill.datasets import ImageData, load_dataset
+
+# Read when Ray is imported: its workers shall be this very environment, not one that uv makes anew.
+os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 
 # The tests' tensors are tiny: a second thread only waits, and badly so on a busy machine.
 torch.set_num_threads(1)
