@@ -204,8 +204,9 @@ def _dry_run(
     measured: list[Mapping[Any, Any]] = []
     if store.exists():
         measured += load_results(store.uri, on_invalid=_warn).to_dict("records")
-    resources, slots, share = "not looked at; --calibrate does", 1, options.gpus_per_trial or 0.0
-    if options.calibrate:
+    resources, share = "not looked at; --calibrate does", options.gpus_per_trial or 0.0
+    slots = options.max_concurrent or 1
+    if options.calibrate and progress.to_do:
         rows, resources, slots, share = _calibrate(progress.to_do, store, options)
         measured += rows
     guess = estimate(

@@ -299,6 +299,27 @@ def test_what_only_the_cluster_can_tell_is_one_line_and_code_2(
     assert not list((tmp_path / "results").glob("trials/*"))
 
 
+def test_a_dry_run_touches_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = tmp_path / "results"
+
+    assert main(["--results", str(results), "--preset", "paper", "--dry-run"]) == 0
+    output = capsys.readouterr().out
+    assert output.startswith("54 trials: cifar10, protocol published, ipc 1 and 10, seeds 0–2\n")
+    assert "time       unknown: no trial like these has been measured" in output
+    assert not results.exists()
+
+
+@pytest.mark.slow
+def test_a_calibrated_dry_run_prices_the_plan_and_touches_nothing(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    dry = run(results, *SMOKE, "--dry-run", "--calibrate")
+
+    assert dry.returncode == 0, dry.stderr
+    assert "this machine: " in dry.stdout
+    assert re.search(r"^time +about \d+ s; one after the other \d+ s$", dry.stdout, re.MULTILINE)
+    assert not results.exists()
+
+
 def test_results_that_cannot_be_written_are_named_before_anything_starts(tmp_path: Path) -> None:
     taken = tmp_path / "results"
     taken.mkdir()
