@@ -412,10 +412,17 @@ def _config_of(trial: RayTrial) -> Config:
 
 @dataclass
 class _Signals:
-    """Which signal came, and whether Tune is there to hear of it."""
+    """Which signal came, and whether Tune is there to hear of it.
+
+    Attributes:
+        received: SIGTERM, if it came.
+        tuning: whether Tune runs, which takes the first SIGINT.
+        repeated: whether a second SIGINT came.
+    """
 
     received: int | None = None
     tuning: bool = False
+    repeated: bool = False
 
 
 @contextmanager
@@ -431,11 +438,22 @@ def _stop_signals() -> Iterator[_Signals]:
             raise KeyboardInterrupt
         os.kill(os.getpid(), signal.SIGUSR1)
 
-    previous = signal.signal(signal.SIGTERM, note)
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        # One key press may come twice, from the terminal and from `uv run`: the first goes to
+        # Tune, the second is let pass, a third breaks off.
+        if not signals.tuning or signals.repeated:
+            signal.default_int_handler(number, frame)
+        signals.repeated = True
+
+    previous = {
+        signal.SIGTERM: signal.signal(signal.SIGTERM, note),
+        signal.SIGINT: signal.signal(signal.SIGINT, interrupt),
+    }
     try:
         yield signals
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -187,7 +187,8 @@ def test_an_interruption_is_clean_and_says_how_to_go_on(
     process = start(results, *LONG)
     wait_for(lambda: checkpoints(results), process)
     if number == signal.SIGINT:
-        os.killpg(process.pid, number)  # a terminal sends it to the whole group
+        os.killpg(process.pid, number)  # a terminal sends it to the whole group,
+        process.send_signal(number)  # and `uv run` once more to its child
     else:
         process.send_signal(number)
     output, errors = process.communicate(timeout=120)
