@@ -31,15 +31,16 @@ def command(results: Path, *options: str) -> list[str]:
     return [sys.executable, SCRIPT, "--results", str(results), *options]
 
 
-def environment() -> dict[str, str]:
+def environment(results: Path | None = None) -> dict[str, str]:
+    """What a command runs in; its workers inherit the mark that `trial_processes` looks for."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "PYTHON"))}
-    return kept | {"COLUMNS": "100"}
+    return kept | {"COLUMNS": "100", "TEST_RESULTS": str(results)}
 
 
 def run(results: Path, *options: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         command(results, *options),
-        env=environment(),
+        env=environment(results),
         cwd=results.parent,
         capture_output=True,
         text=True,
@@ -50,7 +51,7 @@ def run(results: Path, *options: str) -> "subprocess.CompletedProcess[str]":
 def start(results: Path, *options: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         command(results, *options),
-        env=environment(),
+        env=environment(results),
         cwd=results.parent,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -88,12 +89,14 @@ def undisturbed(config: TrialConfig) -> float:
     return float(row["test_accuracy_mean"])
 
 
-def trial_processes() -> list[int]:
-    """The processes in which Ray runs trials now."""
+def trial_processes(results: Path) -> list[int]:
+    """The processes in which Ray runs trials of a store now."""
     found = []
+    mark = f"TEST_RESULTS={results}".encode()
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            if path.read_bytes().startswith(b"ray::ImplicitFunc"):
+            is_trial = path.read_bytes().startswith(b"ray::ImplicitFunc")
+            if is_trial and mark in (path.parent / "environ").read_bytes().split(b"\0"):
                 found.append(int(path.parent.name))
         except OSError:
             continue  # it has just ended
@@ -147,7 +150,7 @@ def test_kill_9_loses_no_more_than_since_the_last_checkpoint(tmp_path: Path, wha
     process = start(results, *LONG)
     wait_for(lambda: [path for path in checkpoints(results) if number_of(path) >= 3], process)
     if what == "trial":
-        (victim,) = trial_processes()
+        (victim,) = trial_processes(results)
         os.kill(victim, signal.SIGKILL)
         output, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
@@ -157,7 +160,7 @@ def test_kill_9_loses_no_more_than_since_the_last_checkpoint(tmp_path: Path, wha
         os.kill(process.pid, signal.SIGKILL)
         os.killpg(process.pid, signal.SIGCONT)
         process.communicate()
-        wait_for(lambda: not trial_processes())
+        wait_for(lambda: not trial_processes(results))
         assert not list((results / "trials").iterdir())
         n_saved = number_of(checkpoints(results)[-1])
         assert n_saved >= 3
@@ -197,7 +200,7 @@ def test_an_interruption_is_clean_and_says_how_to_go_on(
     assert "interrupted with 1 trials to go; continue: uv run" in errors
     assert "Traceback" not in errors
     assert "0 of 1 trials finished" in output
-    wait_for(lambda: not trial_processes())
+    wait_for(lambda: not trial_processes(results))
 
     # A checkpoint that was damaged meanwhile: the one before it is used.
     newest = checkpoints(results)[-1]
