@@ -18,7 +18,7 @@ from distill.datasets import ImageData
 from distill.datasets.rows import Part
 from distill.errors import DivergedError, UserError
 from distill.subset_config import SubsetConfig
-from distill.subsets.base import Selection, stratified_quotas
+from distill.subsets.base import Grid, Selection, stratified_quotas
 from distill.subsets.pca import principal_plane
 from distill.subsets.pool import Pool, check_no_leak, training_pool, whole_pool
 from distill.subsets.registry import build_selector
@@ -171,9 +171,9 @@ class Choice:
         dim = int(self.config.pca_dim or 1)
         return principal_plane(pixels, dim, self._generator("embedding")).coordinates
 
-    def counts(self) -> dict[str, float]:
+    def counts(self) -> dict[str, Any]:
         """Returns what was counted so far, under the names of the result columns."""
-        counts: dict[str, float] = {
+        counts: dict[str, Any] = {
             "n_pool": len(self.pool.rows),
             "n_duplicates": self.pool.n_duplicates,
         }
@@ -210,12 +210,18 @@ class Choice:
                 columns[f"pca_{i}"] = axis
         return columns
 
+    def grids(self) -> list[dict[str, Any]]:
+        """Returns the grids that divided the plane, by the fields of `Grid`."""
+        assert self.selection is not None
+        return [dataclasses.asdict(grid) for grid in self.selection.grids]
+
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Returns what is needed to go on, as tensors and as values that JSON can hold."""
         values: dict[str, Any] = {"n_epochs": self.n_epochs, "counts": None}
         if self.selection is None:
             return self._network.state() if self._network is not None else {}, values
         values["counts"] = self.selection.counts
+        values["grids"] = self.grids()
         parts = {name: getattr(self.selection, name) for name in ("rows", "clusters", "plane")}
         return {name: part for name, part in parts.items() if part is not None}, values
 
@@ -228,6 +234,10 @@ class Choice:
                 rows=tensors["rows"],
                 clusters=tensors.get("clusters"),
                 plane=tensors.get("plane"),
+                grids=tuple(
+                    Grid(**own | {"low": tuple(own["low"]), "high": tuple(own["high"])})
+                    for own in values.get("grids", ())
+                ),
                 counts=values["counts"],
             )
         elif self._network is not None:

@@ -27,6 +27,7 @@ from torch import Tensor
 from distill.augment import Augmentation
 from distill.clustering.base import InfeasibleClusteringError
 from distill.clustering.registry import build_clusterer
+from distill.clustering.sizes import size_columns
 from distill.config import TrialConfig, derive_seed
 from distill.datasets import ImageData
 from distill.embeddings import check_gradient_size, embed
@@ -61,6 +62,8 @@ class Dream:
         seconds: seconds spent so far on `clustering`, `matching` and `network` updates.
         matching_loss: mean loss of a class and inner loop over the last finished outer iteration.
         cluster_statistics: means over classes at the last clustering.
+        cluster_sizes: for each class the (k,) int64 sizes of its clusters at the last clustering;
+            empty before there is one.
     """
 
     def __init__(
@@ -96,6 +99,7 @@ class Dream:
         self.inner = 0
         self.matching_loss: float | None = None
         self.cluster_statistics: dict[str, float] = {}
+        self.cluster_sizes: list[Tensor] = []
         self.representatives: list[tuple[Tensor, Tensor]] = []
         self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
         self.images = self._initial_images().to(dtype)
@@ -169,6 +173,7 @@ class Dream:
             for own_points, clustering in zip(points, clusterings, strict=True)
         ]
         n_classes = len(chosen)
+        self.cluster_sizes = [clustering.sizes for clustering in clusterings]
         self.cluster_statistics = {
             "n_representatives_mean": sum(len(own.indices) for own in chosen) / n_classes,
             "n_clusters_mean": sum(own.n_clusters for own in chosen) / n_classes,
@@ -280,6 +285,16 @@ class Dream:
         config = self.config
         return sgd(self.network, config.net_lr, config.net_momentum, config.net_weight_decay)
 
+    def cluster_size_columns(self) -> dict[str, Any]:
+        """Returns the distribution of cluster sizes at the last clustering, see `size_columns`.
+
+        Empty before there is one.
+        """
+        if not self.cluster_sizes:
+            return {}
+        n_points = [len(indices) for indices in self.data.class_indices]
+        return size_columns(self.cluster_sizes, n_points)
+
     @contextmanager
     def _timed(self, part: str) -> Iterator[None]:
         self._synchronize()
@@ -304,6 +319,8 @@ class Dream:
         for label, (indices, weights) in enumerate(self.representatives):
             tensors[f"representatives/{label}"] = indices
             tensors[f"representative_weights/{label}"] = weights
+        for label, sizes in enumerate(self.cluster_sizes):
+            tensors[f"cluster_sizes/{label}"] = sizes
         values = {
             "outer": self.outer,
             "inner": self.inner,
@@ -323,6 +340,8 @@ class Dream:
         self.images.copy_(tensors["images"])
         self.image_optimizer.buffer.copy_(tensors["image_momentum"])
         self._loss_sum.copy_(tensors["loss_sum"])
+        n_sized = sum(name.startswith("cluster_sizes/") for name in tensors)
+        self.cluster_sizes = [tensors[f"cluster_sizes/{label}"] for label in range(n_sized)]
         n_chosen = sum(name.startswith("representatives/") for name in tensors)
         self.representatives = [
             (

@@ -26,6 +26,7 @@ from distill.checkpoint import Folder
 from distill.choice import Choice
 from distill.classifier import n_batches_of
 from distill.classifier_evaluation import CURVE_COLUMNS, SCORE_NAMES, ClassifierEvaluation
+from distill.clustering.sizes import SIZE_COLUMNS
 from distill.config import TrialConfig, derive_seed
 from distill.datasets import ImageData
 from distill.datasets.images import with_classes
@@ -41,6 +42,7 @@ from distill.running import (
 from distill.scoring import evaluation_of, network_for
 from distill.subset_config import SubsetConfig
 from distill.subsets.pool import seen_images
+from distill.subsets.samples import Samples, sample
 
 __all__ = ["COUNT_COLUMNS", "CURVE_COLUMNS", "SubsetResult", "SubsetTrial", "run_subset"]
 
@@ -58,11 +60,13 @@ COUNT_COLUMNS = (
     "largest_cluster_mean",
     "noise_mean",
     "plane_explained",
+    *SIZE_COLUMNS,
 )
 """What was counted: images to choose from and those left out because they are held out, too; images
 chosen, distinct ones, test images among these; images trained on (with transformed ones) and steps
 of a classifier; occupied cells of the grid and images that filled up; clusters, the share of the
-largest and of noise; the share of the variance in the plane. None where there is nothing to count.
+largest and of noise; the share of the variance in the plane; how the sizes of clusters are
+distributed, see `distill.clustering.sizes`. None where there is nothing to count.
 """
 
 
@@ -75,11 +79,15 @@ class SubsetResult:
         curve: one record of `CURVE_COLUMNS` per classifier and epoch; empty with the recipe
             `distillation`.
         selection: what was chosen from what, see `Choice.columns`; None unless `ok`.
+        grids: those that divided the plane, see `Choice.grids`.
+        samples: a few of the images that were trained on; None unless `ok`.
     """
 
     row: dict[str, Any]
     curve: list[dict[str, Any]]
     selection: dict[str, list[Any]] | None
+    grids: list[dict[str, Any]]
+    samples: Samples | None
 
 
 class SubsetTrial:
@@ -95,6 +103,7 @@ class SubsetTrial:
 
     Attributes:
         choice: the choice of the images.
+        samples: a few of the images that networks train on; None as long as none are chosen.
         seconds: spent on the choice (`clustering`), the network that gives features (`network`)
             and the networks trained on what was chosen (`evaluation`).
     """
@@ -113,6 +122,7 @@ class SubsetTrial:
         self._evaluation = self._new_evaluation(data.train_images[:2], data.train_labels[:2])
         self._n_epochs = self._evaluation.epochs_left
         self._n_trained_on: int | None = None
+        self.samples: Samples | None = None
         self._clock = (0.0, 0)  # seconds and epochs of the evaluation in this process
 
     @property
@@ -174,6 +184,7 @@ class SubsetTrial:
         if self.config.arm == "augmentation":
             images, labels = self._augmented(images, labels)
         self._n_trained_on = len(images)
+        self.samples = sample(images, labels, self.data.class_names)
         return images, labels
 
     def _augmented(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -215,9 +226,9 @@ class SubsetTrial:
         seen = seen_images(self.data.test_images, self.choice.chosen()[0])
         return seen.to(self.data.test_images.device)
 
-    def counts(self) -> dict[str, float | None]:
+    def counts(self) -> dict[str, Any]:
         """Returns `COUNT_COLUMNS`."""
-        counts: dict[str, float | None] = dict.fromkeys(COUNT_COLUMNS)
+        counts: dict[str, Any] = dict.fromkeys(COUNT_COLUMNS)
         counts |= self.choice.counts()
         counts["n_trained_on"] = self._n_trained_on
         if self.curve:
@@ -354,10 +365,15 @@ def run_subset(
         **_result_columns(config, trial, ok=run.status == "ok"),
         **run.origin_columns(trial.data if trial is not None else data),
     }
+    curve = trial.curve if trial is not None else []
+    if trial is None or run.status != "ok":
+        return SubsetResult(row=row, curve=curve, selection=None, grids=[], samples=None)
     return SubsetResult(
         row=row,
-        curve=trial.curve if trial is not None else [],
-        selection=trial.choice.columns() if trial is not None and run.status == "ok" else None,
+        curve=curve,
+        selection=trial.choice.columns(),
+        grids=trial.choice.grids(),
+        samples=trial.samples,
     )
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from distill.checkpoint import Folder
+from distill.clustering.sizes import SIZE_COLUMNS
 from distill.config import TrialConfig
 from distill.datasets import ImageData
 from distill.distilled import to_uint8
@@ -353,12 +354,14 @@ def _scores_row(config: TrialConfig, trial: Trial | None) -> dict[str, Any]:
     final_scores = trial.final_scores if trial is not None else {}
     final = final_scores.get(config.network, {})
     statistics = trial.dream.cluster_statistics if trial is not None else {}
+    sizes = trial.dream.cluster_size_columns() if trial is not None else {}
     seconds = trial.dream.seconds if trial is not None else {}
     return score_columns(final, config.eval_split) | {
         "n_networks": len(final.get("accuracies", [])),
         "network_scores": final_scores,
         "matching_loss": trial.dream.matching_loss if trial is not None else None,
         **{name: statistics.get(name) for name in CLUSTER_COLUMNS},
+        **{name: sizes.get(name) for name in SIZE_COLUMNS},
         **{f"{part}_seconds": seconds.get(part) for part in ("clustering", "matching", "network")},
         "evaluation_seconds": trial.seconds_evaluating if trial is not None else None,
     }

@@ -5,6 +5,7 @@ runner and store; this is the one place that tells them apart.
 """
 
 import io
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,13 +79,17 @@ def _choose(config: SubsetConfig, data: ImageData, **options: Any) -> Outputs:
     result = run_subset(config, data, **options)
     files = {}
     if result.selection is not None:
-        files["selections"] = _parquet_bytes(result.selection)
+        metadata = {"grids": json.dumps(result.grids)}
+        files["selections"] = _parquet_bytes(result.selection, metadata)
+    if result.samples is not None:
+        metadata = {"trial_id": config.trial_id}
+        files["samples"] = distilled_bytes(*result.samples, metadata=metadata)
     return Outputs(row=result.row, curve=result.curve, files=files)
 
 
-def _parquet_bytes(columns: dict[str, list[Any]]) -> bytes:
+def _parquet_bytes(columns: dict[str, list[Any]], metadata: dict[str, str]) -> bytes:
     buffer = io.BytesIO()
-    pq.write_table(pa.table(columns), buffer, compression="zstd")
+    pq.write_table(pa.table(columns, metadata=metadata), buffer, compression="zstd")
     return buffer.getvalue()
 
 

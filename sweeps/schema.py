@@ -68,6 +68,10 @@ _CLUSTERS = [
         "noise_mean",
     )
 ]
+_CLUSTER_SIZES = [
+    ("cluster_size_histogram", pa.list_(pa.int64())),  # clusters of 1, 2-3, 4-7, … images
+    ("cluster_size_shares", pa.list_(pa.float64())),  # share of the images in these
+]
 _SECONDS = [
     (f"{part}_seconds", pa.float64())
     for part in ("clustering", "matching", "network", "evaluation", "total")
@@ -99,6 +103,7 @@ TRIAL_SCHEMA = pa.schema(
         ("network_scores", pa.string()),  # JSON: architecture → lists of scores, one per network
         ("matching_loss", pa.float64()),
         *_CLUSTERS,
+        *_CLUSTER_SIZES,
         *_SECONDS,
         *_PROVENANCE,
         *_SUBSET_CONFIG,

@@ -4,6 +4,7 @@
     RESULTS/curves/<trial_id>.parquet       one row per outer iteration
     RESULTS/distilled/<trial_id>.parquet    images, in the Hub's layout
     RESULTS/selections/<trial_id>.parquet   which real images a trial of the second study chose
+    RESULTS/samples/<trial_id>.parquet      some images that such a trial trained on, as distilled
     RESULTS/checkpoints/<trial_id>/         while the trial runs
     RESULTS/failures/<trial_id>-….json      why an attempt failed; gone when the trial finishes
     RESULTS/submissions/….json              one for every time a sweep was started
@@ -49,7 +50,7 @@ from sweeps.row_files import (
 from sweeps.schema import CURVE_SCHEMA, TRIAL_SCHEMA
 
 FOLDERS = (
-    *("trials", "curves", "distilled", "selections"),
+    *("trials", "curves", "distilled", "selections", "samples"),
     *("checkpoints", "failures", "submissions", "compacted"),
 )
 
@@ -216,7 +217,7 @@ class Store:
             row: by the columns of `TRIAL_SCHEMA`, `trial_id` and `status` at least; others are
                 null. `network_scores` may be the dictionary that `distill.trial` gives.
             curve: one record of `distill.trial.CURVE_COLUMNS` per outer iteration; may be empty.
-            files: folder (`distilled`, `selections`) → content of the trial's file in it.
+            files: folder (`distilled`, `selections`, …) → content of the trial's file in it.
             replace: whether a finished trial is replaced.
 
         Returns:

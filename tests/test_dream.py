@@ -185,6 +185,23 @@ def test_the_published_variants_run(digits: ImageData, tiny: Tiny, clusterer: st
     assert dream.cluster_statistics["n_representatives_mean"] <= 10
 
 
+def test_the_sizes_of_the_last_clustering_are_noted(digits: ImageData, tiny: Tiny) -> None:
+    """Study 1's single linkage: one cluster that holds nearly all of a class, and singletons."""
+    dream = Dream(
+        tiny(clusterer="agglomerative", protocol="published", n_representatives=20), digits
+    )
+    assert dream.cluster_size_columns() == {}, "its start takes no clustering"
+    dream.inner_loop()
+
+    found = dream.cluster_size_columns()
+    histogram, shares = found["cluster_size_histogram"], found["cluster_size_shares"]
+    assert sum(histogram) == 10 * 20
+    assert histogram[0] > 100
+    assert sum(shares) == pytest.approx(1)
+    assert shares[0] == pytest.approx(histogram[0] / len(digits.train_images), rel=0.01)
+    assert sum(shares[5:]) > 0.7
+
+
 def test_published_agglomerative_starts_from_the_first_images(
     digits: ImageData, tiny: Tiny
 ) -> None:

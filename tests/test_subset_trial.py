@@ -64,6 +64,11 @@ def repeatable(result: SubsetResult) -> dict[str, object]:
     }
 
 
+def samples_of(result: SubsetResult) -> tuple[list[object], list[int]]:
+    assert result.samples is not None
+    return result.samples.images.tolist(), result.samples.labels.tolist()
+
+
 def selected(result: SubsetResult) -> list[int]:
     """Rows of the training set that were chosen; none of them of another part."""
     assert result.selection is not None
@@ -97,6 +102,8 @@ def test_every_arm_ends_with_scores_and_a_selection(
     assert sum(columns["times_selected"]) == row["n_selected"]
     assert sum(times > 0 for times in columns["times_selected"]) == row["n_distinct"]
     assert all(point.keys() == set(CURVE_COLUMNS) for point in result.curve)
+    assert bool(result.grids) == (row["n_cells_occupied"] is not None)
+    assert (row["cluster_size_histogram"] is None) == (row["n_clusters_mean"] is None)
 
 
 def test_all_rows_have_the_same_columns(digits: ImageData) -> None:
@@ -185,6 +192,24 @@ def test_the_test_images_have_no_influence_under_the_sound_protocol(
     assert ours.selection == theirs.selection
     assert ours.curve == theirs.curve
     assert ours.row["test_loss_mean"] != theirs.row["test_loss_mean"]
+
+
+@pytest.mark.parametrize("protocol", ["sound", "published"])
+def test_the_samples_are_images_that_were_trained_on(digits: ImageData, protocol: str) -> None:
+    """Eight of each class; the augmentation's are transformed ones."""
+    for arm in ("random", "augmentation"):
+        trial = SubsetTrial(small(arm=arm, protocol=protocol), digits)
+        while not trial.choice.done:
+            trial.advance()
+        images, labels = trial._training_set()
+        pairs = list(zip(images.flatten(1).tolist(), labels.tolist(), strict=True))
+        found = trial.samples
+
+        assert found is not None
+        assert found.class_names == ("3", "8")
+        assert found.labels.tolist() == [0] * 8 + [1] * 8
+        for image, label in zip(found.images.flatten(1).tolist(), found.labels, strict=True):
+            assert (image, int(label)) in pairs
 
 
 def test_copies_of_test_images_are_left_out_counted_and_told(digits: ImageData) -> None:
@@ -358,6 +383,8 @@ def test_interrupted_anywhere_it_ends_bit_for_bit_the_same(
     assert repeatable(resumed) == repeatable(plain)
     assert resumed.curve == plain.curve
     assert resumed.selection == plain.selection
+    assert resumed.grids == plain.grids
+    assert samples_of(resumed) == samples_of(plain)
 
 
 def test_interrupted_after_every_unit_it_still_arrives(digits: ImageData, tmp_path: Path) -> None:

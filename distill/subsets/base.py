@@ -8,13 +8,32 @@ plane in which a selection can be drawn.
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from distill.errors import UserError
 from distill.selection import largest_remainder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Cells of equal size over the range of some images in the plane.
+
+    Attributes:
+        low: (p,) the least coordinates, as float32 holds them.
+        high: (p,) the largest, which belong to the last cells.
+        size: cells along each axis, at least 1.
+        label: the class whose images it divides; None: of all classes.
+        cluster: the cluster, −1 for noise; None: all.
+    """
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    size: int
+    label: int | None = None
+    cluster: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,13 +47,15 @@ class Selection:
             its class for selectors that cluster class by class. None without a clustering.
         plane: (n, p) float32 on the CPU, where the images lie in the plane of their principal
             components; None without one.
+        grids: those that divided the plane.
         counts: what the method counted, under the names of the result columns.
     """
 
     rows: Tensor
     clusters: Tensor | None = None
     plane: Tensor | None = None
-    counts: dict[str, float] = field(default_factory=dict)
+    grids: tuple[Grid, ...] = ()
+    counts: dict[str, Any] = field(default_factory=dict)
 
 
 class Selector(ABC):

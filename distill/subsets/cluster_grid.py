@@ -13,14 +13,15 @@ in the defects that the latter names.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
 from distill.clustering.base import Clusterer
+from distill.clustering.sizes import size_columns
 from distill.selection import largest_remainder
-from distill.subsets.base import Selection, Selector, rows_by_class, shuffled
+from distill.subsets.base import Grid, Selection, Selector, rows_by_class, shuffled
 from distill.subsets.pca import principal_plane
 
 
@@ -53,21 +54,28 @@ class ClusterGrid(Selector):
         """Chooses group by group."""
         laid_out = _lay_out(self.clusterer, self.n_clusters, self.pca_dim, points, generator)
         chosen: list[Tensor] = []
+        grids: list[Grid] = []
         n_occupied = n_filled = 0
-        for rows, quota in zip(rows_by_class(labels, len(quotas)), quotas, strict=True):
+        for label, rows in enumerate(rows_by_class(labels, len(quotas))):
             groups = _groups(rows, laid_out.clusters)
             sizes = torch.tensor([len(group) for group in groups])
-            shares = largest_remainder(sizes, quota, at_least_one=False).tolist()
+            shares = largest_remainder(sizes, quotas[label], at_least_one=False).tolist()
             for group, share in zip(groups, shares, strict=True):
                 if share == 0:
                     continue
-                size = self.grid_size or default_grid_size(share, self.pca_dim)
-                cells = grid_cells(laid_out.plane[group], size)
+                grid = grid_over(
+                    laid_out.plane[group],
+                    self.grid_size or default_grid_size(share, self.pca_dim),
+                    label=label,
+                    cluster=int(laid_out.clusters[group[0]]),
+                )
+                cells = grid_cells(laid_out.plane[group], grid)
                 chosen.append(group[_in_rounds(cells, share, generator)])
+                grids.append(grid)
                 n_cells = len(torch.unique(cells))
                 n_occupied += n_cells
                 n_filled += max(0, share - n_cells)
-        return laid_out.selection(torch.cat(chosen), n_occupied, n_filled)
+        return laid_out.selection(torch.cat(chosen), grids, n_occupied, n_filled)
 
 
 @final
@@ -101,7 +109,9 @@ class PublishedClusterGrid(Selector):
         """Chooses the sum of the quotas from every group."""
         laid_out = _lay_out(self.clusterer, self.n_clusters, self.pca_dim, points, generator)
         n = sum(quotas)
-        cells = grid_cells(laid_out.plane, self.grid_size or default_grid_size(n, self.pca_dim))
+        size = self.grid_size or default_grid_size(n, self.pca_dim)
+        grid = grid_over(laid_out.plane, size)
+        cells = grid_cells(laid_out.plane, grid)
         chosen: list[Tensor] = []
         n_occupied = n_filled = 0
         for rows in rows_by_class(labels, len(quotas)):
@@ -113,7 +123,7 @@ class PublishedClusterGrid(Selector):
                 chosen += [firsts, group[draws]]
                 n_occupied += n_cells
                 n_filled += n_missing
-        return laid_out.selection(torch.cat(chosen), n_occupied, n_filled)
+        return laid_out.selection(torch.cat(chosen), [grid], n_occupied, n_filled)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,12 +132,18 @@ class _Layout:
 
     clusters: Tensor
     plane: Tensor
-    counts: dict[str, float]
+    counts: dict[str, Any]
 
-    def selection(self, rows: Tensor, n_occupied: int, n_filled: int) -> Selection:
+    def selection(
+        self, rows: Tensor, grids: Sequence[Grid], n_occupied: int, n_filled: int
+    ) -> Selection:
         counts = {"n_cells_occupied": n_occupied, "n_filled": n_filled}
         return Selection(
-            rows=rows, clusters=self.clusters, plane=self.plane, counts=self.counts | counts
+            rows=rows,
+            clusters=self.clusters,
+            plane=self.plane,
+            grids=tuple(grids),
+            counts=self.counts | counts,
         )
 
 
@@ -148,6 +164,7 @@ def _lay_out(
             "largest_cluster_mean": int(clustering.sizes.max()) / len(points),
             "noise_mean": clustering.n_noise / len(points),
             "plane_explained": plane.explained,
+            **size_columns([clustering.sizes], [len(points)]),
         },
     )
 
@@ -166,16 +183,33 @@ def default_grid_size(n: int, dim: int) -> int:
     return size
 
 
-def grid_cells(plane: Tensor, size: int) -> Tensor:
+def grid_over(
+    plane: Tensor, size: int, *, label: int | None = None, cluster: int | None = None
+) -> Grid:
+    """Returns the grid that covers the range of points in each dimension.
+
+    Args:
+        plane: (n, p), n at least 1.
+        size: cells a side, at least 1.
+        label: as for `Grid`.
+        cluster: likewise.
+    """
+    low, high = plane.amin(dim=0), plane.amax(dim=0)
+    return Grid(
+        low=tuple(low.tolist()), high=tuple(high.tolist()), size=size, label=label, cluster=cluster
+    )
+
+
+def grid_cells(plane: Tensor, grid: Grid) -> Tensor:
     """Returns the cell of every point, numbered from 0 over the cells that are occupied.
 
     Args:
-        plane: (n, p), n at least 1; the grid covers its range in each dimension.
-        size: cells a side, at least 1.
+        plane: (n, p), all of them within the grid.
+        grid: the cells.
     """
-    low, high = plane.amin(dim=0), plane.amax(dim=0)
+    low, high = plane.new_tensor(grid.low), plane.new_tensor(grid.high)
     span = torch.where(high > low, high - low, 1.0)
-    cells = ((plane - low) / span * size).long().clamp_max_(size - 1)
+    cells = ((plane - low) / span * grid.size).long().clamp_max_(grid.size - 1)
     numbers: Tensor = torch.unique(cells, dim=0, return_inverse=True)[1]
     return numbers
 

@@ -14,7 +14,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from distill.clustering.base import NOISE, Clusterer, spawn_generators
+from distill.clustering.base import NOISE, Clusterer, Clustering, spawn_generators
+from distill.clustering.sizes import size_columns
 from distill.selection import select
 from distill.subsets.base import Selection, Selector, rows_by_class
 
@@ -40,7 +41,7 @@ class NearestCenter(Selector):
         """Clusters each class with a generator of its own, and chooses."""
         clusters = torch.full_like(labels, NOISE)
         chosen: list[Tensor] = []
-        n_clusters: list[int] = []
+        clusterings: list[Clustering] = []
         streams = spawn_generators(generator, len(quotas))
         for rows, quota, stream in zip(
             rows_by_class(labels, len(quotas)), quotas, streams, strict=True
@@ -50,9 +51,14 @@ class NearestCenter(Selector):
             representatives = select(own, clustering, quota, "quota", stream)
             clusters[rows] = clustering.labels.cpu()
             chosen.append(rows[representatives.indices.cpu()])
-            n_clusters.append(clustering.n_clusters)
+            clusterings.append(clustering)
         return Selection(
             rows=torch.cat(chosen),
             clusters=clusters,
-            counts={"n_clusters_mean": sum(n_clusters) / len(n_clusters)},
+            counts={
+                "n_clusters_mean": sum(own.n_clusters for own in clusterings) / len(clusterings),
+                **size_columns(
+                    [own.sizes for own in clusterings], [len(own.labels) for own in clusterings]
+                ),
+            },
         )

@@ -12,6 +12,7 @@ from distill.subsets.cluster_grid import (
     PublishedClusterGrid,
     default_grid_size,
     grid_cells,
+    grid_over,
 )
 from tests.clustering.blobs import blobs
 
@@ -43,6 +44,11 @@ def plane(selection: Selection) -> Tensor:
     return selection.plane
 
 
+def cells_of(points: Tensor, size: int) -> Tensor:
+    """The cells of a grid that covers the range of these very points."""
+    return grid_cells(points, grid_over(points, size))
+
+
 @pytest.mark.parametrize(
     ("n", "dim", "size"),
     [(1350, 2, 37), (1369, 2, 37), (1370, 2, 38), (1, 2, 1), (27, 3, 3), (28, 3, 4), (5, 1, 5)],
@@ -55,11 +61,16 @@ def test_cells_by_hand() -> None:
     """Over [0, 4] × [10, 20] with 2 × 2 cells; the far edge belongs to the last cell."""
     points = torch.tensor([[0.0, 10], [1.9, 14], [2, 10], [4, 10], [0, 15], [0, 20], [4, 20]])
 
-    assert grid_cells(points, 2).tolist() == [0, 0, 2, 2, 1, 1, 3]
+    grid = grid_over(points, 2)
+
+    assert (grid.low, grid.high) == ((0, 10), (4, 20))
+    assert grid_cells(points, grid).tolist() == [0, 0, 2, 2, 1, 1, 3]
 
 
 def test_points_in_one_place_are_one_cell() -> None:
-    assert grid_cells(torch.ones(4, 2), 3).tolist() == [0, 0, 0, 0]
+    points = torch.ones(4, 2)
+
+    assert grid_cells(points, grid_over(points, 3)).tolist() == [0, 0, 0, 0]
 
 
 @pytest.mark.parametrize("quotas", [[20, 20], [1, 1], [150, 30], [200, 200]])
@@ -87,7 +98,7 @@ def test_no_cell_is_two_images_ahead_of_another_that_has_images_left() -> None:
     times = torch.bincount(selection.rows, minlength=400)
     for number in range(4):
         own = torch.nonzero(group == number).flatten()
-        cells = grid_cells(plane(selection)[own], 3)
+        cells = cells_of(plane(selection)[own], 3)
         there = torch.bincount(cells)
         taken = torch.bincount(cells, weights=times[own].double())
         most = int(taken.max())
@@ -100,7 +111,7 @@ def test_while_there_are_cells_every_image_is_from_another_one() -> None:
     group = groups(selection)
     for number in range(4):
         own = torch.nonzero(group == number).flatten()
-        cells = dict(zip(own.tolist(), grid_cells(plane(selection)[own], 30).tolist(), strict=True))
+        cells = dict(zip(own.tolist(), cells_of(plane(selection)[own], 30).tolist(), strict=True))
         chosen = [cells[row] for row in selection.rows.tolist() if row in cells]
         assert len(set(chosen)) == len(chosen)
     assert selection.counts["n_filled"] == 0
@@ -144,7 +155,7 @@ def test_the_published_form_draws_the_whole_number_from_every_group() -> None:
 
 def test_the_published_form_s_grid_covers_the_whole_plane_and_fills_with_replacement() -> None:
     selection = published([60, 60])
-    cells = grid_cells(plane(selection), default_grid_size(120, 2))
+    cells = cells_of(plane(selection), default_grid_size(120, 2))
     group = groups(selection)
     n_occupied = sum(len(torch.unique(cells[group == number])) for number in range(4))
 
@@ -155,6 +166,21 @@ def test_the_published_form_s_grid_covers_the_whole_plane_and_fills_with_replace
         n_cells = len(torch.unique(cells[group == number]))
         assert len(torch.unique(cells[own[:n_cells]])) == n_cells, "one of each cell comes first"
     assert len(torch.unique(selection.rows)) < len(selection.rows), "images repeat"
+
+
+def test_the_grids_that_are_noted_are_those_that_were_used() -> None:
+    """Sound: one a group, of its own range and quota; published: one over the whole plane."""
+    ours, theirs = sound([30, 30]), published([60, 60])
+    group = groups(ours)
+
+    assert [(grid.label, grid.cluster) for grid in ours.grids] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    for number, grid in enumerate(ours.grids):
+        own = plane(ours)[group == number]
+        n_chosen = int((group[ours.rows] == number).sum())
+        assert grid == grid_over(
+            own, default_grid_size(n_chosen, 2), label=grid.label, cluster=grid.cluster
+        )
+    assert theirs.grids == (grid_over(plane(theirs), default_grid_size(120, 2)),)
 
 
 def test_both_forms_cluster_and_project_all_images_together() -> None:

@@ -87,7 +87,11 @@ def test_fewer_clusters_give_images_in_proportion() -> None:
     points = line(0, 1, 2, 3, 100, 104)
     selector = NearestCenter(clusterer=KMeans(init="k-means++"), n_clusters=2)
 
-    assert sorted(choose(selector, points, [0] * 6, [3]).rows.tolist()) == [1, 2, 4]
+    chosen = choose(selector, points, [0] * 6, [3])
+
+    assert sorted(chosen.rows.tolist()) == [1, 2, 4]
+    assert chosen.counts["cluster_size_histogram"] == [0, 1, 1]
+    assert chosen.counts["cluster_size_shares"] == pytest.approx([0, 2 / 6, 4 / 6])
 
 
 def test_medoids_are_what_k_medoids_chooses() -> None:

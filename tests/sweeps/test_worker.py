@@ -10,11 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 
-from distill.config import TrialConfig
+from distill.config import Config, TrialConfig
 from distill.datasets import ImageData
+from distill.distilled import load_distilled
+from distill.subset_config import SubsetConfig
+from distill.subset_trial import run_subset
 from distill.trial import run_trial
 from sweeps import worker
 from sweeps.store import Store
@@ -25,9 +29,7 @@ Tiny = Callable[..., TrialConfig]
 Reports = list[dict[str, Any]]
 
 
-def run(
-    config: TrialConfig, data: ImageData, order: WorkOrder, **options: Any
-) -> list[dict[str, Any]]:
+def run(config: Config, data: ImageData, order: WorkOrder, **options: Any) -> list[dict[str, Any]]:
     reports: Reports = []
     run_and_store(config, lambda: data, order, reports.append, **options)
     return reports
@@ -56,6 +58,27 @@ def test_a_trial_leaves_a_row_a_curve_and_images(
     assert {report["curve_outer"] for report in running} == {None, 0, 1, 2}
     assert last["status"] == "ok"
     assert last["curve_accuracy"] == row["test_accuracy_mean"]
+
+
+def test_a_choice_of_real_images_leaves_them_their_plane_and_a_few_to_look_at(
+    digits: ImageData, store: Store
+) -> None:
+    config = SubsetConfig(arm="cluster_grid", fraction=0.3, epochs=1, classes=("3", "8"))
+    run(config, digits, WorkOrder(store=store, sweep="s"))
+    plain = run_subset(config, digits)
+    folder = store.local_path or Path()
+    files = {path.parent.name: path for path in folder.rglob("*.parquet")}
+
+    assert set(files) == {"trials", "curves", "selections", "samples"}
+    selection = pq.read_table(files["selections"])
+    assert selection.to_pydict() == plain.selection
+    assert json.loads(selection.schema.metadata[b"grids"]) == json.loads(json.dumps(plain.grids))
+    saved = load_distilled(files["samples"])
+    assert plain.samples is not None
+    assert torch.equal(saved.images, plain.samples.images)
+    assert torch.equal(saved.labels, plain.samples.labels)
+    assert saved.class_names == ("3", "8")
+    assert saved.metadata == {"trial_id": config.trial_id}
 
 
 def test_a_finished_trial_is_not_run_again(digits: ImageData, tiny: Tiny, store: Store) -> None:
