@@ -61,12 +61,15 @@ class Study2Table:
             (random, 10 %) under the sound protocol as in study 1's tables. Accuracies are
             fractions in [0, 1]; what does not exist is NaN, NA or empty.
         failed: how many trials failed, by status.
+        members: the trials behind the rows, in their order and that of seeds: `trial_id`, `row`
+            (position in `rows`), `arm`, `protocol`, `seed`, `state` (`ok` or `failed`).
     """
 
     setting: Mapping[str, Any]
     distinguishing: Mapping[str, Any]
     rows: pd.DataFrame
     failed: Mapping[str, int]
+    members: pd.DataFrame
 
 
 def build(results: pd.DataFrame) -> tuple[Study2Table, ...]:
@@ -84,11 +87,14 @@ def build(results: pd.DataFrame) -> tuple[Study2Table, ...]:
     for key in sorted(groups, key=lambda key: [(v is None, str(v)) for v in key]):
         setting = dict(zip(SETTING_COLUMNS, key, strict=True))
         failed = Counter(trial["status"] for trial in groups[key] if trial["status"] != "ok")
+        by_key = _by_key(groups[key])
+        keys = _keys(by_key)
         table = Study2Table(
             setting=setting,
             distinguishing={n: setting[n] for n in varying if n not in ("dataset", "classes")},
-            rows=_rows(groups[key]),
+            rows=_rows(by_key, keys),
             failed=dict(sorted(failed.items())),
+            members=_members(by_key, keys),
         )
         tables.append(table)
     return tuple(tables)
@@ -116,16 +122,46 @@ def _plain(value: Any) -> Any:
     return None if value is None or value is pd.NA or value != value else value
 
 
-def _rows(trials: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    by_key = _by_key(trials)
-    numbers = load_published("study2")
-    studys: list[Key] = []
+def _printed() -> dict[Key, dict[str, float]]:
+    """Returns the study's rows in its order, with what it printed."""
     printed: dict[Key, dict[str, float]] = {}
+    numbers = load_published("study2")
     for (arm, fraction), lines in numbers.groupby(["method", "fraction"], sort=False):
         main: Key = (str(arm), None if arm == "base" else float(str(fraction)), None, ())
-        studys.append(main)
         printed[main] = dict(zip(lines["column"], lines["value"], strict=True))
-    keys = studys + sorted((key for key in by_key if key not in studys), key=_row_order)
+    return printed
+
+
+def _keys(by_key: Mapping[Key, Any]) -> list[Key]:
+    """Returns the rows of a table: the study's in its order, then others."""
+    studys = list(_printed())
+    return studys + sorted((key for key in by_key if key not in studys), key=_row_order)
+
+
+def _members(
+    by_key: Mapping[Key, Sequence[Mapping[str, Any]]], keys: Sequence[Key]
+) -> pd.DataFrame:
+    records = [
+        {
+            "trial_id": trial["trial_id"],
+            "row": position,
+            "arm": trial["arm"],
+            "protocol": trial["protocol"],
+            "seed": trial["seed"],
+            "state": "ok" if _is_scored(trial) else "failed",
+        }
+        for position, key in enumerate(keys)
+        for trial in by_key.get(key, ())
+    ]
+    return pd.DataFrame(records, columns=["trial_id", "row", "arm", "protocol", "seed", "state"])
+
+
+def _is_scored(trial: Mapping[str, Any]) -> bool:
+    return trial["status"] == "ok" and trial["test_accuracy_mean"] is not None
+
+
+def _rows(by_key: Mapping[Key, Sequence[Mapping[str, Any]]], keys: Sequence[Key]) -> pd.DataFrame:
+    printed = _printed()
     baseline: Key = (*BASELINE, None, ())
     records = []
     for key in keys:
@@ -191,7 +227,7 @@ def _options_text(options: Iterable[tuple[str, Any]]) -> str:
 
 def _protocol_columns(trials: Sequence[Mapping[str, Any]], prefix: str) -> dict[str, Any]:
     own = [trial for trial in trials if trial["protocol"] == PROTOCOLS[prefix]]
-    ok = [t for t in own if t["status"] == "ok" and t["test_accuracy_mean"] is not None]
+    ok = [trial for trial in own if _is_scored(trial)]
     interval = mean_interval([trial["test_accuracy_mean"] for trial in ok])
     numbers = {
         "accuracy": interval.mean,
@@ -224,9 +260,7 @@ def _difference_columns(
         {
             trial["seed"]: trial["test_accuracy_mean"]
             for trial in own
-            if trial["protocol"] == "sound"
-            and trial["status"] == "ok"
-            and trial["test_accuracy_mean"] is not None
+            if trial["protocol"] == "sound" and _is_scored(trial)
         }
         for own in (trials, baseline)
     )

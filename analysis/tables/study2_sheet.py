@@ -41,13 +41,21 @@ def arm_label(arm: str, fraction: float, ipc: object, options: str) -> str:
     return " ".join(parts)
 
 
+def row_labels(table: Study2Table) -> tuple[str, ...]:
+    """Returns what is printed for each row."""
+    columns = (table.rows[name] for name in ("arm", "fraction", "ipc", "options"))
+    return tuple(arm_label(*values) for values in zip(*columns, strict=True))
+
+
+def setting_title(table: Study2Table) -> str:
+    """Returns what its trials share, as far as it tells the table from others."""
+    extras = [f"{name} {value}" for name, value in table.distinguishing.items()]
+    return ", ".join([f"Study 2: {dataset_label(table.setting['dataset'])}", *extras])
+
+
 def study2_sheet(table: Study2Table) -> Sheet:
     """Returns a table as it is printed; columns without any data are left out."""
-    rows, setting = table.rows, table.setting
-    labels = [
-        arm_label(*values)
-        for values in zip(rows["arm"], rows["fraction"], rows["ipc"], rows["options"], strict=True)
-    ]
+    rows = table.rows
     columns = [
         Column(heading="published", cells=cells(rows, _published)),
         Column(heading="reproduced\nlast epoch (n)", cells=cells(rows, mean_cell("reproduced"))),
@@ -63,12 +71,10 @@ def study2_sheet(table: Study2Table) -> Sheet:
         columns.append(Column(heading=f"images\n{prefix}", cells=images))
     columns += cost_columns(rows, "seconds", "seconds")
     columns += cost_columns(rows, "gpu_seconds", "GPU-seconds")
-    title = f"Study 2: {dataset_label(setting['dataset'])}"
-    extras = [f"{name} {value}" for name, value in table.distinguishing.items()]
     return Sheet(
-        name=_name(table),
-        title=", ".join([title, *extras]) + ". Test accuracy in %",
-        keys=(Column(heading="training images", cells=tuple(labels), is_number=False),),
+        name=table_name(table),
+        title=setting_title(table) + ". Test accuracy in %",
+        keys=(Column(heading="training images", cells=row_labels(table), is_number=False),),
         columns=tuple(column for column in columns if not column.is_empty),
         notes=tuple(_notes(table)),
     )
@@ -103,7 +109,7 @@ def _notes(table: Study2Table) -> list[str]:
     return notes
 
 
-def _name(table: Study2Table) -> str:
+def table_name(table: Study2Table) -> str:
     """Returns a name for files; a hash tells tables of different settings apart."""
     dataset = str(table.setting["dataset"])
     kind, colon, _ = dataset.partition(":")

@@ -99,6 +99,19 @@ def test_a_row_by_hand(table: Study2Table) -> None:
     assert (row["sound_images"], row["sound_gpu_seconds"]) == (1350, 5.0)
 
 
+def test_members_are_the_trials_behind_the_rows(table: Study2Table) -> None:
+    own = table.members[table.members["row"] == 2]
+
+    assert table.rows["arm"][2] == "random"
+    assert own["seed"].tolist() == [0, 1, 2]
+    assert own["state"].tolist() == ["ok", "ok", "failed"]
+    expected = [row["trial_id"] for row in rows_of("random", (0.8, 0.81, None), fraction=0.25)]
+    assert own["trial_id"].tolist() == expected
+    clustering = table.members[table.members["row"] == 4]
+    assert clustering["protocol"].value_counts().to_dict() == {"sound": 3, "published": 2}
+    assert len(table.members) == len(results())
+
+
 def test_gaps_and_failures(table: Study2Table) -> None:
     assert cells(table, "augmentation")["sound_seeds"] is pd.NA
     quarter = cells(table, "random", 0.25)
