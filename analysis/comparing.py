@@ -8,6 +8,8 @@ pair(sweeps, "weights", baseline="F")     # T − F of every method, paired by s
 pair(sweeps, "method", baseline="kmeans")
 """
 
+import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -16,7 +18,7 @@ import pandas as pd
 from analysis.methods import method_order, options_text
 from analysis.reading import Sweeps
 from analysis.statistics import holm, mean_interval, paired_difference
-from analysis.trials import SETTING_COLUMNS, study1_trials
+from analysis.trials import SETTING_COLUMNS
 from distill.errors import UserError, require_known
 
 MAIN = ("dataset", "ipc", "embedding", "protocol", "method", "parameters", "weights")
@@ -30,9 +32,10 @@ def trials(sweeps: Sweeps) -> pd.DataFrame:
 
     With `parameters`, the hyper-parameters of the clusterer as text, in the place of `options`.
     """
-    frame = study1_trials(sweeps.results, sweeps.plan, sweeps.failures)
-    frame.insert(len(frame.columns), "parameters", [options_text(o) for o in frame["options"]])
-    return frame.drop(columns="options")
+    frame = sweeps.study1_trials
+    texts = {options: options_text(options) for options in set(frame["options"])}
+    parameters = [texts[options] for options in frame["options"]]
+    return frame.drop(columns="options").assign(parameters=parameters)
 
 
 def summarise(
@@ -62,15 +65,12 @@ def summarise(
     if by is not None:
         _check_unmixed(frame, names)
     rows = []
-    for key, own in _groups(frame, names):
-        ok = own[own["state"] == "ok"]
-        found = mean_interval(ok[score].dropna())
-        counts = {state: int((own["state"] == state).sum()) for state in ("failed", "missing")}
-        rows.append(
-            dict(zip(names, key, strict=True))
-            | {"mean": found.mean, "low": found.low, "high": found.high, "seeds": found.n}
-            | counts
-        )
+    states, scores = frame["state"].tolist(), frame[score].tolist()
+    for key, members in _groups(frame, names):
+        own = [scores[i] for i in members if states[i] == "ok"]
+        found = mean_interval([value for value in own if not math.isnan(value)])
+        counts = Counter(states[i] for i in members)
+        rows.append((*key, *found, counts["failed"], counts["missing"]))
     return pd.DataFrame(rows, columns=[*names, "mean", "low", "high", "seeds", "failed", "missing"])
 
 
@@ -105,20 +105,18 @@ def pair(sweeps: Sweeps, what: str, baseline: Any, *, score: str = "accuracy") -
     theirs = _baselines(frame[frame[what] == baseline], shared, score)
     kept = [n for n in names if n != what]
     rows = []
-    for key, own in _groups(frame[frame[what] != baseline], [*kept, what]):
+    others = frame[frame[what] != baseline]
+    by_position = list(zip(others["seed"], others[score], strict=True))
+    for key, members in _groups(others, [*kept, what]):
         own_key = tuple(value for name, value in zip(kept, key, strict=False) if name in shared)
-        scores = dict(zip(own["seed"], own[score], strict=True))
+        scores = dict(by_position[i] for i in members)
         seeds = sorted(scores.keys() & theirs.get(own_key, {}).keys())
         if not seeds:
             continue
         found = paired_difference(
             [scores[seed] for seed in seeds], [theirs[own_key][seed] for seed in seeds]
         )
-        rows.append(
-            dict(zip([*kept, what], key, strict=True))
-            | {"difference": found.mean, "low": found.low, "high": found.high}
-            | {"n_pairs": found.n, "p": found.p}
-        )
+        rows.append((*key, *found))
     columns = [*kept, what, "difference", "low", "high", "n_pairs", "p"]
     result = pd.DataFrame(rows, columns=columns)
     result["p_holm"] = holm(result["p"].to_numpy(dtype=float))
@@ -136,15 +134,18 @@ def _names(frame: pd.DataFrame) -> list[str]:
 
 
 def _groups(
-    frame: pd.DataFrame, names: list[str]
-) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
-    """Yields groups of trials by their values, methods in the order of the tables."""
+    frame: pd.DataFrame, names: Sequence[str]
+) -> Iterator[tuple[tuple[Any, ...], list[int]]]:
+    """Yields groups of trials by their values, methods in the order of the tables.
+
+    Of each the positions of its trials in the frame: a frame for every few trials would be slow.
+    """
     by_key: dict[tuple[Any, ...], list[int]] = {}
     keys = zip(*(frame[name] for name in names), strict=True)
     for position, key in enumerate(keys):
         by_key.setdefault(key, []).append(position)
     for key in sorted(by_key, key=lambda key: _order(names, key)):
-        yield key, frame.iloc[by_key[key]]
+        yield key, by_key[key]
 
 
 def _order(names: Iterable[str], key: Iterable[Any]) -> list[Any]:
@@ -162,10 +163,11 @@ def _baselines(
 ) -> dict[tuple[Any, ...], dict[int, float]]:
     """Returns the baseline's scores by what pairs share, and by seed."""
     scores: dict[tuple[Any, ...], dict[int, float]] = {}
-    for key, own in _groups(frame, shared):
-        scores[key] = dict(zip(own["seed"], own[score], strict=True))
-        if len(scores[key]) < len(own):
-            found = ", ".join(sorted(set(own["parameters"])))
+    by_position = list(zip(frame["seed"], frame[score], strict=True))
+    for key, members in _groups(frame, shared):
+        scores[key] = dict(by_position[i] for i in members)
+        if len(scores[key]) < len(members):
+            found = ", ".join(sorted(set(frame["parameters"].iloc[members])))
             raise UserError(
                 f"several trials of the baseline have one seed: it has the parameters {found}; "
                 "leave all but one out of the results first"
@@ -175,9 +177,9 @@ def _baselines(
 
 def _check_unmixed(frame: pd.DataFrame, names: list[str]) -> None:
     """Raises a UserError where trials of one group differ in more than the seed."""
-    others = [name for name in _names(frame) if name not in names]
-    for _, own in _groups(frame, names):
-        mixed = [name for name in others if own[name].nunique(dropna=False) > 1]
+    others = {name: frame[name].tolist() for name in _names(frame) if name not in names}
+    for _, members in _groups(frame, names):
+        mixed = [name for name, own in others.items() if len({own[i] for i in members}) > 1]
         if mixed:
             raise UserError(
                 f"trials of one group differ in {', '.join(mixed)}; add that to by, or leave by out"

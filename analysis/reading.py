@@ -1,8 +1,9 @@
 """Everything that stores know of their sweeps: what is finished, what was planned, what failed."""
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 
-from analysis.trials import Plan, plan_of
+from analysis.trials import Plan, plan_of, study1_trials
 from distill.config import TrialConfig
 from distill.errors import UserError
 from sweeps.store import Store, load_curves, load_results
@@ -32,7 +33,7 @@ class Sweeps:
         stores: where it was read from.
         results: one row a finished trial, see `sweeps.store.load_results`; of a trial that is in
             several stores the first counts.
-        plan: what all submissions planned, by trial_id.
+        plan: what submissions planned and is not in the results, by trial_id.
         failures: the newest record of every trial that failed and has no row, by trial_id.
         submissions: a record for every time that a sweep was started, oldest first, without plan.
     """
@@ -42,6 +43,11 @@ class Sweeps:
     plan: Plan
     failures: Mapping[str, Mapping[str, Any]]
     submissions: tuple[Mapping[str, Any], ...]
+
+    @cached_property
+    def study1_trials(self) -> pd.DataFrame:
+        """Study 1's trials, finished, failed and missing; see `analysis.trials.study1_trials`."""
+        return study1_trials(self.results, self.plan, self.failures)
 
     def curves(
         self, trial_ids: Iterable[str], *, on_invalid: Callable[[str], None] = _warn
@@ -59,9 +65,23 @@ class Sweeps:
 
         None where it left none, or a damaged file.
         """
+        return self._read("distilled", trial_id)
+
+    def samples(self, trial_id: str) -> pa.Table | None:
+        """Returns a few of the images that a trial of study 2 trained on, like `distilled`."""
+        return self._read("samples", trial_id)
+
+    def selection(self, trial_id: str) -> pa.Table | None:
+        """Returns what a trial of study 2 chose from what: one row an image to choose from.
+
+        See `distill.choice.Choice.columns`. None where it left nothing, or a damaged file.
+        """
+        return self._read("selections", trial_id)
+
+    def _read(self, folder: str, trial_id: str) -> pa.Table | None:
         for store in self.stores:
             try:
-                return _read_table(store, f"distilled/{trial_id}.parquet")
+                return _read_table(store, f"{folder}/{trial_id}.parquet")
             except (OSError, pa.ArrowException):
                 continue
         return None
@@ -105,7 +125,7 @@ def load(*uris: str | Path, on_invalid: Callable[[str], None] = _warn) -> Sweeps
     return Sweeps(
         stores=stores,
         results=results,
-        plan=_planned(submissions),
+        plan={k: values for k, values in _planned(submissions) if k not in finished},
         failures={k: record for k, record in failures.items() if k not in finished},
         submissions=tuple(
             {k: value for k, value in record.items() if k not in BULKY} for record in submissions
@@ -113,17 +133,17 @@ def load(*uris: str | Path, on_invalid: Callable[[str], None] = _warn) -> Sweeps
     )
 
 
-def _planned(submissions: Iterable[Mapping[str, Any]]) -> Plan:
-    """Returns the trials of study 1 that submissions planned."""
-    plan: dict[str, Mapping[str, Any]] = {}
+def _planned(
+    submissions: Iterable[Mapping[str, Any]],
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yields what submissions planned: trial_id and configuration, of all kinds of trials."""
     for record in submissions:
         known = [values for values in record.get("plan") or () if isinstance(values, dict)]
         trial_ids = record.get("trial_ids")
         if trial_ids is not None and len(trial_ids) == len(known):
-            plan |= zip(trial_ids, known, strict=True)
+            yield from zip(trial_ids, known, strict=True)
         else:  # written before submissions named their trials
-            plan |= plan_of(_configs(known))
-    return plan
+            yield from plan_of(_configs(known)).items()
 
 
 def _configs(plan: Iterable[Mapping[str, Any]]) -> Iterable[TrialConfig]:

@@ -6,11 +6,12 @@ protocol and a seed. Search trials take no part: their hyper-parameters were cho
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analysis.methods import Options, method_of, weights_of
 from distill.config import CLUSTERER_OPTION_NAMES, CLUSTERER_OPTIONS, TrialConfig, field_type
@@ -34,6 +35,9 @@ Plan = Mapping[str, Mapping[str, Any]]
 
 A configuration takes some time to be built and named, so only those that are missing are.
 """
+
+Objects = NDArray[np.object_]
+"""(n,) values of any type."""
 
 RESULT_COLUMNS = (
     "test_accuracy_mean",
@@ -168,35 +172,36 @@ def _resolved(values: Mapping[str, Any]) -> Mapping[str, Any] | None:
 def _with_row_names(trials: pd.DataFrame) -> pd.DataFrame:
     """Adds method, options and the tables' weights; settings become plain values or None."""
     columns = {name: _plain(trials[name]) for name in CONFIG_COLUMNS}
-    pairs = list(zip(columns["clusterer"], columns["protocol"], strict=True))
+    protocols = columns["protocol"]
     derived = {
-        "method": [method_of(clusterer, protocol) for clusterer, protocol in pairs],
+        "method": _each(method_of, columns["clusterer"], protocols),
         "options": _options(columns),
-        "weights": [
-            weights_of(weights, protocol)
-            for weights, protocol in zip(columns["weights"], columns["protocol"], strict=True)
-        ],
+        "weights": _each(weights_of, columns["weights"], protocols),
     }
     kept = {name: columns[name] for name in (*SETTING_COLUMNS, "protocol", "seed")}
     rest = "trial_id state status accuracy accuracy_best matching_loss seconds gpu_seconds".split()
     rest.append("fingerprint")
-    frame = pd.DataFrame({name: trials[name] for name in rest})
-    for name, values in (kept | derived).items():
-        frame[name] = pd.Series(values, index=frame.index, dtype=object)
-    return frame
+    added = pd.DataFrame(kept | derived, index=trials.index, dtype=object)
+    return pd.concat([trials[rest], added], axis="columns")
 
 
-def _plain(values: pd.Series) -> list[Any]:
+def _plain(values: pd.Series) -> Objects:
     """Returns values that compare and hash: lists as comma-separated text, missing ones as None."""
     if values.name in _LIST_COLUMNS:
         values = values.map(",".join, na_action="ignore")
     # Few values differ: each is looked at once.
     codes, unique = pd.factorize(values, use_na_sentinel=False)
     plain = [None if pd.isna(value) else value for value in unique.tolist()]
-    return [plain[code] for code in codes]
+    return np.array(plain, dtype=object)[codes]
 
 
-def _options(columns: Mapping[str, list[Any]]) -> list[Options]:
+def _each(function: Callable[[Any, Any], Any], first: Objects, second: Objects) -> list[Any]:
+    """Returns a function's values of pairs; of equal pairs it is asked once."""
+    known = {pair: function(*pair) for pair in set(zip(first, second, strict=True))}
+    return [known[pair] for pair in zip(first, second, strict=True)]
+
+
+def _options(columns: Mapping[str, Objects]) -> list[Options]:
     """Returns the hyper-parameters of every trial's clusterer that are not None."""
     given = zip(*(columns[name] for name in CLUSTERER_OPTION_NAMES), strict=True)
     keys = list(zip(columns["clusterer"], given, strict=True))

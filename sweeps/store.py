@@ -322,7 +322,11 @@ class Store:
 
         Returns:
             How many rows were copied for the first time; 0 also where it was not worth it.
+
+        Raises:
+            UserError: there is no store, or it is of another schema.
         """
+        self._check_description()
         settled = time.time_ns() - int(settled_seconds * 1e9)
         stamps = {n: s for n, s in self._trial_stamps().items() if s.mtime_ns < settled}
         older, known = self._compacted(stamps, None)
@@ -330,14 +334,8 @@ class Store:
         if len(new_names) < minimum:
             return 0
         new = self._parsed("trials", sorted(new_names), parse_row, TRIAL_SCHEMA, lambda _: None)
-        own_stamps = [stamps[f"{i}.parquet"] for i in new["trial_id"].to_pylist()]
-        for position, (name, kind) in enumerate(_STAMP_FIELDS):
-            values = [stamp[position] for stamp in own_stamps]
-            new = new.append_column(name, pa.array(values, kind))
-        content = pa.BufferOutputStream()
-        pq.write_table(pa.concat_tables([known, new]), content, compression="zstd")
-        data = content.getvalue().to_pybytes()
-        self._files.write(f"compacted/{_new_name()}.parquet", data)
+        content = compacted_content(pa.concat_tables([known, stamped(new, stamps)]))
+        self._files.write(f"compacted/{_new_name()}.parquet", content)
         for name in older:
             self._files.delete(f"compacted/{name}")
         return len(new)
@@ -491,6 +489,27 @@ def load_curves(
         UserError: there is no store, it cannot be read, or it is of another schema.
     """
     return Store(uri).curves(trial_ids, on_invalid)
+
+
+def stamped(rows: pa.Table, stamps: Mapping[str, Stamp]) -> pa.Table:
+    """Returns rows with the stamps of their files, as compacted files hold them.
+
+    Args:
+        rows: by TRIAL_SCHEMA.
+        stamps: of the files in `trials`, by name, that of every row among them.
+    """
+    own = [stamps[f"{trial_id}.parquet"] for trial_id in rows["trial_id"].to_pylist()]
+    for position, (name, kind) in enumerate(_STAMP_FIELDS):
+        rows = rows.append_column(name, pa.array([stamp[position] for stamp in own], kind))
+    return rows
+
+
+def compacted_content(rows: pa.Table) -> bytes:
+    """Returns stamped rows as the content of a file in `compacted`."""
+    content = pa.BufferOutputStream()
+    pq.write_table(rows, content, compression="zstd")
+    data: bytes = content.getvalue().to_pybytes()
+    return data
 
 
 def _still_true(table: pa.Table, stamps: Mapping[str, Stamp], seen: set[str]) -> list[bool]:

@@ -6,12 +6,12 @@ script runs but its own, whatever names the data hold.
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.figures.gather import Sheet as ImageSheet
+from analysis.claims import Finding
 from analysis.figures.plot import Plot
-from analysis.findings import Finding
+from analysis.figures.sheets import Sheet as ImageSheet
 from analysis.reading import Sweeps
 from analysis.report import sections
 from analysis.report.markup import Markup, joined, tag
@@ -29,7 +29,7 @@ def page(
     study2: Sequence[Study2Table],
     found: Sequence[Finding],
     plots: Sequence[Plot],
-    images: Mapping[str, Sequence[ImageSheet]],
+    images: Sequence[tuple[str, Sequence[ImageSheet]]],
 ) -> str:
     """Returns the report as one HTML page.
 
@@ -39,14 +39,14 @@ def page(
         study2: study 2's.
         found: its findings.
         plots: its figures.
-        images: sheets of distilled images by what they are of, in words.
+        images: sheets of images, distilled or chosen, with what their table is of, in words.
     """
     parts = {
         "Summary": sections.summary(sweeps, found),
         "Tables": sections.tables_section(study, study2),
         "Findings": sections.findings_section(found),
         "Figures": sections.figures_section(plots),
-        "Distilled images": joined(sections.images_section(*item) for item in images.items()),
+        "Images": joined(sections.images_section(*item) for item in images),
         "Failures": sections.failures_section(sweeps),
         "Provenance": sections.provenance_section(sweeps),
         "Reproduce": sections.commands_section(sweeps),

@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 
 import pandas as pd
 
+from analysis.claims import Finding
 from analysis.figures import sheets
-from analysis.figures.gather import Sheet as ImageSheet
 from analysis.figures.plot import Plot
-from analysis.findings import TOPICS, Finding, grouped, in_short
+from analysis.figures.sheets import Sheet as ImageSheet
+from analysis.findings import TOPICS, grouped, in_short
 from analysis.methods import label, method_of, weights_of
 from analysis.reading import Sweeps
 from analysis.report.drawings import hover_values, inline_svg
@@ -93,24 +94,30 @@ def figures_section(plots: Iterable[Plot]) -> Markup:
 def _figure(plot: Plot) -> Markup:
     figure = plot.figure(titled=False)
     name = f"figure-{plot.name}"
-    drawing = tag(
+    values = hover_values(figure)
+    return tag(
+        "figure",
+        tag("h4", plot.title),
+        tag("div", _drawing(plot.title, name, inline_svg(figure, name), values), class_="pan"),
+        tag("figcaption", plot.caption),
+        json_block(f"{name}-values", values) if values else "",
+        id=name,
+    )
+
+
+def _drawing(title: str, name: str, picture: str, values: Sequence[Mapping[str, Any]]) -> Markup:
+    if not values:  # bars with their numbers, thousands of points
+        return tag("div", Markup(picture), class_="drawing", role="img", aria_label=title)
+    return tag(
         "div",
-        Markup(inline_svg(figure, name)),
+        Markup(picture),
         tag("div", class_="cursor", hidden=True),
         tag("div", class_="tip", role="status", hidden=True),
         class_="drawing",
         tabindex="0",
         role="group",
-        aria_label=f"{plot.title}. Left and right arrow keys show the values.",
+        aria_label=f"{title}. Left and right arrow keys show the values.",
         data_values=f"{name}-values",
-    )
-    return tag(
-        "figure",
-        tag("h4", plot.title),
-        tag("div", drawing, class_="pan"),
-        tag("figcaption", plot.caption),
-        json_block(f"{name}-values", hover_values(figure)),
-        id=name,
     )
 
 
@@ -121,7 +128,7 @@ def json_block(name: str, values: Any) -> Markup:
 
 
 def images_section(title: str, found: Sequence[ImageSheet]) -> Markup:
-    """Returns the distilled images of one table's rows."""
+    """Returns the images of one table's rows, distilled or chosen."""
     if not found:
         return Markup("")
     one_column = all(max(own.images.numbers["shown"]) == 1 for own in found)
@@ -130,7 +137,7 @@ def images_section(title: str, found: Sequence[ImageSheet]) -> Markup:
     order = "Classes from left to right" if one_column else "One row a class"
     text = f"{order}: {names}." + (" Not all images are shown." if cut else "")
     return joined(
-        tag("h3", title),
+        tag("h3", f"{found[0].what}. {title}"),
         tag("p", text, class_="muted"),
         tag("div", (_image(own) for own in found), class_="gallery"),
     )
@@ -141,7 +148,7 @@ def _image(found: ImageSheet) -> Markup:
     picture = tag(
         "img",
         src=f"data:image/png;base64,{base64.b64encode(content).decode()}",
-        alt=f"Distilled images of {found.title}, trial {found.trial_id}",
+        alt=f"{found.what} of {found.title}, trial {found.trial_id}",
     )
     return tag("figure", tag("b", found.title), picture)
 

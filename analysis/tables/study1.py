@@ -118,24 +118,36 @@ def build(
         plan: what should be there in the end; without it nothing is called missing.
         failures: records of trials without a result, by trial_id, as `Store.failures` gives them.
     """
-    tables, unstarted = [], []
-    for setting, distinguishing, trials in _settings(study1_trials(results, plan, failures)):
+    return build_from(study1_trials(results, plan, failures))
+
+
+def build_from(all_trials: pd.DataFrame) -> Study1:
+    """Computes study 1's tables from what `analysis.trials.study1_trials` gives."""
+    unstarted, tables, records = [], [], []
+    for setting, distinguishing, trials in _settings(all_trials):
         if all(trial.state == "missing" for trial in trials):
             unstarted.append((setting, len(trials)))
             continue
+        own, members = _rows(setting, trials)
+        tables.append((setting, distinguishing, len(own), members))
+        records += own
+    # One frame for all rows, cut into tables: making one takes as long as all its numbers.
+    frame, end, found = _frame(records), 0, []
+    for setting, distinguishing, n_rows, members in tables:
+        trials = [trial for trial, _, _ in members]
         failed = Counter(str(trial.status) for trial in trials if trial.state == "failed")
         images = {trial.fingerprint for trial in trials if isinstance(trial.fingerprint, str)}
-        rows, members = _rows(setting, trials)
+        start, end = end, end + n_rows
         table = Study1Table(
             setting=setting,
             distinguishing=distinguishing,
-            rows=rows,
+            rows=frame.iloc[start:end].reset_index(drop=True),
             failed=dict(sorted(failed.items())),
             n_fingerprints=len(images),
             labelled=members,
         )
-        tables.append(table)
-    return Study1(tables=tuple(tables), unstarted=tuple(unstarted))
+        found.append(table)
+    return Study1(tables=tuple(found), unstarted=tuple(unstarted))
 
 
 def _settings(trials: pd.DataFrame) -> list[tuple[dict[str, Any], dict[str, Any], list[Any]]]:
@@ -145,17 +157,18 @@ def _settings(trials: pd.DataFrame) -> list[tuple[dict[str, Any], dict[str, Any]
     """
     main = ["dataset", "ipc", "embedding"]
     varying = [c for c in SETTING_COLUMNS if c not in main and trials[c].nunique(dropna=False) > 1]
-    columns = [c for c in trials.columns if c not in SETTING_COLUMNS]
+    plain = trials[[c for c in trials.columns if c not in SETTING_COLUMNS]].astype(object)
     by_key: dict[tuple[Any, ...], list[Any]] = {}
     keys = zip(*(trials[c] for c in (*main, *varying)), strict=True)
-    for key, trial in zip(keys, trials[columns].itertuples(name="Trial"), strict=True):
+    for key, trial in zip(keys, plain.itertuples(name="Trial"), strict=True):
         by_key.setdefault(key, []).append(trial)
     neighbours: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
     for key in by_key:
         neighbours.setdefault(key[: len(main)], []).append(key[len(main) :])
+    first = {c: trials[c].iat[0] for c in SETTING_COLUMNS if len(trials)}
     found = []
     for key in sorted(by_key, key=_setting_order):
-        setting = {c: trials.at[by_key[key][0].Index, c] for c in SETTING_COLUMNS}
+        setting = first | dict(zip((*main, *varying), key, strict=True))
         values = zip(*neighbours[key[: len(main)]], strict=True)
         names = [c for c, own in zip(varying, values, strict=False) if len(set(own)) > 1]
         found.append((setting, {c: setting[c] for c in names}, by_key[key]))
@@ -171,7 +184,9 @@ def _setting_order(key: tuple[Any, ...]) -> tuple[Any, ...]:
     return known, dataset, ipc, space, embedding, *rest
 
 
-def _rows(setting: Mapping[str, Any], trials: Sequence[Any]) -> tuple[pd.DataFrame, list[Member]]:
+def _rows(
+    setting: Mapping[str, Any], trials: Sequence[Any]
+) -> tuple[list[dict[str, Any]], list[Member]]:
     """Returns the rows of a table, and its trials with the labels of theirs."""
     main_options = _all_main_options(trials)
     by_row: dict[RowKey, list[Any]] = {}
@@ -209,7 +224,8 @@ def _rows(setting: Mapping[str, Any], trials: Sequence[Any]) -> tuple[pd.DataFra
         (trial, labels[key], key[1] == main_options.get(key[0], ()))
         for key, trial in zip(keys_of_trials, trials, strict=True)
     ]
-    return _table_rows(records), members
+    _correct(records)
+    return records, members
 
 
 RowKey = tuple[str, Options, str]
@@ -344,15 +360,22 @@ def _difference_columns(trials: Sequence[Any], baseline: Sequence[Any]) -> dict[
 _COUNTS = ("reproduced_seeds", "reproduced_failed", "sound_seeds", "sound_failed", "n_pairs")
 
 
-def _table_rows(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Returns the rows of a table as a frame, with Holm's correction over all of them."""
-    columns: dict[str, Any] = {name: [record[name] for record in records] for name in records[0]}
-    for name in _COUNTS:
-        columns[name] = pd.array(columns[name], dtype="Int64")
-    adjusted = holm(columns["p"])
-    columns["p_holm"] = adjusted
-    survives = [pd.NA if math.isnan(p) else p <= SIGNIFICANCE for p in adjusted.tolist()]
-    columns["survives_holm"] = pd.array(survives, dtype="boolean")
+def _correct(records: Sequence[dict[str, Any]]) -> None:
+    """Adds Holm's correction over all rows of a table."""
+    for record, p in zip(records, holm([r["p"] for r in records]).tolist(), strict=True):
+        record["p_holm"] = p
+        record["survives_holm"] = pd.NA if math.isnan(p) else p <= SIGNIFICANCE
+
+
+def _frame(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Returns rows, those of all tables, as a frame."""
+    names = list(records[0]) if records else []
+    columns: dict[str, Any] = {name: [record[name] for record in records] for name in names}
+    for name in names:
+        if name in _COUNTS:
+            columns[name] = pd.array(columns[name], dtype="Int64")
+        elif name == "survives_holm":
+            columns[name] = pd.array(columns[name], dtype="boolean")
     return pd.DataFrame(columns)
 
 

@@ -1,12 +1,15 @@
 """`python -m analysis`: in a process of its own, on a store of its own."""
 
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from sweeps.store import Store
+from sweeps.row_files import row_content
+from sweeps.store import COMPACT_FROM, Store
 from tests.analysis import golden
 from tests.analysis.results import config_of, row_of
 
@@ -103,6 +106,25 @@ def test_damaged_files_are_named_and_left_out(tmp_path: Path) -> None:
     assert ran.stderr.startswith("warning: ")
     assert damaged.name in ran.stderr
     assert "60.00 (1)" in ran.stdout
+
+
+def test_many_rows_are_copied_into_one_file(tmp_path: Path) -> None:
+    """As many as are worth it, and old enough to be told from what replaces them."""
+    store = Store(tmp_path / "results")
+    store.create()
+    rows = [row_of(config_of("kmeans", seed=seed), 0.5) for seed in range(COMPACT_FROM)]
+    an_hour_ago = time.time() - 3600
+    for row in rows:
+        file = tmp_path / "results" / "trials" / f"{row['trial_id']}.parquet"
+        file.write_bytes(row_content(row))
+        os.utime(file, (an_hour_ago, an_hour_ago))
+
+    first, second = (analysis(store.uri, "study1", "--out", tmp_path / "out") for _ in range(2))
+
+    assert len(list((tmp_path / "results" / "compacted").iterdir())) == 1
+    assert (first.returncode, first.stderr) == (0, "")
+    assert f"50.00 ± 0.00 ({COMPACT_FROM})" in first.stdout
+    assert second.stdout == first.stdout
 
 
 def test_an_empty_store(tmp_path: Path) -> None:

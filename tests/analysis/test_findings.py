@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
+from analysis.claims import Finding
 from analysis.findings import (
-    Finding,
     claims,
     findings,
     in_short,

@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.findings import in_short, study2_findings
+from analysis.findings import in_short
+from analysis.study2_findings import study2_findings
 from analysis.tables.files import write_study2_table
 from analysis.tables.sheet import Sheet
 from analysis.tables.study1 import build as build_study1
