@@ -6,7 +6,10 @@ importance, ICML 2014.
 """
 
 import importlib
+import itertools
+import re
 import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,35 +27,59 @@ MIN_TRIALS = 4
 """Finished trials from which a forest means anything."""
 
 
-def importances(journal: Path) -> pd.DataFrame:
+def databases(submissions: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Returns the URL of the database that a search was told to keep its study in, by its name.
+
+    Args:
+        submissions: as `analysis.reading.Sweeps` has them; the URL stands in the command.
+    """
+    urls = {}
+    for record in submissions:
+        words = [str(word) for word in record.get("command") or ()]
+        given = [word.removeprefix("--storage=") for word in words if word.startswith("--storage=")]
+        given += [after for word, after in itertools.pairwise(words) if word == "--storage"]
+        if given and re.match(r"[A-Za-z][A-Za-z0-9+]*://", given[-1]):
+            urls[str(record.get("name"))] = given[-1]
+    return urls
+
+
+def importances(storage: Path | str, name: str | None = None) -> pd.DataFrame:
     """Returns the importances of the parameters of a search.
 
     Args:
-        journal: the study's file, which may be in use.
+        storage: the study's journal, which may be in use, or the URL of a database.
+        name: of the study; None: every one that is there.
 
     Returns:
         A frame with `study`, `objective` (`accuracy`, …), `parameter`, `importance` (shares that
         add up to 1) and `trials` (how many finished); most important first. Without rows where
-        Optuna is not there, the journal cannot be read, or too few trials finished.
+        Optuna is not there, the study cannot be read, or too few trials finished.
     """
     try:
         optuna = importlib.import_module("optuna")
-        journals = importlib.import_module("optuna.storages.journal")
         importance = importlib.import_module("optuna.importance")
     except ImportError:
         return pd.DataFrame(columns=COLUMNS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            storage = optuna.storages.JournalStorage(journals.JournalFileBackend(str(journal)))
-            studies = [
-                optuna.load_study(study_name=name, storage=storage)
-                for name in sorted(optuna.get_all_study_names(storage))
-            ]
-        except Exception:  # a damaged journal, of another version, being written: whatever it is
+            opened = _opened(storage)
+            names = sorted(optuna.get_all_study_names(opened)) if name is None else [name]
+            studies = [optuna.load_study(study_name=own, storage=opened) for own in names]
+        except Exception:  # damaged, of another version, out of reach: whatever it is
             return pd.DataFrame(columns=COLUMNS)
         rows = [row for study in studies for row in _rows(optuna, importance, study)]
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _opened(storage: Path | str) -> Any:
+    """Returns Optuna's storage, which is only read: a database that is not there is not made."""
+    storages = importlib.import_module("optuna.storages")
+    if isinstance(storage, Path):
+        return storages.JournalStorage(storages.journal.JournalFileBackend(str(storage)))
+    if storage.startswith("sqlite:///") and not Path(storage.removeprefix("sqlite:///")).is_file():
+        raise FileNotFoundError(storage)
+    return storages.RDBStorage(storage, skip_table_creation=True)
 
 
 def _rows(optuna: Any, importance: Any, study: Any) -> list[tuple[str, str, str, float, int]]:

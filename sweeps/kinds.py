@@ -78,18 +78,19 @@ def _distill(config: TrialConfig, data: ImageData, **options: Any) -> Outputs:
 def _choose(config: SubsetConfig, data: ImageData, **options: Any) -> Outputs:
     result = run_subset(config, data, **options)
     files = {}
-    if result.selection is not None:
-        metadata = {"grids": json.dumps(result.grids)}
-        files["selections"] = _parquet_bytes(result.selection, metadata)
-    if result.samples is not None:
+    if result.selection is not None and result.samples is not None:
+        about = {"class_names": result.samples.class_names, "grids": result.grids}
+        files["selections"] = _parquet_bytes(result.selection, about)
         metadata = {"trial_id": config.trial_id}
         files["samples"] = distilled_bytes(*result.samples, metadata=metadata)
     return Outputs(row=result.row, curve=result.curve, files=files)
 
 
-def _parquet_bytes(columns: dict[str, list[Any]], metadata: dict[str, str]) -> bytes:
+def _parquet_bytes(columns: dict[str, list[Any]], about: dict[str, Any]) -> bytes:
+    """Returns columns as a Parquet file that says in JSON, under `distill`, what they are about."""
     buffer = io.BytesIO()
-    pq.write_table(pa.table(columns, metadata=metadata), buffer, compression="zstd")
+    table = pa.table(columns, metadata={"distill": json.dumps(about)})
+    pq.write_table(table, buffer, compression="zstd")
     return buffer.getvalue()
 
 

@@ -11,6 +11,9 @@ from matplotlib.figure import Figure
 
 from analysis.figures.style import styled
 
+PROTOCOLS = {"sound": ("", ""), "published": ("-published", ", published protocol")}
+"""What the file names and the titles of a protocol's figures end in."""
+
 CHARACTERS_PER_INCH = 12
 """Of a title."""
 
@@ -43,6 +46,12 @@ class Plot:
                 figure.suptitle(title, x=0.01, ha="left", fontsize=9.5, fontweight="bold")
             figure.canvas.draw()
         return figure
+
+
+def file_name(text: str) -> str:
+    """Returns a text in lower-case letters, digits and hyphens; ++ is kept apart as pp."""
+    plain = text.lower().replace("+", "p")
+    return "-".join("".join(c if c.isalnum() and c.isascii() else " " for c in plain).split())
 
 
 def png(figure: Figure) -> bytes:

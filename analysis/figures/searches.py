@@ -10,7 +10,8 @@ from matplotlib.lines import Line2D
 
 from analysis.figures.style import INK, MUTED, legend_below, logarithmic, look, new_figure, ordered
 from analysis.methods import label as method_label
-from distill.config import CLUSTERER_OPTION_NAMES, TrialConfig, field_type
+from distill.config import field_type
+from distill.subset_config import KINDS
 
 LOG_FROM = 20.0
 MAX_PANELS = 9
@@ -23,8 +24,8 @@ _BAR = "#0077bb"
 
 
 def searches(results: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Returns the trials of every search of study 1's kind by its name."""
-    own = results[(results["phase"] == "search") & (results["kind"] == "distillation")]
+    """Returns the trials of every search by its name; a search is of one kind of trials."""
+    own = results[(results["phase"] == "search") & results["kind"].isin(KINDS)]
     return {str(name): trials for name, trials in own.groupby("sweep", sort=True)}
 
 
@@ -35,9 +36,9 @@ def parameters(trials: pd.DataFrame, searched: Iterable[str] = ()) -> list[str]:
         trials: of one search.
         searched: names that the search itself noted; without any, what differs between trials.
     """
-    given = set(searched)
-    names = [name for name in TrialConfig().to_dict() if name != "seed" and name in trials]
-    varied = [n for n in names if field_type(n)[0] is not tuple and trials[n].nunique() > 1]
+    given, kind = set(searched), KINDS[trials["kind"].iloc[0]]
+    names = [name for name in kind().to_dict() if name != "seed" and name in trials]
+    varied = [n for n in names if field_type(n, kind)[0] is not tuple and trials[n].nunique() > 1]
     return [name for name in varied if not given or name in given]
 
 
@@ -45,24 +46,25 @@ def build(trials: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     """Returns the response of a search: one row a trial and parameter that it had.
 
     Returns:
-        A frame with `trial_id`, `clusterer`, `status`, `parameter`, `value` (as text where it is
-        a word), `number` (NaN for a word), `score` (fraction in [0, 1]; NaN for a trial without)
-        and `split` (`val` or `test`: whose images the score is of).
+        A frame with `trial_id`, `method` (the clusterer; the arm of trials without), `status`,
+        `parameter`, `value` (as text where it is a word), `number` (NaN for a word), `score`
+        (fraction in [0, 1]; NaN for a trial without) and `split` (`val` or `test`: whose images
+        the score is of).
     """
     score = next((name for name in SCORES if trials[name].notna().any()), SCORES[0])
+    kind = KINDS[trials["kind"].iloc[0]]
+    trials = trials.sort_values("trial_id", kind="stable")
     frames = []
     for name in names:
         own = trials[trials[name].notna()]
-        if name in CLUSTERER_OPTION_NAMES:
-            own = own.sort_values("trial_id", kind="stable")
-        is_number = field_type(name)[0] in (int, float)
+        is_number = field_type(name, kind)[0] in (int, float)
         numbers = own[name].astype(float) if is_number else pd.Series(np.nan, index=own.index)
         ok = (own["status"] == "ok").to_numpy(dtype=bool, na_value=False)
         frames.append(
             pd.DataFrame(
                 {
                     "trial_id": own["trial_id"],
-                    "clusterer": own["clusterer"],
+                    "method": own["clusterer"].where(own["clusterer"].notna(), own["arm"]),
                     "status": own["status"],
                     "parameter": name,
                     "value": [f"{v:g}" if is_number else str(v) for v in own[name]],
@@ -72,7 +74,7 @@ def build(trials: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
                 }
             )
         )
-    columns = "trial_id clusterer status parameter value number score split".split()
+    columns = "trial_id method status parameter value number score split".split()
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 
 
@@ -114,9 +116,9 @@ def _panel(axes: Any, own: pd.DataFrame, name: str, bottom: float) -> None:
         x = own["number"]
         if x.max() > LOG_FROM * x.min() > 0:
             logarithmic(axes, "x")
-    for method in ordered(own["clusterer"]):
+    for method in ordered(own["method"]):
         style = look(method)
-        is_own = (own["clusterer"] == method) & own["score"].notna()
+        is_own = (own["method"] == method) & own["score"].notna()
         axes.plot(
             x[is_own],
             100 * own["score"][is_own],
@@ -135,7 +137,7 @@ def _panel(axes: Any, own: pd.DataFrame, name: str, bottom: float) -> None:
 
 def _handles(numbers: pd.DataFrame) -> list[Line2D]:
     handles = []
-    for method in ordered(numbers["clusterer"]):
+    for method in ordered(numbers["method"]):
         style = look(method)
         handles.append(
             Line2D(

@@ -1,13 +1,16 @@
-"""Sheets of distilled images: one row a class, one image a column; PNG only, without torch."""
+"""Sheets of distilled or chosen images: a row a class, an image a column; PNG, without torch."""
 
 import io
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+
+from analysis.figures.plot import numbers_csv
 
 MAX_COLUMNS = 10
 """Images of a class that are shown."""
@@ -27,7 +30,7 @@ _BACKGROUND, _INK = (255, 255, 255), (31, 35, 40)
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSheet:
-    """The distilled images of one trial.
+    """The images of one trial.
 
     Attributes:
         images: by class, in their order in the file.
@@ -45,6 +48,50 @@ class ImageSheet:
             min(count, MAX_COLUMNS) if row < MAX_ROWS else 0 for row, count in enumerate(counts)
         ]
         return pd.DataFrame({"class": self.class_names, "images": counts, "shown": shown})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sheet:
+    """The images of one row of a table, from its first seed.
+
+    Attributes:
+        name: for files.
+        title: of the row.
+        what: they are, in words.
+        trial_id: whose images they are.
+        images: what is on it.
+    """
+
+    name: str
+    title: str
+    what: str
+    trial_id: str
+    images: ImageSheet
+
+
+def sheet_of(table: pa.Table | None, **about: str) -> Sheet | None:
+    """Returns a sheet of a file in the Hub's layout; None where there are no images in it.
+
+    Args:
+        table: the file's; None: there is none.
+        about: the other fields of `Sheet`.
+    """
+    images = None if table is None else build(table)
+    return None if images is None else Sheet(images=images, **about)
+
+
+def write_sheet(sheet: Sheet, folder: Path) -> list[Path]:
+    """Writes a sheet of images as PNG and its numbers as CSV; returns the files.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    picture, numbers = folder / f"{sheet.name}.png", folder / f"{sheet.name}.csv"
+    picture.write_bytes(png(draw(sheet.images)))
+    shown = sheet.images.numbers
+    shown.insert(0, "trial_id", sheet.trial_id)
+    numbers.write_bytes(numbers_csv(shown).encode())
+    return [picture, numbers]
 
 
 def build(table: pa.Table) -> ImageSheet | None:

@@ -1,4 +1,4 @@
-"""How figures look: the same colour, line and marker for a method everywhere.
+"""How figures look: the same colour, line and marker for a method or an arm everywhere.
 
 Colours differ for all common kinds of colour blindness and have at least 3:1 contrast on white
 and on the report's dark paper; lines and markers tell methods apart in grey print.
@@ -53,7 +53,7 @@ RC: dict[str, Any] = {
 
 
 class Look(NamedTuple):
-    """How a method is drawn: colour, dashes (a matplotlib line style) and marker."""
+    """How a method or an arm is drawn: colour, dashes (a matplotlib line style) and marker."""
 
     colour: str
     line: Any
@@ -67,19 +67,33 @@ _LOOKS = {
     "dbscan": Look("#00897b", (0, (6, 1.5, 1.2, 1.5)), "D"),
     "agglomerative": Look("#c2338f", (0, (3, 1, 1, 1, 1, 1)), "v"),
     "birch": Look("#c96a10", (0, (8, 2)), "P"),
-    "random": Look("#767676", (0, (2, 2)), "X"),
+    "random": Look("#767676", (0, (12, 3)), "X"),
 }
+_ARM_LOOKS = {
+    "base": Look("#c2338f", "-", "o"),
+    "random": _LOOKS["random"],
+    "cluster_grid": Look("#0077bb", "-", "s"),
+    "augmentation": Look("#c96a10", (0, (5, 1.5)), "^"),
+    "herding": Look("#7a5fd0", (0, (6, 1.5, 1.2, 1.5)), "D"),
+    "k_center": Look("#cc3311", (0, (1.2, 1.2)), "v"),
+    "nearest_center": Look("#00897b", (0, (3, 1, 1, 1, 1, 1)), "P"),
+}
+"""Study 2's ways of choosing images; they share no figure with study 1's methods."""
 _UNKNOWN = Look("#767676", (0, (1, 3)), "*")
 _VARIANTS = ("_published", "_sklearn_extra")
 
 
-def look(method: str) -> Look:
-    """Returns how a method is drawn; a variant of one has its colour and marker, other dashes."""
-    if method in _LOOKS:
-        return _LOOKS[method]
+def look(name: str) -> Look:
+    """Returns how a method or an arm is drawn.
+
+    A variant of a method has its colour and marker, other dashes.
+    """
+    known = _LOOKS | _ARM_LOOKS
+    if name in known:
+        return known[name]
     for ending in _VARIANTS:
-        base = method.removesuffix(ending)
-        if base != method and base in _LOOKS:
+        base = name.removesuffix(ending)
+        if base != name and base in _LOOKS:
             return _LOOKS[base]._replace(line=(0, (1, 2.5)))
     return _UNKNOWN
 

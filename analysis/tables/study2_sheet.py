@@ -49,7 +49,8 @@ def row_labels(table: Study2Table) -> tuple[str, ...]:
 
 def setting_title(table: Study2Table) -> str:
     """Returns what its trials share, as far as it tells the table from others."""
-    extras = [f"{name} {value}" for name, value in table.distinguishing.items()]
+    given = {name: value for name, value in table.distinguishing.items() if value is not None}
+    extras = [f"{name} {value}" for name, value in given.items()]
     return ", ".join([f"Study 2: {dataset_label(table.setting['dataset'])}", *extras])
 
 

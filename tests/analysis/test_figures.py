@@ -11,19 +11,23 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from analysis.figures import clusters, cost, curves, searches, sheets
-from analysis.figures.gather import Sheet, image_sheets, plots, write_sheet
+from analysis.figures import bands, clusters, cost, curves, searches, sheets
+from analysis.figures.gather import plots
 from analysis.figures.plot import Plot, write_plot
+from analysis.figures.sheets import write_sheet
+from analysis.figures.study1 import image_sheets
 from analysis.figures.style import PAPER, look
-from analysis.importances import importances
+from analysis.importances import databases, importances
 from analysis.reading import Sweeps, load
 from analysis.tables.study1 import Study1, build
 from distill.config import CLUSTERER_OPTIONS
+from distill.subset_config import ARM_OPTIONS
 from sweeps.store import Store
 from tests.analysis import golden, made_up
 from tests.analysis.results import config_of, frame_of, row_of
 
 ROOT = Path(__file__).parent.parent.parent
+METHODS = tuple(name for name in CLUSTERER_OPTIONS if "_" not in name)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +45,7 @@ def study(sweeps: Sweeps) -> Study1:
 
 @pytest.fixture(scope="module")
 def drawn(study: Study1, sweeps: Sweeps) -> dict[str, Plot]:
-    found = list(plots(study, sweeps))
+    found = list(plots(study, (), sweeps))
     by_name = {plot.name: plot for plot in found}
     assert len(by_name) == len(found)
     return by_name
@@ -88,7 +92,7 @@ def test_long_curves_are_thinned_and_keep_their_ends() -> None:
 
     found = curves.build(members(("a", "kmeans")), read, curves.ACCURACY)
 
-    assert len(found) <= curves.MAX_POINTS
+    assert len(found) <= bands.MAX_POINTS
     assert found["outer"].tolist()[:3] == [0, 5, 10]
     assert found["outer"].iloc[-1] == 1003
 
@@ -177,15 +181,14 @@ def test_figures_do_not_depend_on_what_a_user_has_set(
         assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
 
 
-def test_every_method_has_a_look_of_its_own() -> None:
-    own = {look(name) for name in CLUSTERER_OPTIONS if "_" not in name}
-
-    assert len(own) == sum("_" not in name for name in CLUSTERER_OPTIONS)
-    assert len({style.colour for style in own}) == len(own)
-    assert len({style.marker for style in own}) == len(own)
+def test_every_method_and_every_arm_has_a_look_of_its_own() -> None:
+    for names in (METHODS, tuple(ARM_OPTIONS)):
+        own = {look(name) for name in names}
+        assert len({style.colour for style in own}) == len(names)
+        assert len({style.marker for style in own}) == len(names)
+        assert look("of another version").marker not in {style.marker for style in own}
     assert look("kmeans_published").colour == look("kmeans").colour
     assert look("kmedoids_sklearn_extra").marker == look("kmedoids").marker
-    assert look("of another version").marker not in {style.marker for style in own}
 
 
 def luminance(colour: str) -> float:
@@ -196,9 +199,9 @@ def luminance(colour: str) -> float:
 
 
 @pytest.mark.parametrize("paper", [PAPER, "#151b23"])
-@pytest.mark.parametrize("method", [name for name in CLUSTERER_OPTIONS if "_" not in name])
-def test_colours_are_seen_on_light_and_dark_paper(method: str, paper: str) -> None:
-    light, dark = sorted((luminance(look(method).colour), luminance(paper)), reverse=True)
+@pytest.mark.parametrize("name", dict.fromkeys((*METHODS, *ARM_OPTIONS)))
+def test_colours_are_seen_on_light_and_dark_paper(name: str, paper: str) -> None:
+    light, dark = sorted((luminance(look(name).colour), luminance(paper)), reverse=True)
 
     assert (light + 0.05) / (dark + 0.05) >= 3  # WCAG 2.2, 1.4.11: graphics
 
@@ -222,7 +225,6 @@ def test_sheets_of_images_show_the_pixels(tmp_path: Path, study: Study1, sweeps:
     assert sheet.images.numbers["shown"].tolist() == [1] * 10
     written = write_sheet(sheet, tmp_path)
     assert [file.suffix for file in written] == [".png", ".csv"]
-    assert isinstance(sheet, Sheet)
 
 
 @pytest.mark.parametrize("cell", [{"bytes": b"no picture", "path": "x"}, None])
@@ -262,6 +264,40 @@ study.optimize(lambda t: t.suggest_float("eps", 0, 1) + 0 * t.suggest_float("idl
     assert set(found["objective"]) == {"accuracy"}
     assert set(found["trials"]) == {20}
     assert importances(journal).equals(found)
+    assert importances(journal, "search").equals(found)
+    assert len(importances(journal, "another")) == 0
+
+
+def test_importances_of_a_search_in_a_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by the command that is in the record; a database that is not there is not made."""
+    url = f"sqlite:///{tmp_path / 'studies.db'}"
+    code = f"""
+import optuna, warnings
+warnings.simplefilter("ignore")
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+for name, direction in (("ours", "maximize"), ("theirs", "minimize")):
+    study = optuna.create_study(study_name=name, storage={url!r}, direction=direction,
+                                sampler=optuna.samplers.RandomSampler(seed=0))
+    study.optimize(lambda t: t.suggest_int("grid_size", 1, 40), n_trials=6)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    monkeypatch.chdir(tmp_path)
+    commands = {
+        "ours": ["grid_size", "--storage", url],
+        "lost": ["grid_size", "--storage=sqlite:///lost.db"],
+        "journal": ["grid_size", "--storage", "studies/own.journal"],
+        "default": ["grid_size"],
+    }
+
+    found = databases([{"name": name, "command": own} for name, own in commands.items()])
+
+    assert found == {"ours": url, "lost": "sqlite:///lost.db"}
+    ours = importances(found["ours"], "ours")
+    assert ours[["study", "parameter", "trials"]].to_numpy().tolist() == [["ours", "grid_size", 6]]
+    assert len(importances(found["lost"], "lost")) == 0
+    assert [file.name for file in tmp_path.iterdir()] == ["studies.db"]
 
 
 def test_a_damaged_journal_gives_no_importances(tmp_path: Path) -> None:

@@ -72,7 +72,8 @@ def test_a_choice_of_real_images_leaves_them_their_plane_and_a_few_to_look_at(
     assert set(files) == {"trials", "curves", "selections", "samples"}
     selection = pq.read_table(files["selections"])
     assert selection.to_pydict() == plain.selection
-    assert json.loads(selection.schema.metadata[b"grids"]) == json.loads(json.dumps(plain.grids))
+    about = json.loads(selection.schema.metadata[b"distill"])
+    assert about == json.loads(json.dumps({"class_names": ["3", "8"], "grids": plain.grids}))
     saved = load_distilled(files["samples"])
     assert plain.samples is not None
     assert torch.equal(saved.images, plain.samples.images)

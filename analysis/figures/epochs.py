@@ -1,0 +1,80 @@
+"""Study 2's curves: accuracy and loss of the classifiers over their epochs.
+
+One figure for each score, protocol and setting; one line an arm and fraction, the mean over seeds,
+and a band from the lowest seed to the highest. What is looked at after an epoch is not the same
+under the two protocols, see `looked_at`.
+"""
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from analysis.figures.bands import Score, draw_band, is_wide, over_seeds, thinned
+from analysis.figures.style import legend_below, logarithmic, new_figure
+
+ACCURACY = Score("accuracy", "accuracy", "accuracy (%)", 100.0)
+LOSS = Score("loss", "loss", "cross-entropy", 1.0)
+
+COLUMNS = {"test": "val", "validation": "val", "training": "train"}
+"""First part of the curves' columns, by the images that a score is of."""
+
+
+def looked_at(protocol: str, curves: pd.DataFrame) -> str:
+    """Returns which images the curves of a protocol's trials are of.
+
+    `test` under the published one: the study looked at its test images after every epoch. Under
+    the sound one `validation` where any trial has some, else `training`.
+    """
+    if protocol == "published":
+        return "test"
+    return "validation" if curves["val_accuracy"].notna().any() else "training"
+
+
+def build(members: pd.DataFrame, curves: pd.DataFrame, score: Score, images: str) -> pd.DataFrame:
+    """Returns a score over the epochs, summarised over seeds.
+
+    Args:
+        members: trials with `trial_id`, `row` (position in their table), `arm`, `variant` (number
+            among the rows of the arm) and `label`.
+        curves: of these trials, see `sweeps.store.load_curves`.
+        score: which.
+        images: a key of `COLUMNS`: of which images.
+
+    Returns:
+        A frame with `row`, `arm`, `variant`, `label`, `images`, `epoch` and what `over_seeds`
+        gives, where a trial counts with the mean of its classifiers; accuracies as fractions in
+        [0, 1]. Trials that were not scored on these images are left out.
+    """
+    column = f"{COLUMNS[images]}_{score.column}"
+    own = thinned(curves[["trial_id", "epoch", column]].dropna(), "epoch")
+    means = own.groupby(["trial_id", "epoch"])[column].mean().reset_index()
+    keys = ["row", "arm", "variant", "label"]
+    own = means.merge(members[["trial_id", *keys]], on="trial_id").assign(images=images)
+    found = over_seeds(own, (*keys, "images", "epoch"), column)
+    return found.astype({"epoch": "int64"})
+
+
+def draw(numbers: pd.DataFrame, score: Score) -> Figure:
+    """Draws a score over the epochs."""
+    figure = new_figure(height=4.2)
+    axes = figure.subplots()
+    handles = [
+        draw_band(
+            axes,
+            own,
+            "epoch",
+            name=str(own["arm"].iloc[0]),
+            label=str(own["label"].iloc[0]),
+            variant=int(own["variant"].iloc[0]),
+            scale=score.scale,
+        )
+        for _, own in numbers.groupby("row", sort=True)
+    ]
+    if score is LOSS and is_wide(numbers):
+        logarithmic(axes, "y")
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_ylabel(f"{numbers['images'].iloc[0]} {score.label}")
+    axes.margins(x=0.02)
+    legend_below(figure, handles, columns=3)
+    return figure
