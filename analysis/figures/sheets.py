@@ -19,7 +19,7 @@ MAX_ROWS = 20
 """Classes that are shown."""
 
 CELL = 64
-"""Pixels a side to which small images are enlarged, by a whole factor."""
+"""Pixels a side to which small images are enlarged at least, by a whole factor."""
 
 GAP = 2
 LABEL = 84
@@ -138,7 +138,7 @@ def draw(sheet: ImageSheet, *, enlarged: bool = True) -> Image.Image:
         flat = [image for own in rows for image in own]
         rows = [tuple(flat[i : i + MAX_COLUMNS]) for i in range(0, len(flat), MAX_COLUMNS)]
     largest = max(max(image.size) for own in rows for image in own)
-    factor = max(1, CELL // largest) if enlarged else 1
+    factor = max(1, -(-CELL // largest)) if enlarged else 1
     left, gap = (LABEL, GAP) if enlarged else (0, 1)
     step = largest * factor + gap
     width = max(len(own) for own in rows)

@@ -94,11 +94,12 @@ def figures_section(plots: Iterable[Plot]) -> Markup:
 def _figure(plot: Plot) -> Markup:
     figure = plot.figure(titled=False)
     name = f"figure-{plot.name}"
-    values = hover_values(figure)
+    picture = inline_svg(figure, name)
+    values = hover_values(figure)  # after it was saved, which may move its axes
     return tag(
         "figure",
         tag("h4", plot.title),
-        tag("div", _drawing(plot.title, name, inline_svg(figure, name), values), class_="pan"),
+        tag("div", _drawing(plot.title, name, picture, values), class_="pan"),
         tag("figcaption", plot.caption),
         json_block(f"{name}-values", values) if values else "",
         id=name,

@@ -18,6 +18,7 @@ from analysis.figures.gather import Gallery
 from analysis.figures.plot import Plot, svg, write_plot
 from analysis.figures.study2 import image_sheets
 from analysis.reading import Sweeps, load
+from analysis.report.sections import figures_section
 from analysis.tables.study1 import build as build_study1
 from analysis.tables.study2 import Study2Table
 from analysis.tables.study2 import build as build_study2
@@ -305,6 +306,18 @@ def test_the_report_shows_them(sweeps: Sweeps, tmp_path: Path) -> None:
         assert 'role="img"' in part
         assert "arrow keys" not in part
     assert text.count("Left and right arrow keys show the values.") == text.count("data-values=")
+
+
+def test_the_values_under_the_pointer_lie_where_the_axes_were_saved(
+    drawn: dict[str, Plot],
+) -> None:
+    page = str(figures_section([drawn["accuracy"]]))
+    (values,) = json.loads(page.split('type="application/json"')[1].split(">", 1)[1].split("<")[0])
+
+    figure = drawn["accuracy"].figure(titled=False)
+    svg(figure)
+    box = figure.axes[0].get_position()
+    assert values["box"] == pytest.approx([box.x0, 1 - box.y1, box.x1, 1 - box.y0], rel=1e-4)
 
 
 # Searches
