@@ -312,7 +312,8 @@ def test_the_values_under_the_pointer_lie_where_the_axes_were_saved(
     drawn: dict[str, Plot],
 ) -> None:
     page = str(figures_section([drawn["accuracy"]]))
-    (values,) = json.loads(page.split('type="application/json"')[1].split(">", 1)[1].split("<")[0])
+    script = page.partition('type="application/json"')[2].partition(">")[2]
+    (values,) = json.loads(script.partition("<")[0])
 
     figure = drawn["accuracy"].figure(titled=False)
     svg(figure)
