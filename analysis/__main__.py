@@ -19,13 +19,21 @@ from analysis.findings import findings, in_short, markdown
 from analysis.reading import Sweeps, load
 from analysis.study2_findings import study2_findings
 from analysis.tables import study2
-from analysis.tables.files import write_study1_table, write_study2_table
-from analysis.tables.printing import print_sheets, unstarted_lines
+from analysis.tables.files import (
+    write_coreset_table,
+    write_study1_table,
+    write_study2_table,
+)
+from analysis.tables.printing import (
+    print_sheets,
+    study2_sheets,
+    unstarted_lines,
+    unstarted_subset_lines,
+)
 from analysis.tables.sheet import wrapped
 from analysis.tables.study1 import Study1, build_from
 from analysis.tables.study1_sheet import sheet
-from analysis.tables.study2 import Study2Table
-from analysis.tables.study2_sheet import study2_sheet
+from analysis.tables.study2 import Study2
 from distill.errors import UserError, require_known
 from sweeps.store import Store
 
@@ -80,19 +88,19 @@ class _Work:
         return build_from(self.sweeps.study1_trials)
 
     @cached_property
-    def study2(self) -> tuple[Study2Table, ...]:
-        return study2.build(self.sweeps.results)
+    def study2(self) -> Study2:
+        return study2.build_from(self.sweeps.subset_trials)
 
     @cached_property
     def findings(self) -> list[Finding]:
-        return findings(self.study.tables) + study2_findings(self.study2)
+        return findings(self.study.tables) + study2_findings(self.study2.tables)
 
     @cached_property
     def gallery(self) -> "Gallery":
         # matplotlib takes its time to import: not for a table.
         from analysis.figures.gather import Gallery  # noqa: PLC0415
 
-        return Gallery.of(self.study, self.study2, self.sweeps)
+        return Gallery.of(self.study, self.study2.tables, self.sweeps)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -135,7 +143,7 @@ def _folder(out: str) -> Path:
 
 def _study1(work: _Work, folder: Path) -> None:
     study = work.study
-    if work.study2 and not study.tables and not study.unstarted:
+    if not work.study2.is_empty and not study.tables and not study.unstarted:
         return
     print_sheets([sheet(table) for table in study.tables], Console())
     for line in unstarted_lines(study):
@@ -147,12 +155,16 @@ def _study1(work: _Work, folder: Path) -> None:
 
 
 def _study2(work: _Work, folder: Path) -> None:
-    if not work.study2:
-        return
-    print_sheets([study2_sheet(table) for table in work.study2], Console())
-    for table in work.study2:
+    study = work.study2
+    print_sheets(study2_sheets(study), Console())
+    for line in unstarted_subset_lines(study):
+        print(line)
+    for table in study.tables:
         write_study2_table(table, folder)
-    print(f"\ntables as .md, .tex, .txt and .csv: {folder}")
+    for table in study.coresets:
+        write_coreset_table(table, folder)
+    if study.tables or study.coresets:
+        print(f"\ntables as .md, .tex, .txt and .csv: {folder}")
 
 
 def _findings(work: _Work, folder: Path) -> None:

@@ -15,7 +15,7 @@ from scipy import special
 
 from analysis.percent import percent, plus_minus
 from analysis.statistics import holm, paired_difference
-from analysis.tables.study1 import SIGNIFICANCE
+from analysis.tables.rows import SIGNIFICANCE
 
 HOLDS, REVERSES, HIGHER, LOWER, NOISE, UNKNOWN = (
     "holds",

@@ -1,5 +1,6 @@
 """Everything that stores know of their sweeps: what is finished, what was planned, what failed."""
 
+import contextlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,9 +13,11 @@ import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 
+from analysis.subset_trials import SubsetTrial, subset_trials
 from analysis.trials import Plan, plan_of, study1_trials
-from distill.config import TrialConfig
+from distill.config import Config
 from distill.errors import UserError
+from distill.subset_config import config_from_dict
 from sweeps.store import Store, load_curves, load_results
 
 BULKY = ("plan", "trial_ids")
@@ -48,6 +51,11 @@ class Sweeps:
     def study1_trials(self) -> pd.DataFrame:
         """Study 1's trials, finished, failed and missing; see `analysis.trials.study1_trials`."""
         return study1_trials(self.results, self.plan, self.failures)
+
+    @cached_property
+    def subset_trials(self) -> list[SubsetTrial]:
+        """Study 2's trials, finished, failed and missing."""
+        return subset_trials(self.results, self.plan, self.failures)
 
     def curves(
         self, trial_ids: Iterable[str], *, on_invalid: Callable[[str], None] = _warn
@@ -146,15 +154,11 @@ def _planned(
             yield from plan_of(_configs(known)).items()
 
 
-def _configs(plan: Iterable[Mapping[str, Any]]) -> Iterable[TrialConfig]:
-    """Yields the trials of a plan; those of other studies and versions of the code are not."""
+def _configs(plan: Iterable[Mapping[str, Any]]) -> Iterable[Config]:
+    """Yields the trials of a plan; those of other versions of the code are not."""
     for values in plan:
-        if values.get("kind", "distillation") != "distillation":
-            continue
-        try:
-            yield TrialConfig.from_dict({k: v for k, v in values.items() if k != "kind"})
-        except UserError:
-            continue
+        with contextlib.suppress(UserError):
+            yield config_from_dict(values)
 
 
 def _read_table(store: Store, name: str) -> pa.Table:

@@ -14,8 +14,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.methods import Options, method_of, weights_of
-from distill.config import CLUSTERER_OPTION_NAMES, CLUSTERER_OPTIONS, TrialConfig, field_type
+from distill.config import (
+    CLUSTERER_OPTION_NAMES,
+    CLUSTERER_OPTIONS,
+    Config,
+    TrialConfig,
+    field_type,
+    fields_of,
+)
 from distill.errors import UserError
+from distill.subset_config import KINDS
 
 PHASES = ("grid", "confirm")
 """Phases of a sweep whose trials enter tables."""
@@ -28,10 +36,17 @@ ROW_COLUMNS = ("clusterer", *CLUSTERER_OPTION_NAMES, "weights", "protocol", "see
 SETTING_COLUMNS = tuple(name for name in CONFIG_COLUMNS if name not in ROW_COLUMNS)
 """What must not."""
 
-_LIST_COLUMNS = tuple(name for name in CONFIG_COLUMNS if field_type(name)[0] is tuple)
+_LIST_COLUMNS = {
+    name
+    for config in KINDS.values()
+    for name in fields_of(config)
+    if field_type(name, config)[0] is tuple
+}
 
 Plan = Mapping[str, Mapping[str, Any]]
-"""Trials that should be there in the end: trial_id → what `TrialConfig.to_dict` gives.
+"""Trials that should be there in the end: trial_id → what `to_dict` of its configuration gives.
+
+With its `kind`, unless it is a distillation.
 
 A configuration takes some time to be built and named, so only those that are missing are.
 """
@@ -48,9 +63,9 @@ RESULT_COLUMNS = (
 )
 
 
-def plan_of(configs: Iterable[TrialConfig]) -> Plan:
+def plan_of(configs: Iterable[Config]) -> Plan:
     """Returns configurations as a plan."""
-    return {config.trial_id: config.to_dict() for config in configs}
+    return {config.trial_id: {"kind": config.kind, **config.to_dict()} for config in configs}
 
 
 def study1_trials(
@@ -76,7 +91,7 @@ def study1_trials(
     """
     finished = _finished(results)
     known = set(results["trial_id"])
-    failed = _configured(_failed_configs(failures or {}, known), "failed")
+    failed = _configured(failed_configs(failures or {}, known), "failed")
     known |= set(failed["trial_id"])
     missing = _configured(
         {trial_id: values for trial_id, values in (plan or {}).items() if trial_id not in known},
@@ -120,7 +135,7 @@ def _floats(values: pd.Series) -> np.ndarray[Any, np.dtype[np.float64]]:
     return pd.to_numeric(values).to_numpy(dtype=np.float64, na_value=np.nan)
 
 
-def _failed_configs(
+def failed_configs(
     failures: Mapping[str, Mapping[str, Any]], known: set[str]
 ) -> dict[str, Mapping[str, Any]]:
     """Returns the configurations of recorded failures that would have entered a table."""
@@ -171,7 +186,7 @@ def _resolved(values: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 def _with_row_names(trials: pd.DataFrame) -> pd.DataFrame:
     """Adds method, options and the tables' weights; settings become plain values or None."""
-    columns = {name: _plain(trials[name]) for name in CONFIG_COLUMNS}
+    columns = {name: plain(trials[name]) for name in CONFIG_COLUMNS}
     protocols = columns["protocol"]
     derived = {
         "method": _each(method_of, columns["clusterer"], protocols),
@@ -185,7 +200,7 @@ def _with_row_names(trials: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([trials[rest], added], axis="columns")
 
 
-def _plain(values: pd.Series) -> Objects:
+def plain(values: pd.Series) -> Objects:
     """Returns values that compare and hash: lists as comma-separated text, missing ones as None."""
     if values.name in _LIST_COLUMNS:
         values = values.map(",".join, na_action="ignore")

@@ -19,6 +19,12 @@ FLOW = (
 HEAVY = {"torch", "torchvision", "ray", "optuna"}
 """What the analysis does without."""
 
+ALLOWED = {
+    *("distill.config", "distill.errors", "distill.subset_config"),
+    *("sweeps.store", "sweeps.schema"),
+}
+"""What it imports of the other packages."""
+
 
 def imported_modules(file: Path) -> set[str]:
     names: set[str] = set()

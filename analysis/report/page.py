@@ -16,7 +16,7 @@ from analysis.reading import Sweeps
 from analysis.report import sections
 from analysis.report.markup import Markup, joined, tag
 from analysis.tables.study1 import Study1
-from analysis.tables.study2 import Study2Table
+from analysis.tables.study2 import Study2
 
 TITLE = "Clusterings in dataset distillation: what the sweep found"
 
@@ -26,7 +26,7 @@ _HERE = Path(__file__).parent
 def page(
     sweeps: Sweeps,
     study: Study1,
-    study2: Sequence[Study2Table],
+    study2: Study2,
     found: Sequence[Finding],
     plots: Sequence[Plot],
     images: Sequence[tuple[str, Sequence[ImageSheet]]],

@@ -20,12 +20,11 @@ from analysis.reading import Sweeps
 from analysis.report.drawings import hover_values, inline_svg
 from analysis.report.markup import Markup, joined, tag
 from analysis.report.tables import sheet_table, table
-from analysis.tables.printing import unstarted_lines
+from analysis.tables.printing import study2_sheets, unstarted_lines, unstarted_subset_lines
 from analysis.tables.sheet import Column
 from analysis.tables.study1 import Study1
 from analysis.tables.study1_sheet import sheet
-from analysis.tables.study2 import Study2Table
-from analysis.tables.study2_sheet import study2_sheet
+from analysis.tables.study2 import Study2
 
 MAX_FAILURES = 500
 
@@ -77,13 +76,16 @@ def _finding(finding: Finding) -> Markup:
     return tag("li", verdict, tag("ul", (tag("li", case) for case in finding.cases)))
 
 
-def tables_section(study: Study1, study2: Sequence[Study2Table]) -> Markup:
+def tables_section(study: Study1, study2: Study2) -> Markup:
     """Returns all tables."""
     parts = []
-    for printed in (*map(sheet, study.tables), *map(study2_sheet, study2)):
+    for printed in (*map(sheet, study.tables), *study2_sheets(study2)):
         parts.append(tag("h3", printed.title))
         parts.append(sheet_table(printed))
-    return joined(parts, (tag("p", line) for line in unstarted_lines(study)))
+    lines = unstarted_subset_lines(study2)
+    if study.tables or study.unstarted or study2.is_empty:
+        lines = unstarted_lines(study) + lines
+    return joined(parts, (tag("p", line) for line in lines))
 
 
 def figures_section(plots: Iterable[Plot]) -> Markup:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis.tables.coreset_sheet import coreset_sheet
 from analysis.tables.sheet import Sheet, latex, markdown, text_lines, wrapped
 from analysis.tables.study1 import Study1Table
 from analysis.tables.study1_sheet import sheet
@@ -29,6 +30,11 @@ def write_study1_table(table: Study1Table, folder: Path) -> list[Path]:
 def write_study2_table(table: Study2Table, folder: Path) -> list[Path]:
     """Writes a table of study 2, like `write_study1_table`."""
     return _write(study2_sheet(table), _csv_text(table.rows), folder)
+
+
+def write_coreset_table(table: Study2Table, folder: Path) -> list[Path]:
+    """Writes a table of coresets, like `write_study1_table`."""
+    return _write(coreset_sheet(table), _csv_text(table.rows), folder)
 
 
 def _write(printed: Sheet, numbers: str, folder: Path) -> list[Path]:

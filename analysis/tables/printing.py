@@ -7,11 +7,16 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
+from analysis.tables import study2
+from analysis.tables.coreset_sheet import coreset_sheet
 from analysis.tables.sheet import Sheet, text_lines, wrapped
 from analysis.tables.study1 import Study1, build
-from analysis.tables.study1_sheet import setting_title, sheet
+from analysis.tables.study1_sheet import dataset_label, setting_title, sheet
+from analysis.tables.study2 import Study2
+from analysis.tables.study2_sheet import study2_sheet
 from analysis.trials import plan_of
 from distill.config import TrialConfig
+from distill.subset_config import SubsetConfig
 
 LOG_WIDTH = 100
 """Characters a line where the output is not a terminal."""
@@ -39,6 +44,26 @@ def print_study1_tables(
         _print(console, line)
 
 
+def print_study2_tables(
+    results: pd.DataFrame,
+    console: Console | None = None,
+    *,
+    plan: Iterable[SubsetConfig] = (),
+    failures: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
+    """Prints study 2's tables and those of coresets, like `print_study1_tables`."""
+    console = console or Console()
+    study = study2.build(results, plan_of(plan), failures)
+    print_sheets(study2_sheets(study), console)
+    for line in wrapped(unstarted_subset_lines(study), _width(console)):
+        _print(console, line)
+
+
+def study2_sheets(study: Study2) -> list[Sheet]:
+    """Returns all tables of study 2 as they are printed."""
+    return [*map(study2_sheet, study.tables), *map(coreset_sheet, study.coresets)]
+
+
 def print_sheets(sheets: Sequence[Sheet], console: Console) -> None:
     """Prints tables as wide as the terminal; what all of them note is said once, at the end."""
     width = _width(console)
@@ -63,9 +88,21 @@ def unstarted_lines(study: Study1) -> list[str]:
     """Returns a line for each table of which nothing is done yet, or says that there is none."""
     lines = []
     for setting, n in study.unstarted:
-        trials = "1 trial is" if n == 1 else f"{n:,} trials are"
-        lines.append(f"Nothing yet of {setting_title(setting, {})}: {trials} planned.")
+        lines.append(f"Nothing yet of {setting_title(setting, {})}: {_trials_are(n)} planned.")
     return lines if study.tables or lines else ["No trials of study 1 to make a table of yet."]
+
+
+def unstarted_subset_lines(study: Study2) -> list[str]:
+    """Returns a line for each setting of study 2 of which nothing is done yet."""
+    return [
+        f"Nothing yet of real images of {dataset_label(setting['dataset'])}: "
+        f"{_trials_are(n)} planned."
+        for setting, n in study.unstarted
+    ]
+
+
+def _trials_are(n: int) -> str:
+    return "1 trial is" if n == 1 else f"{n:,} trials are"
 
 
 def _print(console: Console, line: str, style: str | None = None) -> None:

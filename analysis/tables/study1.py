@@ -25,7 +25,14 @@ from analysis.methods import (
     study_options,
 )
 from analysis.published import load_published
-from analysis.statistics import holm, mean_interval, paired_difference
+from analysis.tables.rows import (
+    correct,
+    cost_numbers,
+    difference_numbers,
+    frame_of,
+    mean_of,
+    score_numbers,
+)
 from analysis.trials import SETTING_COLUMNS, Plan, study1_trials
 from distill.config import DATASETS
 
@@ -40,9 +47,6 @@ STUDY_DATASET, STUDY_EMBEDDING = "cifar10", "features"
 
 Member = tuple[Any, str, bool]
 """A trial (a named tuple, as plain tuples are faster than frames), its row's label, `is_main`."""
-
-SIGNIFICANCE = 0.05
-"""Chance of even one false claim in a table."""
 
 EMBEDDINGS = ("features", "gradients", "predictions", "pixels")
 
@@ -132,7 +136,7 @@ def build_from(all_trials: pd.DataFrame) -> Study1:
         tables.append((setting, distinguishing, len(own), members))
         records += own
     # One frame for all rows, cut into tables: making one takes as long as all its numbers.
-    frame, end, found = _frame(records), 0, []
+    frame, end, found = frame_of(records), 0, []
     for setting, distinguishing, n_rows, members in tables:
         trials = [trial for trial, _, _ in members]
         failed = Counter(str(trial.status) for trial in trials if trial.state == "failed")
@@ -217,14 +221,14 @@ def _rows(
                 "published_loss": loss,
                 **_protocol_columns(own, "reproduced"),
                 **_protocol_columns(own, "sound"),
-                **_difference_columns(own, baseline),
+                **difference_numbers(own, baseline),
             }
         )
     members = [
         (trial, labels[key], key[1] == main_options.get(key[0], ()))
         for key, trial in zip(keys_of_trials, trials, strict=True)
     ]
-    _correct(records)
+    correct(records)
     return records, members
 
 
@@ -315,76 +319,10 @@ def _protocol_columns(trials: Sequence[Any], prefix: str) -> dict[str, Any]:
     """Returns the numbers of a row under one protocol."""
     protocol, score = PROTOCOLS[prefix]
     own = [trial for trial in trials if trial.protocol == protocol]
-    ok = [trial for trial in own if trial.state == "ok"]
-    n_failed = sum(trial.state == "failed" for trial in own)
-    any_done = bool(ok) or n_failed > 0
-    interval = mean_interval([getattr(trial, score) for trial in ok])
     numbers = {
         "parameters": options_text(own[0].options) if own else "",
-        "accuracy": interval.mean,
-        "low": interval.low,
-        "high": interval.high,
-        "seeds": len(ok) if any_done else pd.NA,
-        "failed": n_failed if any_done else pd.NA,
-        "missing": _seeds_text(trial.seed for trial in own if trial.state == "missing"),
-        "loss": _mean(trial.matching_loss for trial in ok),
-        "seconds": _mean(trial.seconds for trial in ok),
-        "gpu_seconds": _mean(trial.gpu_seconds for trial in ok),
+        **score_numbers(own, score),
+        "loss": mean_of(trial.matching_loss for trial in own if trial.state == "ok"),
+        **cost_numbers(own),
     }
     return {f"{prefix}_{name}": value for name, value in numbers.items()}
-
-
-def _mean(values: Iterable[float]) -> float:
-    """Returns the mean of the numbers that exist, NaN without any."""
-    known = [value for value in values if not math.isnan(value)]
-    return math.fsum(known) / len(known) if known else math.nan
-
-
-def _difference_columns(trials: Sequence[Any], baseline: Sequence[Any]) -> dict[str, Any]:
-    """Returns the sound difference from the baseline row over the seeds that both have."""
-    ours, theirs = (
-        {t.seed: t.accuracy for t in rows if t.protocol == "sound" and t.state == "ok"}
-        for rows in (trials, baseline)
-    )
-    seeds = sorted(ours.keys() & theirs.keys())
-    found = paired_difference([ours[s] for s in seeds], [theirs[s] for s in seeds])
-    return {
-        "difference": found.mean,
-        "difference_low": found.low,
-        "difference_high": found.high,
-        "n_pairs": found.n or pd.NA,
-        "p": found.p,
-    }
-
-
-_COUNTS = ("reproduced_seeds", "reproduced_failed", "sound_seeds", "sound_failed", "n_pairs")
-
-
-def _correct(records: Sequence[dict[str, Any]]) -> None:
-    """Adds Holm's correction over all rows of a table."""
-    for record, p in zip(records, holm([r["p"] for r in records]).tolist(), strict=True):
-        record["p_holm"] = p
-        record["survives_holm"] = pd.NA if math.isnan(p) else p <= SIGNIFICANCE
-
-
-def _frame(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Returns rows, those of all tables, as a frame."""
-    names = list(records[0]) if records else []
-    columns: dict[str, Any] = {name: [record[name] for record in records] for name in names}
-    for name in names:
-        if name in _COUNTS:
-            columns[name] = pd.array(columns[name], dtype="Int64")
-        elif name == "survives_holm":
-            columns[name] = pd.array(columns[name], dtype="boolean")
-    return pd.DataFrame(columns)
-
-
-def _seeds_text(seeds: Iterable[int]) -> str:
-    """Returns seeds as text, neighbours joined: `0-2, 5`."""
-    runs: list[list[int]] = []
-    for seed in sorted(seeds):
-        if runs and seed == runs[-1][-1] + 1:
-            runs[-1].append(seed)
-        else:
-            runs.append([seed])
-    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)

@@ -20,8 +20,9 @@ from analysis.tables.cells import (
     mean_cell,
     number_cell,
 )
+from analysis.tables.notes import difference_note, gap_notes
 from analysis.tables.sheet import Column, Sheet
-from analysis.tables.study1 import PROTOCOLS, STUDY_DATASET, STUDY_EMBEDDING, Study1Table
+from analysis.tables.study1 import STUDY_DATASET, STUDY_EMBEDDING, Study1Table
 from distill.config import TrialConfig
 
 DATASET_LABELS = {
@@ -141,14 +142,10 @@ def _notes(table: Study1Table) -> list[str]:
             "reproduced: study 1's protocol, its defects included (its weights have no effect), "
             "and like it the best of four tests on the test images."
         )
-    if rows["difference"].notna().any():
-        n_tested = int(rows["p"].notna().sum())
-        test = f"* survives Holm's correction at 5 % over the {n_tested} rows that can be tested"
-        notes.append(
-            "difference: sound, from K-Means F, paired by seed; "
-            + (f"{test}." if n_tested else "too few seeds for a test.")
-        )
-    return [*notes, *_setting_notes(table), *_parameter_notes(rows), *_gap_notes(table)]
+    notes += difference_note(rows, "K-Means F")
+    names = [" ".join(pair) for pair in zip(rows["label"], rows["weights"], strict=True)]
+    gaps = gap_notes(rows, names, table.failed)
+    return [*notes, *_setting_notes(table), *_parameter_notes(rows), *gaps]
 
 
 def _setting_notes(table: Study1Table) -> list[str]:
@@ -209,26 +206,6 @@ def _parameter_notes(rows: pd.DataFrame) -> list[str]:
         if text:
             texts.append(f"{label(method)} {text}")
     return [f"Parameters: {'; '.join(texts)}."] if texts else []
-
-
-def _gap_notes(table: Study1Table) -> list[str]:
-    notes = []
-    if table.failed:
-        counts = ", ".join(f"{n} {status}" for status, n in table.failed.items())
-        notes.append(f"Trials without a result: {counts}.")
-    for prefix, (protocol, _) in PROTOCOLS.items():
-        gaps: dict[str, list[str]] = {}
-        for _, row in table.rows[table.rows[f"{prefix}_missing"] != ""].iterrows():
-            name = f"{row['label']} {row['weights']}"
-            gaps.setdefault(row[f"{prefix}_missing"], []).append(name)
-        texts = [
-            f"seed{'' if seeds.isdigit() else 's'} {seeds} of "
-            + ("all rows" if len(names) == len(table.rows) else ", ".join(names))
-            for seeds, names in gaps.items()
-        ]
-        if texts:
-            notes.append(f"Incomplete, {protocol} protocol: {'; '.join(texts)}.")
-    return notes
 
 
 def table_name(table: Study1Table) -> str:

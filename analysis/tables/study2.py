@@ -1,21 +1,38 @@
-"""Study 2's table: what was printed, what its protocol gives here, and what a sound one gives.
+"""Study 2's tables: what was printed, what its protocol gives here, and what a sound one gives.
 
 One table for each setting: data set, sizes and training; one row an arm (a way of choosing the
 training images), its fraction and, where an arm has several, its parameters.
+
+Beside them the tables of *coresets*: real images evaluated as distilled ones are (the recipe
+`distillation`), which papers print beside distilled images. One table for each setting and number
+of images a class, and no fraction.
 """
 
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import pandas as pd
 
+from analysis.methods import label
 from analysis.published import load_published
-from analysis.statistics import holm, mean_interval, paired_difference
-from analysis.tables.study1 import SIGNIFICANCE
-from analysis.trials import PHASES
+from analysis.subset_trials import SubsetTrial, subset_trials
+from analysis.tables.notes import PROTOCOLS
+from analysis.tables.rows import (
+    correct,
+    cost_numbers,
+    difference_numbers,
+    frame_of,
+    mean_of,
+    score_numbers,
+)
+from analysis.trials import Plan
+from distill.config import CLUSTERER_OPTIONS
+from distill.errors import UserError
+from distill.subset_config import EMBEDDING_OPTIONS, SubsetConfig
 
 SETTING_COLUMNS = (
     *("dataset", "classes", "image_size", "test_fraction", "split_seed"),
@@ -38,12 +55,15 @@ ARMS = (
 )
 """In the order of rows: the study's, then others."""
 
-BASELINE = ("random", 0.1)
+CORESETS = "distillation"
+"""The recipe of trials that stand beside distilled images."""
 
-PROTOCOLS = {"reproduced": "published", "sound": "sound"}
+Options = tuple[tuple[str, Any], ...]
 
-Key = tuple[str, Any, Any, tuple[tuple[str, Any], ...]]
-"""Arm, fraction, images a class, options."""
+Key = tuple[str, Any, Any, Options]
+"""Arm, fraction, images a class, options that differ from those of the arm's main row."""
+
+BASELINE: Key = ("random", 0.1, None, ())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,78 +73,148 @@ class Study2Table:
     Attributes:
         setting: what all its trials share.
         distinguishing: those of them that tell it from the other tables.
-        rows: one row an arm, fraction and variant; first the study's six in its order. Columns:
+        ipc: of a table of coresets the images a class; None: the rows say how many.
+        rows: one row an arm, fraction and variant; first what was printed, in its order. Columns:
             `arm`, `fraction`, `ipc`, `options` (text, of variants), `baseline`,
             `published_accuracy`, `published_loss`, for `reproduced` and `sound` each `…_accuracy`
-            with `…_low`, `…_high`, `…_seeds`, `…_failed`, `…_loss`, `…_images` (trained on),
-            `…_seconds`, `…_gpu_seconds` (means over seeds), and `difference` from the baseline row
-            (random, 10 %) under the sound protocol as in study 1's tables. Accuracies are
-            fractions in [0, 1]; what does not exist is NaN, NA or empty.
+            with `…_low`, `…_high`, `…_seeds`, `…_failed`, `…_missing`, `…_loss`, `…_images`
+            (trained on), `…_seconds`, `…_gpu_seconds` (means over seeds), and `difference` from
+            the baseline row (random, of 10 % or as many a class) under the sound protocol as in
+            study 1's tables. Accuracies are fractions in [0, 1]; what does not exist is NaN, NA or
+            empty.
         failed: how many trials failed, by status.
         members: the trials behind the rows, in their order and that of seeds: `trial_id`, `row`
-            (position in `rows`), `arm`, `protocol`, `seed`, `state` (`ok` or `failed`).
+            (position in `rows`), `arm`, `protocol`, `seed`, `state` (`ok`, `failed`, `missing`).
+        trials: by position of their row.
     """
 
     setting: Mapping[str, Any]
     distinguishing: Mapping[str, Any]
+    ipc: int | None
     rows: pd.DataFrame
     failed: Mapping[str, int]
     members: pd.DataFrame
+    trials: Mapping[int, Sequence[SubsetTrial]]
+
+    @property
+    def is_of_coresets(self) -> bool:
+        """Whether its images are evaluated as distilled ones are."""
+        return bool(self.setting["recipe"] == CORESETS)
 
 
-def build(results: pd.DataFrame) -> tuple[Study2Table, ...]:
-    """Computes study 2's tables from finished trials, as `load_results` gives them."""
-    trials = _trials(results)
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+@dataclass(frozen=True, kw_only=True)
+class Study2:
+    """All tables of study 2.
+
+    Attributes:
+        tables: of the study, by setting; each with at least one finished or failed trial.
+        coresets: of real images beside distilled ones, by setting and images a class; likewise.
+        unstarted: settings of which trials are planned and none is done, with how many.
+    """
+
+    tables: tuple[Study2Table, ...]
+    coresets: tuple[Study2Table, ...]
+    unstarted: tuple[tuple[Mapping[str, Any], int], ...]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no trial of it, nor a plan of one."""
+        return not (self.tables or self.coresets or self.unstarted)
+
+
+def build(
+    results: pd.DataFrame,
+    plan: Plan | None = None,
+    failures: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Study2:
+    """Computes study 2's tables from results.
+
+    Args:
+        results: finished trials, as `sweeps.store.load_results` gives them, of any phase and kind.
+        plan: what should be there in the end; without it nothing is called missing.
+        failures: records of trials without a result, by trial_id, as `Store.failures` gives them.
+    """
+    return build_from(subset_trials(results, plan, failures))
+
+
+def build_from(trials: Iterable[SubsetTrial]) -> Study2:
+    """Computes study 2's tables from what `analysis.subset_trials.subset_trials` gives."""
+    groups: dict[tuple[Any, ...], list[SubsetTrial]] = {}
     for trial in trials:
-        groups.setdefault(tuple(trial[name] for name in SETTING_COLUMNS), []).append(trial)
-    varying = [
-        name
-        for position, name in enumerate(SETTING_COLUMNS)
-        if len({key[position] for key in groups}) > 1
-    ]
-    tables = []
+        key = tuple(trial.config[name] for name in SETTING_COLUMNS)
+        groups.setdefault(key, []).append(trial)
+    tables: list[Study2Table] = []
+    unstarted = []
     for key in sorted(groups, key=lambda key: [(v is None, str(v)) for v in key]):
         setting = dict(zip(SETTING_COLUMNS, key, strict=True))
-        failed = Counter(trial["status"] for trial in groups[key] if trial["status"] != "ok")
-        by_key = _by_key(groups[key])
-        keys = _keys(by_key)
-        table = Study2Table(
-            setting=setting,
-            distinguishing={n: setting[n] for n in varying if n not in ("dataset", "classes")},
-            rows=_rows(by_key, keys),
-            failed=dict(sorted(failed.items())),
-            members=_members(by_key, keys),
-        )
-        tables.append(table)
-    return tuple(tables)
-
-
-def _trials(results: pd.DataFrame) -> list[dict[str, Any]]:
-    """Returns the trials that enter tables as plain values, each once, missing ones as None."""
-    if "arm" not in results:
-        return []
-    is_ours = (
-        (results["kind"] == "subset")
-        & results["phase"].isin(PHASES)
-        & (results["eval_split"] == "test")
+        if all(trial.state == "missing" for trial in groups[key]):
+            unstarted.append((setting, len(groups[key])))
+            continue
+        distinguishing = {name: setting[name] for name in _varying(setting, groups)}
+        for ipc, own in _by_size(setting, groups[key]):
+            tables.append(_table(setting, distinguishing, ipc, own))
+    return Study2(
+        tables=tuple(table for table in tables if not table.is_of_coresets),
+        coresets=tuple(table for table in tables if table.is_of_coresets),
+        unstarted=tuple(unstarted),
     )
-    rows = results[is_ours.to_numpy(dtype=bool, na_value=False)].drop_duplicates("trial_id")
-    rows = rows.sort_values(["seed", "trial_id"], kind="stable")
+
+
+def _varying(setting: Mapping[str, Any], keys: Iterable[tuple[Any, ...]]) -> list[str]:
+    """Returns what differs between settings of one recipe, data set and classes apart."""
+    settings = [dict(zip(SETTING_COLUMNS, key, strict=True)) for key in keys]
+    own = [other for other in settings if other["recipe"] == setting["recipe"]]
     return [
-        {str(name): _plain(value) for name, value in row.items()} for row in rows.to_dict("records")
+        name
+        for name in SETTING_COLUMNS
+        if name not in ("dataset", "classes") and len({other[name] for other in own}) > 1
     ]
 
 
-def _plain(value: Any) -> Any:
-    if hasattr(value, "__len__") and not isinstance(value, str):
-        return ",".join(map(str, value))
-    return None if value is None or value is pd.NA or value != value else value
+def _by_size(
+    setting: Mapping[str, Any], trials: Sequence[SubsetTrial]
+) -> list[tuple[int | None, list[SubsetTrial]]]:
+    """Returns the trials of each table of a setting: of coresets one table for each ipc.
+
+    Those of all images stand in every one of them.
+    """
+    if setting["recipe"] != CORESETS:
+        return [(None, list(trials))]
+    sizes = {trial.config["ipc"] for trial in trials if trial.config["arm"] != "base"} or {None}
+    return [
+        (ipc, [t for t in trials if t.config["ipc"] == ipc or t.config["arm"] == "base"])
+        for ipc in sorted(sizes, key=lambda ipc: (ipc is None, ipc))
+    ]
 
 
-def _printed() -> dict[Key, dict[str, float]]:
+def _table(
+    setting: Mapping[str, Any],
+    distinguishing: Mapping[str, Any],
+    ipc: int | None,
+    trials: Sequence[SubsetTrial],
+) -> Study2Table:
+    by_key = _by_key(trials)
+    printed = _reported(ipc) if setting["recipe"] == CORESETS else _printed()
+    others = sorted((key for key in by_key if key not in printed), key=_row_order)
+    keys = [*printed, *others]
+    baseline = BASELINE if ipc is None else (BASELINE[0], None, ipc, ())
+    members = {position: by_key.get(key, []) for position, key in enumerate(keys)}
+    failed = Counter(trial.status for trial in trials if trial.state == "failed")
+    return Study2Table(
+        setting=setting,
+        distinguishing=distinguishing,
+        ipc=ipc,
+        rows=_rows(by_key, keys, printed, baseline),
+        failed=dict(sorted(failed.items())),
+        members=_members(members),
+        trials=members,
+    )
+
+
+@cache
+def _printed() -> Mapping[Key, Mapping[str, float]]:
     """Returns the study's rows in its order, with what it printed."""
-    printed: dict[Key, dict[str, float]] = {}
+    printed: dict[Key, Mapping[str, float]] = {}
     numbers = load_published("study2")
     for (arm, fraction), lines in numbers.groupby(["method", "fraction"], sort=False):
         main: Key = (str(arm), None if arm == "base" else float(str(fraction)), None, ())
@@ -132,37 +222,68 @@ def _printed() -> dict[Key, dict[str, float]]:
     return printed
 
 
-def _keys(by_key: Mapping[Key, Any]) -> list[Key]:
-    """Returns the rows of a table: the study's in its order, then others."""
-    studys = list(_printed())
-    return studys + sorted((key for key in by_key if key not in studys), key=_row_order)
+@cache
+def _reported(ipc: int | None) -> Mapping[Key, Mapping[str, float]]:
+    """Returns the literature's rows of real images, with what it reports for so many a class."""
+    numbers = load_published("reference").dropna(subset=["method"])
+    reported: dict[Key, Mapping[str, float]] = {}
+    for arm, lines in numbers.groupby("method", sort=False):
+        key: Key = (str(arm), None, None if arm == "base" else ipc, ())
+        own = lines if arm == "base" else lines[lines["ipc"].eq(ipc or 0).fillna(False)]
+        reported[key] = dict(zip(own["column"], own["value"], strict=True))
+    return reported
 
 
-def _members(
-    by_key: Mapping[Key, Sequence[Mapping[str, Any]]], keys: Sequence[Key]
+def _by_key(trials: Iterable[SubsetTrial]) -> dict[Key, list[SubsetTrial]]:
+    """Returns trials by row. An arm's main row has the arm's default options, or the nearest.
+
+    Of equally near ones the commonest. Under the published protocol, where options mean something
+    else, likewise: its main row is that of the sound one.
+    """
+    groups: dict[tuple[Any, ...], list[SubsetTrial]] = {}
+    for trial in trials:
+        own = trial.config
+        key = (own["arm"], own["fraction"], own["ipc"], own["protocol"])
+        groups.setdefault(key, []).append(trial)
+    by_key: dict[Key, list[SubsetTrial]] = {}
+    for (arm, fraction, ipc, protocol), members in groups.items():
+        found = [tuple((n, trial.config[n]) for n in OPTION_COLUMNS) for trial in members]
+        counts = Counter(found)
+        usual = _default_options(arm, protocol)
+        main = min(counts, key=lambda own: (_distance(own, usual), -counts[own], str(own)))
+        for trial, options in zip(members, found, strict=True):
+            different = tuple(
+                pair for pair, main_pair in zip(options, main, strict=True) if pair != main_pair
+            )
+            by_key.setdefault((arm, fraction, ipc, different), []).append(trial)
+    return by_key
+
+
+@cache
+def _default_options(arm: str, protocol: str) -> Options:
+    try:
+        config = SubsetConfig.from_dict({"arm": arm, "protocol": protocol}).resolved()
+    except UserError:  # an arm of another version of this code
+        return tuple((name, None) for name in OPTION_COLUMNS)
+    return tuple((name, getattr(config, name)) for name in OPTION_COLUMNS)
+
+
+def _distance(options: Options, others: Options) -> int:
+    return sum(pair != other for pair, other in zip(options, others, strict=True))
+
+
+def _row_order(key: Key) -> tuple[Any, ...]:
+    arm, fraction, ipc, options = key
+    position = ARMS.index(arm) if arm in ARMS else len(ARMS)
+    return position, arm, -(fraction or 2), ipc or 0, str(options)
+
+
+def _rows(
+    by_key: Mapping[Key, Sequence[SubsetTrial]],
+    keys: Sequence[Key],
+    printed: Mapping[Key, Mapping[str, float]],
+    baseline: Key,
 ) -> pd.DataFrame:
-    records = [
-        {
-            "trial_id": trial["trial_id"],
-            "row": position,
-            "arm": trial["arm"],
-            "protocol": trial["protocol"],
-            "seed": trial["seed"],
-            "state": "ok" if _is_scored(trial) else "failed",
-        }
-        for position, key in enumerate(keys)
-        for trial in by_key.get(key, ())
-    ]
-    return pd.DataFrame(records, columns=["trial_id", "row", "arm", "protocol", "seed", "state"])
-
-
-def _is_scored(trial: Mapping[str, Any]) -> bool:
-    return trial["status"] == "ok" and trial["test_accuracy_mean"] is not None
-
-
-def _rows(by_key: Mapping[Key, Sequence[Mapping[str, Any]]], keys: Sequence[Key]) -> pd.DataFrame:
-    printed = _printed()
-    baseline: Key = (*BASELINE, None, ())
     records = []
     for key in keys:
         arm, fraction, ipc, options = key
@@ -179,97 +300,62 @@ def _rows(by_key: Mapping[Key, Sequence[Mapping[str, Any]]], keys: Sequence[Key]
                 "published_loss": printed.get(key, {}).get("loss", math.nan),
                 **_protocol_columns(own, "reproduced"),
                 **_protocol_columns(own, "sound"),
-                **_difference_columns(own, theirs),
+                **difference_numbers(own, theirs),
             }
         )
-    rows = pd.DataFrame(records)
-    rows["p_holm"] = holm(rows["p"].to_numpy(dtype=float))
-    survives = (rows["p_holm"] <= SIGNIFICANCE).astype("boolean")
-    rows["survives_holm"] = survives.mask(rows["p_holm"].isna())
-    counts = ("reproduced_seeds", "reproduced_failed", "sound_seeds", "sound_failed", "ipc")
-    return rows.astype(dict.fromkeys((*counts, "n_pairs"), "Int64"))
+    correct(records)
+    return frame_of(records).astype({"ipc": "Int64"})
 
 
-def _by_key(trials: Sequence[Mapping[str, Any]]) -> dict[Key, list[Mapping[str, Any]]]:
-    """Returns trials by row. The commonest options of an arm are its main row, without options.
-
-    So are the commonest under the published protocol, where options mean something else.
-    """
-    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    for trial in trials:
-        key = (trial["arm"], trial["fraction"], trial.get("ipc"), trial["protocol"])
-        groups.setdefault(key, []).append(trial)
-    by_key: dict[Key, list[Mapping[str, Any]]] = {}
-    for (arm, fraction, ipc, _), own in groups.items():
-        found = [tuple((n, trial[n]) for n in OPTION_COLUMNS) for trial in own]
-        counts = Counter(found)
-        main = min(counts, key=lambda options: (-counts[options], str(options)))
-        for trial, options in zip(own, found, strict=True):
-            different = tuple(
-                pair for pair, usual in zip(options, main, strict=True) if pair != usual
-            )
-            by_key.setdefault((arm, fraction, ipc, different), []).append(trial)
-    return by_key
-
-
-def _row_order(key: Key) -> tuple[Any, ...]:
-    arm, fraction, ipc, options = key
-    position = ARMS.index(arm) if arm in ARMS else len(ARMS)
-    return position, arm, -(fraction or 2), ipc or 0, str(options)
-
-
-def _options_text(options: Iterable[tuple[str, Any]]) -> str:
-    return ", ".join(
-        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in options
-    )
-
-
-def _protocol_columns(trials: Sequence[Mapping[str, Any]], prefix: str) -> dict[str, Any]:
-    own = [trial for trial in trials if trial["protocol"] == PROTOCOLS[prefix]]
-    ok = [trial for trial in own if _is_scored(trial)]
-    interval = mean_interval([trial["test_accuracy_mean"] for trial in ok])
+def _protocol_columns(trials: Sequence[SubsetTrial], prefix: str) -> dict[str, Any]:
+    own = [trial for trial in trials if trial.protocol == PROTOCOLS[prefix]]
+    ok = [trial for trial in own if trial.state == "ok"]
     numbers = {
-        "accuracy": interval.mean,
-        "low": interval.low,
-        "high": interval.high,
-        "seeds": len(ok) if own else pd.NA,
-        "failed": len(own) - len(ok) if own else pd.NA,
-        "loss": _mean(trial["test_loss_mean"] for trial in ok),
-        "images": _mean(trial["n_trained_on"] for trial in ok),
-        "seconds": _mean(trial["total_seconds"] for trial in ok),
-        "gpu_seconds": _mean(
-            None
-            if trial["total_seconds"] is None or trial["gpu_share"] is None
-            else trial["total_seconds"] * trial["gpu_share"]
-            for trial in ok
-        ),
+        **score_numbers(own),
+        "loss": mean_of(trial.loss for trial in ok),
+        "images": mean_of(trial.n_trained_on for trial in ok),
+        **cost_numbers(own),
     }
     return {f"{prefix}_{name}": value for name, value in numbers.items()}
 
 
-def _mean(values: Iterable[float | None]) -> float:
-    known = [value for value in values if value is not None]
-    return math.fsum(known) / len(known) if known else math.nan
+def _options_text(options: Options) -> str:
+    """Returns what tells a variant from its arm's main row: `n_clusters 4`; names stand alone.
 
-
-def _difference_columns(
-    trials: Sequence[Mapping[str, Any]], baseline: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
-    ours, theirs = (
-        {
-            trial["seed"]: trial["test_accuracy_mean"]
-            for trial in own
-            if trial["protocol"] == "sound" and _is_scored(trial)
-        }
-        for own in (trials, baseline)
-    )
-    seeds = sorted(ours.keys() & theirs.keys())
-    found = paired_difference([ours[s] for s in seeds], [theirs[s] for s in seeds])
-    return {
-        "difference": found.mean,
-        "difference_low": found.low,
-        "difference_high": found.high,
-        "n_pairs": found.n or pd.NA,
-        "p": found.p,
+    What follows from a clusterer or an embedding is left out, unless nothing else is left.
+    """
+    by_name = dict(options)
+    implied = {
+        **CLUSTERER_OPTIONS.get(str(by_name.get("clusterer")), {}),
+        **EMBEDDING_OPTIONS.get(str(by_name.get("embedding")), {}),
     }
+    told = {
+        name: value
+        for name, value in options
+        if value is not None and not (name in implied and implied[name] == value)
+    }
+    return ", ".join(_option_text(*pair) for pair in (told or by_name).items())
+
+
+def _option_text(name: str, value: Any) -> str:
+    if name == "clusterer":
+        return label(value)
+    if value is True:
+        return name
+    return f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+
+
+def _members(trials: Mapping[int, Sequence[SubsetTrial]]) -> pd.DataFrame:
+    records = [
+        {
+            "trial_id": trial.trial_id,
+            "row": position,
+            "arm": trial.config["arm"],
+            "protocol": trial.protocol,
+            "seed": trial.seed,
+            "state": trial.state,
+        }
+        for position, own in trials.items()
+        for trial in own
+    ]
+    return pd.DataFrame(records, columns=["trial_id", "row", "arm", "protocol", "seed", "state"])

@@ -4,6 +4,8 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -17,6 +19,7 @@ from analysis.tables.cells import (
     number_cell,
     seconds_cell,
 )
+from analysis.tables.notes import difference_note, gap_notes
 from analysis.tables.sheet import Column, Sheet
 from analysis.tables.study1_sheet import dataset_label
 from analysis.tables.study2 import Study2Table
@@ -49,9 +52,13 @@ def row_labels(table: Study2Table) -> tuple[str, ...]:
 
 def setting_title(table: Study2Table) -> str:
     """Returns what its trials share, as far as it tells the table from others."""
-    given = {name: value for name, value in table.distinguishing.items() if value is not None}
-    extras = [f"{name} {value}" for name, value in given.items()]
-    return ", ".join([f"Study 2: {dataset_label(table.setting['dataset'])}", *extras])
+    return ", ".join(["Study 2: " + dataset_label(table.setting["dataset"]), *extras(table)])
+
+
+def extras(table: Study2Table) -> list[str]:
+    """Returns what tells a table from others of its data set, in words."""
+    pairs = table.distinguishing.items()
+    return [f"{name} {value}" for name, value in pairs if value is not None]
 
 
 def study2_sheet(table: Study2Table) -> Sheet:
@@ -97,27 +104,25 @@ def _notes(table: Study2Table) -> list[str]:
             "reproduced: study 2's protocol, its defects included: its clustering draws from the "
             "test images, too, and four times the number it says."
         )
-    n_tested = int(rows["p"].notna().sum())
-    if rows["difference"].notna().any():
-        test = f"* survives Holm's correction at 5 % over the {n_tested} rows that can be tested."
-        notes.append(
-            "difference: sound, from random 10 %, paired by seed; "
-            + (test if n_tested else "too few seeds for a test.")
-        )
-    if table.failed:
-        counts = ", ".join(f"{n} {status}" for status, n in table.failed.items())
-        notes.append(f"Trials without a result: {counts}.")
-    return notes
+    notes += difference_note(rows, "random 10 %")
+    return [*notes, *gap_notes(rows, row_labels(table), table.failed)]
 
 
 def table_name(table: Study2Table) -> str:
     """Returns a name for files; a hash tells tables of different settings apart."""
-    dataset = str(table.setting["dataset"])
+    return hashed_name("study2", table.setting, table.distinguishing)
+
+
+def hashed_name(
+    start: str, setting: Mapping[str, Any], distinguishing: Mapping[str, Any], end: str = ""
+) -> str:
+    """Returns a name from the kind of data set, with a hash where that is not all of it."""
+    dataset = str(setting["dataset"])
     kind, colon, _ = dataset.partition(":")
-    name = re.sub(r"[^a-z0-9]+", "-", f"study2-{kind}".lower()).strip("-")
-    tail = dict(table.distinguishing)
-    if colon or table.setting["classes"]:
-        tail |= {"dataset": dataset, "classes": table.setting["classes"]}
+    name = re.sub(r"[^a-z0-9]+", "-", f"{start}-{kind}-{end}".lower()).strip("-")
+    tail = dict(distinguishing)
+    if colon or setting["classes"]:
+        tail |= {"dataset": dataset, "classes": setting["classes"]}
     if not tail:
         return name
     content = json.dumps(tail, sort_keys=True, default=str)

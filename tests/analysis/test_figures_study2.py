@@ -56,7 +56,7 @@ def sweeps(digits: ImageData, tmp_path_factory: pytest.TempPathFactory) -> Sweep
 
 @pytest.fixture(scope="module")
 def table(sweeps: Sweeps) -> Study2Table:
-    (found,) = build_study2(sweeps.results)
+    (found,) = build_study2(sweeps.results).tables
     return found
 
 

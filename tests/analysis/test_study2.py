@@ -59,7 +59,7 @@ def results() -> list[Row]:
 
 @pytest.fixture(scope="module")
 def table() -> Study2Table:
-    (found,) = build(frame_of(results()))
+    (found,) = build(frame_of(results())).tables
     return found
 
 
@@ -148,7 +148,7 @@ def test_findings(table: Study2Table) -> None:
 
 
 def test_settings_that_differ_are_tables_of_their_own() -> None:
-    found = build(frame_of(rows_of("random", (0.7,)) + rows_of("random", (0.5,), epochs=2)))
+    found = build(frame_of(rows_of("random", (0.7,)) + rows_of("random", (0.5,), epochs=2))).tables
 
     assert [t.distinguishing for t in found] == [{"epochs": 2}, {"epochs": 20}]
     assert len({study2_sheet(t).name for t in found}) == 2
@@ -158,7 +158,7 @@ def test_the_protocols_may_hold_out_different_images_for_validation() -> None:
     """The study had none for that; each protocol's commonest options are its main row."""
     rows = rows_of("base", (0.9,), val_fraction=0.1) + rows_of("base", (0.8,), protocol="published")
 
-    (found,) = build(frame_of(rows))
+    (found,) = build(frame_of(rows)).tables
 
     row = cells(found, "base")
     assert (row["sound_accuracy"], row["reproduced_accuracy"]) == (0.9, 0.8)
@@ -167,7 +167,7 @@ def test_the_protocols_may_hold_out_different_images_for_validation() -> None:
 def test_the_order_of_the_results_does_not_matter(table: Study2Table, tmp_path: Path) -> None:
     shuffled = frame_of(results()).sample(frac=1, random_state=0)
 
-    for name, own in (("a", table), ("b", build(shuffled)[0])):
+    for name, own in (("a", table), ("b", build(shuffled).tables[0])):
         (tmp_path / name).mkdir()
         files = write_study2_table(own, tmp_path / name)
     for file in files:
@@ -177,7 +177,7 @@ def test_the_order_of_the_results_does_not_matter(table: Study2Table, tmp_path: 
 def test_the_two_studies_do_not_mix() -> None:
     both = frame_of(golden.rows() + results())
 
-    assert len(build(both)[0].rows) == 8
+    assert len(build(both).tables[0].rows) == 8
     (first,) = build_study1(both).tables
     assert first.rows.equals(build_study1(frame_of(golden.rows())).tables[0].rows)
-    assert build(frame_of(golden.rows())) == ()
+    assert build(frame_of(golden.rows())).is_empty
