@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.style import INK, MUTED, legend_below, logarithmic, look, new_figure, ordered
 from analysis.methods import label as method_label
@@ -116,6 +117,8 @@ def _panel(axes: Any, own: pd.DataFrame, name: str, bottom: float) -> None:
         x = own["number"]
         if x.max() > LOG_FROM * x.min() > 0:
             logarithmic(axes, "x")
+        elif (x % 1 == 0).all():
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for method in ordered(own["method"]):
         style = look(method)
         is_own = (own["method"] == method) & own["score"].notna()

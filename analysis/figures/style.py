@@ -5,6 +5,7 @@ and on the report's dark paper; lines and markers tell methods apart in grey pri
 """
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -114,15 +115,26 @@ def styled() -> Iterator[None]:
 
 
 def legend_below(figure: Figure, handles: list[Line2D], columns: int = 4) -> None:
-    """Draws one legend under all axes."""
+    """Draws one legend under all axes, in at most so many columns as fit."""
     if handles:
+        widths = [0.75 + len(str(handle.get_label())) / 13 for handle in handles]  # inches
         figure.legend(
             handles=handles,
             loc="outside lower center",
-            ncols=min(columns, len(handles)),
+            ncols=_fitting_columns(widths, min(columns, len(handles)), figure.get_figwidth()),
             handlelength=3.2,
             columnspacing=1.6,
         )
+
+
+def _fitting_columns(widths: list[float], most: int, width: float) -> int:
+    """Returns in how many columns entries fit that fill one column after the other; at least 1."""
+    for n in range(most, 1, -1):
+        lengths = [len(widths) // n + (column < len(widths) % n) for column in range(n)]
+        ends = list(itertools.accumulate(lengths))
+        if sum(max(widths[e - k : e]) for e, k in zip(ends, lengths, strict=True)) <= width:
+            return n
+    return 1
 
 
 def ordered(methods: Any) -> list[str]:

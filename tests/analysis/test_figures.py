@@ -9,14 +9,15 @@ import matplotlib as mpl
 import pandas as pd
 import pyarrow as pa
 import pytest
+from matplotlib.lines import Line2D
 from PIL import Image
 
 from analysis.figures import bands, clusters, cost, curves, searches, sheets
 from analysis.figures.gather import plots
-from analysis.figures.plot import Plot, write_plot
+from analysis.figures.plot import Plot, svg, write_plot
 from analysis.figures.sheets import write_sheet
 from analysis.figures.study1 import image_sheets
-from analysis.figures.style import PAPER, look
+from analysis.figures.style import PAPER, legend_below, look, new_figure, styled
 from analysis.importances import databases, importances
 from analysis.reading import Sweeps, load
 from analysis.tables.study1 import Study1, build
@@ -189,6 +190,20 @@ def test_every_method_and_every_arm_has_a_look_of_its_own() -> None:
         assert look("of another version").marker not in {style.marker for style in own}
     assert look("kmeans_published").colour == look("kmeans").colour
     assert look("kmedoids_sklearn_extra").marker == look("kmedoids").marker
+
+
+@pytest.mark.parametrize(("length", "columns"), [(10, 4), (25, 2), (60, 1)])
+def test_a_legend_has_as_many_columns_as_fit(length: int, columns: int) -> None:
+    with styled():
+        figure = new_figure()
+        figure.subplots()
+        legend_below(figure, [Line2D([], [], label="n" * (length - i)) for i in range(6)])
+    svg(figure)
+
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+    assert len({round(text.get_window_extent().x0) for text in legend.get_texts()}) == columns
 
 
 def luminance(colour: str) -> float:
