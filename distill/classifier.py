@@ -101,7 +101,9 @@ class Classifier:
         self._to_input = data.normalize if config.network != "photo_cnn" else _scaled
         if isinstance(self.network, PhotoCNN):
             self.network.dropout.generator = self.dropout
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.lr, eps=ADAM_EPSILON)
+        self.optimizer = torch.optim.Adam(
+            self.network.parameters(), lr=config.lr, eps=ADAM_EPSILON, fused=True
+        )
         widest = max(WIDTHS[0], int(config.width or 0)) * data.train_images[0, 0].numel()
         self._chunk_size = max(1, min(1024, _CHUNK_VALUES // widest))
 

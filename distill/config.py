@@ -23,7 +23,7 @@ import typing
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from distill.errors import UserError, require_known
 
@@ -119,12 +119,16 @@ class Config(ABC):
 
     Attributes:
         kind: what a trial of such a configuration is; in every row of results.
+        method_field: the field that names the method, by which options belong to a trial or not.
+        exclusive: pairs of fields of which at most one is given.
 
     Raises:
         UserError: a value is out of range, a name is unknown, or two options exclude each other.
     """
 
     kind: ClassVar[str]
+    method_field: ClassVar[str]
+    exclusive: ClassVar[tuple[tuple[str, str], ...]] = (("eps", "eps_quantile"),)
 
     def __post_init__(self) -> None:
         for name, value_field in fields_of(type(self)).items():
@@ -138,6 +142,23 @@ class Config(ABC):
     @abstractmethod
     def resolved(self) -> Self:
         """Returns the configuration with every default filled in; idempotent."""
+
+    @classmethod
+    @abstractmethod
+    def inapplicable(cls, values: Mapping[str, Any]) -> set[str]:
+        """Returns the fields that mean nothing in a trial, by the values of the others.
+
+        Args:
+            values: fields of the configuration, those that are left out at their defaults.
+
+        Raises:
+            UserError: a name among the values, such as that of the method, is unknown.
+        """
+
+    @classmethod
+    @abstractmethod
+    def owners(cls, name: str) -> str:
+        """Returns what a field belongs to, in words; empty: to every trial."""
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as plain values that JSON can hold (tuples as lists)."""
@@ -186,6 +207,9 @@ class Config(ABC):
         return value
 
 
+AnyConfig = TypeVar("AnyConfig", bound=Config)
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrialConfig(Config):
     """Everything that decides the result of a distillation. Equal configurations are one trial.
@@ -195,6 +219,7 @@ class TrialConfig(Config):
     """
 
     kind: ClassVar[str] = "distillation"
+    method_field: ClassVar[str] = "clusterer"
 
     # fmt: off
     dataset: str = option("digits", "data", "digits, cifar10, cifar100, mnist, fashion_mnist, svhn, parquet:PATH[,PATH…] or folder:PATH")
@@ -296,6 +321,23 @@ class TrialConfig(Config):
         changes |= missing_clusterer_options(self, self._clusterer_that_runs)
         return dataclasses.replace(self, **changes)
 
+    @classmethod
+    def inapplicable(cls, values: Mapping[str, Any]) -> set[str]:
+        """Options of other clusterers, and of the gradient space where it is not used."""
+        named = {n: values[n] for n in ("protocol", "clusterer", "embedding") if n in values}
+        own = cls.from_dict(named)
+        options = CLUSTERER_OPTIONS[_clusterer_that_runs(own.clusterer, own.protocol)]
+        names = set(CLUSTERER_OPTION_NAMES) - options.keys()
+        return names if own.embedding == "gradients" else names | {"projection_dim"}
+
+    @classmethod
+    def owners(cls, name: str) -> str:
+        """Returns the clusterers, or the embedding, that have an option."""
+        if name == "projection_dim":
+            return "embedding gradients"
+        own = [key for key, options in CLUSTERER_OPTIONS.items() if name in options]
+        return f"clusterer {', '.join(own)}" if own else ""
+
     def _default_lr_img(self) -> float:
         area = 1.0
         if self.image_size is not None:
@@ -304,9 +346,7 @@ class TrialConfig(Config):
 
     @property
     def _clusterer_that_runs(self) -> str:
-        if self.protocol == "published":
-            return PUBLISHED_VARIANTS.get(self.clusterer, self.clusterer)
-        return self.clusterer
+        return _clusterer_that_runs(self.clusterer, self.protocol)
 
     @property
     def clusterer_options(self) -> dict[str, Any]:
@@ -315,6 +355,10 @@ class TrialConfig(Config):
 
 
 CLUSTERER_OPTION_NAMES = sorted({name for own in CLUSTERER_OPTIONS.values() for name in own})
+
+
+def _clusterer_that_runs(clusterer: str, protocol: str) -> str:
+    return PUBLISHED_VARIANTS.get(clusterer, clusterer) if protocol == "published" else clusterer
 
 
 def check_dataset(name: str) -> None:

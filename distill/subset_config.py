@@ -90,6 +90,8 @@ class SubsetConfig(Config):
     """
 
     kind: ClassVar[str] = "subset"
+    method_field: ClassVar[str] = "arm"
+    exclusive: ClassVar[tuple[tuple[str, str], ...]] = (*Config.exclusive, ("fraction", "ipc"))
 
     # fmt: off
     dataset: str = _as_in_distillation("dataset")
@@ -169,10 +171,9 @@ class SubsetConfig(Config):
                     "network": self.network,
                 }
                 ours = ", ".join(f"{k} {v!r}" for k, v in chosen.items() if k in owners and v)
-                theirs = "; ".join(f"{k} {', '.join(names)}" for k, names in owners.items())
                 raise UserError(
                     f"{name} does not apply to {ours or f'arm {self.arm!r}'}, "
-                    f"only to {theirs}; leave it out"
+                    f"only to {self.owners(name)}; leave it out"
                 )
 
     def _check_recipe(self) -> None:
@@ -209,16 +210,23 @@ class SubsetConfig(Config):
                 "got augment_mode 'add'; use protocol sound"
             )
 
+    @classmethod
+    def inapplicable(cls, values: Mapping[str, Any]) -> set[str]:
+        """Options of other arms, embeddings, clusterers, recipes and networks."""
+        for name, known in _TABLES.items():
+            if values.get(name) is not None:
+                require_known(name, values[name], known)
+        return _OWNERS.keys() - _options_of(values).keys()
+
+    @classmethod
+    def owners(cls, name: str) -> str:
+        """Returns the arms, embeddings, … that have an option."""
+        owners = _OWNERS.get(name, {})
+        return "; ".join(f"{kind} {', '.join(names)}" for kind, names in owners.items())
+
     def _applicable(self) -> dict[str, Any]:
-        """Returns the options that the arm and what it is used with have, with their defaults."""
-        own = dict(ARM_OPTIONS[self.arm])
-        if "embedding" in own:
-            own = EMBEDDING_OPTIONS[self.embedding or own["embedding"]] | own
-        if "clusterer" in own:
-            own |= CLUSTERER_OPTIONS[self.clusterer or own["clusterer"]]
-        own |= RECIPE_OPTIONS[self.recipe] | NETWORK_OPTIONS[self.network]
-        if "fraction" in own:
-            own["ipc"] = None
+        """Returns the options that the trial has, with their defaults."""
+        own = _options_of({name: getattr(self, name) for name in _TABLES})
         if self.ipc is not None:
             own["fraction"] = None
         if "norm_statistics" in own and self.protocol == "published":
@@ -250,17 +258,40 @@ class SubsetConfig(Config):
         return {name: getattr(self, name) for name in CLUSTERER_OPTIONS[self.clusterer]}
 
 
+_TABLES: dict[str, dict[str, dict[str, Any]]] = {
+    "arm": ARM_OPTIONS,
+    "embedding": EMBEDDING_OPTIONS,
+    "clusterer": CLUSTERER_OPTIONS,
+    "recipe": RECIPE_OPTIONS,
+    "network": NETWORK_OPTIONS,
+}
+"""The fields whose values have options of their own."""
+
+
+def _options_of(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the options that a trial has, with their defaults.
+
+    Args:
+        values: of the fields in `_TABLES`; None or nothing for the defaults.
+    """
+
+    def value(name: str, default: str | None = None) -> Any:
+        return values.get(name) or default or fields_of(SubsetConfig)[name].default
+
+    own = dict(ARM_OPTIONS[value("arm")])
+    if "embedding" in own:
+        own = EMBEDDING_OPTIONS[value("embedding", own["embedding"])] | own
+    if "clusterer" in own:
+        own |= CLUSTERER_OPTIONS[value("clusterer", own["clusterer"])]
+    if "fraction" in own:
+        own["ipc"] = None
+    return own | RECIPE_OPTIONS[value("recipe")] | NETWORK_OPTIONS[value("network")]
+
+
 def _owners() -> dict[str, dict[str, list[str]]]:
     """Returns, for every option, what has it: its arms, embeddings, clusterers and networks."""
-    tables: dict[str, dict[str, dict[str, Any]]] = {
-        "arm": ARM_OPTIONS,
-        "embedding": EMBEDDING_OPTIONS,
-        "clusterer": CLUSTERER_OPTIONS,
-        "recipe": RECIPE_OPTIONS,
-        "network": NETWORK_OPTIONS,
-    }
     owners: dict[str, dict[str, list[str]]] = {}
-    for kind, table in tables.items():
+    for kind, table in _TABLES.items():
         for owner, options in table.items():
             for name in (*options, "ipc") if "fraction" in options else options:
                 owners.setdefault(name, {}).setdefault(kind, []).append(owner)

@@ -4,12 +4,13 @@ import io
 import textwrap
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from distill.config import TrialConfig
+from distill.config import Config, fields_of
 from sweeps.cost import Estimate
 from sweeps.labels import method_label
 
@@ -18,7 +19,7 @@ WIDTH = 80
 
 
 def describe_plan(
-    plan: Sequence[TrialConfig],
+    plan: Sequence[Config],
     *,
     finished: Mapping[str, str],
     failed: Collection[str],
@@ -30,7 +31,7 @@ def describe_plan(
     """Returns a table with a line for each method, and the sums below it, as plain text.
 
     Args:
-        plan: all trials, at least one.
+        plan: all trials, at least one, all of one kind.
         finished: trial id → status of those that have a row.
         failed: ids of those that have a record of a failure.
         to_do: ids of those that would run now.
@@ -60,16 +61,21 @@ def describe_plan(
     return "\n".join(lines) + "\n"
 
 
-def _headline(plan: Sequence[TrialConfig]) -> str:
-    datasets = _joined(config.dataset for config in plan)
-    protocols = _joined(config.protocol for config in plan)
-    ipcs = _joined(str(ipc) for ipc in sorted({config.ipc for config in plan}))
-    seeds = _joined(_ranges({config.seed for config in plan}))
-    return f"{_trials(len(plan))}: {datasets}, protocol {protocols}, ipc {ipcs}, seeds {seeds}"
+def _headline(plan: Sequence[Config]) -> str:
+    parts = [_joined(_values(plan, "dataset")), f"protocol {_joined(_values(plan, 'protocol'))}"]
+    ipcs = sorted(ipc for ipc in _values(plan, "ipc") if ipc is not None)
+    parts += [f"ipc {_joined(map(str, ipcs))}"] if ipcs else []
+    parts.append(f"seeds {_joined(_ranges(_values(plan, 'seed')))}")
+    return f"{_trials(len(plan))}: {', '.join(parts)}"
+
+
+def _values(plan: Sequence[Config], name: str) -> list[Any]:
+    """Returns the different values of a field, in the order of the plan."""
+    return list(dict.fromkeys(getattr(config, name) for config in plan))
 
 
 def _table(
-    plan: Sequence[TrialConfig],
+    plan: Sequence[Config],
     finished: Mapping[str, str],
     failed: Collection[str],
     to_do: Collection[str],
@@ -85,12 +91,12 @@ def _table(
         "to do": to_do,
     }
     shown = {k: own for k, own in counted.items() if k == "trials" or _differs(own, trial_ids)}
-    several_protocols = len({config.protocol for config in plan}) > 1
+    named = ["protocol"] if len(_values(plan, "protocol")) > 1 else []
+    named += ["weights"] if "weights" in fields_of(type(plan[0])) else []
     groups: dict[tuple[str, ...], list[str]] = {}
-    for config in plan:
-        protocol = (config.protocol,) if several_protocols else ()
-        key = (_method(config), *protocol, config.weights)
-        groups.setdefault(key, []).append(config.trial_id)
+    for config, trial_id in zip(plan, trial_ids, strict=True):
+        key = (method_label(config), *(getattr(config, name) for name in named))
+        groups.setdefault(key, []).append(trial_id)
 
     def cells(own_ids: Sequence[str]) -> list[str]:
         counts = [f"{sum(own in which for own in own_ids):,}" for which in shown.values()]
@@ -100,7 +106,7 @@ def _table(
 
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_footer=True)
     table.add_column("method", "total", overflow="fold")
-    for heading in ["protocol"] * several_protocols + ["weights"]:
+    for heading in named:
         table.add_column(heading)
     headings = [*shown, "time"] if estimate is not None else list(shown)
     for heading, total in zip(headings, cells(trial_ids), strict=True):
@@ -115,12 +121,6 @@ def _table(
 def _differs(some: Collection[str], everything: Collection[str]) -> bool:
     """Whether some but not all of the trials are among them."""
     return 0 < sum(own in some for own in everything) < len(everything)
-
-
-def _method(config: TrialConfig) -> str:
-    if config.embedding == "features":
-        return method_label(config)
-    return f"{config.embedding}: {method_label(config)}"
 
 
 def _cost_facts(estimate: Estimate) -> dict[str, str]:

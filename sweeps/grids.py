@@ -1,35 +1,40 @@
-"""The grids of study 1 as Python values: which methods, with which parameters, how many of each.
+"""What a grid is, and those of study 1: which methods, which parameters, how many of each.
 
 A grid lists rows, not axes: a product of all parameters would hold combinations that mean nothing
-(the linkage of a k-means). What is done with a grid is in `sweeps.plan`.
+(the linkage of a k-means). What is done with a grid is in `sweeps.plan`; study 2's are in
+`sweeps.subset_grids`.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic
+
+from distill.config import AnyConfig, TrialConfig
 
 Row = dict[str, Any]
-"""A clusterer, its weights and its own parameters, as fields of `TrialConfig`."""
+"""A method and its own parameters, as fields of the configuration."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grid:
+class Grid(Generic[AnyConfig]):
     """A named grid: every row at every ipc, under every protocol, with every seed.
 
     Attributes:
+        config_class: the kind of its trials.
         name: how it is asked for.
         summary: one line for the help.
-        base: fields of `TrialConfig` that all its trials share.
+        base: fields of the configuration that all its trials share.
         rows: the methods, in the order of the tables.
-        ipcs: images kept per class.
+        ipcs: images kept per class; None where rows say how many.
         n_seeds: seeds 0 … n_seeds − 1 unless others are asked for.
         protocols: unless others are asked for.
     """
 
+    config_class: type[AnyConfig]
     name: str
     summary: str
     base: dict[str, Any]
     rows: tuple[Row, ...]
-    ipcs: tuple[int, ...]
+    ipcs: tuple[int | None, ...]
     n_seeds: int
     protocols: tuple[str, ...] = ("sound",)
 
@@ -82,6 +87,7 @@ def _extended_rows() -> tuple[Row, ...]:
 
 
 QUICKSTART = Grid(
+    config_class=TrialConfig,
     name="quickstart",
     summary="study 1's nine rows on 8×8 digits, ipc 1 and 10, 3 seeds: 54 trials, minutes on a CPU",
     base={
@@ -104,6 +110,7 @@ QUICKSTART = Grid(
 """Sizes by measurement (see `LOG.md`): for a first look at the whole way, not for claims."""
 
 SMOKE = Grid(
+    config_class=TrialConfig,
     name="smoke",
     summary="two trials of seconds each on 8×8 digits, to see whether everything works",
     base={
@@ -126,6 +133,7 @@ SMOKE = Grid(
 )
 
 PAPER = Grid(
+    config_class=TrialConfig,
     name="paper",
     summary="study 1 as published: CIFAR-10, nine rows, ipc 1 and 10, 3 seeds: 54 trials, GPU days",
     base={"dataset": "cifar10"},
@@ -139,6 +147,7 @@ every 10th. Under the published protocol the clusterers are the variants that st
 (single linkage among them), under the sound one the methods that their names stand for."""
 
 EXTENDED = Grid(
+    config_class=TrialConfig,
     name="extended",
     summary="paper and its future work: BIRCH, ipc 50 and 100, gradient space, all linkages, "
     "eps × MinPts, random control, 5 seeds: 940 trials, a GPU cluster for weeks",
@@ -150,7 +159,7 @@ EXTENDED = Grid(
 """Gradients are projected to as many dimensions as there are features, so that clustering them
 costs the same (unprojected they are ten times as many)."""
 
-PRESETS: dict[str, Grid] = {
+PRESETS: dict[str, Grid[TrialConfig]] = {
     "quickstart": QUICKSTART,
     "paper": PAPER,
     "extended": EXTENDED,

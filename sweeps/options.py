@@ -15,8 +15,13 @@ DEFAULT_GPU_SHARE = 0.25
 """Of a GPU for each trial, where there is one. A guess: four CIFAR-10 trials fit a large card."""
 
 
-def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of where results go, what trials run on and how."""
+def add_run_options(parser: argparse.ArgumentParser, *, fields_help: str) -> None:
+    """Adds the options of where results go, what trials run on and how.
+
+    Args:
+        parser: of a command.
+        fields_help: where the fields of `--set` are told, in words.
+    """
     where = parser.add_argument_group("where")
     where.add_argument(
         "--results",
@@ -60,7 +65,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FIELD=VALUE",
-        help="set a field of every trial's configuration (`python -m distill --help` lists them)",
+        help=f"set a field of every trial's configuration ({fields_help})",
     )
 
 

@@ -4,34 +4,24 @@ The plan is a plain list of configurations, made before anything starts: the dry
 estimate and the sweep itself read the same list.
 """
 
-import functools
 import hashlib
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from distill.config import (
-    CLUSTERER_OPTION_NAMES,
-    CLUSTERER_OPTIONS,
-    TrialConfig,
-    field_type,
-    parse_value,
-)
+from distill.config import AnyConfig, Config, field_type, fields_of, parse_value
 from distill.errors import UserError, require_known
-from sweeps.grids import Grid
+from sweeps.grids import Grid, Row
 
 MAX_SEEDS = 1000
 """Most seeds of a plan: above it a seed was given where a number of seeds is expected."""
 
-ALIASES = {"method": "clusterer", "weight": "weights"}
-"""The tables' words for fields of `TrialConfig`."""
+_ALIASES = {"weight": "weights"}
+"""The tables' words for fields, beside `method`."""
 
-_FIELD_NAMES = tuple(own.name for own in fields(TrialConfig))
 _WEIGHTED = ("t", "true")
 _UNWEIGHTED = ("f", "false")
 _OTHER_OPTIONS = {
-    "clusterer": "choose among the methods of the preset with --only method=…",
     "seed": "use --seeds",
     "dataset": "use --dataset",
     "protocol": "use --protocol",
@@ -40,7 +30,7 @@ _OTHER_OPTIONS = {
 
 
 def make_plan(
-    grid: Grid,
+    grid: Grid[AnyConfig],
     *,
     protocols: Sequence[str] | None = None,
     seeds: Sequence[int] | None = None,
@@ -48,21 +38,20 @@ def make_plan(
     set_values: Mapping[str, str] | None = None,
     only: Sequence[str] = (),
     limit: int | None = None,
-) -> list[TrialConfig]:
+) -> list[AnyConfig]:
     """Returns the trials of a grid, no two of them the same, in the order they are to run.
 
     Seeds change slowest, so a sweep that is stopped early has been through as many methods as it
-    could. A row whose parameters its method does not have under a protocol (a linkage under the
-    published one, which knows only study 1's) is left out under that protocol.
+    could. A row that a protocol does not have (a linkage under the published one, which knows only
+    study 1's) is left out under that protocol.
 
     Args:
         grid: what there is.
         protocols: `sound`, `published` or both; None: the grid's.
         seeds: None: the grid's.
         dataset: replaces the grid's; its sizes stay.
-        set_values: fields of `TrialConfig` and their values as text, replacing the grid's. One that
-            belongs to a clusterer is set where that clusterer runs, `projection_dim` where
-            gradients are clustered.
+        set_values: fields of the configuration and their values as text, replacing the grid's. One
+            that belongs to some methods only is set where these run.
         only: conditions as `select_only` takes them.
         limit: keep that many trials from the start.
 
@@ -71,16 +60,23 @@ def make_plan(
     """
     if limit is not None and limit < 1:
         raise UserError(f"--limit must be at least 1, got {limit}")
-    wanted_protocols = _known_protocols(protocols if protocols is not None else grid.protocols)
-    changes = _parse_changes(set_values or {})
+    kind = grid.config_class
+    wanted_protocols = _known_protocols(
+        kind, protocols if protocols is not None else grid.protocols
+    )
+    changes = _parse_changes(kind, set_values or {})
+    if dataset is None and "dataset" not in grid.base:
+        raise UserError(
+            f"preset {grid.name!r} is for images of your own: give --dataset, such as "
+            "parquet:FILE or folder:DIR"
+        )
     base = grid.base if dataset is None else grid.base | {"dataset": dataset}
     plan = _without_duplicates(
-        TrialConfig(**_changed(values, changes))
+        kind(**_changed(kind, values, changes))
         for seed in (seeds if seeds is not None else range(grid.n_seeds))
         for ipc in grid.ipcs
         for protocol in wanted_protocols
-        for row in grid.rows
-        if _exists(row, protocol)
+        for row in _rows_under(grid, protocol)
         for values in [base | row | {"ipc": ipc, "protocol": protocol, "seed": seed}]
     )
     if not plan:
@@ -92,12 +88,12 @@ def make_plan(
     return plan[:limit]
 
 
-def select_only(plan: Sequence[TrialConfig], only: Iterable[str]) -> list[TrialConfig]:
+def select_only(plan: Sequence[AnyConfig], only: Iterable[str]) -> list[AnyConfig]:
     """Returns the trials that meet all conditions.
 
     Args:
-        plan: the trials to choose from.
-        only: texts such as `method=dbscan|kmeans,ipc=10`: fields of `TrialConfig` (or `method`,
+        plan: the trials to choose from, all of one kind.
+        only: texts such as `method=dbscan|kmeans,ipc=10`: fields of the configuration (or `method`,
             `weight`) with the values that may be there, as asked for or as resolved. Weights may
             be T (any) or F (none), as in the tables.
 
@@ -113,7 +109,7 @@ def select_only(plan: Sequence[TrialConfig], only: Iterable[str]) -> list[TrialC
                 f"--only takes FIELD=VALUE, several separated by commas, got {text!r}; "
                 "for example --only method=dbscan,ipc=10"
             )
-        name = _field_name(key, "field in --only")
+        name = _field_name(type(plan[0]), key, "field in --only")
         wanted = {
             value for word in alternatives.split("|") for value in _matched(plan, key, name, word)
         }
@@ -162,21 +158,21 @@ def parse_seeds(text: str) -> list[int]:
     return list(dict.fromkeys(seed for own in ranges for seed in own))
 
 
-def plan_digest(configs: Iterable[TrialConfig]) -> str:
+def plan_digest(configs: Iterable[Config]) -> str:
     """Returns 16 hexadecimal digits that name a set of trials, whatever their order."""
     ids = sorted({config.trial_id for config in configs})
     return hashlib.sha256(" ".join(ids).encode()).hexdigest()[:16]
 
 
-def _without_duplicates(configs: Iterable[TrialConfig]) -> list[TrialConfig]:
-    unique: dict[str, TrialConfig] = {}
+def _without_duplicates(configs: Iterable[AnyConfig]) -> list[AnyConfig]:
+    unique: dict[str, AnyConfig] = {}
     for config in configs:
         unique.setdefault(config.trial_id, config)
     return list(unique.values())
 
 
-def _known_protocols(protocols: Sequence[str]) -> list[str]:
-    known = field_type("protocol")[1]
+def _known_protocols(kind: type[Config], protocols: Sequence[str]) -> list[str]:
+    known = field_type("protocol", kind)[1]
     for name in protocols:
         require_known("protocol", name, known)
     if not protocols:
@@ -184,71 +180,81 @@ def _known_protocols(protocols: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(protocols))
 
 
-@functools.cache
-def _options_of(clusterer: str, protocol: str) -> Collection[str]:
-    """Returns the hyper-parameters that a clusterer has under a protocol."""
-    config = TrialConfig.from_dict({"clusterer": clusterer, "protocol": protocol})
-    return CLUSTERER_OPTIONS[config.resolved().clusterer]
+def _rows_under(grid: Grid[Any], protocol: str) -> list[Row]:
+    """Returns the rows of a grid that a protocol has: under another one they are refused."""
+    return [row for row in grid.rows if protocol == "sound" or _exists(grid, row, protocol)]
 
 
-def _exists(row: Mapping[str, Any], protocol: str) -> bool:
-    given = {name for name in CLUSTERER_OPTION_NAMES if row.get(name) is not None}
-    return given <= set(_options_of(row["clusterer"], protocol))
+def _exists(grid: Grid[Any], row: Row, protocol: str) -> bool:
+    try:
+        grid.config_class(**grid.base | row | {"protocol": protocol})
+    except UserError:
+        return False
+    return True
 
 
-def _parse_changes(set_values: Mapping[str, str]) -> dict[str, Any]:
+def _parse_changes(kind: type[Config], set_values: Mapping[str, str]) -> dict[str, Any]:
     changes = {}
     for key, text in set_values.items():
-        name = _field_name(key, "field in --set")
+        name = _field_name(kind, key, "field in --set")
+        if name == kind.method_field:
+            raise UserError(
+                f"--set does not take {key}: choose among the methods of the preset with "
+                "--only method=…"
+            )
         if name in _OTHER_OPTIONS:
             raise UserError(f"--set does not take {key}: {_OTHER_OPTIONS[name]}")
         if name == "weights" and text.lower() in _WEIGHTED + _UNWEIGHTED:
             text = "size" if text.lower() in _WEIGHTED else "none"
-        changes[name] = parse_value(name, text)
+        changes[name] = parse_value(name, text, kind)
     return changes
 
 
-def _changed(values: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def _changed(
+    kind: type[Config], values: Mapping[str, Any], changes: Mapping[str, Any]
+) -> dict[str, Any]:
     """Returns the fields of a trial with those changes that apply to it."""
-    options = _options_of(values["clusterer"], values["protocol"])
-    own = {n: v for n, v in changes.items() if n not in CLUSTERER_OPTION_NAMES or n in options}
-    if (values | own).get("embedding") != "gradients":
-        own.pop("projection_dim", None)
-        values.pop("projection_dim", None)
-    for name, other in (("eps", "eps_quantile"), ("eps_quantile", "eps")):
-        if own.get(name) is not None and other not in own:
-            values.pop(other, None)
-    return values | own
+    if not changes:
+        return dict(values)
+    without_meaning = kind.inapplicable({**values, **changes})
+    own = {name: value for name, value in changes.items() if name not in without_meaning}
+    left_out = without_meaning | {
+        other
+        for pair in kind.exclusive
+        for name, other in (pair, pair[::-1])
+        if own.get(name) is not None and other not in own
+    }
+    return {name: value for name, value in values.items() if name not in left_out} | own
 
 
-def _require_effect(changes: Mapping[str, Any], plan: Sequence[TrialConfig]) -> None:
+def _require_effect(changes: Mapping[str, Any], plan: Sequence[Config]) -> None:
     """Raises a UserError for a change that applies to no trial of the plan."""
-    running = [config.resolved() for config in plan]
-    clusterers = list(dict.fromkeys(config.clusterer for config in running))
-    for name in changes:
-        if name in CLUSTERER_OPTION_NAMES:
-            owners = [key for key, options in CLUSTERER_OPTIONS.items() if name in options]
-            if not set(owners) & set(clusterers):
-                raise UserError(
-                    f"--set {name} changes no trial of the plan: it belongs to clusterer "
-                    f"{' and '.join(owners)}, the plan has {', '.join(clusterers)}"
-                )
-        if name == "projection_dim" and all(own.embedding != "gradients" for own in running):
-            raise UserError(
-                "--set projection_dim changes no trial of the plan: it belongs to embedding "
-                "'gradients'; add --set embedding=gradients"
-            )
+    kind = type(plan[0])
+    without_meaning = set(changes)
+    for config in plan:
+        if not without_meaning:
+            return
+        without_meaning &= kind.inapplicable(config.to_dict())
+    for name in sorted(without_meaning):
+        methods = dict.fromkeys(str(getattr(own, kind.method_field)) for own in plan)
+        raise UserError(
+            f"--set {name} changes no trial of the plan: it belongs to {kind.owners(name)}; "
+            f"the plan has {kind.method_field} {', '.join(methods)}"
+        )
 
 
-def _field_name(key: str, kind: str) -> str:
-    """Returns the field that a user means, in whichever spelling; `kind` is for the error."""
+def _field_name(kind: type[Config], key: str, what: str) -> str:
+    """Returns the field that a user means, in whichever spelling; `what` is for the error."""
+    aliases = {"method": kind.method_field} | {
+        alias: name for alias, name in _ALIASES.items() if name in fields_of(kind)
+    }
     name = key.strip().replace("-", "_")
-    name = ALIASES.get(name, name)
-    require_known(kind, name, (*ALIASES, *_FIELD_NAMES))
+    name = aliases.get(name, name)
+    require_known(what, name, (*aliases, *fields_of(kind)))
     return name
 
 
-def _matched(plan: Sequence[TrialConfig], key: str, name: str, text: str) -> set[Any]:
+def _matched(plan: Sequence[Config], key: str, name: str, text: str) -> set[Any]:
     """Returns the values of a field that a word of `--only` stands for."""
     text = text.strip()
     present = dict.fromkeys(
@@ -258,13 +264,13 @@ def _matched(plan: Sequence[TrialConfig], key: str, name: str, text: str) -> set
         weighted = text.lower() in _WEIGHTED
         matched = {value for value in present if (value != "none") == weighted}
     else:
-        matched = {parse_value(name, text)} & set(present)
+        matched = {parse_value(name, text, type(plan[0]))} & set(present)
     if not matched:
         require_known(f"{key} in --only", text, [_as_text(value) for value in present])
     return matched
 
 
-def _values_of(config: TrialConfig, name: str) -> set[Any]:
+def _values_of(config: Config, name: str) -> set[Any]:
     """Returns the value of a field as it was asked for and as it resolves."""
     asked, resolved = getattr(config, name), getattr(config.resolved(), name)
     return {resolved} if asked is None else {asked, resolved}

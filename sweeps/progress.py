@@ -2,15 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
-from distill.config import Config
+from distill.config import AnyConfig
 from sweeps.store import Store
 
 RETRIED = ("out_of_memory",)
 """Statuses of rows that are replaced when failed trials are tried again; the others are results."""
-
-AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,6 +54,8 @@ from sweeps.study import (
 if TYPE_CHECKING:
     from sweeps.runner import Cluster, Outcome
 
+SCRIPT = "sweeps/search.py"
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
@@ -99,8 +101,8 @@ def _main(arguments: list[str]) -> int:
 
 def _parser() -> OneLineParser:
     parser = OneLineParser(
-        prog="sweeps/search.py",
-        usage="uv run sweeps/search.py SPACE [options]",
+        prog=SCRIPT,
+        usage=f"uv run {SCRIPT} SPACE [options]",
         description="Search for good parameters with Optuna on Ray; run again to go on. "
         "Trials are judged on validation images; then the best run again under fresh seeds, on "
         "all training images, and are tested.",
@@ -142,7 +144,7 @@ def _parser() -> OneLineParser:
         help="of the study: a journal file (default: studies/NAME.journal in the results), or a "
         "database such as sqlite:///…, mysql://…, postgresql://…",
     )
-    add_run_options(parser)
+    add_run_options(parser, fields_help="`python -m distill --help` lists them")
     return parser
 
 
@@ -229,6 +231,7 @@ def _run(
         store.put_submission(
             {
                 "name": options.name,
+                "script": SCRIPT,
                 "command": arguments,
                 "space": space.name,
                 "searched": list(searched),
@@ -366,7 +369,7 @@ def _finish(
     arguments: list[str],
 ) -> int:
     """Prints what was found and how it ended; returns the exit code."""
-    command = this_command("sweeps/search.py", arguments)
+    command = this_command(SCRIPT, arguments)
     print(
         describe_search(
             study,

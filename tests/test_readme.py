@@ -12,8 +12,7 @@ from distill.__main__ import _configuration, _parser
 from distill.clustering.registry import CLUSTERERS
 from distill.config import DATASETS
 from distill.options import given_values
-from sweeps.full_grid import _parser as full_grid_parser
-from sweeps.full_grid import _plan
+from sweeps import cats_vs_dogs, full_grid
 from sweeps.search import _parser as search_parser
 from sweeps.spaces import SPACES
 from sweeps.store import load_results
@@ -54,7 +53,7 @@ def run(command: str, folder: Path) -> "subprocess.CompletedProcess[str]":
 def test_the_first_two_commands_are_the_job_and_the_tests() -> None:
     assert commands("bash")[:2] == ["uv run sweeps/full_grid.py", "uv run pytest"]
     assert "uv run pytest" in (ROOT / ".ci" / "run").read_text().splitlines()
-    assert f"{len(_plan(full_grid_parser().parse_args([])))} small trials" in README
+    assert f"{len(full_grid.COMMAND.plan([]))} small trials" in README
 
 
 @pytest.mark.slow
@@ -103,7 +102,9 @@ def test_commands_that_need_more_than_this_machine_are_spelt_right(command: str)
         )
         assert listed.returncode == 0, listed.stdout
     elif "sweeps/full_grid.py" in command:
-        _plan(full_grid_parser().parse_args(words_after("sweeps/full_grid.py", command)))
+        full_grid.COMMAND.plan(words_after("sweeps/full_grid.py", command))
+    elif "sweeps/cats_vs_dogs.py" in command:
+        cats_vs_dogs.COMMAND.plan(words_after("sweeps/cats_vs_dogs.py", command))
     elif "sweeps/search.py" in command:
         options = search_parser().parse_args(words_after("sweeps/search.py", command))
         assert options.space in SPACES or options.space.endswith(".py")

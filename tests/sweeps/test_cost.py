@@ -12,17 +12,15 @@ import torch
 
 from distill.config import TrialConfig
 from distill.datasets import load_dataset
+from distill.subset_config import SubsetConfig
 from distill.trial import run_trial
-from sweeps.cost import (
-    COST_GROUPS,
-    PARTS,
-    Work,
-    calibration_configs,
-    estimate,
-    work_units,
-)
+from sweeps.cost import calibration_configs, estimate
+from sweeps.cost.distillation import DISTILLATION, Work, work_units
+from sweeps.cost.estimate import MODELS
 from sweeps.grids import PRESETS
 from sweeps.plan import make_plan
+
+PARTS = tuple(DISTILLATION.groups)
 
 SMALL = TrialConfig(
     n_outer=4, n_inner=25, cluster_interval=10, eval_every=2, n_eval=3, eval_epochs=100
@@ -211,7 +209,8 @@ def test_what_is_not_alike_is_unknown(changes: dict[str, Any]) -> None:
 def test_rows_that_cannot_be_priced_by_are_passed_over() -> None:
     sound = priced(SMALL)
     diverged = priced(SMALL, matching=9999.0) | {"status": "diverged"}
-    subset = {"status": "ok", "kind": "subset", "n_outer": None}
+    subset = {"status": "ok", "kind": "subset", **SubsetConfig(arm="base").resolved().to_dict()}
+    subset |= dict.fromkeys((f"{part}_seconds" for part in PARTS), 1.0)
     without = priced(SMALL, matching=None)
 
     assert seconds_of(SMALL, [diverged, subset]) is None
@@ -299,7 +298,7 @@ def test_a_calibration_finds_the_prices_again() -> None:
 
 
 def test_the_groups_of_a_part_get_wider() -> None:
-    for groups in COST_GROUPS.values():
+    for groups in (own for model in MODELS.values() for own in model.groups.values()):
         for narrow, wide in itertools.pairwise(groups):
             assert set(wide) < set(narrow)
 

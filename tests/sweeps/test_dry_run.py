@@ -11,6 +11,7 @@ from sweeps.grids import PRESETS, Grid
 from sweeps.plan import make_plan
 
 GRID = Grid(
+    config_class=TrialConfig,
     name="small",
     summary="",
     base={"dataset": "digits"},

@@ -17,7 +17,7 @@ import pytest
 from distill.config import TrialConfig
 from distill.datasets import load_dataset
 from distill.trial import run_trial
-from sweeps.full_grid import _parser, _plan, main
+from sweeps.full_grid import COMMAND
 from sweeps.store import Store, load_results
 
 ROOT = Path(__file__).parent.parent.parent
@@ -80,7 +80,7 @@ def number_of(checkpoint: Path) -> int:
 
 
 def planned(*options: str) -> list[TrialConfig]:
-    return _plan(_parser().parse_args(list(options)))
+    return COMMAND.plan(options)
 
 
 def undisturbed(config: TrialConfig) -> float:
@@ -114,7 +114,7 @@ def test_submitting_again_runs_what_is_missing(tmp_path: Path) -> None:
     (config,) = planned(*SMOKE, "--limit", "1")
     assert noted["name"] == "mine"
     assert noted["trial_ids"] == [config.trial_id]
-    assert noted["plan"] == json.loads(json.dumps([config.to_dict()]))
+    assert noted["plan"] == json.loads(json.dumps([{"kind": "distillation", **config.to_dict()}]))
     assert noted["command"][:2] == ["--results", str(results)]
 
     # What a killed writer on another file system may leave behind:
@@ -276,7 +276,7 @@ def test_bad_usage_is_one_line_and_code_2(
 ) -> None:
     monkeypatch.chdir(tmp_path)
 
-    assert main(options) == 2
+    assert COMMAND.main(options) == 2
     captured = capsys.readouterr()
     assert message in captured.err
     assert captured.err.startswith("error: ")
@@ -306,7 +306,7 @@ def test_what_only_the_cluster_can_tell_is_one_line_and_code_2(
 def test_a_dry_run_touches_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = tmp_path / "results"
 
-    assert main(["--results", str(results), "--preset", "paper", "--dry-run"]) == 0
+    assert COMMAND.main(["--results", str(results), "--preset", "paper", "--dry-run"]) == 0
     output = capsys.readouterr().out
     assert output.startswith("54 trials: cifar10, protocol published, ipc 1 and 10, seeds 0–2\n")
     assert "time       unknown: no trial like these has been measured" in output

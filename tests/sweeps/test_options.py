@@ -20,7 +20,7 @@ from sweeps.options import (
 
 def parsed(*words: str) -> argparse.Namespace:
     parser = OneLineParser()
-    add_run_options(parser)
+    add_run_options(parser, fields_help="the docs")
     options = parser.parse_args(list(words))
     assert isinstance(options, argparse.Namespace)
     return options

@@ -1,5 +1,6 @@
 """From a grid and a user's options to the list of trials."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import pytest
@@ -10,6 +11,7 @@ from sweeps.grids import Grid
 from sweeps.plan import MAX_SEEDS, make_plan, parse_seeds, plan_digest
 
 GRID = Grid(
+    config_class=TrialConfig,
     name="small",
     summary="a small grid",
     base={"dataset": "digits", "n_outer": 1},
@@ -206,8 +208,8 @@ def test_conditions_that_cannot_be_met(only: str, message: str) -> None:
         ({"width": "0"}, "width must be at least 1, got 0"),
         (
             {"branching_factor": "5"},
-            "--set branching_factor changes no trial of the plan: it belongs to clusterer birch, "
-            "the plan has kmeans, dbscan, agglomerative, kmedoids",
+            "--set branching_factor changes no trial of the plan: it belongs to clusterer birch; "
+            "the plan has clusterer kmeans, dbscan, agglomerative, kmedoids",
         ),
         ({"eps": "1", "eps_quantile": "0.5"}, "give eps or eps_quantile, not both"),
         (
@@ -231,7 +233,7 @@ def test_an_option_without_effect_because_of_only_is_an_error() -> None:
 
 
 def test_an_empty_plan_is_an_error() -> None:
-    linkage_only = Grid(name="x", summary="", base={}, rows=GRID.rows[4:5], ipcs=(1,), n_seeds=1)
+    linkage_only = dataclasses.replace(GRID, name="x", rows=GRID.rows[4:5])
 
     with pytest.raises(UserError, match="preset 'x' has no trials under protocol published"):
         make_plan(linkage_only, protocols=["published"])

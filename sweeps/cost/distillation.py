@@ -1,0 +1,127 @@
+"""The work of a distillation: clusterings, matching steps, network updates, evaluations."""
+
+import dataclasses
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from distill.config import CLUSTERER_OPTION_NAMES, PUBLISHED_VARIANTS, TrialConfig
+from sweeps.cost.model import CostModel, Values
+
+_NETWORK = ("dataset", "image_size", "network", "width", "depth", "norm", "pooling")
+_SPACE = ("clusterer", "embedding", "projection_dim")
+_SYNTHETIC = ("ipc", "factor")
+
+COST_GROUPS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "clustering": (
+        (*_NETWORK, *_SPACE, *CLUSTERER_OPTION_NAMES, "n_representatives"),
+        (*_NETWORK, *_SPACE),
+    ),
+    "matching": (
+        # Study 1's variants choose as many images as they find clusters.
+        (*_NETWORK, *_SYNTHETIC, "match", "augment", "n_representatives", "batch_maker"),
+        (*_NETWORK, *_SYNTHETIC, "match", "augment", "n_representatives"),
+        (*_NETWORK, "match"),
+    ),
+    "network": (
+        (*_NETWORK, "net_augment", "n_net_batches", "net_batch_size"),
+        _NETWORK,
+    ),
+    "evaluation": (
+        (*_NETWORK, *_SYNTHETIC, "eval_networks", "eval_augment", "eval_batch_size", "eval_split"),
+        (*_NETWORK, "eval_networks"),
+    ),
+}
+"""What a part's price depends on, from the narrowest group of trials to the widest."""
+
+_WORK_FIELDS = (
+    *("n_outer", "n_inner", "cluster_interval", "init", "eval_every", "n_eval", "n_eval_curve"),
+    *("eval_epochs", "batch_syn_max"),
+)
+
+_CALIBRATION: tuple[dict[str, Any], ...] = (
+    {"n_inner": 2, "cluster_interval": 2, "eval_epochs": 4},
+    {"n_inner": 6, "cluster_interval": 2, "eval_epochs": 40},
+)
+"""Two lengths, so that what every trial pays once (the first GPU kernels, tests) is told apart."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What a trial does, counted.
+
+    Attributes:
+        n_clusterings: of all classes, the one of the initial images included.
+        n_inner_loops: inner loops, each with a matching step a class and a network update.
+        n_networks: networks trained by the evaluations, on the curve and at the end.
+        n_epochs: epochs of all of them.
+    """
+
+    n_clusterings: int
+    n_inner_loops: int
+    n_networks: int
+    n_epochs: int
+
+
+def work_units(config: TrialConfig) -> Work:
+    """Returns the work of a trial that runs to its end."""
+    return _work(config.resolved().to_dict())
+
+
+def _work(values: Values) -> Work:
+    n_outer, n_inner, every = values["n_outer"], values["n_inner"], values["eval_every"]
+    # Study 1's agglomerative clustering starts from the first images of a class.
+    clusters_first = (
+        values["init"] == "clusters" and values["clusterer"] != "agglomerative_published"
+    )
+    n_points = math.ceil(n_outer / every) if every else 0
+    n_architectures = len({values["network"], *values["eval_networks"]})
+    n_networks = n_points * values["n_eval_curve"] + n_architectures * values["n_eval"]
+    return Work(
+        n_clusterings=clusters_first + n_outer * math.ceil(n_inner / values["cluster_interval"]),
+        n_inner_loops=n_outer * n_inner,
+        n_networks=n_networks,
+        n_epochs=n_networks * values["eval_epochs"],
+    )
+
+
+def _units(values: Values) -> dict[str, tuple[float, int]]:
+    """Returns the work of each part, in units of equal cost within its widest group, and bases."""
+    work = _work(values)
+    n_synthetic = values["ipc"] * values["factor"] ** 2
+    n_matched = values["n_representatives"] + min(n_synthetic, values["batch_syn_max"])
+    n_trained = values["n_net_batches"] * values["net_batch_size"]
+    return {
+        "clustering": (work.n_clusterings, 1),
+        "matching": (work.n_inner_loops * n_matched, 1),
+        "network": (work.n_inner_loops * n_trained, 1),
+        "evaluation": (work.n_epochs * n_synthetic, work.n_networks),
+    }
+
+
+def _derived(values: Values) -> dict[str, Any]:
+    own_batches = values["clusterer"] in PUBLISHED_VARIANTS.values()
+    return {"batch_maker": values["clusterer"] if own_batches else None}
+
+
+def _shortened(config: TrialConfig) -> Iterable[TrialConfig]:
+    """Yields a trial in two lengths, whatever its seed.
+
+    They start from random images, so that every clustering in them is of the kind that the loop
+    repeats.
+    """
+    for lengths in _CALIBRATION:
+        yield dataclasses.replace(
+            config, seed=0, n_outer=1, init="random", n_eval=1, eval_every=0, **lengths
+        )
+
+
+DISTILLATION = CostModel(
+    config_class=TrialConfig,
+    groups=COST_GROUPS,
+    work_fields=_WORK_FIELDS,
+    derived=_derived,
+    units=_units,
+    shortened=_shortened,
+)

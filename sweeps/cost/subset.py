@@ -1,0 +1,114 @@
+"""The work of a trial of study 2: features, the choice of images, training on what was chosen.
+
+Where a trial chooses a fraction, images are counted as shares of all training images: how many
+these are, only the data tell. The price of a share comes from trials on the same data.
+"""
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+from distill.config import CLUSTERER_OPTION_NAMES
+from distill.subset_config import SubsetConfig
+from sweeps.cost.model import CostModel, Values
+
+_DATA = ("dataset", "classes", "image_size", "val_fraction", "test_fraction")
+_NETWORK = (*_DATA, "network", "width", "depth")
+_CHOICE = (*_DATA, "arm", "embedding", "clusterer")
+
+COST_GROUPS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "clustering": (
+        (
+            *(*_CHOICE, *CLUSTERER_OPTION_NAMES, "n_clusters", "pca_dim", "grid_size"),
+            *("fraction", "ipc"),
+        ),
+        (*_CHOICE, "fraction", "ipc"),
+        _CHOICE,
+    ),
+    "network": ((*_NETWORK, "batch_size"), _NETWORK),
+    "evaluation": (
+        (*_NETWORK, "recipe", "counts_shares", "batch_size", "protocol"),
+        (*_NETWORK, "recipe", "counts_shares", "batch_size"),
+        (*_NETWORK, "recipe", "counts_shares"),
+    ),
+}
+"""What a part's price depends on, from the narrowest group of trials to the widest."""
+
+_WITHOUT_LOOKING = ("base", "random")
+"""Arms that choose without looking at the images: in no time."""
+
+_FORWARD = 1 / 3
+"""Cost of scoring an image, as a share of that of training on it: no gradients."""
+
+_CALIBRATION_FRACTIONS = (0.02, 0.1)
+"""Two sizes, so that what every trial pays once is told apart."""
+
+
+def _derived(values: Values) -> dict[str, Any]:
+    return {"counts_shares": values["ipc"] is None}
+
+
+def _units(values: Values) -> dict[str, tuple[float, int]]:
+    """Returns the work of each part, in units of equal cost within its widest group, and bases."""
+    n_eval = values["n_eval"]
+    epochs = values["epochs"] if values["recipe"] == "classifier" else values["eval_epochs"]
+    return {
+        "clustering": (float(values["arm"] not in _WITHOUT_LOOKING), 1),
+        "network": (float(values["feature_epochs"] or 0), 1),
+        "evaluation": (n_eval * epochs * _per_epoch(values), n_eval),
+    }
+
+
+def _per_epoch(values: Values) -> float:
+    """Returns the images of an epoch: a class of them, or shares of all training images."""
+    if values["ipc"] is not None:
+        return float(values["ipc"])
+    trained, held_out = _share(values), float(values["val_fraction"])
+    if values["protocol"] == "published":
+        return trained + _FORWARD * float(values["test_fraction"])
+    if held_out:  # statistics of the batch norms are taken before every score
+        trained *= 1 + _FORWARD
+    return trained + _FORWARD * held_out
+
+
+def _share(values: Values) -> float:
+    if values["equal_steps"] or values["fraction"] is None:
+        return 1.0
+    share = float(values["fraction"])
+    if values["arm"] == "augmentation":
+        share *= values["augment_copies"] + (values["augment_mode"] == "add")
+    if values["arm"] == "cluster_grid" and values["protocol"] == "published":
+        share *= values["n_clusters"] * (len(values["classes"]) or 2)  # of each class and cluster
+    return share
+
+
+def _shortened(config: SubsetConfig) -> Iterable[SubsetConfig]:
+    """Yields short trials, whatever the seed: one epoch on few images, after the same choice.
+
+    Arms that choose in no time are tried with two small fractions in place of their own.
+    """
+    config = dataclasses.replace(config.resolved(), seed=0, n_eval=1, equal_steps=False)
+    if config.feature_epochs:
+        config = dataclasses.replace(config, feature_epochs=1)
+    looks = config.arm not in _WITHOUT_LOOKING
+    if config.recipe == "distillation":
+        for n_epochs in (4,) if looks else (4, 40):
+            yield dataclasses.replace(config, eval_epochs=n_epochs)
+    elif looks or config.ipc is not None:
+        yield dataclasses.replace(config, epochs=1)
+    else:
+        for fraction in _CALIBRATION_FRACTIONS:
+            yield dataclasses.replace(config, arm="random", fraction=fraction, epochs=1)
+
+
+SUBSET = CostModel(
+    config_class=SubsetConfig,
+    groups=COST_GROUPS,
+    work_fields=(
+        *("n_eval", "epochs", "eval_epochs", "feature_epochs", "equal_steps"),
+        *("augment_copies", "augment_mode", "fraction", "ipc", "protocol", "n_clusters"),
+    ),
+    derived=_derived,
+    units=_units,
+    shortened=_shortened,
+)
