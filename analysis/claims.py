@@ -28,6 +28,9 @@ HOLDS, REVERSES, HIGHER, LOWER, NOISE, UNKNOWN = (
 VERDICTS = (HOLDS, REVERSES, HIGHER, LOWER, NOISE, UNKNOWN)
 """`higher` and `lower` are real differences of which the study printed nothing."""
 
+MEASURED = "measured"
+"""In the place of a verdict: a number that nothing is claimed of."""
+
 MAX_SEEDS = 10_000
 
 CLAIM_COLUMNS = (
@@ -43,7 +46,8 @@ class Finding:
     Attributes:
         setting: what the table is of, in words.
         topic: a key of `TOPICS`.
-        verdict: of `VERDICTS`, or `as printed` or `not as printed` for the topic `level`.
+        verdict: of `VERDICTS`; for the topic `level` `as printed` or `not as printed`, for `why`
+            `MEASURED`.
         cases: what it is said of, one text each, with numbers.
     """
 

@@ -20,7 +20,8 @@ def load_published(study: str | None = None) -> pd.DataFrame:
 
     Returns:
         A frame with the strings `study`, `table`, `row`, `column` (`accuracy` or `loss`),
-        `method`, `weights` (`T` or `F`), `dataset` and `source`, the integers `ipc` and `n_outer`,
+        `method` (of study 1 the clusterer, of study 2 and of coresets the arm), `weights` (`T` or
+        `F`), `dataset` and `source`, the integers `ipc` and `n_outer`,
         and the floats `value` and `fraction` (share of the training images). What does not apply
         is missing.
     """

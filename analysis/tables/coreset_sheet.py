@@ -1,5 +1,8 @@
 """Tables of coresets as they are printed: real images where distilled ones would be. Ink only."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
 
 from analysis.methods import label
@@ -49,10 +52,17 @@ def coreset_sheet(table: Study2Table) -> Sheet:
 
 def coreset_title(table: Study2Table) -> str:
     """Returns what a table is of, in words."""
-    parts = [f"Real images in place of distilled ones: {dataset_label(table.setting['dataset'])}"]
-    if table.ipc is not None:
-        parts.append(f"{table.ipc} image{'' if table.ipc == 1 else 's'} a class")
-    return ", ".join([*parts, *extras(table)])
+    return title_of(table.setting, table.distinguishing, table.ipc)
+
+
+def title_of(
+    setting: Mapping[str, Any], distinguishing: Mapping[str, Any], ipc: int | None = None
+) -> str:
+    """Returns the title of a table, or of those to come."""
+    parts = [f"Real images in place of distilled ones: {dataset_label(setting['dataset'])}"]
+    if ipc is not None:
+        parts.append(f"{ipc} image{'' if ipc == 1 else 's'} a class")
+    return ", ".join([*parts, *extras(distinguishing)])
 
 
 def coreset_name(table: Study2Table) -> str:
@@ -99,7 +109,7 @@ def _clusterer_note(table: Study2Table) -> list[str]:
     (position,) = rows.index[(rows["arm"] == "nearest_center") & (rows["options"] == "")]
     clusterers = {trial.config["clusterer"] for trial in table.trials[position]}
     return [
-        f"nearest center: of {label(clusterer)}'s clusters, unless it says otherwise."
+        f"nearest center: of {label(clusterer)} clusters, unless it says otherwise."
         for clusterer in clusterers
     ]
 

@@ -7,13 +7,11 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from analysis.tables import study2
-from analysis.tables.coreset_sheet import coreset_sheet
+from analysis.tables import coreset_sheet, study2, study2_sheet
 from analysis.tables.sheet import Sheet, text_lines, wrapped
 from analysis.tables.study1 import Study1, build
-from analysis.tables.study1_sheet import dataset_label, setting_title, sheet
-from analysis.tables.study2 import Study2
-from analysis.tables.study2_sheet import study2_sheet
+from analysis.tables.study1_sheet import setting_title, sheet
+from analysis.tables.study2 import Study2, is_of_coresets
 from analysis.trials import plan_of
 from distill.config import TrialConfig
 from distill.subset_config import SubsetConfig
@@ -61,7 +59,10 @@ def print_study2_tables(
 
 def study2_sheets(study: Study2) -> list[Sheet]:
     """Returns all tables of study 2 as they are printed."""
-    return [*map(study2_sheet, study.tables), *map(coreset_sheet, study.coresets)]
+    return [
+        *map(study2_sheet.study2_sheet, study.tables),
+        *map(coreset_sheet.coreset_sheet, study.coresets),
+    ]
 
 
 def print_sheets(sheets: Sequence[Sheet], console: Console) -> None:
@@ -94,11 +95,12 @@ def unstarted_lines(study: Study1) -> list[str]:
 
 def unstarted_subset_lines(study: Study2) -> list[str]:
     """Returns a line for each setting of study 2 of which nothing is done yet."""
-    return [
-        f"Nothing yet of real images of {dataset_label(setting['dataset'])}: "
-        f"{_trials_are(n)} planned."
-        for setting, n in study.unstarted
-    ]
+    lines = []
+    for setting, distinguishing, n in study.unstarted:
+        sheets = coreset_sheet if is_of_coresets(setting) else study2_sheet
+        title = sheets.title_of(setting, distinguishing)
+        lines.append(f"Nothing yet of {title}: {_trials_are(n)} planned.")
+    return lines
 
 
 def _trials_are(n: int) -> str:

@@ -96,11 +96,6 @@ class Study2Table:
     members: pd.DataFrame
     trials: Mapping[int, Sequence[SubsetTrial]]
 
-    @property
-    def is_of_coresets(self) -> bool:
-        """Whether its images are evaluated as distilled ones are."""
-        return bool(self.setting["recipe"] == CORESETS)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Study2:
@@ -109,17 +104,23 @@ class Study2:
     Attributes:
         tables: of the study, by setting; each with at least one finished or failed trial.
         coresets: of real images beside distilled ones, by setting and images a class; likewise.
-        unstarted: settings of which trials are planned and none is done, with how many.
+        unstarted: settings of which trials are planned and none is done, with what tells them from
+            others, and how many.
     """
 
     tables: tuple[Study2Table, ...]
     coresets: tuple[Study2Table, ...]
-    unstarted: tuple[tuple[Mapping[str, Any], int], ...]
+    unstarted: tuple[tuple[Mapping[str, Any], Mapping[str, Any], int], ...]
 
     @property
     def is_empty(self) -> bool:
         """Whether there is no trial of it, nor a plan of one."""
         return not (self.tables or self.coresets or self.unstarted)
+
+
+def is_of_coresets(setting: Mapping[str, Any]) -> bool:
+    """Whether images are evaluated as distilled ones are."""
+    return bool(setting["recipe"] == CORESETS)
 
 
 def build(
@@ -147,15 +148,15 @@ def build_from(trials: Iterable[SubsetTrial]) -> Study2:
     unstarted = []
     for key in sorted(groups, key=lambda key: [(v is None, str(v)) for v in key]):
         setting = dict(zip(SETTING_COLUMNS, key, strict=True))
-        if all(trial.state == "missing" for trial in groups[key]):
-            unstarted.append((setting, len(groups[key])))
-            continue
         distinguishing = {name: setting[name] for name in _varying(setting, groups)}
+        if all(trial.state == "missing" for trial in groups[key]):
+            unstarted.append((setting, distinguishing, len(groups[key])))
+            continue
         for ipc, own in _by_size(setting, groups[key]):
             tables.append(_table(setting, distinguishing, ipc, own))
     return Study2(
-        tables=tuple(table for table in tables if not table.is_of_coresets),
-        coresets=tuple(table for table in tables if table.is_of_coresets),
+        tables=tuple(table for table in tables if not is_of_coresets(table.setting)),
+        coresets=tuple(table for table in tables if is_of_coresets(table.setting)),
         unstarted=tuple(unstarted),
     )
 
@@ -178,7 +179,7 @@ def _by_size(
 
     Those of all images stand in every one of them.
     """
-    if setting["recipe"] != CORESETS:
+    if not is_of_coresets(setting):
         return [(None, list(trials))]
     sizes = {trial.config["ipc"] for trial in trials if trial.config["arm"] != "base"} or {None}
     return [
@@ -194,7 +195,7 @@ def _table(
     trials: Sequence[SubsetTrial],
 ) -> Study2Table:
     by_key = _by_key(trials)
-    printed = _reported(ipc) if setting["recipe"] == CORESETS else _printed()
+    printed = _reported(ipc) if is_of_coresets(setting) else _printed()
     others = sorted((key for key in by_key if key not in printed), key=_row_order)
     keys = [*printed, *others]
     baseline = BASELINE if ipc is None else (BASELINE[0], None, ipc, ())

@@ -52,13 +52,17 @@ def row_labels(table: Study2Table) -> tuple[str, ...]:
 
 def setting_title(table: Study2Table) -> str:
     """Returns what its trials share, as far as it tells the table from others."""
-    return ", ".join(["Study 2: " + dataset_label(table.setting["dataset"]), *extras(table)])
+    return title_of(table.setting, table.distinguishing)
 
 
-def extras(table: Study2Table) -> list[str]:
+def title_of(setting: Mapping[str, Any], distinguishing: Mapping[str, Any]) -> str:
+    """Returns the title of a table, or of one to come."""
+    return ", ".join([f"Study 2: {dataset_label(setting['dataset'])}", *extras(distinguishing)])
+
+
+def extras(distinguishing: Mapping[str, Any]) -> list[str]:
     """Returns what tells a table from others of its data set, in words."""
-    pairs = table.distinguishing.items()
-    return [f"{name} {value}" for name, value in pairs if value is not None]
+    return [f"{name} {value}" for name, value in distinguishing.items() if value is not None]
 
 
 def study2_sheet(table: Study2Table) -> Sheet:

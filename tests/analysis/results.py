@@ -7,6 +7,7 @@ import pandas as pd
 import pyarrow as pa
 
 from distill.config import TrialConfig
+from distill.subset_config import SubsetConfig
 from sweeps.schema import TRIAL_SCHEMA
 
 Row = dict[str, Any]
@@ -43,6 +44,36 @@ def rows_of(clusterer: str, weights: str, accuracies: Iterable[float], **fields:
         row_of(config_of(clusterer, weights, seed, **fields), accuracy)
         for seed, accuracy in enumerate(accuracies)
     ]
+
+
+def subset_config_of(arm: str, seed: int = 0, **fields: Any) -> SubsetConfig:
+    """A trial of study 2 on photos, a tenth of the images where the arm takes a fraction."""
+    values = {"dataset": "folder:photos", "arm": arm, "seed": seed}
+    return SubsetConfig.from_dict(values | fields)
+
+
+def subset_rows_of(
+    arm: str, accuracies: Iterable[float | None], values: Row | None = None, **fields: Any
+) -> list[Row]:
+    """Rows of seeds 0, 1, …; without an accuracy the trial diverged."""
+    rows = []
+    for seed, accuracy in enumerate(accuracies):
+        config = subset_config_of(arm, seed, **fields)
+        row = dict.fromkeys(TRIAL_SCHEMA.names) | config.resolved().to_dict()
+        row |= {
+            "trial_id": config.trial_id,
+            "schema_version": 1,
+            "kind": "subset",
+            "status": "ok" if accuracy is not None else "diverged",
+            "phase": "grid",
+            "test_accuracy_mean": accuracy,
+            "test_loss_mean": 0.5,
+            "n_trained_on": 1350,
+            "total_seconds": 10.0,
+            "gpu_share": 0.5,
+        }
+        rows.append(row | (values or {}))
+    return rows
 
 
 def frame_of(rows: Iterable[Row]) -> pd.DataFrame:
