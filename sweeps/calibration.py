@@ -46,4 +46,5 @@ def calibrate(
 
 def _run(config: Config, arrays: Arrays, order: WorkOrder) -> dict[str, Any]:
     claim_share(order)
-    return run_config(config, from_arrays(arrays).to(choose_device(order))).row
+    row = run_config(config, from_arrays(arrays).to(choose_device(order))).row
+    return {"kind": config.kind, **row}
