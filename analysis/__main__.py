@@ -93,7 +93,7 @@ class _Work:
 
     @cached_property
     def findings(self) -> list[Finding]:
-        return findings(self.study.tables) + study2_findings(self.study2.tables)
+        return findings(self.study.tables) + study2_findings(self.study2)
 
     @cached_property
     def gallery(self) -> "Gallery":

@@ -31,8 +31,9 @@ from analysis.claims import (
 from analysis.percent import percent, plus_minus
 from analysis.statistics import Interval, mean_interval
 from analysis.subset_trials import SubsetTrial
+from analysis.tables.coreset_sheet import coreset_labels, coreset_title
 from analysis.tables.rows import mean_of
-from analysis.tables.study2 import Study2Table
+from analysis.tables.study2 import Study2, Study2Table
 from analysis.tables.study2_sheet import row_labels, setting_title
 
 Scores = Mapping[int, float]
@@ -53,11 +54,21 @@ def study2_claims(table: Study2Table) -> pd.DataFrame:
 
 
 def _arm_claims(table: Study2Table) -> list[dict[str, Any]]:
-    rows = table.rows.assign(label=row_labels(table))
-    (baseline,) = rows.index[rows["baseline"]]
-    pairs = [(position, baseline) for position in rows.index if position != baseline]
-    names = {position: str(rows.at[position, "label"]) for position in rows.index}
-    return _claims(table, "arms", pairs, names)
+    return _against_baseline(table, "arms", row_labels(table))
+
+
+def coreset_claims(table: Study2Table) -> pd.DataFrame:
+    """Returns the same of a table of coresets: every row against as many random images."""
+    records = _against_baseline(table, "coresets", coreset_labels(table))
+    return pd.DataFrame(records, columns=CLAIM_COLUMNS).astype({"seeds_needed": "Int64"})
+
+
+def _against_baseline(
+    table: Study2Table, topic: str, labels: Sequence[str]
+) -> list[dict[str, Any]]:
+    (baseline,) = table.rows.index[table.rows["baseline"]]
+    pairs = [(row, int(baseline)) for row in range(len(labels)) if row != baseline]
+    return _claims(table, topic, pairs, dict(enumerate(labels)))
 
 
 def _order_claims(table: Study2Table) -> list[dict[str, Any]]:
@@ -162,10 +173,10 @@ def _paired(ours: Scores, theirs: Scores) -> Interval:
     return mean_interval([ours[seed] - theirs[seed] for seed in seeds])
 
 
-def study2_findings(tables: Iterable[Study2Table]) -> list[Finding]:
-    """Returns what the tables of study 2 say; not those of coresets."""
+def study2_findings(study: Study2) -> list[Finding]:
+    """Returns what the tables of study 2 and of coresets say."""
     found: list[Finding] = []
-    for table in tables:
+    for table in study.tables:
         setting = f"{setting_title(table)} (published: on 15,000 photos of cats and dogs)"
         records = study2_claims(table).to_dict("records")
         for topic in ("arms", "order"):
@@ -173,6 +184,9 @@ def study2_findings(tables: Iterable[Study2Table]) -> list[Finding]:
         cases = tuple(_explanations(table))
         if cases:
             found.append(Finding(setting=setting, topic="why", verdict=MEASURED, cases=cases))
+    for table in study.coresets:
+        setting = f"{coreset_title(table)} (published: on CIFAR-10, with ConvNet-3)"
+        found += by_verdict(setting, "coresets", coreset_claims(table).to_dict("records"))
     return found
 
 

@@ -90,7 +90,8 @@ def tables_section(study: Study1, study2: Study2) -> Markup:
 
 def figures_section(plots: Iterable[Plot]) -> Markup:
     """Returns figures with the values that a pointer or the arrow keys show."""
-    return tag("div", (_figure(plot) for plot in plots), class_="figures")
+    found = [_figure(plot) for plot in plots]
+    return tag("div", found, class_="figures") if found else Markup("")
 
 
 def _figure(plot: Plot) -> Markup:
@@ -253,8 +254,16 @@ def _command(record: Mapping[str, Any]) -> str:
     command = record.get("command")
     if not isinstance(command, list):
         return ""
-    script = "search.py" if "space" in record or "searched" in record else "full_grid.py"
-    return shlex.join(["uv", "run", f"sweeps/{script}", *map(_without_secrets, command)])
+    return shlex.join(["uv", "run", _script(record), *map(_without_secrets, command)])
+
+
+def _script(record: Mapping[str, Any]) -> str:
+    script = record.get("script")
+    if isinstance(script, str):
+        return script
+    # Written before submissions named their script.
+    is_search = "space" in record or "searched" in record
+    return "sweeps/search.py" if is_search else "sweeps/full_grid.py"
 
 
 def _without_secrets(argument: object) -> str:

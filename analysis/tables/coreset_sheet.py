@@ -44,7 +44,7 @@ def coreset_sheet(table: Study2Table) -> Sheet:
     return Sheet(
         name=coreset_name(table),
         title=coreset_title(table) + ". Test accuracy in %",
-        keys=(Column(heading="real images", cells=_labels(table), is_number=False),),
+        keys=(Column(heading="real images", cells=coreset_labels(table), is_number=False),),
         columns=tuple(column for column in columns if not column.is_empty),
         notes=tuple(_notes(table)),
     )
@@ -75,7 +75,7 @@ def _is_theirs(table: Study2Table) -> bool:
     return bool(table.setting["dataset"] == REFERENCE_DATASET)
 
 
-def _labels(table: Study2Table) -> tuple[str, ...]:
+def coreset_labels(table: Study2Table) -> tuple[str, ...]:
     """Returns what is printed for each row; the images a class are in the title."""
     names = ("arm", "fraction", "options")
     columns = (table.rows[name] for name in names)
@@ -100,7 +100,7 @@ def _notes(table: Study2Table) -> list[str]:
         *difference_note(rows, "random"),
         *_distilled_note(table),
     ]
-    return [*notes, *gap_notes(rows, _labels(table), table.failed)]
+    return [*notes, *gap_notes(rows, coreset_labels(table), table.failed)]
 
 
 def _clusterer_note(table: Study2Table) -> list[str]:

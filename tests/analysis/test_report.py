@@ -16,6 +16,7 @@ from analysis.report.sections import json_block
 from sweeps.store import Store
 from tests.analysis import made_up
 from tests.analysis.browser import CHROMIUM, DRIVER, MISSING, Browser
+from tests.analysis.results import Row, subset_config_of, subset_rows_of
 
 LEFT, ENTER = "\ue012", "\ue007"
 
@@ -135,6 +136,57 @@ def test_passwords_in_commands_are_left_out(tmp_path: Path) -> None:
     )
 
 
+def test_commands_name_their_script(tmp_path: Path) -> None:
+    store = Store(tmp_path / "results")
+    store.create()
+    for script in ("sweeps/cats_vs_dogs.py", "my own.py", None):
+        store.put_submission({"name": "a", "command": ["--preset", "paper"], "script": script})
+
+    assert main([str(tmp_path / "results"), "report", "--out", str(tmp_path)]) == 0
+
+    text = (tmp_path / "report.html").read_text()
+    for shown in ("sweeps/cats_vs_dogs.py", "&#x27;my own.py&#x27;", "sweeps/full_grid.py"):
+        assert f"uv run {shown} --preset paper\n" in text
+
+
+CORESET: Row = {"dataset": "cifar10", "recipe": "distillation", "network": "convnet", "ipc": 10}
+
+OTHERS = {
+    "study 2": [
+        *subset_rows_of("random", (0.7, 0.72)),
+        *subset_rows_of("base", (0.9, 0.91)),
+        *subset_rows_of("cluster_grid", (0.89, 0.9), protocol="published"),
+    ],
+    "coresets": [
+        *subset_rows_of("random", (0.3, 0.31), **CORESET),
+        *subset_rows_of("herding", (0.3, 0.32), **CORESET),
+    ],
+}
+
+
+@pytest.mark.parametrize("names", [("study 2",), ("coresets",), ("study 2", "coresets")])
+def test_without_study_1_the_page_is_of_the_others(names: tuple[str, ...], tmp_path: Path) -> None:
+    store = Store(tmp_path / "results")
+    store.create()
+    for name in names:
+        for row in OTHERS[name]:
+            store.put_result(row, [])
+    crashed = subset_config_of("k_center", **(CORESET if names == ("coresets",) else {}))
+    record = {"phase": "grid", "message": "ValueError: no images", "config": crashed.to_dict()}
+    store.put_failure(crashed.trial_id, record)
+
+    assert main([store.uri, "report", "--out", str(tmp_path)]) == 0
+
+    text = (tmp_path / "report.html").read_text()
+    assert ("Study 2: folder photos. Test accuracy in %" in text) == ("study 2" in names)
+    assert ("Real images in place of distilled ones: CIFAR-10" in text) == ("coresets" in names)
+    assert ("against random 10 % (paired by seed)" in text) == ("study 2" in names)
+    assert ("against random ones (paired by seed)" in text) == ("coresets" in names)
+    assert "ValueError: no images" in text
+    assert "study 1 to make a table of" not in text
+    assert "In print, rows with and without weights" not in text
+
+
 def test_an_empty_store_has_a_report(tmp_path: Path) -> None:
     Store(tmp_path / "results").create()
 
@@ -171,6 +223,26 @@ def test_no_errors_no_requests_no_sideways_scrolling(
     assert browser.run("return document.documentElement.scrollWidth") <= width
     picture = Image.open(io.BytesIO(browser.screenshot())).convert("L")
     assert (picture.tobytes()[-1] < 60) == dark  # the corner below
+
+
+@needs_browser
+@pytest.mark.parametrize(("width", "dark"), [(390, True), (1280, False)])
+def test_a_page_of_study_2_and_coresets_is_as_sound(
+    browser: Browser, width: int, dark: bool, tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "results")
+    store.create()
+    for row in OTHERS["study 2"] + OTHERS["coresets"]:
+        store.put_result(row, [])
+    assert main([store.uri, "report", "--out", str(tmp_path)]) == 0
+    browser.console()
+
+    browser.open(tmp_path / "report.html", width=width, dark=dark)
+
+    assert browser.console() == []
+    assert browser.run("return document.documentElement.scrollWidth") <= width
+    one_line = "return [...document.querySelectorAll('td:first-child')].map((c) => c.offsetHeight)"
+    assert max(browser.run(one_line)) < 60  # names of rows in two lines at most
 
 
 @needs_browser
