@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.fs
 import pyarrow.parquet as pq
 
 from analysis.subset_trials import SubsetTrial, subset_trials
@@ -88,10 +87,9 @@ class Sweeps:
 
     def _read(self, folder: str, trial_id: str) -> pa.Table | None:
         for store in self.stores:
-            try:
-                return _read_table(store, f"{folder}/{trial_id}.parquet")
-            except (OSError, pa.ArrowException):
-                continue
+            with contextlib.suppress(OSError, pa.ArrowException):
+                content = store.read_file(f"{folder}/{trial_id}.parquet")
+                return pq.ParquetFile(pa.BufferReader(content)).read()
         return None
 
     @property
@@ -159,11 +157,3 @@ def _configs(plan: Iterable[Mapping[str, Any]]) -> Iterable[Config]:
     for values in plan:
         with contextlib.suppress(UserError):
             yield config_from_dict(values)
-
-
-def _read_table(store: Store, name: str) -> pa.Table:
-    if store.local_path is not None:
-        return pq.ParquetFile(store.local_path / name).read()
-    file_system, path = pyarrow.fs.FileSystem.from_uri(store.uri_of(name))
-    with file_system.open_input_file(path) as file:
-        return pq.ParquetFile(file).read()

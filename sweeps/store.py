@@ -106,6 +106,14 @@ class Store:
         """Returns the path or whole URI of `trials`, `curves`, … for other readers of Parquet."""
         return self._files.uri_of(name)
 
+    def read_file(self, name: str) -> bytes:
+        """Returns the content of a file, such as `distilled/ID.parquet`.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        return self._files.read(name)
+
     @property
     def local_path(self) -> Path | None:
         """The path of a store on a disk."""
