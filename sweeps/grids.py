@@ -101,7 +101,7 @@ QUICKSTART = Grid(
         "net_lr": 0.1,  # at 0.01 the network is hardly trained in so few loops
         "n_eval": 2,
         "eval_epochs": 300,
-        "eval_every": 0,
+        "eval_every": 1,
     },
     rows=_study_1_rows(),
     ipcs=(1, 10),
