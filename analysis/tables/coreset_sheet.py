@@ -106,12 +106,10 @@ def _notes(table: Study2Table) -> list[str]:
 def _clusterer_note(table: Study2Table) -> list[str]:
     """Returns whose centers the main row's images are nearest to."""
     rows = table.rows
-    (position,) = rows.index[(rows["arm"] == "nearest_center") & (rows["options"] == "")]
-    clusterers = {trial.config["clusterer"] for trial in table.trials[position]}
-    return [
-        f"nearest center: of {label(clusterer)} clusters, unless it says otherwise."
-        for clusterer in clusterers
-    ]
+    is_main = (rows["arm"] == "nearest_center") & (rows["options"] == "")
+    trials = [trial for row in rows.index[is_main] for trial in table.trials[row]]
+    names = sorted({label(str(trial.config["clusterer"])) for trial in trials})
+    return [f"nearest center: of {name} clusters, unless it says otherwise." for name in names]
 
 
 def _distilled_note(table: Study2Table) -> list[str]:

@@ -197,8 +197,8 @@ def _table(
     by_key = _by_key(trials)
     printed = _reported(ipc) if is_of_coresets(setting) else _printed()
     others = sorted((key for key in by_key if key not in printed), key=_row_order)
-    keys = [*printed, *others]
     baseline = BASELINE if ipc is None else (BASELINE[0], None, ipc, ())
+    keys = list(dict.fromkeys([*printed, baseline, *others]))
     members = {position: by_key.get(key, []) for position, key in enumerate(keys)}
     failed = Counter(trial.status for trial in trials if trial.state == "failed")
     return Study2Table(
@@ -225,12 +225,17 @@ def _printed() -> Mapping[Key, Mapping[str, float]]:
 
 @cache
 def _reported(ipc: int | None) -> Mapping[Key, Mapping[str, float]]:
-    """Returns the literature's rows of real images, with what it reports for so many a class."""
+    """Returns the literature's rows of real images, with what it reports for so many a class.
+
+    Only that of all images where the table is of no such number, but of fractions.
+    """
     numbers = load_published("reference").dropna(subset=["method"])
+    if ipc is None:
+        numbers = numbers[numbers["method"] == "base"]
     reported: dict[Key, Mapping[str, float]] = {}
     for arm, lines in numbers.groupby("method", sort=False):
         key: Key = (str(arm), None, None if arm == "base" else ipc, ())
-        own = lines if arm == "base" else lines[lines["ipc"].eq(ipc or 0).fillna(False)]
+        own = lines if arm == "base" else lines[lines["ipc"] == ipc]
         reported[key] = dict(zip(own["column"], own["value"], strict=True))
     return reported
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from analysis.study2_findings import study2_findings
 from analysis.tables import print_study2_tables
 from analysis.tables.coreset_sheet import coreset_sheet
 from analysis.tables.files import write_coreset_table, write_study2_table
@@ -275,6 +276,31 @@ def test_on_other_images_what_is_reported_says_what_it_is_of() -> None:
     printed = coreset_sheet(found)
     assert printed.columns[0].heading == "reported,\nCIFAR-10"
     assert not any("distilled images:" in note for note in printed.notes)
+
+
+def test_coresets_by_fraction_have_one_table() -> None:
+    rows = [
+        *coreset_rows("base", (0.85,)),
+        *coreset_rows("nearest_center", (0.6, 0.62)),
+        *coreset_rows("nearest_center", (0.5,), fraction=0.05),
+        *coreset_rows("random", (0.55, 0.54)),
+    ]
+
+    (by_fraction,) = build(frame_of(rows)).coresets
+    (only_base,) = build(frame_of(rows[:1])).coresets
+
+    printed = coreset_sheet(by_fraction)
+    assert printed.name == "coresets-cifar10"
+    assert printed.keys[0].cells == (
+        "base (all images)",
+        "random 10 %",
+        "nearest center 10 %",
+        "nearest center 5 %",
+    )
+    assert column(printed, "reported") == ("84.80", "", "", "")
+    assert column(printed, "difference")[2].startswith("+6.50 ± ")  # 0.05 and 0.08
+    assert coreset_sheet(only_base).keys[0].cells == ("base (all images)", "random 10 %")
+    assert study2_findings(build(frame_of(rows[:1])))[0].verdict == "cannot be said"
 
 
 def test_planned_coresets_are_named() -> None:

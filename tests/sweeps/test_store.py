@@ -721,6 +721,19 @@ def test_a_copy_that_cannot_be_used_is_as_good_as_none(compacted: Store) -> None
     assert names_in(folder_of(compacted) / "compacted").isdisjoint({copy.name})
 
 
+def test_rows_of_another_schema_are_not_compacted(store: Store, tmp_path: Path) -> None:
+    put(store, CONFIGS[0])
+    description = json.loads((folder_of(store) / "sweep.json").read_text())
+    (folder_of(store) / "sweep.json").write_text(json.dumps(description | {"schema_version": 99}))
+
+    with pytest.raises(UserError, match="schema_version 99, this code has"):
+        store.compact(minimum=1, settled_seconds=0)
+    with pytest.raises(UserError, match="there are no results at"):
+        Store(tmp_path / "nowhere").compact()
+
+    assert names_in(folder_of(store) / "compacted") == set()
+
+
 def test_two_copies_of_a_row_count_once(compacted: Store) -> None:
     """Two drivers compact at the same moment: both files stay until the next time."""
     (copy,) = (folder_of(compacted) / "compacted").iterdir()
