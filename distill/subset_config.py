@@ -300,6 +300,14 @@ def _owners() -> dict[str, dict[str, list[str]]]:
 
 _OWNERS = _owners()
 
+CHOICE_OPTION_NAMES = tuple(
+    name
+    for name in fields_of(SubsetConfig)
+    if {"arm", "embedding", "clusterer"} & _OWNERS.get(name, {}).keys()
+    and name not in ("fraction", "ipc")
+)
+"""The hyper-parameters of the choice: they belong to some arms, embeddings or clusterers."""
+
 KINDS: dict[str, type[Config]] = {own.kind: own for own in (TrialConfig, SubsetConfig)}
 """Every kind of configuration, by the name that it has in results."""
 
