@@ -139,8 +139,9 @@ def _notes(table: Study1Table) -> list[str]:
     ]
     if rows["reproduced_seeds"].notna().any():
         notes.append(
-            "reproduced: study 1's protocol, its defects included (its weights have no effect), "
-            "and like it the best of four tests on the test images."
+            "reproduced: study 1's protocol, its defects included (its weights have no effect, its "
+            "Agglomerative is single linkage), and like it the best of four tests on the test "
+            "images."
         )
     notes += difference_note(rows, "K-Means F")
     names = [" ".join(pair) for pair in zip(rows["label"], rows["weights"], strict=True)]
