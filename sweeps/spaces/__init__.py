@@ -32,19 +32,18 @@ import optuna
 
 from distill.config import Config, TrialConfig, fields_of
 from distill.errors import UserError, require_known
-from sweeps.spaces import dbscan, dbscan_eps, grid_size, joint
+from sweeps.spaces import dbscan, dbscan_eps, grid_size, joint, subset
 
 SPACES: dict[str, ModuleType] = {
     "dbscan": dbscan,
     "dbscan_eps": dbscan_eps,
     "joint": joint,
     "grid_size": grid_size,
+    "subset": subset,
 }
 """The spaces that have a name."""
 
 _JUDGED_ON = {"eval_split": "val", "val_fraction": 0.1}
-_EXCLUSIVE = {"eps": "eps_quantile", "eps_quantile": "eps"}
-"""Fields that take the place of another one."""
 
 N_PROBES = 64
 """Points that a space is tried on before a search; at random, so that all branches are met."""
@@ -116,7 +115,12 @@ class Space:
     @property
     def _fixed(self) -> dict[str, Any]:
         given = {name for name, value in self.fixed.items() if value is not None}
-        replaced = {_EXCLUSIVE[name]: None for name in given if name in _EXCLUSIVE}
+        replaced = {
+            other: None
+            for pair in self.config_class.exclusive
+            for name, other in (pair, pair[::-1])
+            if name in given
+        }
         return replaced | dict(self.fixed)
 
     @property

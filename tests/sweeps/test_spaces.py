@@ -76,6 +76,26 @@ def test_joint_asks_for_the_clusterers_own_parameters_only() -> None:
     assert seen == {"kmeans", "kmeans++", "kmedoids", "dbscan", "agglomerative", "birch"}
 
 
+def test_ways_of_choosing_are_asked_for_their_own_parameters_only() -> None:
+    own = {
+        "random": set(),
+        "cluster_grid": {"clusterer", "n_clusters", "pca_dim", "grid_size"},
+        "herding": {"embedding"},
+        "k_center": {"embedding"},
+        "nearest_center": {"embedding", "clusterer"},
+    }
+    seen = set()
+    for config, params in draw(load_space("subset")):
+        assert set(params) == {"arm", "fraction"} | own[config.arm]
+        assert 0.02 <= config.fraction <= 0.5
+        seen.add(config.arm)
+    assert seen == set(own)
+
+    by_number = load_space("subset").narrowed({"ipc": 10})
+    assert {(config.fraction, config.ipc) for config, _ in draw(by_number)} == {(None, 10)}
+    assert "fraction" not in by_number.check()
+
+
 def test_a_fixed_field_is_not_asked_for_and_wins() -> None:
     space = load_space("dbscan_eps").narrowed({"min_samples": 3, "ipc": 1})
 
