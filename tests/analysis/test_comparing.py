@@ -125,7 +125,7 @@ def test_study_2_has_the_numbers_of_its_table(tmp_path: Path) -> None:
     assert only(protocols, arm="cluster_grid")["difference"] == pytest.approx(0.2)
 
     assert len(summarise(sweeps)) == 1
-    with pytest.raises(UserError, match="study must be 1 .*, got 3"):
+    with pytest.raises(UserError, match=r"study must be 1 .*, got 3"):
         summarise(sweeps, study=3)
 
 
