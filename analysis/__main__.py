@@ -46,7 +46,7 @@ DEFAULT_OUT = "analysis-out"
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns its exit code: 0, or 2 for bad usage."""
     try:
-        options = _parser().parse_args(arguments)
+        options = _parser().parse_intermixed_args(arguments)
         for name in options.names:
             require_known("name", name, PARTS)
         uris = (options.results, *options.also)
