@@ -48,6 +48,7 @@ ARM_OPTIONS: dict[str, dict[str, Any]] = {
         "embedding": "features",
         "clusterer": "kmeans",
         "n_clusters": None,
+        "center": None,
     },
 }
 """Every arm with the fields that belong to it, and their defaults."""
@@ -111,6 +112,7 @@ class SubsetConfig(Config):
     pca_dim: int | None = option(None, "method", "dimensions of the principal-component plane (cluster_grid) or embedding (pca)", minimum=1)
     clusterer: str | None = option(None, "method", "clustering of cluster_grid and nearest_center: " + ", ".join(CLUSTERER_OPTIONS))
     n_clusters: int | None = option(None, "method", "clusters: of all images together (cluster_grid), of each class (nearest_center; default: one for each image wanted)", minimum=1)
+    center: Literal["medoid"] | None = option(None, "method", "nearest_center: medoid, the most central image of each cluster, in place of the center that the clusterer gives it")
     n_local_trials: int | None = _as_in_distillation("n_local_trials")
     medoid_algorithm: Literal["fasterpam", "alternate"] | None = _as_in_distillation("medoid_algorithm")
     medoid_init: Literal["build", "lab", "random", "heuristic"] | None = _as_in_distillation("medoid_init")

@@ -7,7 +7,7 @@ from distill.subset_config import SubsetConfig
 
 _SUBSET_OPTIONS = (
     *("fraction", "embedding", "clusterer", "n_clusters", "grid_size", "pca_dim"),
-    *("augment_mode", "augment_copies", "equal_steps"),
+    *("center", "augment_mode", "augment_copies", "equal_steps"),
 )
 
 

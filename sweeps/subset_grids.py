@@ -47,6 +47,12 @@ def _extended_rows() -> tuple[Row, ...]:
         *(row for name in CLUSTERERS for row in _at(0.1, "nearest_center", clusterer=name)),
         *(
             row
+            for name in CLUSTERERS
+            if name != "kmedoids"  # whose centers are medoids
+            for row in _at(0.1, "nearest_center", clusterer=name, center="medoid")
+        ),
+        *(
+            row
             for embedding in ("pixels", "pca")
             for row in _at(0.1, *_GREEDY, "nearest_center", embedding=embedding)
         ),
@@ -89,7 +95,7 @@ EXTENDED = Grid(
     config_class=SubsetConfig,
     name="extended",
     summary="what study 2 left open: equal steps, smaller fractions, every clusterer, sizes of the "
-    "grid, embeddings, herding and k-center, 5 seeds, on photos of your own: 235 trials",
+    "grid, embeddings, herding and k-center, 5 seeds, on photos of your own: 260 trials",
     base={"image_size": 150},
     rows=_extended_rows(),
     ipcs=(None,),

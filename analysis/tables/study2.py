@@ -45,7 +45,7 @@ OPTION_COLUMNS = (
     *("embedding", "feature_epochs", "pca_dim", "clusterer", "n_clusters", "grid_size"),
     *("n_local_trials", "medoid_algorithm", "medoid_init", "eps", "eps_quantile", "min_samples"),
     *("linkage", "threshold_quantile", "branching_factor", "augment_mode", "augment_copies"),
-    *("equal_steps", "norm_statistics", "val_fraction"),
+    *("center", "equal_steps", "norm_statistics", "val_fraction"),
 )
 """Hyper-parameters of an arm and of its training: what tells its variants apart."""
 

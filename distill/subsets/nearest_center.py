@@ -1,7 +1,8 @@
 """The images nearest the centers of a clustering of each class: centroids' neighbours, or medoids.
 
 What the distillation starts from and matches against, as a way of choosing for good. Any clusterer
-can be used; with k-medoids the images chosen are the medoids. Cost: that of the clusterer.
+can be used; with k-medoids, or with `medoids`, the images chosen are medoids. Cost: that of the
+clusterer, and of the medoids.
 
 References:
     Liu et al., DREAM: Efficient dataset distillation by representative matching, ICCV 2023.
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from distill.clustering.base import NOISE, Clusterer, Clustering, spawn_generators
+from distill.clustering.medoids import with_medoids
 from distill.clustering.sizes import size_columns
 from distill.selection import select
 from distill.subsets.base import Selection, Selector, rows_by_class
@@ -30,10 +32,12 @@ class NearestCenter(Selector):
         n_clusters: clusters of a class, at most as many as it has images; None: as many as images
             are wanted of it, so one image a cluster. With fewer, clusters give images in proportion
             to their size.
+        medoids: whether to choose by the medoids of the clusters, whatever centers they have.
     """
 
     clusterer: Clusterer
     n_clusters: int | None = None
+    medoids: bool = False
 
     def select(
         self, points: Tensor, labels: Tensor, quotas: Sequence[int], generator: torch.Generator
@@ -48,6 +52,8 @@ class NearestCenter(Selector):
         ):
             own = points[rows.to(points.device)]
             clustering = self.clusterer.fit(own, min(self.n_clusters or quota, len(own)), stream)
+            if self.medoids:
+                clustering = with_medoids(own, clustering)
             representatives = select(own, clustering, quota, "quota", stream)
             clusters[rows] = clustering.labels.cpu()
             chosen.append(rows[representatives.indices.cpu()])

@@ -41,7 +41,9 @@ SELECTORS: dict[str, Callable[[SubsetConfig], Selector]] = {
     "herding": lambda _: Herding(),
     "k_center": lambda _: KCenter(),
     "nearest_center": lambda config: NearestCenter(
-        clusterer=_clusterer(config), n_clusters=config.n_clusters
+        clusterer=_clusterer(config),
+        n_clusters=config.n_clusters,
+        medoids=config.center == "medoid",
     ),
 }
 """Every arm by the name it has in configurations, results and tables."""

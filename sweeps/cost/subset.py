@@ -14,7 +14,7 @@ from sweeps.cost.model import CostModel, Values
 
 _DATA = ("dataset", "classes", "image_size", "val_fraction", "test_fraction")
 _NETWORK = (*_DATA, "network", "width", "depth")
-_CHOICE = (*_DATA, "arm", "embedding", "clusterer")
+_CHOICE = (*_DATA, "arm", "embedding", "clusterer", "center")
 
 COST_GROUPS: dict[str, tuple[tuple[str, ...], ...]] = {
     "clustering": (

@@ -6,6 +6,9 @@ from torch import Tensor
 
 from distill.clustering.kmeans import KMeans
 from distill.clustering.kmedoids import KMedoids
+from distill.clustering.medoids import with_medoids
+from distill.clustering.registry import build_clusterer
+from distill.config import CLUSTERER_OPTIONS
 from distill.subsets.base import Selection, Selector
 from distill.subsets.herding import Herding
 from distill.subsets.k_center import KCenter
@@ -17,6 +20,7 @@ SELECTORS = {
     "k_center": KCenter(),
     "kmeans": NearestCenter(clusterer=KMeans()),
     "kmedoids": NearestCenter(clusterer=KMedoids()),
+    "medoids": NearestCenter(clusterer=KMeans(), medoids=True),
 }
 
 
@@ -102,6 +106,37 @@ def test_medoids_are_what_k_medoids_chooses() -> None:
         own = torch.nonzero(chosen.clusters == chosen.clusters[row]).flatten()
         costs = torch.cdist(points[own], points[own]).sum(dim=1)
         assert int(own[costs.argmin()]) == row
+
+
+@pytest.mark.parametrize("name", ["kmeans", "agglomerative", "dbscan", "birch"])
+def test_medoids_of_any_clusterer_by_their_definition(name: str) -> None:
+    points = blobs(7, n=90) * 3 + 100
+    options = {"eps_quantile": 0.9} if name == "dbscan" else {}
+    clusterer = build_clusterer(name, **{**CLUSTERER_OPTIONS[name], **options})
+    generator = torch.Generator().manual_seed(2)
+    found = clusterer.fit(points, 6, generator)
+    changed = with_medoids(points, found)
+
+    assert changed.medoid_indices is not None
+    assert torch.equal(changed.labels, found.labels)
+    for cluster, medoid in enumerate(changed.medoid_indices.tolist()):
+        own = torch.nonzero(found.labels == cluster).flatten().tolist()
+        costs = [sum(float((points[i] - points[j]).norm()) for j in own) for i in own]
+        assert medoid == own[costs.index(min(costs))]
+        assert torch.equal(changed.centers[cluster], points[medoid])
+    assert with_medoids(points, changed) is changed
+
+
+def test_a_medoid_is_not_the_image_nearest_the_mean() -> None:
+    """0, 1, 2, 3, 24 have mean 6, which 3 is nearest; 2 has the smallest sum of distances, 26."""
+    points = line(0, 1, 2, 3, 24)
+    by_mean = choose(NearestCenter(clusterer=KMeans(), n_clusters=1), points, [0] * 5, [1])
+    medoid = NearestCenter(clusterer=KMeans(), n_clusters=1, medoids=True)
+
+    assert by_mean.rows.tolist() == [3]
+    assert choose(medoid, points, [0] * 5, [1]).rows.tolist() == [2]
+    # Then those nearest the medoid.
+    assert sorted(choose(medoid, points, [0] * 5, [3]).rows.tolist()) == [1, 2, 3]
 
 
 @pytest.mark.parametrize("name", SELECTORS)

@@ -27,7 +27,7 @@ def plan_of(name: str, **options: object) -> list[SubsetConfig]:
     [
         ("quickstart", (6 + 9) * 3),
         ("paper", (7 + 7) * 5),
-        ("extended", 47 * 5),
+        ("extended", 52 * 5),
         ("coreset", 10 * 3 * 5),
     ],
 )
