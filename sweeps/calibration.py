@@ -9,7 +9,7 @@ from distill.config import Config
 from sweeps.display import SweepDisplay
 from sweeps.kinds import run_config
 from sweeps.shared_data import Arrays, data_key, from_arrays, share_data
-from sweeps.worker import WorkOrder, choose_device, claim_share
+from sweeps.worker import WorkOrder, choose_device, claim_share, hide_gpus
 
 
 def calibrate(
@@ -45,6 +45,7 @@ def calibrate(
 
 
 def _run(config: Config, arrays: Arrays, order: WorkOrder) -> dict[str, Any]:
+    hide_gpus(order)
     claim_share(order)
     row = run_config(config, from_arrays(arrays).to(choose_device(order))).row
     return {"kind": config.kind, **row}

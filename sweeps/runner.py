@@ -39,7 +39,7 @@ from distill.errors import UserError
 from distill.subset_config import config_from_dict
 from sweeps.display import SweepDisplay
 from sweeps.shared_data import DataKey, data_key, from_arrays, share_data
-from sweeps.worker import FAILED, WorkOrder, failure_record, run_and_store
+from sweeps.worker import FAILED, WorkOrder, failure_record, hide_gpus, run_and_store
 
 MAX_FAILURES = 3
 """How often Ray starts a trial again whose process or node was lost."""
@@ -287,6 +287,7 @@ def _run_in_ray(params: dict[str, Any], order: WorkOrder, shared: dict[DataKey, 
     def images() -> ImageData:
         return from_arrays(ray.get(shared[data_key(config)]))
 
+    hide_gpus(order)
     run_and_store(config, images, order, tune.report, attempt=attempt)
 
 

@@ -186,16 +186,23 @@ def choose_device(order: WorkOrder) -> torch.device:
     return torch.device(name)
 
 
+def hide_gpus(order: WorkOrder) -> None:
+    """Keeps a process of Ray's off the GPUs that it has no share of: Ray leaves them all visible.
+
+    Changes the environment of the process, so it is not for one that does anything else.
+    """
+    if order.gpu_share <= 0 and order.device != "cuda":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 def claim_share(order: WorkOrder) -> None:
-    """Keeps the process to its threads, within its share of a GPU's memory, and off other GPUs.
+    """Keeps the process to its threads and within its share of a GPU's memory.
 
     Raises:
         UserError: there is no GPU to take a share of.
     """
     torch.set_num_threads(order.n_threads)
-    if order.gpu_share <= 0 and order.device != "cuda":
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray leaves all GPUs visible in that case
-    elif choose_device(order).type == "cuda" and 0 < order.gpu_share < 1:
+    if choose_device(order).type == "cuda" and 0 < order.gpu_share < 1:
         total = torch.cuda.get_device_properties(0).total_memory
         torch.cuda.set_per_process_memory_fraction(memory_fraction(order.gpu_share, total))
 

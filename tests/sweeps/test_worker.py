@@ -22,7 +22,7 @@ from distill.subset_trial import run_subset
 from distill.trial import run_trial
 from sweeps import worker
 from sweeps.store import Store
-from sweeps.worker import WorkOrder, memory_fraction, run_and_store
+from sweeps.worker import WorkOrder, hide_gpus, memory_fraction, run_and_store
 
 ROOT = Path(__file__).parent.parent.parent
 Tiny = Callable[..., TrialConfig]
@@ -261,13 +261,26 @@ def test_a_share_of_a_gpu_leaves_room_for_the_contexts(share: float, gigabytes: 
         assert n_trials * fraction * total + contexts <= total * (1 + 1e-9), "all of them fit"
 
 
-def test_a_trial_without_a_share_sees_no_gpu(
+@pytest.mark.parametrize(
+    ("share", "device", "visible"),
+    [(0.0, "auto", ""), (0.0, "cpu", ""), (0.25, "auto", "0,1"), (0.0, "cuda", "0,1")],
+)
+def test_a_process_of_rays_without_a_share_sees_no_gpu(
+    share: float, device: str, visible: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    hide_gpus(WorkOrder(store=store, sweep="s", gpu_share=share, device=device))
+
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == visible
+
+
+def test_a_trial_leaves_the_gpus_of_a_notebook_in_sight(
     digits: ImageData, tiny: Tiny, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     run(tiny(), digits, WorkOrder(store=store, sweep="s"))
 
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1"
 
 
 def test_a_share_of_a_gpu_that_is_not_there_is_named(
