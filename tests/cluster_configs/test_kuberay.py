@@ -120,6 +120,8 @@ def test_the_entrypoint_is_a_sweep_that_needs_no_gpu_to_start(job: dict[str, Any
     assert all(isinstance(trial, TrialConfig) for trial in full_grid.COMMAND.plan(arguments))
     assert "--gpus-per-trial" in arguments
     assert "--results" in arguments
+    data_root = arguments[arguments.index("--data-root") + 1]
+    assert data_root.startswith("/tmp/"), "the image's own folder is not the user's"  # noqa: S108
 
 
 def test_a_stopped_job_has_time_for_checkpoints(job: dict[str, Any]) -> None:
