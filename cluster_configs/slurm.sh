@@ -37,7 +37,8 @@ cd "${SLURM_SUBMIT_DIR:?is set by sbatch}"
 
 export PATH="$PWD/.venv/bin:$PATH"
 export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
-ray get-auth-token --generate >/dev/null || fail "no token in ~/.ray/auth_token"
+RAY_AUTH_TOKEN=$(ray get-auth-token --generate) || fail "no token in ~/.ray/auth_token"
+export RAY_AUTH_TOKEN # srun takes it to the other nodes
 # Other users' Ray leaves a folder in /tmp that is not ours; long names are too long for sockets.
 export RAY_TMPDIR="/tmp/ray-$SLURM_JOB_ID"
 export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300

@@ -30,7 +30,10 @@ echo "$*" >>"$LOGS/scontrol"
 exit "${SCONTROL_STATUS:-0}"
 """
 RAY = """#!/usr/bin/env bash
-[[ $1 == symmetric-run ]] || exit 0
+if [[ $1 == get-auth-token ]]; then
+    echo -n "a token"
+    exit
+fi
 while [[ $1 != -- ]]; do shift; done
 shift
 "$@"
@@ -43,7 +46,9 @@ def stop(number, frame):
     sys.exit(int(os.environ.get("STATUS_WHEN_STOPPED", "143")))
 signal.signal(signal.SIGTERM, stop)
 logs.joinpath("arguments").write_text(" ".join(sys.argv[1:]))
-logs.joinpath("mode").write_text(os.environ["RAY_AUTH_MODE"])
+logs.joinpath("access").write_text(
+    os.environ["RAY_AUTH_MODE"] + ": " + os.environ["RAY_AUTH_TOKEN"]
+)
 logs.joinpath("started").touch()
 if "--forever" in sys.argv:
     time.sleep(60)
@@ -204,7 +209,7 @@ def test_ray_runs_on_all_nodes_and_the_sweep_finds_it(slurm: Slurm) -> None:
     assert address.endswith(":6379")
     assert not address.startswith("127."), "the other nodes could not reach it"
     assert slurm.said("arguments") == f"--results a folder --address {address}"
-    assert slurm.said("mode") == "token"
+    assert slurm.said("access") == "token: a token"
     for option, value in {
         "--cpus-per-task": "16",
         "--num-cpus": "16",
