@@ -313,7 +313,8 @@ def _calibrate(
             data_root=options.data_root,
             display=display,
         )
-        slots = cluster.slots(options.cpus_per_trial, share)
+        # A cluster that an autoscaler has yet to fill has no slot now.
+        slots = max(1, cluster.slots(options.cpus_per_trial, share))
         slots = min(slots, options.max_concurrent or slots)
         return rows, f"{cluster}; {slots} trials at once", slots, share
 
