@@ -178,7 +178,7 @@ class Config(ABC):
             require_known("option", name, fields_of(cls))
         return cls(**values)
 
-    @property
+    @functools.cached_property
     def trial_id(self) -> str:
         """16 hexadecimal digits: the hash of the resolved configuration and the schema version."""
         values = {k: v for k, v in self.resolved().to_dict().items() if v is not None}

@@ -20,7 +20,7 @@ import signal
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -38,11 +38,15 @@ from distill.datasets import ImageData
 from distill.errors import UserError
 from distill.subset_config import config_from_dict
 from sweeps.display import SweepDisplay
+from sweeps.plan_searcher import InOrder, PlanSearcher, most_waiting
 from sweeps.shared_data import DataKey, data_key, from_arrays, share_data
 from sweeps.worker import FAILED, WorkOrder, failure_record, hide_gpus, run_and_store
 
 MAX_FAILURES = 3
 """How often Ray starts a trial again whose process or node was lost."""
+
+MOST_WAITING = 200
+"""Trials of a plan that wait for a place at once, unless `max_concurrent` says how many."""
 
 CONNECT_SECONDS = 10.0
 """Seconds for a cluster to answer."""
@@ -229,15 +233,14 @@ def run_trials(
 
         with_data = tune.with_parameters(trainable, order=order, shared=list(shared.items()))
         callback = _Callback(order, display, attempts or {})
-        space, search = _space(source, attempts or {})
+        search, waiting = _search(source, attempts or {}, max_concurrent)
         with tempfile.TemporaryDirectory(prefix="ray-tune-") as folder:
             tuner = tune.Tuner(
                 tune.with_resources(with_data, tune.PlacementGroupFactory([bundle])),
-                param_space=space,
                 tune_config=tune.TuneConfig(
                     search_alg=search,
-                    scheduler=scheduler,
-                    num_samples=1 if search is None else -1,
+                    scheduler=scheduler or InOrder(),
+                    num_samples=-1,
                     max_concurrent_trials=max_concurrent,
                     # A new process takes seconds, and a clean one matters for a GPU's memory only.
                     reuse_actors=not on_gpu,
@@ -253,7 +256,7 @@ def run_trials(
                 ),
             )
             signals.tuning = True
-            with _quiet_tune():
+            with _quiet_tune(), waiting:
                 tuner.fit()
     return Outcome(
         statuses=callback.statuses,
@@ -263,14 +266,14 @@ def run_trials(
     )
 
 
-def _space(
-    source: Sequence[Config] | Searcher, attempts: Mapping[str, int]
-) -> tuple[dict[str, Any], Searcher | None]:
-    """Returns Tune's parameter space and search algorithm; a plan is one grid of whole points."""
+def _search(
+    source: Sequence[Config] | Searcher, attempts: Mapping[str, int], max_concurrent: int | None
+) -> tuple[Searcher, AbstractContextManager[None]]:
+    """Returns where Tune gets its points from, and what tells it how many trials may wait."""
     if isinstance(source, Searcher):
-        return {}, source
-    points = [point_of(c) | {"attempt": attempts.get(c.trial_id, 1)} for c in source]
-    return {"point": tune.grid_search(points)}, None
+        return source, nullcontext()
+    points = (point_of(c) | {"attempt": attempts.get(c.trial_id, 1)} for c in source)
+    return PlanSearcher(points), most_waiting(max_concurrent or MOST_WAITING)
 
 
 def point_of(config: Config) -> dict[str, Any]:
@@ -322,7 +325,7 @@ class _Callback(tune.Callback):
         self._order = order
         self._display = display
         self._attempts = attempts
-        self._running: set[str] = set()
+        self._running: dict[str, Config] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return tune.Callback, ()  # as for the stopper
@@ -342,8 +345,8 @@ class _Callback(tune.Callback):
     ) -> None:
         """Notes a trial that runs, for the first time or again."""
         del iteration, trials, info
-        self._running.add(trial.trial_id)
-        self._display.started(_config_of(trial))
+        self._running[trial.trial_id] = _config_of(trial)
+        self._display.started(self._running[trial.trial_id])
 
     def on_trial_result(
         self,
@@ -355,7 +358,7 @@ class _Callback(tune.Callback):
     ) -> None:
         """Passes on what a trial reports."""
         del iteration, trials, info
-        trial_id = _config_of(trial).trial_id
+        trial_id = self._running[trial.trial_id].trial_id
         self._display.reported(result | {"trial_id": trial_id})  # Tune puts its own id there
         status, message = result.get("status"), result.get("message")
         if status in (None, "running"):
@@ -371,8 +374,8 @@ class _Callback(tune.Callback):
     ) -> None:
         """Notes the end of a trial."""
         del iteration, trials, info
-        self._running.discard(trial.trial_id)
-        self._display.ended(_config_of(trial).trial_id)
+        config = self._running.pop(trial.trial_id, None) or _config_of(trial)
+        self._display.ended(config.trial_id)
 
     def on_trial_recover(
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
@@ -386,8 +389,7 @@ class _Callback(tune.Callback):
     ) -> None:
         """Records a trial whose process was lost too often."""
         del iteration, trials, info
-        self._running.discard(trial.trial_id)
-        config = _config_of(trial)
+        config = self._running.pop(trial.trial_id, None) or _config_of(trial)
         message = (
             f"its process was lost {MAX_FAILURES + 1} times (killed, out of memory, node gone)"
         )
