@@ -1,8 +1,8 @@
 """k-means by Lloyd's algorithm, from random, k-means++ or k-means‖ starting centers.
 
-Cost: O(n k d) time an iteration, one matrix product of the points with the centers; a centred copy
-of the points, O(n d), and distances in blocks of bounded size. k-means++ reads the points k times;
-k-means‖ about `n_rounds` times, plus O(n k d) per unit of `oversampling` and round.
+Cost: O(n k d) time an iteration, see `lloyd`; a centred copy of the points, O(n d). k-means++ reads
+the points k times; k-means‖ about `n_rounds` times, plus O(n k d) per unit of `oversampling` and
+round.
 
 References:
     Lloyd, Least squares quantization in PCM, IEEE Transactions on Information Theory 1982.
@@ -14,24 +14,24 @@ in scikit-learn. k-means‖ runs a fixed number of rounds (the paper shows 5 to 
 asks for the logarithm of the cost), and fills up with random points where it drew fewer than k.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, final
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from distill.clustering.base import Clusterer, Clustering, inertia_of
+from distill.clustering.base import BatchClusterer, Clustering
+from distill.clustering.lloyd import lloyd_classes, without_tf32
 
 _BLOCK_ELEMENTS = 2**19
-"""Elements of a temporary block (2 MiB in float32): stays in the caches of a CPU core."""
+"""Distances in a block for k-means‖ (2 MiB in float32): stays in the caches of a CPU core."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class KMeans(Clusterer):
+class KMeans(BatchClusterer):
     """One run of k-means.
 
     Attributes:
@@ -75,183 +75,111 @@ class KMeans(Clusterer):
         if self.empty not in ("relocate", "zero"):
             raise ValueError(f"empty must be relocate or zero, got {self.empty!r}")
 
-    def _fit(self, points: Tensor, n_clusters: int, generator: torch.Generator) -> Clustering:
-        start = self._starting_indices(points, n_clusters, generator)
-        tol = self.tol
-        if self.tol_relative:
-            tol *= float(points.var(dim=0, correction=0).mean())
-        return lloyd(points, points[start], max_iter=self.max_iter, tol=tol, empty=self.empty)
-
-    def _starting_indices(self, points: Tensor, k: int, generator: torch.Generator) -> Tensor:
-        """Returns the (k,) indices of the points to start from."""
-        if self.init == "random":
-            order = torch.randperm(len(points), generator=generator, device=generator.device)
-            return order[:k].to(points.device)
-        points = points - points.mean(dim=0)
-        if self.init == "k-means++":
-            weights = points.new_ones(len(points), dtype=torch.float64)
-            return _plus_plus(points, weights, k, self.n_local_trials, generator)
-        candidates, weights = _oversample(
-            points, k, self.oversampling * k, self.n_rounds, generator
+    def _fit_batch(
+        self, points: Sequence[Tensor], n_clusters: int, generators: Sequence[torch.Generator]
+    ) -> list[Clustering]:
+        starts = self._starting_indices(points, n_clusters, generators)
+        return lloyd_classes(
+            points,
+            [own[start] for own, start in zip(points, starts, strict=True)],
+            max_iter=self.max_iter,
+            tol=self.tol,
+            tol_relative=self.tol_relative,
+            empty=self.empty,
         )
-        chosen = _plus_plus(points[candidates], weights, k, self.n_local_trials, generator)
-        return candidates[chosen]
 
-
-@contextmanager
-def _without_tf32() -> Iterator[None]:
-    """Keeps float32 products in float32: TF32's 10-bit mantissa would reorder the centers."""
-    before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = before
-
-
-@_without_tf32()
-def lloyd(
-    points: Tensor,
-    centers: Tensor,
-    *,
-    max_iter: int = 300,
-    tol: float = 0.0,
-    empty: Literal["relocate", "zero"] = "relocate",
-) -> Clustering:
-    """Runs Lloyd's algorithm from the given centers.
-
-    It stops when no label changes, when the centers have moved by at most `tol`, or after
-    `max_iter` iterations; in the last two cases the points are assigned once more, so that the
-    labels always belong to the centers returned.
-
-    Args:
-        points: (n, d) float32 or float64. Not modified.
-        centers: (k, d), in the dtype and on the device of the points. Not modified.
-        max_iter: at least 1.
-        tol: bound on the squared shift of the centers, summed over all of them, in squared
-            distance.
-        empty: as in `KMeans`.
-    """
-    mean = points.mean(dim=0)  # near the origin the expansion of the distances loses no digits
-    shifted, centers = points - mean, centers - mean
-    labels = torch.full((len(points),), -1, device=points.device)
-    n_iter, settled = 0, False
-    while n_iter < max_iter and not settled:
-        n_iter += 1
-        previous_labels, previous = labels, centers
-        _, labels = _nearest(shifted, centers)
-        vacant = _vacant(labels, len(centers))  # host sync, as the two tests below
-        if len(vacant) and empty == "relocate":
-            centers = _means(shifted, _relocate(shifted, labels, previous, vacant), previous)
-        else:
-            centers = _means(shifted, labels, previous)
-            centers[vacant] = -mean
-        settled = torch.equal(labels, previous_labels)
-        if (centers - previous).square().sum() <= tol:
-            break
-    if not settled or len(vacant):
-        _, labels = _nearest(shifted, centers)
-    if empty == "relocate":
-        labels, centers = _fill_vacant(shifted, labels, centers)
-    centers += mean
-    blocks = zip(_blocks(points, points.shape[1]), _blocks(labels, points.shape[1]), strict=True)
-    inertia = torch.stack([inertia_of(rows, own, centers) for rows, own in blocks]).sum()
-    return Clustering(labels=labels, centers=centers, inertia=inertia, n_iter=n_iter)
-
-
-def _blocks(rows: Tensor, columns: int) -> tuple[Tensor, ...]:
-    """Splits rows so that a result of so many columns has about `_BLOCK_ELEMENTS` elements."""
-    return rows.chunk(-(-len(rows) * columns // _BLOCK_ELEMENTS))
+    def _starting_indices(
+        self, points: Sequence[Tensor], k: int, generators: Sequence[torch.Generator]
+    ) -> list[Tensor]:
+        """Returns for each class the (k,) indices of the points to start from."""
+        if self.init == "random":
+            orders = [
+                torch.randperm(len(own), generator=numbers, device=numbers.device)
+                for own, numbers in zip(points, generators, strict=True)
+            ]
+            return [order[:k].to(points[0].device) for order in orders]
+        centred = [own - own.mean(dim=0) for own in points]
+        if self.init == "k-means++":
+            weights = [own.new_ones(len(own), dtype=torch.float64) for own in points]
+            return list(plus_plus(centred, weights, k, self.n_local_trials, generators))
+        drawn = [
+            _oversample(own, k, self.oversampling * k, self.n_rounds, numbers)
+            for own, numbers in zip(centred, generators, strict=True)
+        ]
+        candidates = [own[indices] for own, (indices, _) in zip(centred, drawn, strict=True)]
+        weights = [own_weights for _, own_weights in drawn]
+        chosen = plus_plus(candidates, weights, k, self.n_local_trials, generators)
+        return [indices[own] for (indices, _), own in zip(drawn, chosen, strict=True)]
 
 
 def _nearest(points: Tensor, centers: Tensor) -> tuple[Tensor, Tensor]:
     """Returns (n,) squared distances to the nearest centers less ‖x‖², and (n,) their indices."""
     squares = centers.square().sum(dim=1)
-    blocks = _blocks(points, len(centers))
+    blocks = points.chunk(-(-len(points) * len(centers) // _BLOCK_ELEMENTS))
     nearest = [torch.addmm(squares, rows, centers.T, alpha=-2).min(dim=1) for rows in blocks]
     return torch.cat([block[0] for block in nearest]), torch.cat([block[1] for block in nearest])
 
 
-def _vacant(labels: Tensor, k: int) -> Tensor:
-    """Returns the indices of the clusters without points."""
-    return (torch.bincount(labels, minlength=k) == 0).nonzero()[:, 0]
-
-
-def _means(points: Tensor, labels: Tensor, previous: Tensor) -> Tensor:
-    """Returns the (k, d) means of the clusters; a cluster without points keeps its center.
-
-    Rows are summed bag by bag in a fixed order, unlike `index_add_` on a GPU.
-    """
-    sizes = torch.bincount(labels, minlength=len(previous))
-    order = labels.argsort(stable=True)
-    sums = F.embedding_bag(order, points, sizes.cumsum(dim=0) - sizes, mode="sum")
-    return torch.where(sizes[:, None] > 0, sums / sizes[:, None].clamp_min(1), previous)
-
-
-def _relocate(points: Tensor, labels: Tensor, centers: Tensor, vacant: Tensor) -> Tensor:
-    """Returns labels that give each vacant cluster one of the points farthest from its center."""
-    distances = (points - centers[labels]).square().sum(dim=1)
-    farthest = distances.topk(len(vacant)).indices
-    farthest = farthest[distances[farthest] > 0]
-    labels = labels.clone()
-    labels[farthest] = vacant[: len(farthest)]
-    return labels
-
-
-def _fill_vacant(points: Tensor, labels: Tensor, centers: Tensor) -> tuple[Tensor, Tensor]:
-    """Moves vacant clusters, one by one, to the point farthest from its center.
-
-    Each move lowers the inertia, so it ends: with no vacant cluster, or with every point on a
-    center; then there are no more distinct points than clusters, and the vacant ones are dropped.
-    Distances are sums of squared differences here, exactly zero between equal points.
-    """
-    vacant = _vacant(labels, len(centers))
-    if not len(vacant):
-        return labels, centers
-    distances = (points - centers[labels]).square().sum(dim=1)
-    while len(vacant) and distances.max() > 0:
-        farthest = distances.argmax()
-        centers[vacant[0]] = points[farthest]
-        to_farthest = (points - points[farthest]).square().sum(dim=1)
-        labels = torch.where(to_farthest < distances, vacant[0], labels)
-        distances = torch.minimum(distances, to_farthest)
-        vacant = _vacant(labels, len(centers))
-    occupied, labels = torch.unique(labels, return_inverse=True)
-    return labels, centers[occupied]
-
-
-@_without_tf32()
-def _plus_plus(
-    points: Tensor, weights: Tensor, k: int, n_local_trials: int, generator: torch.Generator
+@without_tf32()
+def plus_plus(
+    points: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    k: int,
+    n_local_trials: int,
+    generators: Sequence[torch.Generator],
 ) -> Tensor:
-    """Returns (k,) indices chosen by k-means++ among centred points of (n,) float64 weights."""
-    squares = points.square().sum(dim=1)
-    draws = _uniform((k, n_local_trials), points, generator)
+    """Chooses starting centers by k-means++ in c classes at once.
+
+    Args:
+        points: for each class (n_c, d), centred.
+        weights: for each (n_c,) float64.
+        k: centers wanted in each.
+        n_local_trials: as in `KMeans`.
+        generators: one for each class.
+
+    Returns:
+        (c, k) int64 indices.
+    """
+    alone = len(points) == 1
+    rows = points[0][None] if alone else pad_sequence(list(points), batch_first=True)
+    mass = pad_sequence(list(weights), batch_first=True)
+    present = pad_sequence([torch.ones_like(own) for own in weights], batch_first=True)
+    shape = (k, n_local_trials)
+    draws = [_uniform(shape, own, each) for own, each in zip(points, generators, strict=True)]
+    draw = torch.stack(draws, dim=1)  # (k, c, trials)
+    squares = rows.square().sum(dim=2)
     distances = torch.full_like(squares, torch.inf)
-    chosen = torch.zeros(k, dtype=torch.int64, device=points.device)
+    chosen = torch.zeros(k, len(points), 1, dtype=torch.int64, device=rows.device)
     for step in range(k):
         if step == 0:
-            candidates = _draw(weights, draws[0, :1])
+            candidates = _draw(mass, present, draw[0, :, :1])
         else:
-            candidates = _draw(weights * distances, draws[step])
-        products = points[candidates] @ points.T
-        to_candidates = (squares[candidates, None] - 2 * products + squares).clamp_min_(0)
-        to_candidates = torch.minimum(to_candidates, distances)
-        best = (to_candidates.double() @ weights).argmin()
-        chosen[step] = candidates[best]
-        distances = to_candidates[best]
-        distances[chosen[step]] = 0  # rounding must not let a point be chosen twice
-    return chosen
+            candidates = _draw(mass * distances, present, draw[step])
+        near = rows.gather(1, candidates[:, :, None].expand(-1, -1, rows.shape[2]))
+        products = near @ rows.mT
+        to_candidates = squares.gather(1, candidates)[:, :, None] - 2 * products
+        to_candidates = (to_candidates + squares[:, None]).clamp_min_(0)
+        to_candidates = torch.minimum(to_candidates, distances[:, None])
+        best = (to_candidates.double() @ mass[:, :, None]).argmin(dim=1)  # (c, 1)
+        chosen[step] = candidates.gather(1, best)
+        distances = to_candidates.gather(1, best[:, :, None].expand_as(to_candidates[:, :1]))[:, 0]
+        distances.scatter_(1, chosen[step], 0)  # rounding must not let a point be chosen twice
+    return chosen[:, :, 0].T
 
 
-def _draw(masses: Tensor, draws: Tensor) -> Tensor:
-    """Turns uniform draws into indices in proportion to (n,) masses; all zero: uniformly."""
-    cumulative = torch.where(masses.sum() > 0, masses, 1.0).double().cumsum(dim=0)
-    indices = torch.searchsorted(cumulative, draws * cumulative[-1], right=True)
-    return indices.clamp_max_(len(masses) - 1)
+def _draw(masses: Tensor, present: Tensor, draws: Tensor) -> Tensor:
+    """Turns uniform draws (c, t) into indices in proportion to (c, n) float64 masses.
+
+    Where all masses are zero every point is as likely; `present` is 1 for the points, and 0 for
+    the rows that fill up a smaller class.
+    """
+    some = masses.sum(dim=1, keepdim=True) > 0
+    cumulative = torch.where(some, masses, present).cumsum(dim=1)
+    indices = torch.searchsorted(cumulative, draws * cumulative[:, -1:], right=True)
+    return torch.minimum(indices, present.sum(dim=1, keepdim=True).long() - 1)
 
 
-@_without_tf32()
+@without_tf32()
 def _oversample(
     points: Tensor, k: int, expected: float, n_rounds: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:

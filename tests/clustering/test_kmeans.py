@@ -9,7 +9,8 @@ from sklearn.cluster import KMeans as SklearnKMeans
 from torch import Tensor
 
 from distill.clustering.base import Clustering, inertia_of
-from distill.clustering.kmeans import KMeans, _oversample, _plus_plus, lloyd
+from distill.clustering.kmeans import KMeans, _oversample, plus_plus
+from distill.clustering.lloyd import lloyd, lloyd_classes
 from tests.clustering.blobs import blobs
 
 FOUR = torch.tensor([[10.0, 1.0], [10.0, 3.0], [20.0, 1.0], [20.0, 5.0]])
@@ -210,7 +211,7 @@ def test_starts_from_distinct_points(
 ) -> None:
     points = blobs(5, n=40, dtype=dtype)
     for seed, k in enumerate((1, 2, 17, 39, 40)):
-        start = KMeans(init=init)._starting_indices(points, k, seeded(seed))
+        start = KMeans(init=init)._starting_indices([points], k, [seeded(seed)])[0]
         assert len(set(start.tolist())) == k
 
 
@@ -227,7 +228,8 @@ def test_plus_plus_heeds_the_weights() -> None:
     points = blobs(11, n=50) - 100
     weights = torch.zeros(50, dtype=torch.float64)
     weights[[3, 30, 44]] = torch.tensor([1.0, 5.0, 9.0], dtype=torch.float64)
-    assert sorted(_plus_plus(points, weights, 3, 2, seeded()).tolist()) == [3, 30, 44]
+    chosen = plus_plus([points], [weights], 3, 2, [seeded()])[0]
+    assert sorted(chosen.tolist()) == [3, 30, 44]
 
 
 def test_does_not_modify_the_start() -> None:
@@ -264,7 +266,8 @@ def test_plus_plus_draws_in_proportion_to_the_squared_distance() -> None:
     generator, n_draws = seeded(0), 4000
     method = KMeans(init="k-means++")
     drawn = [
-        sorted(method._starting_indices(points, 2, generator).tolist()) for _ in range(n_draws)
+        sorted(method._starting_indices([points], 2, [generator])[0].tolist())
+        for _ in range(n_draws)
     ]
     frequency = drawn.count([0, 3]) / n_draws
     assert abs(frequency - expected) < 4 * math.sqrt(expected * (1 - expected) / n_draws)
@@ -328,3 +331,49 @@ def test_refuses_bad_options(options: dict[str, Any], message: str) -> None:
 def test_refuses_more_clusters_than_points() -> None:
     with pytest.raises(ValueError, match=r"^n_clusters must be in \[1, 4\] for 4 points, got 5$"):
         KMeans().fit(FOUR, 5, seeded())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("far", [0, 1, 5])
+@pytest.mark.parametrize("empty", ["relocate", "zero"])
+def test_lazy_iterations_are_the_plain_ones(
+    dtype: torch.dtype, far: int, empty: Literal["relocate", "zero"]
+) -> None:
+    for seed, k in enumerate((1, 2, 12, 40)):
+        points = blobs(seed, n=400, dtype=dtype)
+        start = points[:k].clone()
+        start[:far] = 1e4  # nobody's nearest centers
+        lazy, plain = (lloyd(points, start, empty=empty, lazy=way) for way in (True, False))
+        assert lazy.n_iter == plain.n_iter
+        assert torch.equal(lazy.labels, plain.labels)
+        atol = 1e-10 if dtype == torch.float64 else 1e-4  # of numbers around 100
+        torch.testing.assert_close(lazy.centers, plain.centers, rtol=0, atol=atol)
+
+
+def test_lazy_works_on_one_class_at_a_time() -> None:
+    with pytest.raises(ValueError, match=r"^lazy works on one class at a time, got 2$"):
+        lloyd_classes([FOUR, FOUR], [FOUR[:2], FOUR[:2]], lazy=True)
+
+
+def test_looks_now_and_then_stop_at_the_same_iteration() -> None:
+    classes = [blobs(seed, n=100 + 50 * seed) for seed in range(5)]
+    starts = [own[:9].clone() for own in classes]
+    starts[2][4] = 1e4  # nobody's nearest center: this class stands still until the next look
+    alone = [lloyd(own, start) for own, start in zip(classes, starts, strict=True)]
+    assert len({result.n_iter for result in alone}) > 1
+    for looks in (1, 3, 7):
+        together = lloyd_classes(classes, starts, looks=looks)
+        for ours, theirs in zip(together, alone, strict=True):
+            assert ours.n_iter == theirs.n_iter
+            assert torch.equal(ours.labels, theirs.labels)
+            torch.testing.assert_close(ours.centers, theirs.centers, rtol=0, atol=1e-10)
+            torch.testing.assert_close(inertia(ours), inertia(theirs), rtol=1e-12, atol=0)
+
+
+def test_plus_plus_draws_the_same_in_many_classes_as_in_each() -> None:
+    classes = [blobs(6, n=30), blobs(7, n=50), torch.full((8, 6), 3.0, dtype=torch.float64)]
+    centred = [own - own.mean(dim=0) for own in classes]
+    weights = [torch.arange(1, len(own) + 1).double() for own in classes]
+    together = plus_plus(centred, weights, 8, 3, [seeded(s) for s in range(3)])
+    for seed, (own, mass) in enumerate(zip(centred, weights, strict=True)):
+        assert torch.equal(together[seed], plus_plus([own], [mass], 8, 3, [seeded(seed)])[0])
