@@ -272,19 +272,25 @@ class Store:
         self._files.write(f"failures/{check_trial_id(trial_id)}-{_new_name()}.json", _json(record))
 
     def failures(self) -> dict[str, dict[str, Any]]:
-        """Returns the newest record of every trial that failed and has no row, by its trial_id."""
-        newest = {name[:16]: name for name in self._failure_names()}
-        finished = self._files.stamps("trials") if newest else {}
-        records = dict(self._records("failures", newest.values()))
+        """Returns the last record of every trial that failed and has no row, by its trial_id.
+
+        The last is that of the highest attempt: clocks of nodes may differ.
+        """
+        names = self._failure_names()
+        finished = self._files.stamps("trials") if names else {}
+        last: dict[str, dict[str, Any]] = {}
+        for name, record in sorted(self._records("failures", names)):
+            trial_id = name[:16]
+            if trial_id not in last or _attempt(record) >= _attempt(last[trial_id]):
+                last[trial_id] = record
         return {
-            trial_id: records[name]
-            for trial_id, name in newest.items()
-            if name in records
-            and not (f"{trial_id}.parquet" in finished and self.has_row(trial_id))
+            trial_id: record
+            for trial_id, record in last.items()
+            if not (f"{trial_id}.parquet" in finished and self.has_row(trial_id))
         }
 
     def _failure_names(self) -> list[str]:
-        """The names of the records of failures, by trial, oldest first."""
+        """The names of the records of failures, by trial, oldest first by the writers' clocks."""
         return sorted(name for name in self._files.stamps("failures") if _FAILURE.fullmatch(name))
 
     def put_submission(self, record: Mapping[str, Any]) -> str:
@@ -537,6 +543,11 @@ def _frame(table: pa.Table) -> pd.DataFrame:
         types_mapper={pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}.get
     )
     return frame
+
+
+def _attempt(record: Mapping[str, Any]) -> int:
+    attempt = record.get("attempt")
+    return attempt if isinstance(attempt, int) else 1
 
 
 def _new_name() -> str:

@@ -455,6 +455,19 @@ def test_the_newest_failure_counts_until_the_trial_finishes(store: Store) -> Non
     assert store.failures() == {IDS[1]: {"attempt": 2}}
 
 
+def test_the_last_failure_is_of_the_highest_attempt_whatever_the_clocks_say(store: Store) -> None:
+    store.put_failure(IDS[0], {"attempt": 2, "cause": "error"})
+    store.put_failure(IDS[0], {"attempt": 10, "cause": "lost"})
+    store.put_failure(IDS[0], {"attempt": 1, "cause": "lost"})  # a name of a later time
+    for host in ("first", "second"):
+        store.put_failure(IDS[1], {"attempt": 3, "host": host})
+
+    assert store.failures() == {
+        IDS[0]: {"attempt": 10, "cause": "lost"},
+        IDS[1]: {"attempt": 3, "host": "second"},
+    }
+
+
 def test_damaged_records_are_left_out(store: Store) -> None:
     store.put_submission({"name": "first"})
     store.put_submission({"name": "second"})
