@@ -21,6 +21,7 @@ from sweeps.grids import Grid
 from sweeps.options import (
     add_run_options,
     check_run_options,
+    data_root,
     gpu_share,
     results_store,
     run_command,
@@ -155,6 +156,7 @@ class GridCommand(Generic[AnyConfig]):
     ) -> "Outcome":
         # Ray and torch take seconds to import: not before there is something to run.
         from sweeps.display import SweepDisplay
+        from sweeps.node_check import check_nodes
         from sweeps.runner import connect, run_trials
         from sweeps.trackers import check_trackers
         from sweeps.worker import WorkOrder
@@ -167,9 +169,19 @@ class GridCommand(Generic[AnyConfig]):
             connect(options.address) as cluster,
             SweepDisplay(name, len(plan), n_before) as display,
         ):
-            share = gpu_share(options, cluster.gpus)
+            share = gpu_share(options, cluster)
             cluster.check_fits(options.cpus_per_trial, share)
             display.phase(_introduction(plan, n_before, cluster, share, options))
+            if not cluster.is_local:
+                check_nodes(
+                    store,
+                    progress.to_do,
+                    data_root=data_root(options),
+                    cpus_per_trial=options.cpus_per_trial,
+                    gpu_share=share,
+                    uses_gpu=share > 0 and options.device != "cpu",
+                    display=display,
+                )
             store.put_submission(
                 {
                     "name": name,
@@ -195,7 +207,7 @@ class GridCommand(Generic[AnyConfig]):
                     replace=options.retry_failed,
                 ),
                 cpus_per_trial=options.cpus_per_trial,
-                data_root=options.data_root,
+                data_root=data_root(options),
                 max_concurrent=options.max_concurrent,
                 display=display,
                 attempts=progress.attempts,
@@ -246,7 +258,8 @@ def _introduction(
 ) -> str:
     done = f", {n_before} of them done" if n_before else ""
     per_trial = f"{options.cpus_per_trial} CPU" + (f", {share:g} GPU" if share else "")
-    return f"{len(plan)} trials{done} · {cluster} · {per_trial} a trial"
+    trials = "1 trial" if len(plan) == 1 else f"{len(plan):,} trials"
+    return f"{trials}{done} · {cluster} · {per_trial} a trial"
 
 
 def _dry_run(
@@ -297,7 +310,7 @@ def _calibrate(
     from sweeps.worker import WorkOrder
 
     with connect(options.address) as cluster, SweepDisplay("calibration", None, 0) as display:
-        share = gpu_share(options, cluster.gpus)
+        share = gpu_share(options, cluster)
         cluster.check_fits(options.cpus_per_trial, share)
         order = WorkOrder(
             store=store,
@@ -310,7 +323,7 @@ def _calibrate(
             calibration_configs(to_do),
             order=order,
             cpus_per_trial=options.cpus_per_trial,
-            data_root=options.data_root,
+            data_root=data_root(options),
             display=display,
         )
         # A cluster that an autoscaler has yet to fill has no slot now.

@@ -6,11 +6,19 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from distill.errors import UserError
 from sweeps.store import Store
 
+if TYPE_CHECKING:
+    from sweeps.runner import Cluster
+
 DEFAULT_RESULTS = "results"
+DEFAULT_DATA_ROOT = "data"
+JOB_DATA_ROOT = "~/.cache/dream-sweep"
+"""Inside a job, whose own folder is deleted with it."""
+
 DEFAULT_GPU_SHARE = 0.25
 """Of a GPU for each trial, where there is one. A guess: four CIFAR-10 trials fit a large card."""
 
@@ -30,7 +38,11 @@ def add_run_options(parser: argparse.ArgumentParser, *, fields_help: str) -> Non
         help="folder, shared folder or object store (s3://…, gs://…) (default: results)",
     )
     where.add_argument("--name", metavar="NAME", help="of the sweep, in its rows")
-    where.add_argument("--data-root", metavar="DIR", default="data", help="torchvision's data sets")
+    where.add_argument(
+        "--data-root",
+        metavar="DIR",
+        help=f"torchvision's data sets (default: {DEFAULT_DATA_ROOT}; in a job {JOB_DATA_ROOT})",
+    )
     where.add_argument(
         "--address",
         metavar="ADDRESS",
@@ -102,20 +114,53 @@ def results_store(options: argparse.Namespace) -> Store:
         UserError: a relative path inside a job, where it would be lost.
     """
     uri = str(options.results)
-    inside_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
-    if inside_job and "://" not in uri and not Path(uri).expanduser().is_absolute():
-        raise UserError(
-            f"--results {uri} is relative, and a Ray job runs in a temporary copy of the project "
-            "that is deleted later; give a path that all nodes share or a URI such as s3://…"
-        )
+    if "://" not in uri:
+        _refuse_relative_in_job("--results", uri, "a path that all nodes share or a URI: s3://…")
     return Store(uri)
 
 
-def gpu_share(options: argparse.Namespace, n_gpus: float) -> float:
-    """Returns the share of a GPU that a trial gets, by option or by what there is."""
+def data_root(options: argparse.Namespace) -> str:
+    """Returns the folder of torchvision's data sets, on every node.
+
+    Raises:
+        UserError: a relative path inside a job, where nothing lies.
+    """
+    if options.data_root is None:
+        return JOB_DATA_ROOT if in_job() else DEFAULT_DATA_ROOT
+    root = str(options.data_root)
+    _refuse_relative_in_job("--data-root", root, "a path that every node has")
+    return root
+
+
+def in_job() -> bool:
+    """Whether this process is the entry point of a `ray job submit`."""
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+
+
+def _refuse_relative_in_job(option: str, path: str, instead: str) -> None:
+    if in_job() and not Path(path).expanduser().is_absolute():
+        raise UserError(
+            f"{option} {path} is relative, and a Ray job runs in a temporary copy of the project "
+            f"that is deleted later; give {instead}"
+        )
+
+
+def gpu_share(options: argparse.Namespace, cluster: "Cluster") -> float:
+    """Returns the share of a GPU that a trial gets, by option or by what there is.
+
+    Raises:
+        UserError: by option there is nothing, and the cluster has nothing yet to go by.
+    """
     if options.gpus_per_trial is not None:
         return float(options.gpus_per_trial)
-    return DEFAULT_GPU_SHARE if n_gpus > 0 and options.device != "cpu" else 0.0
+    if options.device == "cpu":
+        return 0.0
+    if not cluster.has_workers:
+        raise UserError(
+            "the cluster has no node for trials yet, so whether it will have GPUs cannot be seen: "
+            f"give --gpus-per-trial, such as {DEFAULT_GPU_SHARE}, or 0 for CPUs"
+        )
+    return DEFAULT_GPU_SHARE if cluster.gpus > 0 else 0.0
 
 
 def this_command(script: str, arguments: list[str]) -> str:

@@ -4,18 +4,8 @@ The store is the truth, not Ray: nothing is restored from Ray's own state. Submi
 anew, and a trial that was killed goes on from its own checkpoint.
 """
 
-import os
-
-# Read when Ray is imported: Tune's own output and files are not wanted, see `sweeps.display`.
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-if not os.environ.get("RAY_ADDRESS"):
-    # On one machine the workers run in this very environment; on a cluster Ray sets it up.
-    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-
 import logging
+import os
 import signal
 import socket
 import tempfile
@@ -38,8 +28,9 @@ from distill.datasets import ImageData
 from distill.errors import UserError
 from distill.subset_config import config_from_dict
 from sweeps.display import SweepDisplay
+from sweeps.options import in_job
 from sweeps.plan_searcher import InOrder, PlanSearcher, most_waiting
-from sweeps.shared_data import DataKey, data_key, from_arrays, share_data
+from sweeps.shared_data import DataKey, data_key, fetch_data, share_data
 from sweeps.worker import FAILED, WorkOrder, failure_record, hide_gpus, run_and_store
 
 MAX_FAILURES = 3
@@ -73,6 +64,11 @@ class Cluster:
     most_cpus: float
     most_gpus: float
     is_local: bool
+
+    @property
+    def has_workers(self) -> bool:
+        """Whether there is a node that can run something; an autoscaler may start from none."""
+        return self.most_cpus > 0
 
     def slots(self, cpus_per_trial: float, gpus_per_trial: float) -> int:
         """Returns how many trials run at once, by the sums over all nodes."""
@@ -169,11 +165,6 @@ def _no_connection(address: str, error: Exception) -> UserError:
     )
 
 
-def in_job() -> bool:
-    """Whether this process is the entry point of a `ray job submit`."""
-    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
-
-
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """How a run of trials ended.
@@ -228,8 +219,10 @@ def run_trials(
         shared = share_data(data_for, data_root, {"num_cpus": min(cpus_per_trial, 1)})
         display.phase("starting the first trials")
 
+        folder = str(Path.cwd())
+
         def trainable(params: dict[str, Any], order: WorkOrder, shared: list[Any]) -> None:
-            _run_in_ray(params, order, dict(shared))
+            _run_in_ray(params, order, dict(shared), (data_root, folder))
 
         with_data = tune.with_parameters(trainable, order=order, shared=list(shared.items()))
         callback = _Callback(order, display, attempts or {})
@@ -281,14 +274,19 @@ def point_of(config: Config) -> dict[str, Any]:
     return {"kind": config.kind, **config.to_dict()}
 
 
-def _run_in_ray(params: dict[str, Any], order: WorkOrder, shared: dict[DataKey, Any]) -> None:
+def _run_in_ray(
+    params: dict[str, Any],
+    order: WorkOrder,
+    shared: dict[DataKey, Any],
+    data_place: tuple[str, str],
+) -> None:
     """Runs the trial of a point; every path reports once at least, as Tune demands."""
     values = dict(params["point"])
     attempt = values.pop("attempt", 1)
     config = config_from_dict(values)
 
     def images() -> ImageData:
-        return from_arrays(ray.get(shared[data_key(config)]))
+        return fetch_data(shared[data_key(config)], config, *data_place)
 
     hide_gpus(order)
     run_and_store(config, images, order, tune.report, attempt=attempt)

@@ -16,7 +16,6 @@ if __name__ == "__main__":  # a script's own folder is on the path, the project'
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import argparse
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -30,7 +29,9 @@ from distill.options import OneLineParser
 from sweeps.options import (
     add_run_options,
     check_run_options,
+    data_root,
     gpu_share,
+    in_job,
     results_store,
     run_command,
     set_values,
@@ -194,7 +195,7 @@ def _storage(options: argparse.Namespace, store: Store) -> str:
         return str(store.local_path / "studies" / f"{options.name}.journal")
     storage = str(options.storage)
     is_relative = not is_database(storage) and not Path(storage).expanduser().is_absolute()
-    if is_relative and "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
+    if is_relative and in_job():
         raise UserError(
             f"--storage {storage} is relative, and a Ray job runs in a temporary copy of the "
             "project that is deleted later; give an absolute path or the URL of a database"
@@ -227,7 +228,7 @@ def _run(
     check_trackers(_trackers(options), store)
     outcome = None
     with connect(options.address) as cluster:
-        cluster.check_fits(options.cpus_per_trial, gpu_share(options, cluster.gpus))
+        _check_cluster(cluster, space, store, options)
         store.put_submission(
             {
                 "name": options.name,
@@ -245,6 +246,34 @@ def _run(
         if outcome is None or not (outcome.stopped or outcome.signal_number):
             outcome = _confirm(study, store, options, cluster) or outcome
     return outcome
+
+
+def _check_cluster(
+    cluster: "Cluster", space: Space, store: Store, options: argparse.Namespace
+) -> None:
+    """Raises a UserError for a cluster that cannot run the search, or not as it was asked for."""
+    share = gpu_share(options, cluster)
+    cluster.check_fits(options.cpus_per_trial, share)
+    if cluster.is_local:
+        return
+    if options.max_concurrent is None and not cluster.slots(options.cpus_per_trial, share):
+        raise UserError(
+            f"nothing of the cluster can hold a trial yet ({cluster}), so how many points are to "
+            "be drawn at once cannot be seen: give --max-concurrent"
+        )
+    from sweeps.display import SweepDisplay
+    from sweeps.node_check import check_nodes
+
+    with SweepDisplay(options.name, None, 0) as display:
+        check_nodes(
+            store,
+            [space.example()],
+            data_root=data_root(options),
+            cpus_per_trial=options.cpus_per_trial,
+            gpu_share=share,
+            uses_gpu=share > 0 and options.device != "cpu",
+            display=display,
+        )
 
 
 def _search(
@@ -319,14 +348,14 @@ def _common(
             sweep=options.name,
             phase=phase,
             device=options.device,
-            gpu_share=gpu_share(options, cluster.gpus),
+            gpu_share=gpu_share(options, cluster),
             n_threads=options.cpus_per_trial,
             checkpoint_seconds=options.checkpoint_seconds,
             trackers=_trackers(options),
             replace=options.retry_failed and phase == "confirm",
         ),
         "cpus_per_trial": options.cpus_per_trial,
-        "data_root": options.data_root,
+        "data_root": data_root(options),
     }
 
 
@@ -340,7 +369,7 @@ def _slots(cluster: "Cluster", options: argparse.Namespace) -> int:
     Tune asks a searcher for no more trials than that, so it is also how many wait for nodes that
     an autoscaler may add.
     """
-    fit = cluster.slots(options.cpus_per_trial, gpu_share(options, cluster.gpus))
+    fit = cluster.slots(options.cpus_per_trial, gpu_share(options, cluster))
     return min(int(options.max_concurrent or max(fit, 1)), int(options.trials))
 
 

@@ -156,13 +156,26 @@ class Store:
             )
 
     def _try_to_write(self) -> None:
-        name, content = f".writable-{uuid.uuid4()}", uuid.uuid4().bytes
-        self._files.write(name, content)
+        name = self.put_marker()
         try:
-            if self._files.read(name) != content:
-                raise OSError("what was written does not come back")
+            self.check_marker(name)
         finally:
-            self._files.delete(name)
+            self.remove_marker(name)
+
+    def put_marker(self) -> str:
+        """Writes a hidden file and returns its name: whoever has this very store finds it."""
+        name = f".marker-{uuid.uuid4()}"
+        self._files.write(name, name.encode())
+        return name
+
+    def check_marker(self, name: str) -> None:
+        """Raises an OSError unless the marker is here, FileNotFoundError where it is missing."""
+        if self._files.read(name) != name.encode():
+            raise OSError("what was written does not come back")
+
+    def remove_marker(self, name: str) -> None:
+        """Removes a marker; one that is missing is fine."""
+        self._files.delete(name)
 
     def _check_description(self) -> None:
         """Raises a UserError unless the store is there and its schema is the one this code has."""

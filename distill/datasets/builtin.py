@@ -107,6 +107,11 @@ def torchvision_rows(name: str, data_root: Path) -> Rows:
     )
 
 
+def is_downloaded(name: str, data_root: Path) -> bool:
+    """Whether one of the `TORCHVISION` sets is there, whole."""
+    return _open(TORCHVISION[name], data_root)[0] is not None
+
+
 def array_rows(
     parts: list[tuple[Part, NDArray[np.uint8], NDArray[np.int64]]],
     class_names: tuple[str, ...],

@@ -1,5 +1,6 @@
 """`load_dataset`: from the name of a data set to its images on the device."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -7,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from distill.datasets.builtin import TORCHVISION, digits_rows, torchvision_rows
+from distill.datasets.builtin import TORCHVISION, digits_rows, is_downloaded, torchvision_rows
 from distill.datasets.decoding import Decoded, decode_rows
 from distill.datasets.folder import folder_rows
 from distill.datasets.images import ImageData, channel_statistics, fingerprint_of
@@ -77,6 +78,34 @@ def load_dataset(
     )
     check_classes(decoded.labels[Part.TRAIN], len(decoded.labels[Part.TEST]), rows.class_names)
     return _image_data(name, rows, decoded).to(device)
+
+
+def describe_source(name: str, data_root: Path | str = "data") -> str | None:
+    """Returns in a few words what there is of a data set, alike wherever the data are alike.
+
+    Reads the labels and one image, decodes nothing and downloads nothing.
+
+    Args:
+        name: as for `load_dataset`.
+        data_root: likewise.
+
+    Returns:
+        The numbers of images and classes and a short hash; None for one of torchvision's sets that
+        is not in `data_root` yet.
+
+    Raises:
+        UserError: unknown name, missing or unreadable files, labels that make no sense.
+    """
+    root = Path(data_root).expanduser()
+    if name in TORCHVISION and not is_downloaded(name, root):
+        return None
+    rows = _source_rows(name, root)
+    (_, first), *_ = next(rows.batches())
+    picture = first.read_bytes() if isinstance(first, Path) else b"" if first is None else first
+    content = hashlib.sha256(repr(rows.class_names).encode() + bytes(picture))
+    content.update(rows.labels.tobytes() + rows.parts.tobytes())
+    n_images, n_classes = len(rows.labels), len(rows.class_names)
+    return f"{n_images:,} images of {n_classes} classes ({content.hexdigest()[:8]})"
 
 
 def _check_arguments(

@@ -10,12 +10,14 @@ from distill.options import OneLineParser
 from sweeps.options import (
     add_run_options,
     check_run_options,
+    data_root,
     gpu_share,
     results_store,
     run_command,
     set_values,
     this_command,
 )
+from sweeps.runner import Cluster
 
 
 def parsed(*words: str) -> argparse.Namespace:
@@ -61,11 +63,36 @@ def test_a_relative_folder_is_refused_inside_a_job(monkeypatch: pytest.MonkeyPat
     assert results_store(parsed("--results", "/shared/out")).uri == "/shared/out"
 
 
+def test_the_data_outlive_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert data_root(parsed()) == "data"
+    assert data_root(parsed("--data-root", "d")) == "d"
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+
+    assert data_root(parsed()) == "~/.cache/dream-sweep"
+    assert data_root(parsed("--data-root", "/shared/d")) == "/shared/d"
+    assert data_root(parsed("--data-root", "~/d")) == "~/d"
+    with pytest.raises(UserError, match="--data-root d is relative, and a Ray job runs"):
+        data_root(parsed("--data-root", "d"))
+
+
+def cluster(cpus: float, gpus: float) -> Cluster:
+    return Cluster(n_nodes=1, cpus=cpus, gpus=gpus, most_cpus=cpus, most_gpus=gpus, is_local=False)
+
+
 def test_a_gpu_is_shared_where_there_is_one() -> None:
-    assert gpu_share(parsed(), 0) == 0
-    assert gpu_share(parsed(), 2) == 0.25
-    assert gpu_share(parsed("--device", "cpu"), 2) == 0
-    assert gpu_share(parsed("--gpus-per-trial", "0.5"), 0) == 0.5
+    assert gpu_share(parsed(), cluster(2, 0)) == 0
+    assert gpu_share(parsed(), cluster(2, 2)) == 0.25
+    assert gpu_share(parsed("--device", "cpu"), cluster(2, 2)) == 0
+    assert gpu_share(parsed("--gpus-per-trial", "0.5"), cluster(2, 0)) == 0.5
+
+
+def test_an_empty_cluster_does_not_say_whether_it_will_have_gpus() -> None:
+    """An autoscaled one starts with a head that takes no trials: the CPU must not be a guess."""
+    empty = cluster(0, 0)
+    with pytest.raises(UserError, match=r"no node for trials yet.* give --gpus-per-trial"):
+        gpu_share(parsed(), empty)
+    assert gpu_share(parsed("--gpus-per-trial", "0"), empty) == 0
+    assert gpu_share(parsed("--device", "cpu"), empty) == 0
 
 
 def test_bad_usage_and_interruptions_become_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
