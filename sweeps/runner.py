@@ -219,10 +219,10 @@ def run_trials(
         shared = share_data(data_for, data_root, {"num_cpus": min(cpus_per_trial, 1)})
         display.phase("starting the first trials")
 
-        folder = str(Path.cwd())
+        started_in = str(Path.cwd())
 
         def trainable(params: dict[str, Any], order: WorkOrder, shared: list[Any]) -> None:
-            _run_in_ray(params, order, dict(shared), (data_root, folder))
+            _run_in_ray(params, order, dict(shared), (data_root, started_in))
 
         with_data = tune.with_parameters(trainable, order=order, shared=list(shared.items()))
         callback = _Callback(order, display, attempts or {})

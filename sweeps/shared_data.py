@@ -1,8 +1,8 @@
 """The images of a sweep, read once and shared by the trials of a node.
 
 A Ray task reads a data set and leaves it in the object store; every node that runs a trial fetches
-it once, and the trials of that node map the same memory. If the node that read it is lost, Ray
-runs the task again.
+it once, and the trials of that node map the same memory. If all nodes that have it are lost, Ray
+runs the task again, and where no CPU is left for that, the trials read for themselves.
 """
 
 import dataclasses
@@ -31,6 +31,13 @@ DATA_FIELDS = (
     "split_seed",
     "on_corrupt",
 )
+
+FETCH_SECONDS = 30.0
+"""How long a trial waits for shared images before it reads them itself.
+
+Ray reads lost images again by a task that needs a CPU, and waits for ever where every CPU belongs
+to a trial that waits for the images.
+"""
 
 Arrays = dict[str, Any]
 """The fields of an `ImageData`, its tensors as NumPy arrays, which Ray shares without copies."""
@@ -68,6 +75,37 @@ def share_data(
         if message := ray.get(problem):
             raise UserError(f"{message} (data set {key[0]})")
     return {key: arrays for key, (arrays, _) in tasks.items()}
+
+
+def fetch_data(
+    shared: "ray.ObjectRef[Arrays]", config: Config, data_root: str, folder: str
+) -> ImageData:
+    """Returns the images of a trial, on the CPU: the shared ones, else read by this process.
+
+    Args:
+        shared: of `share_data`.
+        config: of the trial.
+        data_root: folder of torchvision's data sets.
+        folder: that the paths of data sets start from, where it is there.
+
+    Raises:
+        UserError: the shared images are lost and cannot be read here.
+    """
+    key = data_key(config)
+    if key not in _read_here:
+        try:
+            return from_arrays(ray.get(shared, timeout=FETCH_SECONDS))
+        except (ray.exceptions.GetTimeoutError, ray.exceptions.ObjectLostError):
+            _read_here.clear()  # one data set at a time: they may be large
+            arrays, problem = _read(config, [config], data_root, folder)
+            if arrays is None:
+                raise UserError(f"{problem} (data set {key[0]})") from None
+            _read_here[key] = arrays
+    return from_arrays(_read_here[key])
+
+
+_read_here: dict[DataKey, Arrays] = {}
+"""What this process had to read itself, for its next trial."""
 
 
 def _read(
