@@ -192,7 +192,8 @@ class SweepDisplay:
         self.state.ended(trial_id)
 
     def lost(self, config: Config) -> None:
-        """Says that a trial goes on in another process."""
+        """Says that a trial goes on in another process, which may have to wait for a place."""
+        self.state.ended(config.trial_id)
         label = trial_label(config)
         self._print(f"{label}: its process was lost; it goes on from its last checkpoint")
 

@@ -71,6 +71,20 @@ def test_failures_and_warnings_stay_on_the_terminal_once(
     ]
 
 
+def test_a_trial_whose_process_was_lost_does_not_run_until_it_is_started_again(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with SweepDisplay("grid", 2, 0) as display:
+        for _ in range(2):
+            display.started(KMEANS)
+            assert display.state.summary(0) == "0/2 done · 1 running · 0 failed"
+            display.lost(KMEANS)
+            assert display.state.summary(0) == "0/2 done · 0 running · 0 failed"
+
+    lost = "kmeans, ipc 10, seed 0: its process was lost; it goes on from its last checkpoint"
+    assert capsys.readouterr().err.splitlines() == [lost] * 2
+
+
 def test_plain_lines_come_now_and_then(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
