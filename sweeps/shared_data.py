@@ -32,7 +32,7 @@ DATA_FIELDS = (
     "on_corrupt",
 )
 
-FETCH_SECONDS = 30.0
+FETCH_SECONDS = 60.0
 """How long a trial waits for shared images before it reads them itself.
 
 Ray reads lost images again by a task that needs a CPU, and waits for ever where every CPU belongs
@@ -87,9 +87,6 @@ def fetch_data(
         config: of the trial.
         data_root: folder of torchvision's data sets.
         folder: that the paths of data sets start from, where it is there.
-
-    Raises:
-        UserError: the shared images are lost and cannot be read here.
     """
     key = data_key(config)
     if key not in _read_here:
@@ -97,9 +94,9 @@ def fetch_data(
             return from_arrays(ray.get(shared, timeout=FETCH_SECONDS))
         except (ray.exceptions.GetTimeoutError, ray.exceptions.ObjectLostError):
             _read_here.clear()  # one data set at a time: they may be large
-            arrays, problem = _read(config, [config], data_root, folder)
-            if arrays is None:
-                raise UserError(f"{problem} (data set {key[0]})") from None
+            arrays, _ = _read(config, [config], data_root, folder)
+            if arrays is None:  # this node cannot read them: they come from elsewhere or never
+                return from_arrays(ray.get(shared))
             _read_here[key] = arrays
     return from_arrays(_read_here[key])
 

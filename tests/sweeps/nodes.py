@@ -49,7 +49,7 @@ def wait_for(
     what: str,
     *,
     driver: "Driver | None" = None,
-    seconds: float = 240,
+    seconds: float = 400,
 ) -> None:
     """Waits until something is so; fails where it takes too long or the driver ends before."""
     deadline = time.monotonic() + seconds
@@ -153,7 +153,7 @@ class Nodes:
                 start_new_session=True,
             )
         self._starters.append(process)
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 240
         while "Ray runtime started" not in log.read_text():
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
@@ -269,7 +269,7 @@ class Driver:
     def output(self) -> str:
         return self._log.read_text()
 
-    def wait(self, seconds: float = 300) -> int:
+    def wait(self, seconds: float = 500) -> int:
         """Waits for its end; returns the exit code."""
         try:
             return self.process.wait(timeout=seconds)

@@ -34,7 +34,7 @@ PLAN = (
 )
 """Three trials of about four seconds each, of 60 iterations."""
 
-OFTEN = ("--checkpoint-seconds", "0.5")
+OFTEN = ("--checkpoint-seconds", "1")
 
 
 @pytest.fixture(scope="module")
@@ -97,21 +97,29 @@ def end(
     return counts
 
 
-def test_a_node_is_added_later_and_used_and_the_first_one_is_lost(
-    nodes: Nodes, drive: Callable[..., Driver], tmp_path: Path, references: References
+@pytest.mark.parametrize(
+    "cpus", [3, pytest.param(1, marks=[pytest.mark.slow, pytest.mark.timeout(1500)])]
+)
+def test_a_node_is_lost_in_the_middle_of_a_trial_and_one_added_later_is_used(
+    nodes: Nodes, drive: Callable[..., Driver], tmp_path: Path, references: References, cpus: int
 ) -> None:
-    """The only node is killed in the middle of a trial, which goes on where there was no node."""
+    """The only node is lost, and with it the images that it had read.
+
+    The new one has a CPU to spare, on which they are read again, or none.
+    """
     plan = (*PLAN[:-1], "2")
     nodes.add("first")
     driver = drive(*plan, *OFTEN)
     wait_for(lambda: busy(nodes, "first"), "a checkpoint on the node", driver=driver)
     (trial_id,) = busy(nodes, "first")
     nodes.kill("first")
-    nodes.add("late")
+    nodes.add("late", cpus=cpus)
     assert driver.wait() == 0, driver.output()
 
     assert "its process was lost; it goes on from its last checkpoint" in driver.output()
-    counts = end(nodes, tmp_path / "results", references, "one node lost, one added", plan)
+    counts = end(
+        nodes, tmp_path / "results", references, f"one node lost, one of {cpus} CPUs added", plan
+    )
     assert counts.resumed == 1
     journal = Journal(nodes.journal_file)
     assert journal.trials_on("first") == {trial_id}
@@ -119,6 +127,7 @@ def test_a_node_is_added_later_and_used_and_the_first_one_is_lost(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_two_nodes_are_lost_at_once(
     nodes: Nodes, drive: Callable[..., Driver], tmp_path: Path, references: References
 ) -> None:
@@ -155,6 +164,7 @@ def most_at_once(journal: Journal, node: str) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_the_head_is_lost_with_all_nodes_and_the_command_is_given_again(
     nodes: Nodes, drive: Callable[..., Driver], tmp_path: Path, references: References
 ) -> None:
@@ -206,6 +216,7 @@ def slow_line(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowLine]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_a_slow_store(
     slow_line: SlowLine, nodes: Nodes, drive: Callable[..., Driver], references: References
 ) -> None:
@@ -220,7 +231,7 @@ def test_a_slow_store(
     driver = drive(*PLAN, *OFTEN, results=results)
     wait_for(lambda: busy(nodes, "a", 1), "a checkpoint on node a", driver=driver)
     nodes.kill("a")
-    assert driver.wait(500) == 0, driver.output()
+    assert driver.wait(900) == 0, driver.output()
 
     print(f"\n{slow_line.n_delays} requests of {slow_line.delay} s more")
     slow_line.delay = 0.0
@@ -231,6 +242,7 @@ def test_a_slow_store(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_clocks_that_differ(
     nodes: Nodes, drive: Callable[..., Driver], tmp_path: Path, references: References
 ) -> None:
@@ -275,6 +287,7 @@ def hours_from_now(time: str) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_a_node_that_was_given_up_comes_back(
     nodes: Nodes, drive: Callable[..., Driver], tmp_path: Path, references: References
 ) -> None:

@@ -15,7 +15,7 @@ from distill.config import TrialConfig
 from distill.errors import UserError
 from sweeps.display import SweepDisplay
 from sweeps.runner import Cluster, Outcome, connect, run_trials
-from sweeps.shared_data import data_key, from_arrays, share_data
+from sweeps.shared_data import data_key, fetch_data, from_arrays, read_data, share_data
 from sweeps.store import Store
 from sweeps.worker import WorkOrder
 
@@ -126,6 +126,24 @@ def test_images_are_read_once_and_shared(tiny: Tiny) -> None:
     assert address[0][1], "read-only"
     data = from_arrays(first)
     assert data.train_images.data_ptr() == address[0][0], "no copy"
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_images_that_do_not_come_are_read_by_the_trial(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """They are lost, and the task that would read them again waits for a CPU."""
+    nowhere: Any = ray.remote(lambda: None).options(resources={"nowhere": 1})
+    never = nowhere.remote()
+    monkeypatch.setattr("sweeps.shared_data.FETCH_SECONDS", 0.1)
+    monkeypatch.chdir(tmp_path)  # it changes into the folder that paths start from
+    data = fetch_data(never, tiny(), "data", str(tmp_path))
+
+    assert data.fingerprint == read_data(tiny(), "data").fingerprint
+    monkeypatch.setattr("sweeps.shared_data.FETCH_SECONDS", 1000.0)
+    again = fetch_data(never, tiny(seed=1), "data", str(tmp_path))
+    assert again.train_images.data_ptr() == data.train_images.data_ptr(), "not read again"
+    ray.cancel(never)
 
 
 @pytest.mark.usefixtures("local_ray")
