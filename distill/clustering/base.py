@@ -5,7 +5,8 @@ A *clustering* is its result on the points of one class. Shapes: n points, d fea
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -16,6 +17,8 @@ NOISE = -1
 
 _BATCH_VALUES = 2**29
 """Numbers that a batch of classes may hold: 2 GiB in float32, ten classes of 5,000 × 2,048."""
+_TRIANGLE_ROWS = 512
+"""Rows of a block of the upper triangle of distances; the diagonal blocks alone are done twice."""
 
 
 class InfeasibleClusteringError(Exception):
@@ -203,21 +206,50 @@ def inertia_of(points: Tensor, labels: Tensor, centers: Tensor) -> Tensor:
     return differences.square().sum()
 
 
+@contextmanager
+def without_tf32() -> Iterator[None]:
+    """Keeps float32 products in float32: TF32's 10-bit mantissa would reorder neighbours."""
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
+
+
 def squared_distances(points: Tensor, others: Tensor) -> Tensor:
     """Returns the (n, m) squared Euclidean distances by one matrix product, clamped at zero.
 
     Both sets are centred on the mean of `points` first: the expansion ‖x‖² − 2⟨x, y⟩ + ‖y‖² loses
     digits in proportion to ‖x‖², so data far from the origin must not be expanded as it is. The
-    product runs in the dtype given, with TF32 off where a caller has turned it on (its 10-bit
-    mantissa would reorder neighbours).
+    product runs in the dtype given.
     """
     mean = points.mean(dim=0)
     points, others = points - mean, others - mean
-    tf32 = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = False
-    try:
+    with without_tf32():
         products = points @ others.T
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = tf32
     squares = points.square().sum(dim=1)[:, None] + others.square().sum(dim=1)
     return squares.sub_(products, alpha=2).clamp_min_(0)
+
+
+def pairwise_squares(points: Tensor) -> Tensor:
+    """Returns the (n, n) squared Euclidean distances between all points, exactly symmetric.
+
+    As `squared_distances`, in half the operations: block by block of rows, the part of a block
+    right of the diagonal is computed, and mirrored. Zero on the diagonal.
+    """
+    n = len(points)
+    points = points - points.mean(dim=0)
+    norms = points.square().sum(dim=1)
+    squares = points.new_empty(n, n)
+    n_rows = max(1, min(_TRIANGLE_ROWS, 2**26 // n))
+    for first in range(0, n, n_rows):
+        last = min(first + n_rows, n)
+        with without_tf32():
+            block = torch.addmm(norms[first:], points[first:last], points[first:].T, alpha=-2)
+        block.add_(norms[first:last, None]).clamp_min_(0)
+        squares[first:last, first:] = block
+        squares[first:, first:last] = block.T
+        own = squares[first:last, first:last]
+        own.copy_(torch.maximum(own, own.T))
+    return squares.fill_diagonal_(0)

@@ -4,10 +4,11 @@ A point with at least `min_samples` points (itself included) within plain Euclid
 is a *core point*. Core points within `eps` of each other share a cluster; a point that is not core
 but lies within `eps` of a core point is a *border point* of a cluster; the rest is noise.
 
-Cost: O(n² d) time by matrix products, n² bytes for the neighbourhoods (400 MB at n = 20,000) and
-about 1 GB of work space whatever n is. The components of the core points are found by label
-propagation: every round hooks each component to the lowest one that it touches and then follows
-the pointers to their ends. Rounds grow with the logarithm of the number of points in practice.
+Cost: O(n² d) time by one matrix product; n² numbers of memory for the distances, in the dtype of
+the points (1.6 GB at n = 20,000 in float32), and n² bytes for the neighbourhoods. The components of
+the core points are found by label propagation: every round hooks each component to the lowest one
+that it touches and then follows the pointers to their ends. Rounds grow with the logarithm of the
+number of points in practice.
 
 Exactness: distances come from matrix products in the dtype of the points. Every pair whose
 computed distance is nearer to the deciding value than the rounding error of that product is
@@ -39,13 +40,15 @@ from distill.clustering.base import (
     Clustering,
     InfeasibleClusteringError,
     cluster_means,
-    squared_distances,
+    pairwise_squares,
 )
 from distill.clustering.labels import number_by_first_occurrence, roots_of
 from distill.errors import UserError
 
 _BLOCK = 2**24
-"""Distances held at a time: 128 MB in float64."""
+"""Distances worked on at a time on a GPU: 64 MB in float32."""
+_CPU_BLOCK = 2**18
+"""The same on a CPU: they stay in the caches of a core."""
 _PAIR_BLOCK = 2**21
 """Coordinates of pairs held at a time when distances are computed from differences."""
 
@@ -95,33 +98,31 @@ class DBSCAN(Clusterer):
                 f"all {len(points)} points are noise: min_samples is {self.min_samples}; "
                 f"lower it to at most {len(points)}"
             )
-        eps = self._radius(points)
-        adjacent = _neighborhoods(points, eps)
-        # By blocks: the sum would make an 8-byte copy of the whole matrix.
-        n_near = [
-            block.sum(dim=1) for block in torch.split(adjacent, max(1, _BLOCK // len(points)))
-        ]
+        distances = _Distances(points)
+        eps = self._radius(distances)
+        adjacent = distances.at_most(eps)
+        n_near = [rows.sum(dim=1, dtype=torch.int32) for rows in _blocks(adjacent)]
         core = torch.cat(n_near) >= self.min_samples
         if not bool(core.any()):
-            raise InfeasibleClusteringError(self._all_noise_message(points))
+            raise InfeasibleClusteringError(self._all_noise_message(distances))
         roots = _connect_core_points(adjacent, core)
-        labels = _attach_border_points(points, adjacent, core, roots)
+        labels = _attach_border_points(distances, adjacent, core, roots)
         labels, n_found = number_by_first_occurrence(labels)
         return Clustering(labels=labels, centers=cluster_means(points, labels, n_found))
 
-    def _radius(self, points: Tensor) -> float:
+    def _radius(self, distances: "_Distances") -> float:
         """Returns the radius for these points: `eps`, or the quantile of their k-distances."""
         if self.eps is not None:
             return self.eps
         assert self.eps_quantile is not None
-        distances = kth_neighbor_distances(points, self.min_samples).sort().values
-        return float(distances[math.ceil(self.eps_quantile * len(points)) - 1])
+        reach = distances.to_kth_neighbor(self.min_samples).sort().values
+        return float(reach[math.ceil(self.eps_quantile * len(reach)) - 1])
 
-    def _all_noise_message(self, points: Tensor) -> str:
-        distances = kth_neighbor_distances(points, self.min_samples)
-        low, high = float(distances.min()), float(distances.max())
+    def _all_noise_message(self, distances: "_Distances") -> str:
+        reach = distances.to_kth_neighbor(self.min_samples)
+        low, high = float(reach.min()), float(reach.max())
         return (
-            f"all {len(points)} points are noise with eps {self.eps} and min_samples "
+            f"all {len(reach)} points are noise with eps {self.eps} and min_samples "
             f"{self.min_samples}: the min_samples-th nearest point, the point itself counted, is "
             f"{low:.4g} to {high:.4g} away; choose eps above {low:.4g} or lower min_samples"
         )
@@ -143,63 +144,95 @@ def kth_neighbor_distances(points: Tensor, k: int) -> Tensor:
     n = len(points)
     if not 1 <= k <= n:
         raise ValueError(f"k must be in [1, {n}] for {n} points, got {k}")
-    distances = []
-    for rows in _row_blocks(torch.arange(n, device=points.device), n):
-        squares = _squares(points, rows)
-        kth = squares.topk(k, dim=1, largest=False).values[:, -1:]
-        _settle(squares, kth, points, rows)
-        distances.append(squares.topk(k, dim=1, largest=False).values[:, -1].sqrt())
-    return torch.cat(distances)
+    return _Distances(points).to_kth_neighbor(k)
 
 
-def _row_blocks(rows: Tensor, n: int) -> tuple[Tensor, ...]:
-    """Splits row indices so that a block times n columns is about `_BLOCK` entries."""
-    return torch.split(rows, max(1, _BLOCK // n))
+def _blocks(matrix: Tensor) -> tuple[Tensor, ...]:
+    """Splits an (m, n) matrix into blocks of rows."""
+    return torch.split(matrix, _n_rows(matrix))
 
 
-def _squares(points: Tensor, rows: Tensor) -> Tensor:
-    """Returns the (rows, n) float64 squared distances, with the errors of the points' dtype."""
-    points = _single_or_double(points)
-    return squared_distances(points[rows], points).double()
+def _n_rows(matrix: Tensor) -> int:
+    return max(1, (_BLOCK if matrix.is_cuda else _CPU_BLOCK) // matrix.shape[1])
 
 
-def _single_or_double(points: Tensor) -> Tensor:
-    return points.to(torch.promote_types(points.dtype, torch.float32))
+class _Distances:
+    """The distances between all points, those that decide something exact.
 
-
-def _settle(squares: Tensor, pivot: Tensor | float, points: Tensor, rows: Tensor) -> None:
-    """Replaces, in place, the entries that rounding could move across the pivot by exact ones.
-
-    The error of an inner product of d terms is below d · u · ‖x‖ ‖y‖ with u half the spacing of
-    the dtype at 1; with the norms, the centring and the sums of `squared_distances` it stays below
-    2 (d + 8) u (‖x‖² + ‖y‖²). Both an entry and a pivot taken from such entries may be off.
-
-    Args:
-        squares: (r, n) float64 squared distances of the points `rows` to all points.
-        pivot: squared distance that entries are to be compared with, a number or (r, 1).
-        points: (n, d).
-        rows: (r,) indices of points.
+    Attributes:
+        points: (n, d) float32 or float64.
+        squares: (n, n) squared distances, with the errors of a matrix product.
+        slack: (n,) bounds on the errors: that of a pair is at most the sum of its two.
     """
-    points = _single_or_double(points)
-    norms = (points - points[rows].mean(dim=0)).square().sum(dim=1).double()
-    unit = 2 * (points.shape[1] + 8) * torch.finfo(points.dtype).eps
-    slack = (norms[rows, None] + norms).mul_(unit)
-    near, columns = ((squares - pivot).abs_() < slack).nonzero(as_tuple=True)
-    n_pairs = max(1, _PAIR_BLOCK // points.shape[1])
-    for i, j in zip(torch.split(near, n_pairs), torch.split(columns, n_pairs), strict=True):
-        squares[i, j] = (points[rows[i]].double() - points[j].double()).square().sum(dim=1)
 
+    def __init__(self, points: Tensor) -> None:
+        """Multiplies the points.
 
-def _neighborhoods(points: Tensor, eps: float) -> Tensor:
-    """Returns the (n, n) bool matrix of pairs at most `eps` apart; a point is its own neighbour."""
-    n = len(points)
-    adjacent = torch.empty(n, n, dtype=torch.bool, device=points.device)
-    for rows in _row_blocks(torch.arange(n, device=points.device), n):
-        squares = _squares(points, rows)
-        _settle(squares, eps**2, points, rows)
-        # Not squares <= eps²: eps² is rounded, and a distance of exactly eps must count.
-        adjacent[rows] = squares.sqrt_() <= eps
-    return adjacent
+        The error of an inner product of d terms is below d · u · ‖x‖ ‖y‖ with u half the spacing of
+        the dtype at 1; with the norms, the centring and the sums of `pairwise_squares` it stays
+        below 2 (d + 8) u (‖x‖² + ‖y‖²). The slack is twice that, because the value that an entry is
+        compared with may be such an entry, too.
+        """
+        self.points = points.to(torch.promote_types(points.dtype, torch.float32))
+        self.squares = pairwise_squares(self.points)
+        norms = (self.points - self.points.mean(dim=0)).square().sum(dim=1)
+        self.slack = norms * (2 * (points.shape[1] + 8) * torch.finfo(self.points.dtype).eps)
+
+    def to_kth_neighbor(self, k: int) -> Tensor:
+        """Returns (n,) float64 distances; see `kth_neighbor_distances`."""
+        kth = []
+        for rows in self.row_blocks():
+            squares = self.squares[rows]
+            pivot = squares.topk(k, dim=1, largest=False).values[:, -1:]
+            settled = self.settled(squares, pivot, rows)
+            kth.append(settled.topk(k, dim=1, largest=False).values[:, -1].sqrt())
+        return torch.cat(kth)
+
+    def at_most(self, eps: float) -> Tensor:
+        """Returns the (n, n) bool matrix of pairs at most `eps` apart; a point is one of them."""
+        adjacent = torch.empty_like(self.squares, dtype=torch.bool)
+        for rows in self.row_blocks():
+            squares = self.squares[rows]
+            adjacent[rows] = squares <= eps**2
+            i, j, exact = self._near(squares, eps**2, rows)
+            # Not exact <= eps²: eps² is rounded, and a distance of exactly eps must count.
+            adjacent[rows[i], j] = exact.sqrt_() <= eps
+        return adjacent
+
+    def row_blocks(self, rows: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Splits indices of points, all by default, into blocks of rows to work on."""
+        if rows is None:
+            rows = torch.arange(len(self.points), device=self.points.device)
+        return torch.split(rows, _n_rows(self.squares))
+
+    def settled(self, squares: Tensor, pivot: Tensor, rows: Tensor) -> Tensor:
+        """Returns the (r, n) entries in float64; those that may belong across the pivot, exact."""
+        i, j, exact = self._near(squares, pivot, rows)
+        settled = squares.double()
+        settled[i, j] = exact
+        return settled
+
+    def _near(
+        self, squares: Tensor, pivot: Tensor | float, rows: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Finds the entries that rounding may have moved across the pivot.
+
+        Args:
+            squares: (r, n) squared distances of the points `rows` to all points.
+            pivot: squared distance that entries are to be compared with, a number or (r, 1).
+            rows: (r,) indices of points.
+
+        Returns:
+            (p,) row and (p,) column in `squares`, and (p,) float64 exact squared distances.
+        """
+        near = (squares - pivot).abs_() < self.slack[rows, None] + self.slack
+        near, columns = near.nonzero(as_tuple=True)  # host–device sync
+        n_pairs = max(1, _PAIR_BLOCK // self.points.shape[1])
+        exact = [
+            (self.points[rows[i]].double() - self.points[j].double()).square().sum(dim=1)
+            for i, j in zip(near.split(n_pairs), columns.split(n_pairs), strict=True)
+        ]
+        return near, columns, torch.cat(exact)
 
 
 def _connect_core_points(adjacent: Tensor, core: Tensor) -> Tensor:
@@ -209,10 +242,7 @@ def _connect_core_points(adjacent: Tensor, core: Tensor) -> Tensor:
     while True:
         visible = torch.where(core, roots, n).int()
         lowest = torch.cat(
-            [
-                torch.where(block, visible, n).amin(dim=1)
-                for block in torch.split(adjacent, max(1, _BLOCK // n))
-            ]
+            [torch.where(rows, visible, n).amin(dim=1) for rows in _blocks(adjacent)]
         ).long()
         lowest = torch.where(core, lowest, roots)
         hooked = roots_of(roots.scatter_reduce(0, roots, lowest, "amin"))
@@ -221,13 +251,14 @@ def _connect_core_points(adjacent: Tensor, core: Tensor) -> Tensor:
         roots = hooked
 
 
-def _attach_border_points(points: Tensor, adjacent: Tensor, core: Tensor, roots: Tensor) -> Tensor:
+def _attach_border_points(
+    distances: _Distances, adjacent: Tensor, core: Tensor, roots: Tensor
+) -> Tensor:
     """Returns (n,) int64: the root of each point's cluster, or −1 for noise."""
     labels = torch.where(core, roots, NOISE)
-    border = ((adjacent & core).any(dim=1) & ~core).nonzero()[:, 0]
-    for rows in _row_blocks(border, len(points)):
-        squares = _squares(points, rows)
-        squares.masked_fill_(~(adjacent[rows] & core), torch.inf)
-        _settle(squares, squares.amin(dim=1, keepdim=True), points, rows)
-        labels[rows] = roots[squares.argmin(dim=1)]
+    served = torch.cat([(rows & core).any(dim=1) for rows in _blocks(adjacent)])
+    for rows in distances.row_blocks((served & ~core).nonzero()[:, 0]):
+        squares = distances.squares[rows].masked_fill_(~(adjacent[rows] & core), torch.inf)
+        settled = distances.settled(squares, squares.amin(dim=1, keepdim=True), rows)
+        labels[rows] = roots[settled.argmin(dim=1)]
     return labels

@@ -9,12 +9,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from distill.clustering.labels import components
+
 BLOCK = 2**24
 """Distances worked on at a time: 128 MB in float64."""
+CPU_BLOCK = 2**17
+"""The same for element-wise work on a CPU: 1 MB, which stays in the caches of a core."""
 
 
 class Merges(NamedTuple):
-    """The n − 1 merges of a hierarchy, parts before wholes. Every point but one is a child once."""
+    """The n − 1 merges of a hierarchy: edges that join the parts of a cluster, in any order."""
 
     children: Tensor
     """(n − 1,) int64, a point that stands for the cluster absorbed."""
@@ -153,21 +157,37 @@ def _merge_rows(distances: Tensor, sizes: Tensor, a: Tensor, b: Tensor, update: 
 
 
 def minimum_spanning_tree(distances: Tensor) -> Merges:
-    """Builds the single-linkage hierarchy by Prim's algorithm, without host–device syncs."""
+    """Builds the single-linkage hierarchy by Borůvka's algorithm, in at most log₂(n) rounds.
+
+    Every round joins each component to its nearest other one. Of equal distances the edge between
+    the lowest points counts as the shorter one, in every component alike, so that equal ones close
+    no cycle.
+
+    Args:
+        distances: (n, n), exactly symmetric, the diagonal infinite.
+    """
     n = len(distances)
-    outside = torch.ones(n, dtype=torch.bool, device=distances.device)
-    outside[0] = False
-    gaps = distances[0].clone()  # To the tree, and by which of its points; inside it, infinite.
-    links = torch.zeros(n, dtype=torch.int64, device=distances.device)
-    order = []
-    for _ in range(n - 1):
-        new = gaps.argmin(dim=0, keepdim=True)
-        order.append((new, links[new], gaps[new]))
-        outside[new] = False
-        gaps[new] = torch.inf
-        row = distances[new][0]
-        closer = (row < gaps) & outside
-        gaps = torch.where(closer, row, gaps)
-        links = torch.where(closer, new, links)
+    points = torch.arange(n, device=distances.device)
+    roots = points
+    order: list[tuple[Tensor, Tensor, Tensor]] = []
+    while bool((roots != roots[0]).any()):  # Host–device sync.
+        gaps, others = _nearest_outside(distances, roots)
+        least = torch.full_like(gaps, torch.inf).scatter_reduce(0, roots, gaps, "amin")
+        edges = torch.minimum(points, others) * n + torch.maximum(points, others)
+        edges = torch.where(gaps == least[roots], edges, n * n)
+        edges = torch.full_like(edges, n * n).scatter_reduce(0, roots, edges, "amin")
+        chosen = edges[edges < n * n].unique()  # Two components may choose the same edge.
+        order.append((chosen // n, chosen % n, distances[chosen // n, chosen % n]))
+        roots = components(n, roots[chosen // n], roots[chosen % n])[roots]
     children, parents, heights = (torch.cat(parts) for parts in zip(*order, strict=True))
     return Merges(children, parents, heights)
+
+
+def _nearest_outside(distances: Tensor, roots: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns (n,) distances to the nearest points of other components, and (n,) those points."""
+    n_rows = max(1, (BLOCK if distances.is_cuda else CPU_BLOCK) // len(roots))
+    nearest = [
+        rows.masked_fill(own[:, None] == roots, torch.inf).min(dim=1)
+        for rows, own in zip(distances.split(n_rows), roots.split(n_rows), strict=True)
+    ]
+    return torch.cat([block[0] for block in nearest]), torch.cat([block[1] for block in nearest])

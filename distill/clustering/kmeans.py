@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from distill.clustering.base import BatchClusterer, Clustering
-from distill.clustering.lloyd import lloyd_classes, without_tf32
+from distill.clustering.base import BatchClusterer, Clustering, without_tf32
+from distill.clustering.lloyd import lloyd_classes
 
 _BLOCK_ELEMENTS = 2**19
 """Distances in a block for k-means‖ (2 MiB in float32): stays in the caches of a CPU core."""

@@ -27,11 +27,12 @@ import math
 from dataclasses import dataclass
 from typing import Literal, final
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distill.clustering.base import Clusterer, Clustering, squared_distances
+from distill.clustering.base import Clusterer, Clustering, pairwise_squares
 
 _BLOCK_ELEMENTS = 2**20
 """Distances in a block of candidates: small enough for a CPU's caches, large enough for a GPU."""
@@ -88,14 +89,8 @@ class KMedoids(Clusterer):
 
 
 def euclidean_distances(points: Tensor) -> Tensor:
-    """Returns the (n, n) distances; zero on the diagonal, symmetric up to rounding."""
-    n = len(points)
-    distances = points.new_empty(n, n)
-    rows = max(1, 2**26 // n)  # bounds the memory beside the result (256 MiB in float32)
-    for start in range(0, n, rows):
-        block = squared_distances(points, points[start : start + rows])
-        distances[start : start + rows] = block.T
-    return distances.sqrt_().fill_diagonal_(0)
+    """Returns the (n, n) distances; zero on the diagonal, exactly symmetric."""
+    return pairwise_squares(points).sqrt_()
 
 
 def total_deviation(points: Tensor, medoids: Tensor, labels: Tensor) -> Tensor:
@@ -132,20 +127,25 @@ def alternate(distances: Tensor, medoids: Tensor, max_iter: int) -> tuple[Tensor
     return medoids, n_iter
 
 
-def fasterpam(distances: Tensor, medoids: Tensor, max_iter: int) -> tuple[Tensor, int]:
+def fasterpam(
+    distances: Tensor, medoids: Tensor, max_iter: int, *, sparse: bool | None = None
+) -> tuple[Tensor, int]:
     """Swaps medoids with other points as long as that lowers the total deviation.
 
     Args:
         distances: (n, n) floating point, zero on the diagonal and symmetric up to rounding.
         medoids: (k,) distinct indices to start from. Not modified.
         max_iter: at least 1.
+        sparse: whether a candidate is scored by the points alone that it would serve as nearest or
+            second nearest medoid, few of them in 100, or by all. By default on a CPU; a GPU would
+            have to wait for their number, and adds them in no fixed order.
 
     Returns:
         The (k,) medoids, and the passes over all points begun. It ends when every point was looked
         at since the last swap, or after `max_iter` passes.
     """
     n = len(distances)
-    state = _State(distances, medoids)
+    state = _State(distances, medoids, not distances.is_cuda if sparse is None else sparse)
     # Sums of float32 may be off by some units in the last place of the total deviation: candidates
     # this close to an improvement are looked at again in float64, where rounding is far smaller.
     scale = float(state.nearest.sum())
@@ -156,14 +156,14 @@ def fasterpam(distances: Tensor, medoids: Tensor, max_iter: int) -> tuple[Tensor
     while n_quiet < len(starts) and n_blocks < max_iter * len(starts):
         block = slice(starts[n_blocks % len(starts)], starts[n_blocks % len(starts)] + width)
         n_blocks, n_quiet = n_blocks + 1, n_quiet + 1
-        changes = state.changes(distances[:, block]).amin(dim=0)
+        changes = state.changes(distances[block]).amin(dim=1)
         changes[state.is_medoid[block]] = torch.inf
         best_first = changes.argsort(stable=True)
         promising = best_first[changes[best_first] < margin] + block.start
         for candidate in promising.tolist():  # host sync, as are the tests of the changes
-            change, slot = state.changes(distances[candidate].double()[:, None]).min(dim=0)
+            change, slot = state.changes(distances[candidate, None].double())[0].min(dim=0)
             if change < threshold:
-                state.swap(slot, candidate)
+                state.swap(int(slot), candidate)
                 n_quiet = 0
     return state.medoids, math.ceil(n_blocks / len(starts))
 
@@ -174,52 +174,75 @@ class _State:
     Attributes:
         medoids: (k,) indices of points; a medoid's place in it is its slot.
         is_medoid: (n,) bool.
+        rows: (k, n) distances from the medoids.
         first, second: (n,) slots of the nearest and second nearest medoid.
         nearest, next_nearest: (n,) distances to them; without a second medoid, infinity.
     """
 
-    def __init__(self, distances: Tensor, medoids: Tensor) -> None:
+    def __init__(self, distances: Tensor, medoids: Tensor, sparse: bool) -> None:
         self.distances = distances
         self.medoids = medoids.clone()
         self.is_medoid = torch.zeros(len(distances), dtype=torch.bool, device=distances.device)
         self.is_medoid[medoids] = True
-        self.first, self.second, self.nearest, self.next_nearest = _two_nearest(distances[medoids])
+        self.rows = distances[medoids]
+        self.first, self.second, self.nearest, self.next_nearest = _two_nearest(self.rows)
+        self.sparse = sparse and len(medoids) > 1
         self._group()
 
     def _group(self) -> None:
-        """Orders the points by their nearest medoid, for sums over its cluster."""
-        sizes = torch.bincount(self.first, minlength=len(self.medoids))
-        self.order, self.starts = self.first.argsort(stable=True), sizes.cumsum(dim=0) - sizes
+        """Prepares sums over the points of each medoid."""
+        if self.sparse:
+            # What the total deviation grows by where a medoid leaves and nobody comes.
+            growth = (self.next_nearest - self.nearest).double().numpy()
+            self.removal = np.bincount(self.first.numpy(), growth, minlength=len(self.medoids))
+        else:
+            sizes = torch.bincount(self.first, minlength=len(self.medoids))
+            self.order, self.starts = self.first.argsort(stable=True), sizes.cumsum(dim=0) - sizes
 
-    def changes(self, columns: Tensor) -> Tensor:
-        """Returns the (k, m) changes of the total deviation by each swap of a medoid.
+    def changes(self, candidates: Tensor) -> Tensor:
+        """Returns the (m, k) changes of the total deviation by each swap of a medoid.
+
+        Points of the medoid that leaves go to the candidate or to their second medoid; those of the
+        others go to the candidate where it is nearer.
 
         Args:
-            columns: (n, m) distances of all points to m candidates.
+            candidates: (m, n) distances of m candidates to all points.
         """
-        nearest, next_nearest = self.nearest[:, None], self.next_nearest[:, None]
-        # Points of the medoid that leaves go to the candidate or to their second medoid; those of
-        # the others go to the candidate where it is nearer.
-        leaving = torch.clamp(columns, nearest, next_nearest) - nearest
-        coming = (columns - nearest).clamp_max_(0).sum(dim=0)
-        return F.embedding_bag(self.order, leaving, self.starts, mode="sum") + coming
+        if self.sparse:
+            return self._sparse_changes(candidates)
+        leaving = torch.clamp(candidates, self.nearest, self.next_nearest) - self.nearest
+        coming = (candidates - self.nearest).clamp_max_(0).sum(dim=1)
+        leaving = F.embedding_bag(self.order, leaving.T.contiguous(), self.starts, mode="sum")
+        return leaving.T + coming[:, None]
 
-    def swap(self, slot: Tensor, candidate: int) -> None:
+    def _sparse_changes(self, candidates: Tensor) -> Tensor:
+        """The same in float64, by NumPy, which compares, finds and counts faster on a CPU."""
+        (m, n), k = candidates.shape, len(self.medoids)
+        served = np.flatnonzero(candidates.numpy() < self.next_nearest.numpy())
+        which = served // n
+        points = served - which * n
+        distances = candidates.numpy().reshape(-1)[served].astype(np.float64)
+        nearest = self.nearest.numpy()[points]
+        saved = np.maximum(distances, nearest) - self.next_nearest.numpy()[points]
+        slots = which * k + self.first.numpy()[points]
+        leaving = np.bincount(slots, saved, minlength=m * k).reshape(m, k) + self.removal
+        coming = np.bincount(which, np.minimum(distances - nearest, 0), minlength=m)
+        return torch.from_numpy(leaving + coming[:, None])
+
+    def swap(self, slot: int, candidate: int) -> None:
         """Puts the candidate in the slot of a medoid."""
         self.is_medoid[self.medoids[slot]] = False
         self.is_medoid[candidate] = True
         self.medoids[slot] = candidate
-        row = self.distances[candidate]
+        row = self.rows[slot] = self.distances[candidate]
         lost = (self.first == slot) | (self.second == slot)
         closer, between = row < self.nearest, row < self.next_nearest
-        self.second = torch.where(closer, self.first, torch.where(between, slot, self.second))
-        self.next_nearest = torch.where(
-            closer, self.nearest, torch.where(between, row, self.next_nearest)
-        )
-        self.first = torch.where(closer, slot, self.first)
-        self.nearest = torch.where(closer, row, self.nearest)
+        self.second = torch.where(closer, self.first, self.second.masked_fill(between, slot))
+        self.next_nearest = torch.where(closer, self.nearest, row.minimum(self.next_nearest))
+        self.first = self.first.masked_fill(closer, slot)
+        self.nearest = row.minimum(self.nearest)
         points = lost.nonzero()[:, 0]
-        found = _two_nearest(self.distances[self.medoids[:, None], points])
+        found = _two_nearest(self.rows.index_select(1, points))
         kept = (self.first, self.second, self.nearest, self.next_nearest)
         for values, corrected in zip(kept, found, strict=True):
             values[points] = corrected
@@ -228,11 +251,11 @@ class _State:
 
 def _two_nearest(distances: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Returns first and second slot, then the distances to them, from (k, m) distances."""
+    nearest, first = distances.min(dim=0)
     if len(distances) == 1:
-        only = torch.zeros_like(distances[0], dtype=torch.int64)
-        return only, only.clone(), distances[0].clone(), torch.full_like(distances[0], torch.inf)
-    values, slots = distances.topk(2, dim=0, largest=False)
-    return slots[0], slots[1], values[0], values[1]
+        return first, first.clone(), nearest, torch.full_like(nearest, torch.inf)
+    next_nearest, second = distances.scatter(0, first[None], torch.inf).min(dim=0)
+    return first, second, nearest, next_nearest
 
 
 def build(distances: Tensor, k: int) -> Tensor:

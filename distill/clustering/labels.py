@@ -22,6 +22,27 @@ def roots_of(parents: Tensor) -> Tensor:
         parents = grandparents
 
 
+def components(n: int, first: Tensor, second: Tensor) -> Tensor:
+    """Finds the connected components of a graph of n nodes by hooking and pointer jumping.
+
+    Args:
+        n: nodes.
+        first: (m,) int64, an end of each edge.
+        second: (m,) int64, the other end.
+
+    Returns:
+        (n,) int64, the lowest node of each node's component.
+    """
+    roots = torch.arange(n, device=first.device)
+    while True:
+        ends = torch.stack([roots[first], roots[second]])
+        lowest = ends.amin(dim=0).expand_as(ends)
+        hooked = roots_of(roots.scatter_reduce(0, ends.flatten(), lowest.flatten(), "amin"))
+        if torch.equal(hooked, roots):  # Host–device sync, one a round.
+            return roots
+        roots = hooked
+
+
 def number_by_first_occurrence(labels: Tensor) -> tuple[Tensor, int]:
     """Renames labels to 0 … k − 1 in the order in which they first occur; noise stays noise.
 

@@ -17,15 +17,14 @@ Deviation: an empty cluster, on which Lloyd is silent, takes the point farthest 
 in scikit-learn.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distill.clustering.base import Clustering
+from distill.clustering.base import Clustering, without_tf32
 
 ITERATIONS_A_LOOK = 4
 """Iterations on a GPU between two looks at what has converged: a look waits for the device.
@@ -35,17 +34,6 @@ Chosen by reasoning, not by measurement: at most three iterations of some twenty
 
 _BLOCK_ELEMENTS = 2**17
 """Elements of a temporary block on a CPU (512 KiB in float32): stays in the caches of a core."""
-
-
-@contextmanager
-def without_tf32() -> Iterator[None]:
-    """Keeps float32 products in float32: TF32's 10-bit mantissa would reorder the centers."""
-    before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = before
 
 
 def lloyd(

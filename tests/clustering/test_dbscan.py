@@ -117,7 +117,7 @@ def test_eps_quantile_by_hand(quantile: float, labels: list[int]) -> None:
 @pytest.mark.parametrize("quantile", [0.1, 0.5, 0.9, 1.0])
 def test_eps_quantile_is_the_fraction_of_core_points(dtype: torch.dtype, quantile: float) -> None:
     points = blobs(0, dtype=dtype)
-    eps = DBSCAN(eps_quantile=quantile, min_samples=4)._radius(points)
+    eps = DBSCAN(eps_quantile=quantile, min_samples=4)._radius(dbscan._Distances(points))
     reach = exact_distances(points).kthvalue(4, dim=1).values
     n_core = int((reach <= eps).sum())
     # Two points may be each other's fourth: more than asked for, but none at a smaller radius.
@@ -170,7 +170,7 @@ def test_float32_neighborhoods_are_exact_at_the_distance_of_a_pair() -> None:
     distances = exact_distances(points)
     for other in range(1, 20):
         eps = float(distances[0, other])
-        assert torch.equal(dbscan._neighborhoods(points, eps), distances <= eps)
+        assert torch.equal(dbscan._Distances(points).at_most(eps), distances <= eps)
 
 
 def test_components_match_scipy() -> None:
@@ -197,7 +197,7 @@ def test_small_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     points = blobs(6, dtype=torch.float32)
     expected = fit(points, eps_quantile=0.7, min_samples=6)
     assert 1 < expected.n_noise < 100
-    monkeypatch.setattr(dbscan, "_BLOCK", 1000)
+    monkeypatch.setattr(dbscan, "_CPU_BLOCK", 1000)
     monkeypatch.setattr(dbscan, "_PAIR_BLOCK", 100)
     result = fit(points, eps_quantile=0.7, min_samples=6)
     assert torch.equal(result.labels, expected.labels)
