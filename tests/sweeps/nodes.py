@@ -58,7 +58,7 @@ def wait_for(
             raise AssertionError(f"it ended before {what}: {driver.output()}")
         if time.monotonic() > deadline:
             raise AssertionError(f"waited too long for {what}: {driver.output() if driver else ''}")
-        time.sleep(0.05)
+        time.sleep(0.2)
 
 
 def free_port() -> int:
@@ -313,11 +313,11 @@ class Counts:
 
     def check(self) -> None:
         """Asserts that nothing was lost, and nothing done twice that need not be."""
-        assert self.rows_lost == 0, self
-        assert self.finished_repeated == 0, self
-        assert self.behind_checkpoint == 0, self
-        assert self.iterations_repeated <= self.iterations_at_risk, self
-        assert self.epochs_repeated <= self.epochs_at_risk, self
+        assert self.rows_lost == 0, repr(self)
+        assert self.finished_repeated == 0, repr(self)
+        assert self.behind_checkpoint == 0, repr(self)
+        assert self.iterations_repeated <= self.iterations_at_risk, repr(self)
+        assert self.epochs_repeated <= self.epochs_at_risk, repr(self)
 
     def __str__(self) -> str:
         return (

@@ -132,7 +132,7 @@ class Soak:
                 return True
             self.look()
             self._replace_nodes()
-            time.sleep(0.1)
+            time.sleep(0.2)
         return self._is_over()
 
     def _n_saved(self) -> int:
