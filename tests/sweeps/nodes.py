@@ -76,6 +76,7 @@ def plain_environment() -> dict[str, str]:
         "PATH": f"{PROGRAMS}:{os.environ['PATH']}",
         "RAY_AUTH_MODE": "disabled",
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        "RAY_worker_niceness": "0",  # Ray's trials give way to all else on a busy machine
     }
 
 
