@@ -416,6 +416,7 @@ def fields_of(config_class: type[Config]) -> dict[str, dataclasses.Field[Any]]:
 _type_hints = functools.cache(typing.get_type_hints)
 
 
+@functools.cache
 def field_type(
     name: str, config_class: type[Config] = TrialConfig
 ) -> tuple[Any, tuple[str, ...], bool]:

@@ -217,8 +217,12 @@ class Files:
     @cached_property
     def _remote(self) -> tuple[Any, str]:
         """The file system, and the path of the place in it."""
+        uri = self.uri
+        if uri.startswith("s3:") and "allow_delayed_open=" not in uri:
+            # One request for a small file in place of the three of an upload in parts.
+            uri += ("&" if "?" in uri else "?") + "allow_delayed_open=true"
         try:
-            file_system, base = pa.fs.FileSystem.from_uri(self.uri)
+            file_system, base = pa.fs.FileSystem.from_uri(uri)
         except (pa.ArrowException, ValueError, OSError, ImportError) as error:
             reason = _scrubbed(str(error), self.uri)
             raise UserError(f"{self.shown} cannot be opened: {reason}") from None

@@ -75,15 +75,16 @@ class GridCommand(Generic[AnyConfig]):
         check_run_options(options)
         plan = self._plan(options)
         store = results_store(options)
+        if not options.dry_run:
+            store.create()
+            _compact(store)  # a driver that was killed has not
         progress = progress_of(plan, store, retry_failed=options.retry_failed, on_invalid=_warn)
         if options.dry_run:
             return _dry_run(plan, progress, store, options)
-        store.create()
         outcome = None
         if progress.to_do:
             outcome = self._run(plan, progress, store, options, arguments)
-            with contextlib.suppress(OSError):  # a copy that only saves time
-                store.compact()
+            _compact(store)
         return self._finish(plan, store, outcome, this_command(self.script, arguments))
 
     def _parser(self) -> OneLineParser:
@@ -347,6 +348,11 @@ def _print_failures(
     for reason, trial_ids in reasons.items():
         print(f"  {len(trial_ids)} × {reason}", file=sys.stderr)
         print(f"    such as {store.uri}/failures/{trial_ids[0]}-….json", file=sys.stderr)
+
+
+def _compact(store: Store) -> None:
+    with contextlib.suppress(OSError):  # a copy that only saves time
+        store.compact()
 
 
 def _warn(message: str) -> None:

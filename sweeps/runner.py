@@ -31,7 +31,14 @@ from sweeps.display import SweepDisplay
 from sweeps.options import in_job
 from sweeps.plan_searcher import InOrder, PlanSearcher, most_waiting
 from sweeps.shared_data import DataKey, data_key, fetch_data, share_data
-from sweeps.worker import FAILED, WorkOrder, failure_record, hide_gpus, run_and_store
+from sweeps.worker import (
+    FAILED,
+    WorkOrder,
+    failure_record,
+    hide_gpus,
+    run_and_store,
+    spaced_reports,
+)
 
 MAX_FAILURES = 3
 """How often Ray starts a trial again whose process or node was lost."""
@@ -222,6 +229,7 @@ def run_trials(
         started_in = str(Path.cwd())
 
         def trainable(params: dict[str, Any], order: WorkOrder, shared: list[Any]) -> None:
+            order = spaced_reports(order, ray.cluster_resources(), max_concurrent)
             _run_in_ray(params, order, dict(shared), (data_root, started_in))
 
         with_data = tune.with_parameters(trainable, order=order, shared=list(shared.items()))

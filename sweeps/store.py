@@ -581,4 +581,9 @@ def _description() -> dict[str, Any]:
 
 
 def _json(record: Mapping[str, Any]) -> bytes:
-    return (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode()
+    """Returns a record with a line for each field; indented, a large plan takes twice as long."""
+    fields = (
+        f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}"
+        for key, value in record.items()
+    )
+    return ("{\n" + ",\n".join(fields) + "\n}\n").encode()

@@ -5,13 +5,14 @@ happens, `report` hears of the end: an exception becomes a record in the store, 
 that only lost processes are left to Ray.
 """
 
+import dataclasses
 import datetime as dt
 import importlib.metadata
 import os
 import socket
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +35,9 @@ CONTEXT_BYTES = 2**30
 """Memory of a GPU that a process takes outside torch's allocator (CUDA context, libraries)."""
 
 
+REPORTS_PER_SECOND = 100.0
+"""Reports of progress of all running trials together; of 2,000 trials a driver takes some 400."""
+
 RETRY_SECONDS = (1.0, 4.0, 10.0)
 """Pauses between attempts to write a result, before the whole run is stopped."""
 
@@ -54,7 +58,7 @@ class WorkOrder:
         gpu_share: share of a GPU that the trial has, at least 0.
         n_threads: CPU threads, at least 1.
         checkpoint_seconds: seconds of work between two checkpoints.
-        report_seconds: seconds between two reports of progress.
+        report_seconds: seconds between two reports of progress, at least; see `spaced_reports`.
         trackers: names of experiment trackers, see `sweeps.trackers`.
         replace: whether a row with status `out_of_memory` may be replaced.
     """
@@ -69,6 +73,23 @@ class WorkOrder:
     report_seconds: float = 2.0
     trackers: tuple[str, ...] = ()
     replace: bool = False
+
+
+def spaced_reports(
+    order: WorkOrder, resources: Mapping[str, float], max_concurrent: int | None
+) -> WorkOrder:
+    """Returns the order with reports so far apart that the driver keeps up with all trials.
+
+    Args:
+        order: as given.
+        resources: CPU and GPU of the whole cluster, as Ray tells them.
+        max_concurrent: trials at once, at most; None: as many as fit.
+    """
+    kind, share = ("GPU", order.gpu_share) if order.gpu_share > 0 else ("CPU", order.n_threads)
+    n_trials = resources.get(kind, 0.0) / share
+    n_trials = min(n_trials, max_concurrent or n_trials)
+    seconds = max(order.report_seconds, n_trials / REPORTS_PER_SECOND)
+    return dataclasses.replace(order, report_seconds=seconds)
 
 
 def run_and_store(

@@ -18,7 +18,9 @@ from distill.config import TrialConfig
 from distill.datasets import load_dataset
 from distill.trial import run_trial
 from sweeps.full_grid import COMMAND
-from sweeps.store import Store, load_results
+from sweeps.row_files import row_content
+from sweeps.store import COMPACT_FROM, Store, load_results
+from tests.sweeps.plain_results import row_of
 
 ROOT = Path(__file__).parent.parent.parent
 SCRIPT = str(ROOT / "sweeps" / "full_grid.py")
@@ -322,6 +324,25 @@ def test_a_calibrated_dry_run_prices_the_plan_and_touches_nothing(tmp_path: Path
     assert "this machine: " in dry.stdout
     assert re.search(r"^time +about \d+ s; one after the other \d+ s$", dry.stdout, re.MULTILINE)
     assert not results.exists()
+
+
+def test_what_a_killed_driver_left_is_compacted_by_the_next(tmp_path: Path) -> None:
+    """Before it compares: thousands of files would be read again at every start. Not dry ones."""
+    results = tmp_path / "results"
+    store = Store(results)
+    store.create()
+    others = [TrialConfig(seed=seed) for seed in range(COMPACT_FROM)]
+    for config in [*planned("--preset", "smoke"), *others]:
+        path = results / "trials" / f"{config.trial_id}.parquet"
+        path.write_bytes(row_content(row_of(config)))
+        os.utime(path, (0, 0))
+    arguments = ["--results", str(results), "--preset", "smoke"]
+
+    assert COMMAND.main([*arguments, "--dry-run"]) == 0
+    assert not list((results / "compacted").iterdir())
+    assert COMMAND.main(arguments) == 0
+    assert len(list((results / "compacted").iterdir())) == 1
+    assert len(store.statuses()) == COMPACT_FROM + 2
 
 
 def test_results_that_cannot_be_written_are_named_before_anything_starts(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 import ray
 from ray.tune.search import Searcher
 
-from distill.config import TrialConfig
+from distill.config import Config, TrialConfig
 from distill.errors import UserError
 from sweeps.display import SweepDisplay
 from sweeps.runner import Cluster, Outcome, connect, run_trials
@@ -112,6 +112,69 @@ def test_a_searcher_is_asked_until_it_has_no_more(tiny: Tiny, store: Store) -> N
     expected = {tiny(seed=seed).trial_id for seed in range(3)}
     assert set(outcome.statuses) == expected == set(store.statuses())
     assert searcher.completed == ["ok"] * 3
+
+
+class Witness(SweepDisplay):
+    """Notes what the driver hears."""
+
+    def __init__(self) -> None:
+        super().__init__("test", None, 0)
+        self.begun: list[str] = []
+        self.reports: list[dict[str, Any]] = []
+
+    def started(self, config: Config) -> None:
+        self.begun.append(config.trial_id)
+        super().started(config)
+
+    def reported(self, result: dict[str, Any]) -> None:
+        self.reports.append(result)
+        super().reported(result)
+
+
+@pytest.mark.usefixtures("local_ray")
+@pytest.mark.parametrize("order", [{}, {"gpu_share": 0.25, "device": "cpu"}])
+def test_trials_start_in_the_order_of_the_plan(
+    tiny: Tiny, store: Store, order: dict[str, Any]
+) -> None:
+    """One at a time, in the same process and in processes of their own."""
+    plan = [tiny(seed=seed, eval_epochs=1) for seed in (3, 1, 4, 0, 5)]
+    with Witness() as display:
+        run_trials(
+            plan,
+            data_for=plan,
+            order=WorkOrder(store=store, sweep="test", **order),
+            cpus_per_trial=2,
+            data_root="data",
+            max_concurrent=None,
+            display=display,
+        )
+
+    assert display.begun == [config.trial_id for config in plan]
+
+
+@pytest.mark.usefixtures("local_ray")
+@pytest.mark.parametrize(("gpu_share", "often"), [(0.0001, False), (0.25, True)])
+def test_many_trials_at_once_report_rarely(
+    tiny: Tiny, store: Store, gpu_share: float, often: bool
+) -> None:
+    """Where 10,000 trials have a place a report in 100 seconds, by 4 after every iteration."""
+    config = tiny(n_outer=4, n_inner=40, n_representatives=64, eval_every=0)
+    with Witness() as display:
+        run_trials(
+            [config],
+            data_for=[config],
+            order=WorkOrder(
+                store=store, sweep="test", gpu_share=gpu_share, device="cpu", report_seconds=0.0
+            ),
+            cpus_per_trial=1,
+            data_root="data",
+            max_concurrent=None,
+            display=display,
+        )
+
+    running = [report for report in display.reports if report["status"] == "running"]
+    assert (len(running) > 1) == often
+    assert running, "the first at once"
 
 
 @pytest.mark.usefixtures("local_ray")

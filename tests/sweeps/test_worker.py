@@ -22,7 +22,14 @@ from distill.subset_trial import run_subset
 from distill.trial import run_trial
 from sweeps import worker
 from sweeps.store import Store
-from sweeps.worker import WorkOrder, hide_gpus, memory_fraction, run_and_store
+from sweeps.worker import (
+    REPORTS_PER_SECOND,
+    WorkOrder,
+    hide_gpus,
+    memory_fraction,
+    run_and_store,
+    spaced_reports,
+)
 
 ROOT = Path(__file__).parent.parent.parent
 Tiny = Callable[..., TrialConfig]
@@ -247,6 +254,22 @@ def test_a_killed_process_repeats_only_what_came_after_its_last_checkpoint(
     seconds_per_outer = row["total_seconds"] / 30
     print(f"outer iterations repeated: {n_reached - n_again_from + 1} of 30")
     assert n_reached - n_again_from <= 2 + 3 * every / seconds_per_outer
+
+
+def test_reports_of_all_trials_together_are_bounded(store: Store) -> None:
+    cluster = {"CPU": 4000.0, "GPU": 500.0, "memory": 1e12}
+
+    def seconds(max_concurrent: int | None = None, **order: Any) -> float:
+        given = WorkOrder(store=store, sweep="test", **order)
+        return spaced_reports(given, cluster, max_concurrent).report_seconds
+
+    on_a_laptop = WorkOrder(store=store, sweep="test")
+    assert spaced_reports(on_a_laptop, {"CPU": 8.0}, None) == on_a_laptop
+    assert spaced_reports(on_a_laptop, {}, None) == on_a_laptop, "no worker yet"
+    assert seconds(gpu_share=0.25) == pytest.approx(2000 / REPORTS_PER_SECOND)
+    assert seconds(gpu_share=0.25, max_concurrent=1000) == pytest.approx(1000 / REPORTS_PER_SECOND)
+    assert seconds(n_threads=4) == pytest.approx(1000 / REPORTS_PER_SECOND)
+    assert seconds(gpu_share=0.25, report_seconds=60.0) == 60.0, "never more often than asked"
 
 
 @pytest.mark.parametrize(("share", "gigabytes"), [(0.25, 80), (0.5, 16), (0.1, 141), (0.25, 2)])
