@@ -32,6 +32,7 @@ distances which are zero up to rounding (duplicates) are ordered so that duplica
 logarithmically many rounds. Any choice is a valid hierarchy.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, final
 
@@ -39,7 +40,7 @@ import torch
 from torch import Tensor
 
 from distill.clustering.base import (
-    Clusterer,
+    BatchClusterer,
     Clustering,
     cluster_means,
     inertia_of,
@@ -59,7 +60,7 @@ from distill.errors import require_known
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Agglomerative(Clusterer):
+class Agglomerative(BatchClusterer):
     """Hierarchical clustering cut at exactly `n_clusters` clusters, duplicates or not.
 
     The generator given to `fit` is not used. Labels are numbered in the order in which clusters
@@ -76,22 +77,36 @@ class Agglomerative(Clusterer):
     def __post_init__(self) -> None:
         require_known("linkage", self.linkage, (*UPDATES, "single"))
 
-    def _fit(self, points: Tensor, n_clusters: int, generator: torch.Generator) -> Clustering:
-        del generator
-        labels = torch.arange(len(points), device=points.device)
-        if n_clusters < len(points):
-            labels = _cut(self._build_hierarchy(points), n_clusters)
-        centers = cluster_means(points, labels, n_clusters)
-        inertia = inertia_of(points, labels, centers) if self.linkage == "ward" else None
-        return Clustering(labels=labels, centers=centers, inertia=inertia)
+    def _fit_batch(
+        self, points: Sequence[Tensor], n_clusters: int, generators: Sequence[torch.Generator]
+    ) -> list[Clustering]:
+        del generators
+        results = []
+        if n_clusters == max(len(own) for own in points):  # Then all classes have that size.
+            every_label = [torch.arange(len(own), device=own.device) for own in points]
+        else:
+            every_label = [_cut(merges, n_clusters) for merges in self._build_hierarchies(points)]
+        for own, labels in zip(points, every_label, strict=True):
+            centers = cluster_means(own, labels, n_clusters)
+            inertia = inertia_of(own, labels, centers) if self.linkage == "ward" else None
+            results.append(Clustering(labels=labels, centers=centers, inertia=inertia))
+        return results
 
-    def _build_hierarchy(self, points: Tensor) -> Merges:
-        distances = _pairwise_squares(points)
+    def _build_hierarchies(self, points: Sequence[Tensor]) -> list[Merges]:
+        """Returns the hierarchy of every class; one of them has at least two points."""
         if self.linkage == "single":
-            return minimum_spanning_tree(distances)
+            return [minimum_spanning_tree(_pairwise_squares(own)) for own in points]
+        counts = [len(own) for own in points]
+        if len(points) == 1:
+            distances = _pairwise_squares(points[0])[None]
+        else:
+            shape = (len(points), max(counts), max(counts))
+            distances = points[0].new_full(shape, torch.inf, dtype=torch.float64)
+            for own, matrix in zip(points, distances, strict=True):
+                matrix[: len(own), : len(own)] = _pairwise_squares(own)
         if self.linkage == "average":
             distances.sqrt_()  # The others give the same hierarchy from squared distances.
-        return merge_reciprocal_neighbors(distances, UPDATES[self.linkage])
+        return merge_reciprocal_neighbors(distances, counts, UPDATES[self.linkage])
 
 
 def _pairwise_squares(points: Tensor) -> Tensor:

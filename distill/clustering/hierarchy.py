@@ -51,10 +51,19 @@ UPDATES: dict[str, Update] = {"ward": _ward, "complete": _complete, "average": _
 """The reducible linkages; ward wants squared distances, average plain ones, complete either."""
 
 
-def merge_reciprocal_neighbors(distances: Tensor, update: Update) -> Merges:
-    """Builds the hierarchy of a reducible linkage; uses up `distances`, (n, n)."""
-    clusters = _Clusters(distances)
-    budget = n_left = len(distances)
+def merge_reciprocal_neighbors(
+    distances: Tensor, counts: list[int], update: Update
+) -> list[Merges]:
+    """Builds the hierarchies of a reducible linkage in c classes at once.
+
+    Args:
+        distances: (c, n, n), the diagonals infinite, and so the rows and columns that fill up a
+            class of fewer than n points. Used up.
+        counts: points of each class.
+        update: of the linkage.
+    """
+    clusters = _Clusters(distances, counts)
+    budget = n_left = distances.shape[1]
     merges = []
     while n_left > 1:
         clusters.search(budget)
@@ -62,59 +71,85 @@ def merge_reciprocal_neighbors(distances: Tensor, update: Update) -> Merges:
         merges.append(clusters.merge(lower, upper, update))
         # Work in proportion to progress. When one cluster swallows the others one by one, every
         # row loses its nearest neighbour in every round, and only the lowest bounds matter.
-        budget = 16 * len(lower) if len(lower) else 2 * budget
-        n_left -= len(lower)
-        clusters.drop_merged(n_left)
-    children, parents, heights = (torch.cat(parts) for parts in zip(*merges, strict=True))
-    return Merges(children, parents, heights)
+        budget = 16 * -(-len(lower) // len(counts)) if len(lower) else 2 * budget
+        n_left = clusters.drop_merged()
+    classes, children, parents, heights = (torch.cat(parts) for parts in zip(*merges, strict=True))
+    own = [classes == which for which in range(len(counts))]
+    return [Merges(children[mask], parents[mask], heights[mask]) for mask in own]
 
 
 class _Clusters:
-    """The m rows of the living (and of some merged) clusters: distances, sizes, neighbours.
+    """The rows of the living (and of some merged) clusters: distances, sizes, neighbours.
 
-    A row is *fresh* if its nearest neighbour is known. When that neighbour is merged the row goes
+    Each of c classes has m rows, one after the other; the row of cluster i in class q is q m + i. A
+    row is *fresh* if its nearest neighbour is known. When that neighbour is merged the row goes
     stale; its old gap is then a lower bound, because no distance shrinks by merging.
     """
 
-    def __init__(self, distances: Tensor) -> None:
-        self.distances = distances
-        self.ids = torch.arange(len(distances), device=distances.device)
-        self.alive = torch.ones_like(self.ids, dtype=torch.bool)
-        self.sizes = torch.ones_like(distances[0])
+    def __init__(self, distances: Tensor, counts: list[int]) -> None:
+        c, n, _ = distances.shape
+        device = distances.device
+        self.distances = distances  # (c, m, m)
+        self.c = c
+        self.ids = torch.arange(n, device=device).repeat(c)
+        self.alive = self.ids < torch.tensor(counts, device=device).repeat_interleave(n)
+        self.sizes = distances.new_ones(c * n)
         self.grown = torch.zeros_like(self.sizes)  # The height at which each cluster was formed.
-        self.gaps = torch.zeros_like(self.sizes)
-        self.nearest = torch.zeros_like(self.ids)
+        self.gaps = torch.zeros_like(self.sizes).masked_fill_(~self.alive, torch.inf)
+        self.nearest = torch.zeros_like(self.ids)  # a row
         self.fresh = torch.zeros_like(self.alive)
 
+    @property
+    def m(self) -> int:
+        """Rows of a class."""
+        return self.distances.shape[1]
+
+    def _first_rows(self) -> Tensor:
+        """Returns the (c,) first row of each class."""
+        return self.m * torch.arange(self.c, device=self.ids.device)
+
     def search(self, budget: int) -> None:
-        """Finds the nearest neighbours of at most `budget` stale rows, lowest bounds first."""
-        stale = (self.alive & ~self.fresh).nonzero()[:, 0]  # Host–device sync.
-        if len(stale) > budget:
-            stale = stale[self.gaps[stale].topk(budget, largest=False).indices]
-        for rows in torch.split(stale, max(1, BLOCK // len(self.ids))):
-            self.gaps[rows], self.nearest[rows] = self.distances[rows].min(dim=1)
+        """Finds the nearest neighbours of at most `budget` stale rows a class, lowest bounds first.
+
+        One host–device sync.
+        """
+        is_stale = self.alive & ~self.fresh
+        if budget < self.m:
+            bounds = self.gaps.masked_fill(~is_stale, torch.inf).view(self.c, -1)
+            lowest = bounds.topk(budget, dim=1, largest=False).indices
+            rows = (lowest + self._first_rows()[:, None]).flatten()
+            stale = rows[is_stale[rows]]
+        else:
+            stale = is_stale.nonzero()[:, 0]
+        flat = self.distances.flatten(end_dim=1)
+        for rows in torch.split(stale, max(1, BLOCK // self.m)):
+            self.gaps[rows], columns = flat[rows].min(dim=1)
+            self.nearest[rows] = rows - rows % self.m + columns
         self.fresh[stale] = True
 
     def reciprocal_pairs(self) -> tuple[Tensor, Tensor]:
         """Returns the rows (p,), (p,) of the pairs known to be mutual neighbours, lower row first.
 
-        The lowest gap of all, if it is known and not a bound, is both partners' minimum even where
-        the partner is stale or has an equal neighbour: so searching always ends in a merge.
+        The lowest gap of a class, if it is known and not a bound, is both partners' minimum even
+        where the partner is stale or has an equal neighbour: so searching always ends in a merge.
         """
-        first = self.gaps.argmin(dim=0, keepdim=True)
+        first = self.gaps.view(self.c, -1).argmin(dim=1) + self._first_rows()
         partner, known = self.nearest[first], self.fresh[first]
         self.nearest[partner] = torch.where(known, first, self.nearest[partner])
         self.fresh[partner] |= known
         rows = torch.arange(len(self.ids), device=self.ids.device)
         mutual = self.fresh & self.fresh[self.nearest] & (self.nearest[self.nearest] == rows)
+        mutual &= self.gaps < torch.inf  # not the last cluster of its class
         lower = (mutual & (rows < self.nearest)).nonzero()[:, 0]  # Host–device sync.
         return lower, self.nearest[lower]
 
-    def merge(self, a: Tensor, b: Tensor, update: Update) -> tuple[Tensor, Tensor, Tensor]:
-        """Merges rows b into rows a; returns the children, parents and heights of the merges."""
+    def merge(self, a: Tensor, b: Tensor, update: Update) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Merges rows b into rows a; returns classes, children, parents and heights."""
+        own, column = a // self.m, b % self.m
         # Rounding may put a whole a little below its parts; sorting must not.
-        heights = torch.stack([self.distances[a, b], self.grown[a], self.grown[b]]).amax(dim=0)
-        n_pairs = max(1, BLOCK // len(self.ids))
+        gaps = self.distances[own, a % self.m, column]
+        heights = torch.stack([gaps, self.grown[a], self.grown[b]]).amax(dim=0)
+        n_pairs = max(1, BLOCK // self.m)
         for some_a, some_b in zip(torch.split(a, n_pairs), torch.split(b, n_pairs), strict=True):
             _merge_rows(self.distances, self.sizes, some_a, some_b, update)
         self.grown[a] = heights
@@ -123,36 +158,62 @@ class _Clusters:
         changed = ~self.alive
         changed[a] = True
         self.fresh &= ~(changed | changed[self.nearest])
-        return self.ids[b], self.ids[a], heights
+        return own, self.ids[b], self.ids[a], heights
 
-    def drop_merged(self, n_left: int) -> None:
-        """Cuts the matrix down to the living clusters once they are half of it or less."""
-        if n_left > len(self.ids) // 2:
-            return
-        alive = self.alive
-        self.nearest = (alive.cumsum(dim=0) - 1)[self.nearest][alive]
-        self.distances = self.distances[alive][:, alive]
-        self.ids, self.sizes, self.grown = self.ids[alive], self.sizes[alive], self.grown[alive]
-        self.gaps, self.fresh, self.alive = self.gaps[alive], self.fresh[alive], alive[alive]
+    def drop_merged(self) -> int:
+        """Cuts the matrices down to the living clusters once those are half of a class or less.
+
+        Returns:
+            The living clusters of the class that has most; a host–device sync.
+        """
+        alive = self.alive.view(self.c, -1)
+        m, n_left = self.m, int(alive.sum(dim=1).amax())
+        if n_left > m // 2:
+            return n_left
+        order = (~alive).int().argsort(dim=1, stable=True)  # The living first.
+        positions = torch.arange(m, device=order.device).expand_as(order)
+        places = torch.empty_like(order).scatter_(1, order, positions)
+        kept = order[:, :n_left]
+        nearest = places.view(-1)[self.nearest].clamp_max_(n_left - 1)
+        own = torch.arange(self.c, device=order.device)[:, None]
+        self.distances = self.distances[own[:, :, None], kept[:, :, None], kept[:, None]]
+        rows = (kept + m * own).flatten()
+        self.nearest = nearest[rows] + self._first_rows().repeat_interleave(n_left)
+        self.ids, self.sizes, self.grown = self.ids[rows], self.sizes[rows], self.grown[rows]
+        self.gaps, self.fresh, self.alive = self.gaps[rows], self.fresh[rows], self.alive[rows]
+        return n_left
 
 
 def _merge_rows(distances: Tensor, sizes: Tensor, a: Tensor, b: Tensor, update: Update) -> None:
-    """Merges clusters b into clusters a, in place; both (p,), all different, reciprocal pairs.
+    """Merges clusters b into clusters a, in place: (p,) rows, all different, mutual neighbours.
 
     Rows are updated against all clusters as they were; the columns of the pairs after that, against
     the rows' new sizes. The order of the merges does not matter, so this equals one after another.
     """
-    gaps, n_a, n_b = distances[a, b], sizes[a], sizes[b]
+    c, m, _ = distances.shape
+    own, to_a, to_b = a // m, a % m, b % m
+    gaps, n_a, n_b = distances[own, to_a, to_b], sizes[a], sizes[b]
     merged = update(
-        distances[a], distances[b], gaps[:, None], n_a[:, None], n_b[:, None], sizes[None]
+        distances[own, to_a],
+        distances[own, to_b],
+        gaps[:, None],
+        n_a[:, None],
+        n_b[:, None],
+        sizes.view(c, m)[own],
     )
-    among = update(
-        merged[:, a], merged[:, b], gaps[None], n_a[None], n_b[None], (n_a + n_b)[:, None]
-    )
-    merged[:, a] = (among + among.T).div_(2).fill_diagonal_(torch.inf)  # Symmetric to the last bit.
-    merged[:, b] = torch.inf
-    distances[a], distances[b] = merged, torch.inf
-    distances[:, a], distances[:, b] = merged.T, torch.inf
+
+    def among(i: Tensor, j: Tensor) -> Tensor:
+        """The distances of the merged clusters i to the pairs j."""
+        return update(
+            merged[i, to_a[j]], merged[i, to_b[j]], gaps[j], n_a[j], n_b[j], (n_a + n_b)[i]
+        )
+
+    i, j = (own[:, None] == own).nonzero(as_tuple=True)  # Host–device sync.
+    symmetric = (among(i, j) + among(j, i)).div_(2)  # To the last bit.
+    merged[i, to_a[j]] = symmetric.masked_fill_(i == j, torch.inf)
+    merged[i, to_b[j]] = torch.inf
+    distances[own, to_a], distances[own, to_b] = merged, merged.new_tensor(torch.inf)
+    distances[own, :, to_a], distances[own, :, to_b] = merged, merged.new_tensor(torch.inf)
     sizes[a] = n_a + n_b
 
 
@@ -169,7 +230,7 @@ def minimum_spanning_tree(distances: Tensor) -> Merges:
     n = len(distances)
     points = torch.arange(n, device=distances.device)
     roots = points
-    order: list[tuple[Tensor, Tensor, Tensor]] = []
+    order = [(points[:0], points[:0], distances[0, :0])]
     while bool((roots != roots[0]).any()):  # Host–device sync.
         gaps, others = _nearest_outside(distances, roots)
         least = torch.full_like(gaps, torch.inf).scatter_reduce(0, roots, gaps, "amin")

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import pytest
 import torch
+from scipy.sparse.csgraph import minimum_spanning_tree
 from sklearn.cluster import AgglomerativeClustering
 from sklearn.datasets import load_digits
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 from distill.clustering import agglomerative, hierarchy
 from distill.clustering.agglomerative import Agglomerative
 from distill.clustering.base import Clustering
+from distill.clustering.labels import components
 from distill.errors import UserError
 from tests.clustering.blobs import blobs
 from tests.clustering.partitions import same_partition
@@ -138,7 +140,8 @@ def test_small_blocks_change_nothing(linkage: Linkage, monkeypatch: pytest.Monke
     points = blobs(4)
     expected = fit(points, 12, linkage)
     monkeypatch.setattr(hierarchy, "BLOCK", 2000)
-    monkeypatch.setattr(agglomerative, "BLOCK", 2000)
+    monkeypatch.setattr(agglomerative, "CPU_BLOCK", 2000)
+    monkeypatch.setattr(hierarchy, "CPU_BLOCK", 2000)
     assert torch.equal(fit(points, 12, linkage).labels, expected.labels)
 
 
@@ -147,8 +150,8 @@ def test_small_blocks_change_nothing(linkage: Linkage, monkeypatch: pytest.Monke
 def test_searching_few_rows_at_a_time_changes_nothing(linkage: Linkage, budget: int) -> None:
     distances = agglomerative._pairwise_squares(outlying()[:200])
     update = hierarchy.UPDATES[linkage]
-    expected = hierarchy.merge_reciprocal_neighbors(distances.clone(), update)
-    clusters = hierarchy._Clusters(distances)
+    expected = hierarchy.merge_reciprocal_neighbors(distances.clone()[None], [200], update)[0]
+    clusters = hierarchy._Clusters(distances[None], [200])
     heights = torch.empty(0, dtype=torch.float64)
     while len(heights) < len(distances) - 1:
         clusters.search(budget)
@@ -170,8 +173,8 @@ def test_duplicates_merge_in_logarithmically_many_rounds(linkage: Linkage) -> No
         return hierarchy.UPDATES[linkage](*arguments)
 
     distances = agglomerative._pairwise_squares(torch.full((512, 3), 0.1))
-    hierarchy.merge_reciprocal_neighbors(distances, counted)
-    assert n_updates == 2 * 9  # Two a round, 512 = 2⁹.
+    hierarchy.merge_reciprocal_neighbors(distances[None], [512], counted)
+    assert n_updates == 3 * 9  # Three a round, 512 = 2⁹.
 
 
 @pytest.mark.parametrize("linkage", LINKAGES)
@@ -251,3 +254,37 @@ def test_refused_linkage() -> None:
     fields: dict[str, Any] = {"linkage": "wards"}
     with pytest.raises(UserError, match=re.escape(message)):
         Agglomerative(**fields)
+
+
+@pytest.mark.parametrize("linkage", LINKAGES)
+def test_classes_together_are_what_each_is_alone(linkage: Linkage) -> None:
+    method = Agglomerative(linkage=linkage)
+    # Sizes that are halved and cut down at different times; one class is only its clusters.
+    classes = [blobs(s, n=n) for s, n in enumerate((90, 12, 200, 33))]
+    for k in (1, 5, 12):
+        together, alone = (
+            method.fit_classes(classes, k, torch.Generator(), together=way) for way in (True, False)
+        )
+        for ours, theirs in zip(together, alone, strict=True):
+            assert torch.equal(ours.labels, theirs.labels)
+            assert torch.equal(ours.centers, theirs.centers)
+
+
+@pytest.mark.parametrize("linkage", LINKAGES)
+def test_a_class_of_one_point_among_others(linkage: Linkage) -> None:
+    classes = [blobs(1, n=1), blobs(2, n=9)]
+    together = Agglomerative(linkage=linkage).fit_classes(
+        classes, 1, torch.Generator(), together=True
+    )
+    assert [result.labels.tolist() for result in together] == [[0], [0] * 9]
+
+
+def test_minimum_spanning_tree_matches_scipy_also_where_distances_are_equal() -> None:
+    grid = torch.cartesian_prod(torch.arange(9.0), torch.arange(9.0)).double()
+    for points in (blobs(3), grid):
+        distances = torch.cdist(points, points).square().round(decimals=6)
+        distances = ((distances + distances.T) / 2).fill_diagonal_(torch.inf)
+        tree = hierarchy.minimum_spanning_tree(distances)
+        expected = minimum_spanning_tree(distances.nan_to_num(posinf=0).numpy()).data
+        assert tree.heights.sort().values.tolist() == sorted(expected.tolist())
+        assert len(torch.unique(components(len(points), tree.children, tree.parents))) == 1

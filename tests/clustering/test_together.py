@@ -44,7 +44,7 @@ def assert_same(together: Clustering, alone: Clustering) -> None:
 
 
 def test_methods_that_work_on_many_classes_at_once() -> None:
-    assert {"kmeans", "kmeans++"} <= set(TOGETHER)
+    assert {"kmeans", "kmeans++", "agglomerative"} <= set(TOGETHER)
     assert set(TOGETHER) < set(CASES)
 
 
