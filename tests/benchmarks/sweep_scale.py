@@ -461,8 +461,17 @@ def _kind(method: str, path: str) -> str:
 
 
 def _checkpoint_sizes() -> str:
-    """Returns the sizes of the images that are learnt, with their momentum."""
-    sizes = {ipc: 10 * ipc * 3 * 32 * 32 * 4 * 2 for ipc in (1, 10, 50)}
+    """Returns the sizes of the images that are learnt and of the network, each with momentum."""
+    import torch
+
+    from distill.networks import build_network
+
+    generator = torch.Generator()
+    network = build_network(
+        "convnet", channels=3, image_size=(32, 32), n_classes=10, generator=generator
+    )
+    n_weights = sum(own.numel() for own in network.parameters())
+    sizes = {ipc: 8 * (10 * ipc * 3 * 32 * 32 + n_weights) for ipc in (1, 10, 50)}
     return ", ".join(f"{size / 1e6:.1f} MB at ipc {ipc}" for ipc, size in sizes.items())
 
 
