@@ -85,7 +85,7 @@ def _table(
     """Returns the table; columns that would say the same in every line are left out."""
     trial_ids = [config.trial_id for config in plan]
     counted: dict[str, Collection[str]] = {
-        "trials": trial_ids,
+        "trials": set(trial_ids),  # a list would be gone through for every trial
         "done": finished,
         "failed": failed,
         "to do": to_do,
