@@ -38,6 +38,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from distill.clustering import kmedoids as own_kmedoids
 from distill.clustering.base import Clusterer, Clustering, spawn_generators
 from distill.clustering.dbscan import kth_neighbor_distances
+from distill.clustering.fasterpam import fasterpam
 from distill.clustering.kmeans import KMeans
 from distill.clustering.registry import CLUSTERERS, build_clusterer
 from tests.clustering.partitions import same_partition
@@ -212,7 +213,8 @@ def _kmedoids(own: Any, data: Data) -> tuple[Callable[[], Any], Callable[..., st
     for points, generator in zip(data.points, generators, strict=True):
         distances = own_kmedoids.euclidean_distances(points)
         if swaps:
-            starts.append(own_kmedoids._lab(distances, data.k, generator).cpu().numpy())
+            start = own_kmedoids.lab(distances[None], [len(points)], data.k, [generator])
+            starts.append(start[0].cpu().numpy())
         else:
             starts.append(distances.sum(dim=1).argsort(stable=True)[: data.k].cpu().numpy())
 
@@ -373,9 +375,9 @@ def measure_swaps(data: Data, repeats: int) -> None:
     points = data.points[0]
     distances = own_kmedoids.euclidean_distances(points)
     array = distances.cpu().numpy()
-    start = own_kmedoids._lab(distances, data.k, seeded())
+    start = own_kmedoids.lab(distances[None], [len(points)], data.k, [seeded()])[0]
     runs: dict[str, Callable[[], Any]] = {
-        "here": lambda: own_kmedoids.fasterpam(distances, start, 300),
+        "here": lambda: fasterpam(distances, start, 300),
         "reference": lambda: kmedoids.fasterpam(array, start.cpu().numpy(), 300, n_cpu=1),
         "distances": lambda: own_kmedoids.euclidean_distances(points),
         "theirs": lambda: pairwise_distances(data.arrays[0]),

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from distill.clustering.base import Clustering
+from distill.clustering.fasterpam import fasterpam, fasterpam_classes
 from distill.clustering.kmedoids import (
     KMedoids,
     alternate,
     build,
     euclidean_distances,
-    fasterpam,
+    lab,
     total_deviation,
 )
 from tests.clustering.blobs import blobs
@@ -120,7 +121,7 @@ def test_ends_in_a_local_optimum_under_all_swaps(k: int, seed: int) -> None:
 def test_ends_in_a_local_optimum_when_worked_in_blocks(
     block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("distill.clustering.kmedoids._BLOCK_ELEMENTS", block)
+    monkeypatch.setattr("distill.clustering.fasterpam._BLOCK_ELEMENTS", block)
     distances = euclidean_distances(blobs(3, n=60, d=3))
     medoids, n_iter = fasterpam(distances, random_medoids(60, 8, 0), 300)
     assert_local_optimum(distances, medoids)
@@ -132,7 +133,7 @@ def test_single_points_at_a_time_swap_as_the_reference_does(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # In blocks of one candidate this is the published order of swaps: the results are the same.
-    monkeypatch.setattr("distill.clustering.kmedoids._BLOCK_ELEMENTS", 1)
+    monkeypatch.setattr("distill.clustering.fasterpam._BLOCK_ELEMENTS", 1)
     for seed in range(10):
         distances = euclidean_distances(blobs(seed, n=150, d=4))
         start = random_medoids(150, 12, seed)
@@ -293,3 +294,39 @@ def test_refuses_bad_options(options: dict[str, Any], message: str) -> None:
 def test_refuses_more_clusters_than_points() -> None:
     with pytest.raises(ValueError, match=r"^n_clusters must be in \[1, 5\] for 5 points, got 6$"):
         KMedoids().fit(FIVE, 6, seeded())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("k", [1, 2, 11])
+def test_classes_side_by_side_swap_as_each_does_alone(
+    k: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Several blocks a pass, of another width in every class.
+    monkeypatch.setattr("distill.clustering.fasterpam._BLOCK_ELEMENTS", 3000)
+    counts = [90, 150, 40, 151]
+    distances = torch.zeros(4, 151, 151, dtype=dtype)
+    for seed, n in enumerate(counts):
+        distances[seed, :n, :n] = euclidean_distances(blobs(seed, n=n, d=4, dtype=dtype))
+    starts = torch.stack([random_medoids(n, k, seed) for seed, n in enumerate(counts)])
+    for max_iter in (1, 300):
+        together = fasterpam_classes(distances, counts, starts, max_iter)
+        for own, n, start, (medoids, n_iter) in zip(
+            distances, counts, starts, together, strict=True
+        ):
+            alone, n_iter_alone = fasterpam(own[:n, :n], start, max_iter)
+            assert medoids.tolist() == alone.tolist()
+            assert n_iter == n_iter_alone
+            if max_iter > 1:
+                assert_local_optimum(own[:n, :n], medoids)
+
+
+def test_lab_in_classes_of_unequal_size_is_that_of_each() -> None:
+    counts = [30, 100, 12]
+    distances = torch.zeros(3, 100, 100, dtype=torch.float64)
+    for seed, n in enumerate(counts):
+        distances[seed, :n, :n] = euclidean_distances(blobs(seed, n=n))
+    together = lab(distances, counts, 12, [seeded(s) for s in range(3)])
+    for seed, n in enumerate(counts):
+        own = distances[seed, :n, :n]
+        assert torch.equal(together[seed], lab(own[None], [n], 12, [seeded(seed)])[0])
+        assert len(set(together[seed].tolist())) == 12
