@@ -15,7 +15,7 @@ from typing import Any
 import ray
 import torch
 
-from distill.config import Config
+from distill.config import Config, fields_of
 from distill.datasets import ImageData, load_dataset
 from distill.errors import UserError
 from sweeps.kinds import check_config
@@ -62,7 +62,7 @@ def share_data(
         UserError: images cannot be read, or a configuration does not fit them.
     """
     by_key: dict[DataKey, list[Config]] = {}
-    for config in configs:
+    for config in _without_repetitions(configs):
         by_key.setdefault(data_key(config), []).append(config)
     read: Any = ray.remote(_read).options(num_returns=2, **resources)
     tasks = {
@@ -75,6 +75,16 @@ def share_data(
         if message := ray.get(problem):
             raise UserError(f"{message} (data set {key[0]})")
     return {key: arrays for key, (arrays, _) in tasks.items()}
+
+
+def _without_repetitions(configs: Iterable[Config]) -> list[Config]:
+    """Returns one of all configurations that differ in their seeds only: a check takes a while."""
+    different: dict[tuple[Any, ...], Config] = {}
+    for config in configs:
+        names = (name for name in fields_of(type(config)) if name != "seed")
+        values = (config.kind, *(getattr(config, name) for name in names))
+        different.setdefault(values, config)
+    return list(different.values())
 
 
 def fetch_data(

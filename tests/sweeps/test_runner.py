@@ -13,9 +13,19 @@ from ray.tune.search import Searcher
 
 from distill.config import Config, TrialConfig
 from distill.errors import UserError
+from distill.subset_config import SubsetConfig
 from sweeps.display import SweepDisplay
+from sweeps.grids import EXTENDED
+from sweeps.plan import make_plan
 from sweeps.runner import Cluster, Outcome, connect, run_trials
-from sweeps.shared_data import data_key, fetch_data, from_arrays, read_data, share_data
+from sweeps.shared_data import (
+    _without_repetitions,
+    data_key,
+    fetch_data,
+    from_arrays,
+    read_data,
+    share_data,
+)
 from sweeps.store import Store
 from sweeps.worker import WorkOrder
 
@@ -207,6 +217,15 @@ def test_images_that_do_not_come_are_read_by_the_trial(
     again = fetch_data(never, tiny(seed=1), "data", str(tmp_path))
     assert again.train_images.data_ptr() == data.train_images.data_ptr(), "not read again"
     ray.cancel(never)
+
+
+def test_what_differs_in_its_seed_only_is_checked_once(tiny: Tiny) -> None:
+    plan = make_plan(EXTENDED, seeds=[7, 3], set_values={"n_outer": "10"})
+    n_rows = len(plan) // 2
+
+    assert _without_repetitions(plan) == plan[:n_rows], "the first of each, in order"
+    others = [tiny(), tiny(ipc=1000), SubsetConfig(), SubsetConfig(seed=1), tiny(seed=5)]
+    assert _without_repetitions(others) == others[:3]
 
 
 @pytest.mark.usefixtures("local_ray")
