@@ -23,6 +23,7 @@ from distill.distilled import save_distilled, save_sheet
 from distill.dream import check_fit
 from distill.errors import InterruptedTrialError, UserError
 from distill.evaluate import mean_and_std
+from distill.memory import keep_freed_memory
 from distill.multiformation import decode
 from distill.scoring import random_images_baseline
 from distill.trial import CURVE_COLUMNS, TrialResult, run_trial
@@ -66,6 +67,7 @@ def run_command(options: argparse.Namespace, config: TrialConfig) -> int:
             for place in data.corrupt[:3]:
                 display.warn(f"  {place}")
         _prepare(folder, config, overwrite=options.overwrite)
+        keep_freed_memory()
         if options.threads is not None or _is_small(config, data):
             torch.set_num_threads(options.threads or 1)
         with _stop_signals() as stop, _writing_to(folder):

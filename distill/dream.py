@@ -114,16 +114,11 @@ class Dream:
             DivergedError: the loss or an image is NaN or infinite.
             InfeasibleClusteringError: the clustering leaves nothing to choose from.
         """
-        if self.inner == 0:
-            self._begin_outer_iteration()
-        if self.inner % int(self.config.cluster_interval) == 0:
-            with self._timed("clustering"):
-                self._choose_representatives()
+        self.prepare_loop()
         with self._timed("matching"):
-            for label in range(self.data.n_classes):
-                self._match_class(label)
+            self.match_all()
         with self._timed("network"):
-            self._update_network()
+            self.update_network()
         self.inner += 1
         if not bool(torch.isfinite(self._loss_sum + self.images.sum())):  # a sync, as the clock's
             raise DivergedError(
@@ -133,6 +128,19 @@ class Dream:
             )
         if self.inner == self.config.n_inner:
             self._end_outer_iteration()
+
+    def prepare_loop(self) -> None:
+        """Does what comes before the matching: a fresh network, a clustering, when they are due."""
+        if self.inner == 0:
+            self._begin_outer_iteration()
+        if self.inner % int(self.config.cluster_interval) == 0:
+            with self._timed("clustering"):
+                self._choose_representatives()
+
+    def match_all(self) -> None:
+        """Moves the synthetic images of all classes once."""
+        for label in range(self.data.n_classes):
+            self._match_class(label)
 
     def _begin_outer_iteration(self) -> None:
         self.images.clamp_(0, 1)
@@ -220,7 +228,7 @@ class Dream:
         order = torch.randperm(len(synthetic), generator=self.generators["batches"])
         return synthetic[order[: self.config.batch_syn_max].to(synthetic.device)]
 
-    def _update_network(self) -> None:
+    def update_network(self) -> None:
         """Trains the network on `n_net_batches` batches of a fresh shuffle of the real images."""
         self.network.train()
         config = self.config

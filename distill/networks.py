@@ -31,6 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.errors import UserError, require_known
+from distill.pooling import AveragePool
 
 NORMS = ("instance", "batch", "group", "layer", "none")
 RESNET_NORMS = ("instance", "batch")
@@ -148,7 +149,7 @@ class ConvNet(Network):
                 block.append(_norm_layer(norm, width, (height, columns)))
             block.append(ACTIVATIONS[activation]())
             if pooling != "none":
-                block.append(nn.AvgPool2d(2) if pooling == "avg" else nn.MaxPool2d(2))
+                block.append(AveragePool() if pooling == "avg" else nn.MaxPool2d(2))
                 height, columns = height // 2, columns // 2
             self.blocks.append(block)
             channels, padding = width, 1

@@ -22,6 +22,7 @@ from distill.checkpoint import remove_checkpoints
 from distill.config import Config
 from distill.datasets import ImageData
 from distill.errors import InterruptedTrialError, UserError
+from distill.memory import keep_freed_memory
 from distill.provenance import reset_peak_memory
 from distill.running import Progress
 from sweeps.kinds import run_config
@@ -217,11 +218,12 @@ def hide_gpus(order: WorkOrder) -> None:
 
 
 def claim_share(order: WorkOrder) -> None:
-    """Keeps the process to its threads and within its share of a GPU's memory.
+    """Sets the process up: its memory, its threads and its share of a GPU's memory.
 
     Raises:
         UserError: there is no GPU to take a share of.
     """
+    keep_freed_memory()
     torch.set_num_threads(order.n_threads)
     if choose_device(order).type == "cuda" and 0 < order.gpu_share < 1:
         total = torch.cuda.get_device_properties(0).total_memory
