@@ -46,11 +46,12 @@ PLAN = (
 )
 """Two trials a seed, of a few seconds each."""
 
-SWEEP = (*PLAN, "--checkpoint-seconds", "0.5")
+SWEEP = (*PLAN, "--checkpoint-seconds", "0.5", "--gpus-per-trial", "0")
+"""Without the share of a GPU a command refuses a cluster whose nodes have all just been lost."""
 N_NODES = 3
 MEAN_CHECKPOINTS = 12
 """Between two kills; a trial saves about ten."""
-LONGEST_PAUSE = 90.0
+LONGEST_PAUSE = 150.0
 """Seconds after which something is killed without a checkpoint: what is just starting."""
 
 KINDS = {"trial": 50, "node": 25, "driver": 15, "two nodes": 6, "everything": 4}
