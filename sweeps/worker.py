@@ -24,7 +24,7 @@ from distill.datasets import ImageData
 from distill.errors import InterruptedTrialError, UserError
 from distill.memory import keep_freed_memory
 from distill.provenance import reset_peak_memory
-from distill.running import Progress
+from distill.running import SAVING_SHARE, Progress
 from sweeps.kinds import run_config
 from sweeps.store import Store
 from sweeps.trackers import Trackers
@@ -305,11 +305,18 @@ class _Reporter:
             self._report(self._values("running", progress, ""))
 
     def is_finished_elsewhere(self) -> bool:
-        """Whether the store has a row by now; looks no more often than checkpoints are saved."""
-        if self._order.replace or time.monotonic() < self._next_look:
+        """Whether the store has a row by now; looks no more often than checkpoints are saved.
+
+        Less often where looking is slow, as with checkpoints.
+        """
+        start = time.monotonic()
+        if self._order.replace or start < self._next_look:
             return False
-        self._next_look = time.monotonic() + max(self._order.checkpoint_seconds, 1.0)
-        return self._order.store.has_row(self._config.trial_id)
+        finished = self._order.store.has_row(self._config.trial_id)
+        end = time.monotonic()
+        pause = max(self._order.checkpoint_seconds, 1.0, (end - start) / SAVING_SHARE)
+        self._next_look = end + pause
+        return finished
 
     def warn(self, message: str) -> None:
         """Reports something that the user should know; the trial goes on."""

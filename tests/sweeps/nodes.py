@@ -254,7 +254,8 @@ class Driver:
                     *(sys.executable, str(project / "sweeps" / "full_grid.py")),
                     *("--results", str(results), *options),
                 ],
-                env=plain_environment(),
+                # The trials of a Ray of its own import what is on the path: not another copy.
+                env=plain_environment() | {"PYTHONPATH": str(project)},
                 cwd=folder,
                 stdout=file,
                 stderr=subprocess.STDOUT,

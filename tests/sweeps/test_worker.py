@@ -315,3 +315,24 @@ def test_a_share_of_a_gpu_that_is_not_there_is_named(
 
     assert reports[-1]["status"] == "failed"
     assert reports[-1]["message"].startswith("the trial has 0.25 of a GPU, but torch sees none on")
+
+
+def test_a_slow_store_is_not_looked_into_all_the_time(tiny: Tiny, tmp_path: Path) -> None:
+    looks: list[float] = []
+
+    class SlowStore(Store):
+        def has_row(self, trial_id: str) -> bool:
+            looks.append(time.monotonic())
+            time.sleep(0.2)
+            return super().has_row(trial_id)
+
+    store = SlowStore(tmp_path / "results")
+    store.create()
+    order = WorkOrder(store=store, sweep="test", checkpoint_seconds=0)
+    reporter = worker._Reporter(tiny(), order, lambda _: None)
+    end = time.monotonic() + 2.5
+    while time.monotonic() < end:
+        assert not reporter.is_finished_elsewhere()
+        time.sleep(0.01)
+
+    assert len(looks) == 1, "0.2 seconds of looking in four of work"
