@@ -138,11 +138,14 @@ class Augmentation:
 
         Args:
             images: (n, c, h, w).
-            choice: 0-d in [0, 1), picks the geometric transform.
+            choice: in [0, 1), picks the geometric transform: 0-d for all images, or (n,). Where it
+                is 0-d and on the CPU, only the transform that it picks is computed.
             uniforms: (1, `N_UNIFORMS`) or (n, `N_UNIFORMS`) in [0, 1).
         """
         if len(uniforms) > 1 or uniforms.device.type != "cpu":
             uniforms = uniforms.to(images.device)  # one copy for all parameters
+        if choice.ndim:
+            choice = choice.to(images.device)
         names = self.transforms
         if "flip" in names:
             images = flip(images, uniforms[:, 0] < self.flip_prob)
@@ -168,10 +171,12 @@ class Augmentation:
         }
         named = [functions[name] for name in self.transforms if name in GEOMETRIC]
         chosen = _integers(choice, 0, len(named) - 1)
-        if chosen.device.type == "cpu" or len(named) == 1:
-            index = int(chosen) if len(named) > 1 else 0
-            return named[index](images, uniforms)
-        # The host does not know the choice and must not wait for it.
+        if len(named) == 1:
+            return named[0](images, uniforms)
+        if chosen.ndim == 0 and chosen.device.type == "cpu":
+            return named[int(chosen)](images, uniforms)
+        # The host does not know the choice, or must not use it: all are computed, one is taken.
+        chosen = chosen.view(-1, 1, 1, 1)
         result = named[0](images, uniforms)
         for i, function in enumerate(named[1:], start=1):
             result = torch.where(chosen == i, function(images, uniforms), result)
@@ -335,15 +340,39 @@ def cutmix(
     Raises:
         UserError: `beta` is not above 0.
     """
+    side, center, partners = draw_cutmix(len(images), generator, beta=beta)
+    return mix(images, labels, side, center, partners)
+
+
+def draw_cutmix(
+    n_images: int, generator: torch.Generator, *, beta: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns what `mix` takes: side, centre and partners; arguments and errors as `cutmix`."""
     if not beta > 0:
         raise UserError(f"CutMix beta must be above 0, got {beta}")
     device = generator.device
     uniforms = torch.rand(4, dtype=torch.float64, generator=generator, device=device)
-    partners = torch.randperm(len(images), generator=generator, device=device).to(images.device)
-    height, width = images.shape[2:]
+    partners = torch.randperm(n_images, generator=generator, device=device)
     side = (1 - symmetric_beta(uniforms[0], uniforms[1], beta)).sqrt()
-    top, bottom = _clipped_interval(side, uniforms[2], height)
-    left, right = _clipped_interval(side, uniforms[3], width)
+    return side, uniforms[2:], partners
+
+
+def mix(
+    images: Tensor, labels: Tensor, side: Tensor, center: Tensor, partners: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Pastes the box; returns what `cutmix` does.
+
+    Args:
+        images: (n, c, h, w).
+        labels: (n,).
+        side: 0-d float64 in [0, 1], of the box as a share of the image's.
+        center: (2,) float64 in [0, 1), of the box.
+        partners: (n,) int64.
+    """
+    partners = partners.to(images.device)
+    height, width = images.shape[2:]
+    top, bottom = _clipped_interval(side, center[0], height)
+    left, right = _clipped_interval(side, center[1], width)
     mixed = torch.where(_in_box(images, top, bottom, left, right), images[partners], images)
     area = ((bottom - top) * (right - left)).double()
     ratio = 1 - area / (height * width)

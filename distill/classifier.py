@@ -23,10 +23,11 @@ from torch import Tensor, nn
 
 from distill.config import derive_seed
 from distill.datasets import ImageData
-from distill.evaluate import load_network_state, network_state, score_network
+from distill.evaluate import score_network
 from distill.networks import Network, build_network
 from distill.photo_cnn import ADAM_EPSILON, NORM_MOMENTUM, WIDTHS, PhotoCNN, build_photo_cnn
 from distill.subset_config import SubsetConfig
+from distill.training import load_network_state, network_state
 
 N_NORM_BATCHES = 200
 """Batches, at most, from which the statistics of batch norms are recomputed."""

@@ -17,14 +17,14 @@ Shapes: c channels, h, w pixels, `n_classes`, `ipc` stored images a class.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from distill.augment import Augmentation
+from distill.augment import Augmentation, draw_uniforms
 from distill.clustering.base import InfeasibleClusteringError
 from distill.clustering.registry import build_clusterer
 from distill.clustering.sizes import size_columns
@@ -32,15 +32,21 @@ from distill.config import TrialConfig, derive_seed
 from distill.datasets import ImageData
 from distill.embeddings import check_gradient_size, embed
 from distill.errors import DivergedError, UserError
-from distill.evaluate import load_network_state, network_state, sgd, train_on_batch
+from distill.execution import AUTOMATIC, Execution
+from distill.graphs import StepGraphs
+from distill.joint_matching import match_jointly, mixes_images
 from distill.matching import ImageOptimizer, Matcher
 from distill.multiformation import decode, encode
 from distill.networks import reset_parameters
 from distill.scoring import network_for
 from distill.selection import Representatives, rule_for, select
+from distill.training import NetworkTrainer, SGDRecipe, load_network_state, network_state
 
 PURPOSES = ("weights", "clustering", "batches", "augmentation", "init")
 """What randomness is drawn for; each has a generator of its own, on the CPU."""
+
+PASS_VALUES = 2**28
+"""Values of the widest maps of the images that are matched at once: 1 GiB of float32."""
 
 
 class Dream:
@@ -50,6 +56,7 @@ class Dream:
         config: its defaults are filled in here.
         data: the images, on the device that the loop is to run on.
         dtype: of the network and of the synthetic images.
+        execution: how the arithmetic is carried out.
 
     Raises:
         UserError: the configuration does not fit the data (see `check_fit`).
@@ -67,7 +74,12 @@ class Dream:
     """
 
     def __init__(
-        self, config: TrialConfig, data: ImageData, *, dtype: torch.dtype = torch.float32
+        self,
+        config: TrialConfig,
+        data: ImageData,
+        *,
+        dtype: torch.dtype = torch.float32,
+        execution: Execution = AUTOMATIC,
     ) -> None:
         self.config = config = config.resolved()
         self.data = data
@@ -84,10 +96,9 @@ class Dream:
             dtype
         )
         self.network.train(not self.published)
-        self.net_optimizer = self._new_net_optimizer()
+        self.trainer = self._new_trainer(execution)
         self.clusterer = build_clusterer(config.clusterer, **config.clusterer_options)
         self.augment = Augmentation(strategy=config.augment)
-        self.net_augment = Augmentation(strategy=config.net_augment)
         self.matcher = Matcher(
             match=config.match,
             metric=str(config.metric),
@@ -102,9 +113,14 @@ class Dream:
         self.cluster_sizes: list[Tensor] = []
         self.representatives: list[tuple[Tensor, Tensor]] = []
         self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
+        self._labels = torch.arange(data.n_classes, device=self.device)
         self.images = self._initial_images().to(dtype)
         self.image_optimizer = ImageOptimizer(
             self.images, lr=float(config.lr_img or 0), momentum=config.momentum_img
+        )
+        self._jointly = execution.matches_jointly(self.device) and not mixes_images(self.network)
+        self._joint_step = StepGraphs(
+            self._match_jointly, self.device, enabled=execution.uses_graphs(self.device)
         )
 
     def inner_loop(self) -> None:
@@ -139,14 +155,28 @@ class Dream:
 
     def match_all(self) -> None:
         """Moves the synthetic images of all classes once."""
-        for label in range(self.data.n_classes):
-            self._match_class(label)
+        draws = [self._draw() for _ in range(self.data.n_classes)]
+        if not self._jointly:
+            for label, (choice, uniforms, order) in enumerate(draws):
+                self._match_class(label, choice, uniforms, order)
+            return
+        for classes in self._passes():
+            own, chosen = draws[classes], self.representatives[classes]
+            weights = [weights for _, weights in chosen if len(weights)]
+            self._joint_step(
+                (classes.start, classes.stop, tuple(len(indices) for indices, _ in chosen)),
+                torch.cat([indices for indices, _ in chosen]),
+                torch.cat(weights) if weights else torch.empty(0),
+                torch.stack([choice for choice, _, _ in own]),
+                torch.cat([uniforms for _, uniforms, _ in own]),
+                torch.stack([order for _, _, order in own]),
+            )
 
     def _begin_outer_iteration(self) -> None:
         self.images.clamp_(0, 1)
         if self.outer > 0:  # the first network is the one that gave the initial images
             reset_parameters(self.network, self.generators["weights"])
-            self.net_optimizer = self._new_net_optimizer()
+            self.trainer.forget()
         self.network.train(not (self.published and self.outer == 0))
         self._loss_sum.zero_()
 
@@ -201,15 +231,33 @@ class Dream:
             projection_dim=self.config.projection_dim,
         )
 
-    def _match_class(self, label: int) -> None:
+    def _draw(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns a class's augmentation, and which of its decoded images are matched, if not all.
+
+        On the host, so that every device and every way of batching has the same draws.
+        """
+        choice, uniforms = torch.empty(()), torch.empty(1, 0)
+        if self.augment.transforms:
+            choice, uniforms = draw_uniforms(1, self.generators["augmentation"])
+        order = torch.empty(0, dtype=torch.int64)
+        n_decoded = self.config.ipc * self.factor**2
+        if n_decoded > self.config.batch_syn_max:
+            order = torch.randperm(n_decoded, generator=self.generators["batches"])
+            order = order[: self.config.batch_syn_max]
+        return choice, uniforms, order
+
+    def _match_class(self, label: int, choice: Tensor, uniforms: Tensor, order: Tensor) -> None:
         indices, weights = self.representatives[label]
         real = self._network_input(self.data.train_images[indices])
-        self.image_optimizer.begin(label)
+        classes = slice(label, label + 1)
+        self.image_optimizer.begin(classes)
         images = self.images[label].detach().requires_grad_()
-        synthetic = self._subsample(self.data.normalize(decode(images, self.factor)))
-        augmented = self.augment(
-            torch.cat([real, synthetic]), self.generators["augmentation"], shared=True
-        )
+        synthetic = self.data.normalize(decode(images, self.factor))
+        if len(order):
+            synthetic = synthetic[order.to(self.device)]
+        augmented = torch.cat([real, synthetic])
+        if self.augment.transforms:
+            augmented = self.augment.apply(augmented, choice, uniforms)
         loss = self.matcher(
             self.network,
             augmented[: len(real)].detach(),
@@ -218,15 +266,71 @@ class Dream:
             weights if len(weights) else None,
         )
         (gradient,) = torch.autograd.grad(loss, images)
-        self.image_optimizer.step(label, gradient)
+        self.image_optimizer.step(classes, gradient[None])
         self._loss_sum += loss.detach()
 
-    def _subsample(self, synthetic: Tensor) -> Tensor:
-        """Keeps a random `batch_syn_max` of the decoded images, if there are more."""
-        if len(synthetic) <= self.config.batch_syn_max:
-            return synthetic
-        order = torch.randperm(len(synthetic), generator=self.generators["batches"])
-        return synthetic[order[: self.config.batch_syn_max].to(synthetic.device)]
+    def _match_jointly(
+        self,
+        key: Any,
+        indices: Tensor,
+        weights: Tensor,
+        choices: Tensor,
+        uniforms: Tensor,
+        orders: Tensor,
+    ) -> None:
+        """Matches several classes at once; may be recorded as a graph.
+
+        Args:
+            key: first class, one past the last, and for each class the number of representatives.
+            indices: (n,) int64, the representatives of all of them.
+            weights: (n,), or empty for equal ones.
+            choices: (classes,) float64, of the augmentation.
+            uniforms: (classes, `N_UNIFORMS`) float64, likewise.
+            orders: (classes, m) int64, which decoded images are matched; m is 0 for all.
+        """
+        first, end, counts = key
+        classes = slice(first, end)
+        real = self._network_input(self.data.train_images[indices])
+        self.image_optimizer.begin(classes)
+        images = self.images[classes].detach().requires_grad_()
+        decoded = [self.data.normalize(decode(own, self.factor)) for own in images]
+        if orders.numel():
+            decoded = [own[order] for own, order in zip(decoded, orders, strict=True)]
+        synthetic = torch.cat(decoded)
+        if self.augment.transforms:
+            real = self._augment_alike(real, counts, choices, uniforms)
+            per_class = [len(decoded[0])] * len(decoded)
+            synthetic = self._augment_alike(synthetic, per_class, choices, uniforms)
+        loss, gradient = match_jointly(
+            self.matcher,
+            self.network,
+            real,
+            synthetic,
+            labels=self._labels[classes],
+            counts=counts,
+            weights=weights if len(weights) else None,
+            source=images,
+        )
+        self.image_optimizer.step(classes, gradient)
+        self._loss_sum += loss
+
+    def _augment_alike(
+        self, images: Tensor, counts: Sequence[int], choices: Tensor, uniforms: Tensor
+    ) -> Tensor:
+        """Augments the images of each class by its own draw."""
+        each = torch.cat([own.expand(n) for own, n in zip(self._labels, counts, strict=False)])
+        return self.augment.apply(images, choices[each], uniforms[each])
+
+    def _passes(self) -> list[slice]:
+        """Returns classes that are matched at once: as many as `PASS_VALUES` allows."""
+        n_images = int(self.config.n_representatives or 0) + min(
+            self.config.ipc * self.factor**2, self.config.batch_syn_max
+        )
+        height, width = self.data.image_size
+        values = n_images * height * width * int(self.config.width or 0)
+        at_once = max(1, PASS_VALUES // values)
+        n_classes = self.data.n_classes
+        return [slice(i, min(i + at_once, n_classes)) for i in range(0, n_classes, at_once)]
 
     def update_network(self) -> None:
         """Trains the network on `n_net_batches` batches of a fresh shuffle of the real images."""
@@ -236,17 +340,8 @@ class Dream:
         order = torch.randperm(len(self.data.train_images), generator=self.generators["batches"])
         if n_images == 0:
             return
-        for batch in order[:n_images].to(self.device).split(config.net_batch_size):
-            train_on_batch(
-                self.network,
-                self.net_optimizer,
-                self._network_input(self.data.train_images[batch]),
-                self.data.train_labels[batch],
-                augment=self.net_augment,
-                cutmix_prob=config.cutmix_prob,
-                cutmix_beta=config.cutmix_beta,
-                generator=self.generators["augmentation"],
-            )
+        for batch in order[:n_images].split(config.net_batch_size):
+            self.trainer.train(batch, self.generators["augmentation"])
 
     def _initial_images(self) -> Tensor:
         """Returns the (n_classes, ipc, c, h, w) float32 start of the synthetic images."""
@@ -289,9 +384,20 @@ class Dream:
     def _network_input(self, images: Tensor) -> Tensor:
         return self.data.normalize(self._unit_range(images))
 
-    def _new_net_optimizer(self) -> torch.optim.SGD:
+    def _take(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        return self._network_input(self.data.train_images[batch]), self.data.train_labels[batch]
+
+    def _new_trainer(self, execution: Execution) -> NetworkTrainer:
         config = self.config
-        return sgd(self.network, config.net_lr, config.net_momentum, config.net_weight_decay)
+        recipe = SGDRecipe(
+            lr=config.net_lr,
+            momentum=config.net_momentum,
+            weight_decay=config.net_weight_decay,
+            augment=Augmentation(strategy=config.net_augment),
+            cutmix_prob=config.cutmix_prob,
+            cutmix_beta=config.cutmix_beta,
+        )
+        return NetworkTrainer(self.network, recipe, self._take, execution)
 
     def cluster_size_columns(self) -> dict[str, Any]:
         """Returns the distribution of cluster sizes at the last clustering, see `size_columns`.
@@ -317,7 +423,7 @@ class Dream:
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Returns what is needed to go on between two inner loops: tensors and JSON values."""
-        tensors = network_state(self.network, self.net_optimizer)
+        tensors = network_state(self.network, self.trainer.optimizer)
         tensors |= {f"generator/{name}": own.get_state() for name, own in self.generators.items()}
         tensors |= {
             "images": self.images,
@@ -341,7 +447,7 @@ class Dream:
 
     def load_state(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         """Goes on from what `state` returned for an equal configuration and data set."""
-        load_network_state(self.network, self.net_optimizer, tensors)
+        load_network_state(self.network, self.trainer.optimizer, tensors)
         self.network.train(values["training"])
         for name, generator in self.generators.items():
             generator.set_state(tensors[f"generator/{name}"])

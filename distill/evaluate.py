@@ -16,8 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distill.augment import Augmentation, cutmix
+from distill.execution import AUTOMATIC, Execution
 from distill.networks import Network, reset_parameters
+from distill.training import NetworkTrainer, SGDRecipe, load_network_state, network_state
 
 TEST_CHUNK = 1024
 """Images tested at a time."""
@@ -26,17 +27,11 @@ LR_DECAY = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingRecipe:
+class TrainingRecipe(SGDRecipe):
     """How a fresh network is trained on a small set; the fields are `TrialConfig`'s `eval_…`."""
 
     epochs: int
     batch_size: int
-    lr: float
-    momentum: float
-    weight_decay: float
-    augment: Augmentation
-    cutmix_prob: float
-    cutmix_beta: float
 
     def lr_at(self, epoch: int) -> float:
         """Returns the learning rate of an epoch, counted from 0."""
@@ -120,44 +115,6 @@ def score_network(
     return int(n_correct) / len(images), float(loss) / len(images)
 
 
-def train_on_batch(
-    network: Network,
-    optimizer: torch.optim.Optimizer,
-    images: Tensor,
-    labels: Tensor,
-    *,
-    augment: Augmentation,
-    cutmix_prob: float,
-    cutmix_beta: float,
-    generator: torch.Generator,
-) -> None:
-    """One step of SGD on the cross-entropy of augmented images, with CutMix now and then.
-
-    Used for the evaluation's networks and for the network update inside the distillation.
-
-    Args:
-        network: in train mode.
-        optimizer: of the network.
-        images: (n, c, h, w) floating point, normalised.
-        labels: (n,) int64.
-        augment: applied with one draw per image.
-        cutmix_prob: probability of CutMix, in [0, 1].
-        cutmix_beta: both parameters of CutMix's beta distribution, above 0.
-        generator: on the CPU; draws augmentation and CutMix.
-    """
-    images = augment(images, generator, shared=False)
-    if torch.rand((), generator=generator).item() < cutmix_prob:  # a CPU generator: no sync
-        images, other_labels, ratio = cutmix(images, labels, generator, beta=cutmix_beta)
-        logits = network(images)
-        loss = ratio * F.cross_entropy(logits, labels)
-        loss = loss + (1 - ratio) * F.cross_entropy(logits, other_labels)
-    else:
-        loss = F.cross_entropy(network(images), labels)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()
-
-
 class Evaluation:
     """Trains `n_networks` fresh networks one after the other and tests each; epoch by epoch.
 
@@ -174,6 +131,7 @@ class Evaluation:
         normalize: turns `test_images` into the network's input.
         n_networks: networks to train, at least 1.
         seed_of: the seed of a network and a purpose (`weights` or `batches`).
+        execution: whether steps are recorded as graphs.
     """
 
     def __init__(
@@ -188,6 +146,7 @@ class Evaluation:
         normalize: Callable[[Tensor], Tensor],
         n_networks: int,
         seed_of: Callable[[int, str], int],
+        execution: Execution = AUTOMATIC,
     ) -> None:
         self.recipe = recipe
         self.network = network
@@ -201,6 +160,9 @@ class Evaluation:
         self.scores = Scores()
         self.epoch = 0
         self._best = 0.0
+        self._trainer = NetworkTrainer(
+            network, recipe, lambda batch: (images[batch], labels[batch]), execution
+        )
         self._start_network()
 
     @property
@@ -218,20 +180,9 @@ class Evaluation:
         """Trains the current network for an epoch, tests it when due, and turns to the next."""
         recipe = self.recipe
         self.network.train()
-        for group in self.optimizer.param_groups:
-            group["lr"] = recipe.lr_at(self.epoch)
-        order = torch.randperm(len(self.images), generator=self.generator).to(self.images.device)
+        order = torch.randperm(len(self.images), generator=self.generator)
         for batch in order.split(recipe.batch_size):
-            train_on_batch(
-                self.network,
-                self.optimizer,
-                self.images[batch],
-                self.labels[batch],
-                augment=recipe.augment,
-                cutmix_prob=recipe.cutmix_prob,
-                cutmix_beta=recipe.cutmix_beta,
-                generator=self.generator,
-            )
+            self._trainer.train(batch, self.generator, recipe.lr_at(self.epoch))
         if recipe.tests_after(self.epoch):
             self._test()
         self.epoch += 1
@@ -254,15 +205,13 @@ class Evaluation:
             self.network, torch.Generator().manual_seed(self.seed_of(index, "weights"))
         )
         self.generator = torch.Generator().manual_seed(self.seed_of(index, "batches"))
-        self.optimizer = sgd(
-            self.network, self.recipe.lr, self.recipe.momentum, self.recipe.weight_decay
-        )
+        self._trainer.forget()
         self.epoch = 0
         self._best = 0.0
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Returns what is needed to go on, as tensors and as values that JSON can hold."""
-        tensors = network_state(self.network, self.optimizer)
+        tensors = network_state(self.network, self._trainer.optimizer)
         tensors["generator"] = self.generator.get_state()
         values = {
             "epoch": self.epoch,
@@ -275,7 +224,7 @@ class Evaluation:
 
     def load_state(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         """Goes on from what `state` returned."""
-        load_network_state(self.network, self.optimizer, tensors)
+        load_network_state(self.network, self._trainer.optimizer, tensors)
         self.generator.set_state(tensors["generator"])
         self.epoch, self._best = values["epoch"], values["best"]
         self.scores = Scores(
@@ -283,47 +232,3 @@ class Evaluation:
             best_accuracies=list(values["best_accuracies"]),
             losses=list(values["losses"]),
         )
-
-
-def sgd(network: Network, lr: float, momentum: float, weight_decay: float) -> torch.optim.SGD:
-    """Returns the optimiser of a network."""
-    return torch.optim.SGD(
-        network.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay
-    )
-
-
-_OPTIMIZER_STATE = {
-    "momentum": "momentum_buffer",
-    "step": "step",
-    "exp_avg": "exp_avg",
-    "exp_avg_sq": "exp_avg_sq",
-}
-"""What SGD and Adam keep for a parameter: the name it is saved under, and theirs."""
-
-
-def network_state(network: Network, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Returns weights and buffers of a network and the optimiser's state, under flat names."""
-    tensors = {f"network/{name}": tensor for name, tensor in network.state_dict().items()}
-    for name, parameter in network.named_parameters():
-        for saved, own in _OPTIMIZER_STATE.items():
-            value = optimizer.state[parameter].get(own)
-            if value is not None:
-                tensors[f"{saved}/{name}"] = value
-    return tensors
-
-
-def load_network_state(
-    network: Network, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
-) -> None:
-    """Loads what `network_state` returned."""
-    network.load_state_dict(
-        {k.removeprefix("network/"): v for k, v in tensors.items() if k.startswith("network/")}
-    )
-    optimizer.state.clear()
-    for name, parameter in network.named_parameters():
-        for saved, own in _OPTIMIZER_STATE.items():
-            value = tensors.get(f"{saved}/{name}")
-            if value is not None:
-                # In the parameter's layout; but Adam's count of steps, 0-d, stays on the CPU.
-                like = value if value.ndim == 0 else parameter.detach()
-                optimizer.state[parameter][own] = torch.empty_like(like).copy_(value)

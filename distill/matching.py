@@ -151,26 +151,40 @@ class ImageOptimizer:
         self.lr = lr
         self.momentum = momentum
         self.buffer = torch.zeros_like(images)
+        shape = (len(images), *[1] * (images.ndim - 1))
+        powers = [momentum**j for j in range(len(images))]
+        sums = [sum(powers[1 : n + 1]) for n in range(len(images))]
+        # For n foreign steps: what is left of the momentum, and how far it has moved the images.
+        self._left = torch.tensor(powers, dtype=torch.float64).to(images).view(shape)
+        self._moved = torch.tensor(sums, dtype=torch.float64).to(images).view(shape) * lr
 
     @torch.no_grad()
-    def begin(self, label: int) -> None:
-        """Brings the images of a class up to date, before its gradient is taken."""
-        self._decay(label, n_steps=label)
-
-    @torch.no_grad()
-    def step(self, label: int, gradient: Tensor) -> None:
-        """Takes the class's own step, and the ones in which the classes after it have theirs.
+    def begin(self, classes: slice) -> None:
+        """Brings the images of classes up to date, before their gradient is taken.
 
         Args:
-            label: the class; classes step in the order 0 … n_classes − 1, each after its `begin`.
-            gradient: (ipc, c, h, w).
+            classes: start and stop of consecutive labels.
         """
-        self.buffer[label].mul_(self.momentum).add_(gradient)
-        self.images[label].sub_(self.buffer[label], alpha=self.lr)
-        self._decay(label, n_steps=len(self.images) - 1 - label)
+        self._decay(classes, classes.start, reverse=False)
 
-    def _decay(self, label: int, n_steps: int) -> None:
-        powers = [self.momentum**j for j in range(1, n_steps + 1)]
-        if powers:
-            self.images[label].sub_(self.buffer[label], alpha=self.lr * sum(powers))
-            self.buffer[label].mul_(powers[-1])
+    @torch.no_grad()
+    def step(self, classes: slice, gradient: Tensor) -> None:
+        """Takes the classes' own steps, and the ones in which the classes after each have theirs.
+
+        Args:
+            classes: labels; all classes step in the order 0 … n_classes − 1, each after its
+                `begin`.
+            gradient: (classes, ipc, c, h, w).
+        """
+        self.buffer[classes].mul_(self.momentum).add_(gradient)
+        self.images[classes].sub_(self.buffer[classes], alpha=self.lr)
+        self._decay(classes, len(self.images) - classes.stop, reverse=True)
+
+    def _decay(self, classes: slice, fewest: int, *, reverse: bool) -> None:
+        """Takes the foreign steps: `fewest` for one end of the classes, one more for each other."""
+        which = slice(fewest, fewest + classes.stop - classes.start)
+        moved, left = self._moved[which], self._left[which]
+        if reverse:
+            moved, left = moved.flip(0), left.flip(0)
+        self.images[classes].sub_(self.buffer[classes] * moved)
+        self.buffer[classes].mul_(left)

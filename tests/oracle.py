@@ -29,7 +29,7 @@ def run_oracle(dream: Dream, n_loops: int) -> tuple[Tensor, Tensor, list[float]]
     image_sgd.state[images]["momentum_buffer"] = dream.image_optimizer.buffer.clone()
     net_sgd = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
     for ours, theirs in zip(network.parameters(), dream.network.parameters(), strict=True):
-        buffer = dream.net_optimizer.state[theirs].get("momentum_buffer")
+        buffer = dream.trainer.optimizer.state[theirs].get("momentum_buffer")
         if buffer is not None:
             net_sgd.state[ours]["momentum_buffer"] = buffer.clone()
 
@@ -109,7 +109,7 @@ def train_on_real_images(
         start = number * config.net_batch_size
         batch = order[start : start + config.net_batch_size]
         inputs = normalize(dream, data.train_images[batch].double() / 255)
-        inputs = dream.net_augment(inputs, generators["augmentation"], shared=False)
+        inputs = dream.trainer.recipe.augment(inputs, generators["augmentation"], shared=False)
         labels = data.train_labels[batch]
         if torch.rand((), generator=generators["augmentation"]) < config.cutmix_prob:
             inputs, others, ratio = cutmix(inputs, labels, generators["augmentation"], beta=1.0)

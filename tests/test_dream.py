@@ -12,6 +12,7 @@ from distill.config import TrialConfig
 from distill.datasets import ImageData
 from distill.dream import Dream
 from distill.errors import DivergedError, UserError
+from distill.execution import Execution
 from tests.oracle import run_oracle
 
 Tiny = Callable[..., TrialConfig]
@@ -26,12 +27,14 @@ Tiny = Callable[..., TrialConfig]
     ],
     ids=["weighted-mse", "plain-l1", "weighted-cosine-subsampled"],
 )
+@pytest.mark.parametrize("batching", ["class", "all"])
 def test_the_loop_equals_the_oracle(
-    digits: ImageData, tiny: Tiny, changes: dict[str, object]
+    digits: ImageData, tiny: Tiny, changes: dict[str, object], batching: str
 ) -> None:
     """Several inner loops in float64, augmentation, momentum, CutMix and network update on."""
     config = tiny(n_inner=10, n_outer=1, lr_img=0.05, **changes)
-    dream = Dream(config, digits, dtype=torch.float64)
+    execution = Execution(batching=batching)
+    dream = Dream(config, digits, dtype=torch.float64, execution=execution)
     dream.inner_loop()  # clusters, and fills the momenta
     images, parameters, losses = run_oracle(dream, n_loops=4)
     start = dream.images.clone()

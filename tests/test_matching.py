@@ -83,12 +83,12 @@ def test_the_whole_step_of_a_linear_network_by_hand() -> None:
 
     images = torch.stack([x, x, x])[:, None, :, None, None].clone()
     optimizer = ImageOptimizer(images, lr=0.1, momentum=0.5)
-    optimizer.begin(0)
+    optimizer.begin(slice(0, 1))
     own = images[0].clone().requires_grad_()
     loss = Matcher(match="gradients", metric="mse")(
         OneConvolution(weight), real[:, :, None, None], own, 0, weights
     )
-    optimizer.step(0, torch.autograd.grad(loss, own)[0])
+    optimizer.step(slice(0, 1), torch.autograd.grad(loss, own)[0][None])
 
     torch.testing.assert_close(images[0, 0, :, 0, 0], expected, rtol=0, atol=1e-12)
 
@@ -211,8 +211,8 @@ def test_the_image_optimiser_equals_sequential_sgd_on_one_parameter(
             sgd.zero_grad()
             (-torch.cos(parameter[label] - targets[label])).sum().backward()
             sgd.step()
-            optimizer.begin(label)
-            optimizer.step(label, torch.sin(ours[label] - targets[label]))
+            optimizer.begin(slice(label, label + 1))
+            optimizer.step(slice(label, label + 1), torch.sin(ours[label] - targets[label])[None])
 
         torch.testing.assert_close(ours, parameter.detach(), rtol=0, atol=1e-13)
         if momentum:
@@ -224,8 +224,8 @@ def test_with_ten_classes_and_momentum_a_half_a_class_moves_by_about_twice_its_s
     images = torch.zeros(10, 1, 1, 1, 1, dtype=torch.float64)
     optimizer = ImageOptimizer(images, lr=1.0, momentum=0.5)
     for label in range(10):
-        optimizer.begin(label)
-        optimizer.step(label, torch.full((1, 1, 1, 1), -1.0 if label == 0 else 0.0))
+        optimizer.begin(slice(label, label + 1))
+        optimizer.step(slice(label, label + 1), torch.full((1, 1, 1, 1, 1), float(-(label == 0))))
 
     assert images[0].item() == pytest.approx(sum(0.5**j for j in range(10)))
     assert math.isclose(images[1:].abs().max().item(), 0)

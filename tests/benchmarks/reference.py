@@ -121,7 +121,7 @@ class ReferenceLoop:
             self.network,
             self.net_sgd,
             loader,
-            self.dream.net_augment,
+            self.dream.trainer.recipe.augment,
             config.cutmix_prob,
             config.cutmix_beta,
             self.generators["augmentation"],
@@ -164,7 +164,7 @@ def reference_epoch(evaluation: Evaluation, loader: DataLoader[tuple[Tensor, ...
     recipe = evaluation.recipe
     train_epoch(
         evaluation.network,
-        evaluation.optimizer,
+        evaluation._trainer.optimizer,
         loader,
         recipe.augment,
         recipe.cutmix_prob,

@@ -1,0 +1,46 @@
+"""How the arithmetic of a trial is carried out; results agree up to rounding, whatever it is."""
+
+from dataclasses import dataclass
+
+import torch
+
+from distill.errors import require_known
+
+BATCHINGS = ("auto", "class", "all")
+GRAPHS = ("auto", "on", "off")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """Choices of speed, by device unless forced.
+
+    Attributes:
+        batching: `class` matches class by class, which keeps a CPU's caches warm (measured, see
+            LOG.md); `all` passes all classes at once, for GPUs, which many small kernels leave idle
+            (by reasoning, not yet measured); `auto`: by device. Networks with batch norm are always
+            matched class by class.
+        graphs: whether steps are recorded as CUDA graphs and replayed; `auto`: on a GPU.
+
+    Raises:
+        UserError: a choice is unknown.
+    """
+
+    batching: str = "auto"
+    graphs: str = "auto"
+
+    def __post_init__(self) -> None:
+        require_known("batching", self.batching, BATCHINGS)
+        require_known("graphs", self.graphs, GRAPHS)
+
+    def matches_jointly(self, device: torch.device) -> bool:
+        """Whether classes are matched all at once on a device."""
+        if self.batching == "auto":
+            return device.type == "cuda"
+        return self.batching == "all"
+
+    def uses_graphs(self, device: torch.device) -> bool:
+        """Whether steps are recorded on a device; elsewhere than on a GPU there are no graphs."""
+        return device.type == "cuda" and self.graphs != "off"
+
+
+AUTOMATIC = Execution()
