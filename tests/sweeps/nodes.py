@@ -138,7 +138,8 @@ class Nodes:
                     *options,
                     *("--object-store-memory=100000000", "--node-ip-address=127.0.0.1"),
                     *(f"--dashboard-agent-listen-port={free_port()}", "--metrics-export-port=0"),
-                    f"--temp-dir={self._temporary}",
+                    # Of its own: nodes that share one unpack the code over each other's.
+                    f"--temp-dir={self._temporary / name}",
                 ],
                 env=plain_environment()
                 | {
