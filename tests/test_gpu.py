@@ -50,6 +50,20 @@ def test_clusterings_in_float64_agree_with_the_cpu(name: str) -> None:
     torch.testing.assert_close(ours.centers.cpu(), theirs.centers)
 
 
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_many_classes_at_once_agree_with_each_on_the_cpu(name: str) -> None:
+    classes = [blobs(seed, n=n) for seed, n in enumerate((80, 33, 150))]
+    ours, theirs = (
+        clusterer_of(name).fit_classes(on, 6, torch.Generator().manual_seed(0))
+        for on in ([own.cuda() for own in classes], classes)
+    )
+
+    for together, alone in zip(ours, theirs, strict=True):
+        assert torch.equal(together.labels.cpu(), alone.labels)
+        torch.testing.assert_close(together.centers.cpu(), alone.centers, rtol=0, atol=1e-9)
+        assert together.n_iter == alone.n_iter
+
+
 def test_a_whole_trial_stops_and_resumes(
     digits: ImageData, tiny: Callable[..., TrialConfig], tmp_path: Path
 ) -> None:

@@ -132,9 +132,10 @@ def cases(data: Data, names: Sequence[str], references: bool) -> list[Case]:
         for options in OPTIONS.get(name, [{}]):
             options = dict(options)
             if name.startswith("dbscan"):
-                reach = kth_neighbor_distances(data.points[0], options["min_samples"])
+                reach = kth_neighbor_distances(data.points[0], options["min_samples"]).sort().values
                 options.pop("eps_quantile", None)
-                options["eps"] = float(reach.median())
+                # Between two distances: at exactly one of them rounding would decide.
+                options["eps"] = float(reach[len(reach) // 2 :][:2].mean())
             if name == "dbscan":
                 options["eps_quantile"] = None
             own = build_clusterer(name, **options)
@@ -185,7 +186,11 @@ def _kmeans(own: Any, data: Data) -> tuple[Callable[[], Any], Callable[..., str]
         return results
 
     def agree(ours: list[Clustering], theirs: list[Any]) -> str:
-        text = _labels_agree(ours, [result.labels_ for result in theirs])
+        other = [
+            int((mine.labels.cpu().numpy() != result.labels_).sum())
+            for mine, result in zip(ours, theirs, strict=False)
+        ]
+        text = "equal labels" if not any(other) else f"{other} points in other clusters"
         excess = [
             float(mine.inertia) / result.inertia_ - 1  # type: ignore[arg-type]
             for mine, result in zip(ours, theirs, strict=False)
