@@ -12,7 +12,12 @@ from typing import Any
 
 from distill.config import TrialConfig
 from distill.errors import UserError
-from distill.options import OneLineParser, add_config_options, given_values
+from distill.options import (
+    OneLineParser,
+    add_config_options,
+    add_execution_options,
+    given_values,
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -72,6 +77,7 @@ def _parser() -> OneLineParser:
         metavar="X",
         help="seconds of work between two checkpoints (default: 5)",
     )
+    add_execution_options(run)
     add_config_options(parser)
     return parser
 

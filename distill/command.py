@@ -25,6 +25,7 @@ from distill.errors import InterruptedTrialError, UserError
 from distill.evaluate import mean_and_std
 from distill.memory import keep_freed_memory
 from distill.multiformation import decode
+from distill.options import execution_of
 from distill.scoring import random_images_baseline
 from distill.trial import CURVE_COLUMNS, TrialResult, run_trial
 
@@ -103,6 +104,7 @@ def _run(
         on_progress=display.trial,
         should_stop=lambda: bool(stop),
         on_warning=display.warn,
+        execution=execution_of(options),
     )
     if not options.baseline or result.row["status"] != "ok":
         return result, []

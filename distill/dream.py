@@ -16,15 +16,14 @@ used for all classes; being inert, they had no effect either, so this is not rep
 Shapes: c channels, h, w pixels, `n_classes`, `ipc` stored images a class.
 """
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from distill.augment import Augmentation, draw_uniforms
+from distill.clock import PartClock
 from distill.clustering.base import InfeasibleClusteringError
 from distill.clustering.registry import build_clusterer
 from distill.clustering.sizes import size_columns
@@ -66,7 +65,7 @@ class Dream:
         images: (n_classes, ipc, c, h, w), the synthetic images.
         outer: outer iterations finished.
         inner: inner loops finished in the current outer iteration.
-        seconds: seconds spent so far on `clustering`, `matching` and `network` updates.
+        clock: the seconds of `clustering`, `matching` and `network` updates.
         matching_loss: mean loss of a class and inner loop over the last finished outer iteration.
         cluster_statistics: means over classes at the last clustering.
         cluster_sizes: for each class the (k,) int64 sizes of its clusters at the last clustering;
@@ -105,7 +104,7 @@ class Dream:
             feature_weight=config.feature_weight,
             inert_weights=config.weights == "published",
         )
-        self.seconds = {"clustering": 0.0, "matching": 0.0, "network": 0.0}
+        self.clock = PartClock(("clustering", "matching", "network"), self.device)
         self.outer = 0
         self.inner = 0
         self.matching_loss: float | None = None
@@ -130,19 +129,21 @@ class Dream:
             DivergedError: the loss or an image is NaN or infinite.
             InfeasibleClusteringError: the clustering leaves nothing to choose from.
         """
+        n_inner = int(self.config.n_inner or 0)
         self.prepare_loop()
-        with self._timed("matching"):
+        with self.clock.part("matching"):
             self.match_all()
-        with self._timed("network"):
+        with self.clock.part("network"):
             self.update_network()
         self.inner += 1
-        if not bool(torch.isfinite(self._loss_sum + self.images.sum())):  # a sync, as the clock's
+        due = self.inner % int(self.config.cluster_interval) == 0 or self.inner == n_inner
+        if due and not bool(torch.isfinite(self._loss_sum + self.images.sum())):  # the only sync
             raise DivergedError(
                 f"matching loss or images are no longer finite numbers in outer iteration "
-                f"{self.outer + 1}, inner loop {self.inner}; lower lr_img "
+                f"{self.outer + 1}, by inner loop {self.inner}; lower lr_img "
                 f"(now {self.config.lr_img:g}) or net_lr (now {self.config.net_lr:g})"
             )
-        if self.inner == self.config.n_inner:
+        if self.inner == n_inner:
             self._end_outer_iteration()
 
     def prepare_loop(self) -> None:
@@ -150,7 +151,7 @@ class Dream:
         if self.inner == 0:
             self._begin_outer_iteration()
         if self.inner % int(self.config.cluster_interval) == 0:
-            with self._timed("clustering"):
+            with self.clock.part("clustering"):
                 self._choose_representatives()
 
     def match_all(self) -> None:
@@ -351,7 +352,7 @@ class Dream:
             noise = torch.randn(shape, generator=self.generators["init"])
             return (noise / 4 + 0.5).clamp_(0, 1).to(self.device)
         k = config.ipc * self.factor**2
-        with self._timed("clustering"):
+        with self.clock.part("clustering"):
             positions = self._initial_positions(k)
         images = [
             encode(data.train_images[indices[own]].float() / 255, self.factor)
@@ -409,18 +410,6 @@ class Dream:
         n_points = [len(indices) for indices in self.data.class_indices]
         return size_columns(self.cluster_sizes, n_points)
 
-    @contextmanager
-    def _timed(self, part: str) -> Iterator[None]:
-        self._synchronize()
-        start = time.perf_counter()
-        yield
-        self._synchronize()
-        self.seconds[part] += time.perf_counter() - start
-
-    def _synchronize(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Returns what is needed to go on between two inner loops: tensors and JSON values."""
         tensors = network_state(self.network, self.trainer.optimizer)
@@ -439,7 +428,7 @@ class Dream:
             "outer": self.outer,
             "inner": self.inner,
             "training": self.network.training,
-            "seconds": self.seconds,
+            "seconds": self.clock.seconds,
             "matching_loss": self.matching_loss,
             "cluster_statistics": self.cluster_statistics,
         }
@@ -465,7 +454,7 @@ class Dream:
             for label in range(n_chosen)
         ]
         self.outer, self.inner = values["outer"], values["inner"]
-        self.seconds = dict(values["seconds"])
+        self.clock.seconds = values["seconds"]
         self.matching_loss = values["matching_loss"]
         self.cluster_statistics = dict(values["cluster_statistics"])
 

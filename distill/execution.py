@@ -1,10 +1,12 @@
 """How the arithmetic of a trial is carried out; results agree up to rounding, whatever it is."""
 
 from dataclasses import dataclass
-
-import torch
+from typing import TYPE_CHECKING
 
 from distill.errors import require_known
+
+if TYPE_CHECKING:
+    import torch
 
 BATCHINGS = ("auto", "class", "all")
 GRAPHS = ("auto", "on", "off")
@@ -32,13 +34,13 @@ class Execution:
         require_known("batching", self.batching, BATCHINGS)
         require_known("graphs", self.graphs, GRAPHS)
 
-    def matches_jointly(self, device: torch.device) -> bool:
+    def matches_jointly(self, device: "torch.device") -> bool:
         """Whether classes are matched all at once on a device."""
         if self.batching == "auto":
             return device.type == "cuda"
         return self.batching == "all"
 
-    def uses_graphs(self, device: torch.device) -> bool:
+    def uses_graphs(self, device: "torch.device") -> bool:
         """Whether steps are recorded on a device; elsewhere than on a GPU there are no graphs."""
         return device.type == "cuda" and self.graphs != "off"
 

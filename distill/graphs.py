@@ -16,6 +16,9 @@ from torch import Tensor
 WARM_UP = 2
 """Calls of a step before it is recorded: libraries choose their algorithms in them."""
 
+MOST_RECORDINGS = 32
+"""Recordings of a step that are kept; under the published protocol shapes change now and then."""
+
 Step = Callable[..., None]
 
 
@@ -45,6 +48,7 @@ class StepGraphs:
         self.enabled = enabled
         self._calls: dict[Hashable, int] = {}
         self._recordings: dict[Hashable, _Recording] = {}
+        self._pool: Any = None  # memory that all of them use, one after the other
 
     def __call__(self, key: Hashable, *inputs: Tensor) -> None:
         """Runs the step once.
@@ -89,11 +93,15 @@ class StepGraphs:
             )
             self.step(key, *inputs)
             return
+        if len(self._recordings) == MOST_RECORDINGS:
+            del self._recordings[next(iter(self._recordings))]
         self._recordings[full_key] = _Recording(graph, inputs)
         graph.replay()  # recording did no work
 
     def _new_graph(self, key: Hashable, inputs: list[Tensor]) -> Any:
+        if self._pool is None:
+            self._pool = torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, pool=self._pool):
             self.step(key, *inputs)
         return graph

@@ -1,4 +1,4 @@
-"""Command-line options made from the fields of `TrialConfig`."""
+"""Command-line options: the fields of `TrialConfig`, and how the arithmetic is carried out."""
 
 import argparse
 import dataclasses
@@ -13,6 +13,7 @@ from distill.config import (
     parse_value,
 )
 from distill.errors import UserError, require_known
+from distill.execution import BATCHINGS, GRAPHS, Execution
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -31,6 +32,27 @@ class OneLineParser(argparse.ArgumentParser):
                 raise UserError(f"unexpected argument {name!r}; options start with --; see --help")
             require_known("option", name, sorted(self._option_string_actions))
         return parsed
+
+
+def add_execution_options(group: Any) -> None:
+    """Adds the options of `Execution` to a group of options."""
+    group.add_argument(
+        "--batching",
+        default="auto",
+        choices=BATCHINGS,
+        help="match class by class, or all classes at once (default: by device)",
+    )
+    group.add_argument(
+        "--graphs",
+        default="auto",
+        choices=GRAPHS,
+        help="record steps as CUDA graphs (default: on a GPU)",
+    )
+
+
+def execution_of(parsed: argparse.Namespace) -> Execution:
+    """Returns what the options of `add_execution_options` say."""
+    return Execution(batching=parsed.batching, graphs=parsed.graphs)
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:

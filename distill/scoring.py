@@ -10,6 +10,7 @@ from distill.config import TrialConfig, derive_seed
 from distill.datasets import ImageData
 from distill.errors import InterruptedTrialError
 from distill.evaluate import Evaluation, TrainingRecipe
+from distill.execution import AUTOMATIC, Execution
 from distill.networks import Network, build_network
 
 
@@ -51,6 +52,7 @@ def evaluation_of(
     *,
     n_networks: int,
     purpose: str,
+    execution: Execution = AUTOMATIC,
 ) -> Evaluation:
     """Returns the evaluation of a small training set under a trial's recipe.
 
@@ -62,6 +64,7 @@ def evaluation_of(
         labels: (n,) int64.
         n_networks: networks to train.
         purpose: names the random streams; different purposes are independent.
+        execution: how the arithmetic is carried out.
     """
     on_test = config.eval_split == "test"
     recipe = TrainingRecipe(
@@ -84,6 +87,7 @@ def evaluation_of(
         normalize=data.normalize,
         n_networks=n_networks,
         seed_of=lambda index, what: derive_seed(config.seed, purpose, index, what),
+        execution=execution,
     )
 
 

@@ -20,6 +20,7 @@ from distill.datasets import ImageData
 from distill.distilled import to_uint8
 from distill.dream import Dream, check_fit
 from distill.evaluate import Evaluation, mean_and_std, score_columns
+from distill.execution import AUTOMATIC, Execution
 from distill.multiformation import decode
 from distill.running import Progress, check_whose_state, run_to_end, whose_state, without_prefix
 from distill.scoring import evaluation_of, network_for
@@ -75,21 +76,25 @@ class Trial:
     Args:
         config: what to do.
         data: the images, on the device to run on.
+        execution: how the arithmetic is carried out.
 
     Raises:
         UserError: the configuration does not fit the data.
         InfeasibleClusteringError: the clustering gives no initial images.
     """
 
-    def __init__(self, config: TrialConfig, data: ImageData) -> None:
+    def __init__(
+        self, config: TrialConfig, data: ImageData, execution: Execution = AUTOMATIC
+    ) -> None:
         self.config = config = config.resolved()
         self.data = data
+        self.execution = execution
         check_fit(config, data)
         self._eval_networks = {
             name: network_for(config, data, name, torch.Generator())
             for name in dict.fromkeys((config.network, *config.eval_networks))
         }
-        self.dream = Dream(config, data)
+        self.dream = Dream(config, data, execution=execution)
         self._points: dict[int, dict[str, Any]] = {}
         self.final_scores: dict[str, dict[str, list[float]]] = {}
         self.seconds_evaluating = 0.0
@@ -173,6 +178,7 @@ class Trial:
             labels.repeat(self.dream.factor**2),
             n_networks=plan.n_networks,
             purpose=f"evaluation of {plan.network_name} at {plan.outer}",
+            execution=self.execution,
         )
 
     def _finish_evaluation(self, plan: _EvaluationPlan, evaluation: Evaluation) -> None:
@@ -296,6 +302,7 @@ def run_trial(
     on_progress: Callable[[Progress], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
     on_warning: Callable[[str], None] = lambda _: None,
+    execution: Execution = AUTOMATIC,
 ) -> TrialResult:
     """Runs a trial, or what is left of it, to its end.
 
@@ -309,6 +316,7 @@ def run_trial(
         on_progress: called after every unit of work; must be quick.
         should_stop: asked after every unit of work.
         on_warning: told of damaged checkpoints and of those that cannot be saved.
+        execution: how the arithmetic is carried out; on a resumed trial it may differ.
 
     Returns:
         The result; also for trials whose status is `infeasible`, `diverged` or `out_of_memory`.
@@ -322,7 +330,7 @@ def run_trial(
             told that it cannot be.
     """
     run = run_to_end(
-        lambda: Trial(config, data),
+        lambda: Trial(config, data, execution),
         checkpoint_folder=checkpoint_folder,
         checkpoint_seconds=checkpoint_seconds,
         on_progress=on_progress,
@@ -355,7 +363,7 @@ def _scores_row(config: TrialConfig, trial: Trial | None) -> dict[str, Any]:
     final = final_scores.get(config.network, {})
     statistics = trial.dream.cluster_statistics if trial is not None else {}
     sizes = trial.dream.cluster_size_columns() if trial is not None else {}
-    seconds = trial.dream.seconds if trial is not None else {}
+    seconds = trial.dream.clock.seconds if trial is not None else {}
     return score_columns(final, config.eval_split) | {
         "n_networks": len(final.get("accuracies", [])),
         "network_scores": final_scores,

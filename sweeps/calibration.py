@@ -47,5 +47,6 @@ def calibrate(
 def _run(config: Config, arrays: Arrays, order: WorkOrder) -> dict[str, Any]:
     hide_gpus(order)
     claim_share(order)
-    row = run_config(config, from_arrays(arrays).to(choose_device(order))).row
+    data = from_arrays(arrays).to(choose_device(order))
+    row = run_config(config, data, execution=order.execution).row
     return {"kind": config.kind, **row}

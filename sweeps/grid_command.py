@@ -16,7 +16,7 @@ import pandas as pd
 
 from distill.config import AnyConfig, Config
 from distill.errors import require_known
-from distill.options import OneLineParser
+from distill.options import OneLineParser, execution_of
 from sweeps.grids import Grid
 from sweeps.options import (
     add_run_options,
@@ -201,6 +201,7 @@ class GridCommand(Generic[AnyConfig]):
                     store=store,
                     sweep=name,
                     device=options.device,
+                    execution=execution_of(options),
                     gpu_share=share,
                     n_threads=options.cpus_per_trial,
                     checkpoint_seconds=options.checkpoint_seconds,
@@ -317,6 +318,7 @@ def _calibrate(
             store=store,
             sweep="calibration",
             device=options.device,
+            execution=execution_of(options),
             gpu_share=share,
             n_threads=options.cpus_per_trial,
         )

@@ -16,6 +16,7 @@ from distill.config import Config, TrialConfig
 from distill.datasets import ImageData
 from distill.distilled import distilled_bytes
 from distill.dream import check_fit
+from distill.execution import AUTOMATIC, Execution
 from distill.subset_config import SubsetConfig
 from distill.subset_trial import SubsetTrial, run_subset
 from distill.trial import run_trial
@@ -46,19 +47,22 @@ def check_config(config: Config, data: ImageData) -> None:
         raise _unknown(config)
 
 
-def run_config(config: Config, data: ImageData, **options: Any) -> Outputs:
+def run_config(
+    config: Config, data: ImageData, *, execution: Execution = AUTOMATIC, **options: Any
+) -> Outputs:
     """Runs a trial, or what is left of it.
 
     Args:
         config: what to run.
         data: the images, on the device to run on.
+        execution: how the arithmetic of a distillation is carried out.
         options: those that `distill.trial.run_trial` and `distill.subset_trial.run_subset` share.
 
     Raises:
         UserError, OSError, InterruptedTrialError: as they do.
     """
     if isinstance(config, TrialConfig):
-        return _distill(config, data, **options)
+        return _distill(config, data, execution=execution, **options)
     if isinstance(config, SubsetConfig):
         return _choose(config, data, **options)
     raise _unknown(config)

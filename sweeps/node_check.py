@@ -169,7 +169,7 @@ def _ask(
     tasks = {}
     for node in nodes:
         pinned = NodeAffinitySchedulingStrategy(node.node_id, soft=False)
-        ask = remote(_answer).options(num_cpus=0, scheduling_strategy=pinned, max_retries=0)
+        ask = remote(_answer).options(num_cpus=0, scheduling_strategy=pinned, max_retries=2)
         holds = node in holding
         n_gpus = int(node.gpus) if holds and uses_gpu else 0
         tasks[ask.remote(question, looks_at_data=holds, n_gpus=n_gpus)] = node

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill.errors import UserError
+from distill.options import add_execution_options
 from sweeps.store import Store
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def add_run_options(parser: argparse.ArgumentParser, *, fields_help: str) -> Non
     run.add_argument("--cpus-per-trial", type=int, default=1, metavar="N", help="(default: 1)")
     run.add_argument("--max-concurrent", type=int, metavar="N", help="trials at once, at most")
     run.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="of trials")
+    add_execution_options(run)
     run.add_argument(
         "--checkpoint-seconds",
         type=float,

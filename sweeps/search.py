@@ -25,7 +25,7 @@ from optuna.exceptions import StorageInternalError
 
 from distill.config import Config, parse_value
 from distill.errors import UserError
-from distill.options import OneLineParser
+from distill.options import OneLineParser, execution_of
 from sweeps.options import (
     add_run_options,
     check_run_options,
@@ -348,6 +348,7 @@ def _common(
             sweep=options.name,
             phase=phase,
             device=options.device,
+            execution=execution_of(options),
             gpu_share=gpu_share(options, cluster),
             n_threads=options.cpus_per_trial,
             checkpoint_seconds=options.checkpoint_seconds,

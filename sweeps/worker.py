@@ -22,6 +22,7 @@ from distill.checkpoint import remove_checkpoints
 from distill.config import Config
 from distill.datasets import ImageData
 from distill.errors import InterruptedTrialError, UserError
+from distill.execution import AUTOMATIC, Execution
 from distill.memory import keep_freed_memory
 from distill.provenance import reset_peak_memory
 from distill.running import SAVING_SHARE, Progress
@@ -62,6 +63,7 @@ class WorkOrder:
         report_seconds: seconds between two reports of progress, at least; see `spaced_reports`.
         trackers: names of experiment trackers, see `sweeps.trackers`.
         replace: whether a row with status `out_of_memory` may be replaced.
+        execution: how the arithmetic of a distillation is carried out.
     """
 
     store: Store
@@ -74,6 +76,7 @@ class WorkOrder:
     report_seconds: float = 2.0
     trackers: tuple[str, ...] = ()
     replace: bool = False
+    execution: Execution = AUTOMATIC
 
 
 def spaced_reports(
@@ -142,6 +145,7 @@ def _run(
         outputs = run_config(
             config,
             data,
+            execution=order.execution,
             checkpoint_folder=store.checkpoint_folder(trial_id),
             checkpoint_seconds=order.checkpoint_seconds,
             on_progress=reporter.progress,

@@ -2,19 +2,20 @@
 
     uv run python tests/benchmarks/inner_loop.py [--device cuda] [--ipc 1 10 50] [--width 128] …
 
-Two processes, one with each loop, take turns on the same images, so that both see the same load of
-the machine. For each number of images per class it prints the seconds of both (medians), the
-ratio, how far apart the images are after a loop, and the share of the roofline: the time that the
-operations or the bytes need at this device's measured rates, over the time taken.
+Two processes, one with each loop, take turns on the same images. For each number of images per
+class it prints the seconds of both (medians; on a CPU seconds of the CPU), their ratio, how far
+apart the images are after a loop, and the share of the roofline: the time that the operations or
+the bytes need at this device's measured rates, over the time taken here.
 """
 
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # a script's own folder is on the path, the project's is not
+    sys.path[0] = str(Path(__file__).resolve().parent.parent.parent)
+
 import argparse
-import multiprocessing as mp
-import statistics
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
@@ -23,7 +24,11 @@ from torch import Tensor
 from distill.config import TrialConfig
 from distill.datasets import ImageData
 from distill.dream import Dream
+from distill.execution import Execution
+from distill.graphs import WARM_UP
 from distill.memory import keep_freed_memory
+from tests.benchmarks.reference import ReferenceLoop
+from tests.benchmarks.turns import Answers, Worker, machine, medians, seconds_of
 
 SIDE = 32
 RATE_SIZE = 2048
@@ -33,7 +38,8 @@ RATE_SIZE = 2048
 def main() -> None:
     """Runs the benchmark and prints its figures."""
     options = _options()
-    print(_machine(options), flush=True)
+    print(f"{machine(options.device, options.threads)}; width {options.width}, ", end="")
+    print(f"{options.classes} classes, {options.representatives} representatives each", flush=True)
     print(
         f"{'ipc':>4} {'part':9} {'reference s':>12} {'here s':>10} {'ratio':>6} "
         f"{'roofline':>9}   images differ by at most"
@@ -60,113 +66,51 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--representatives", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=5, help="loops of each, in turns")
     parser.add_argument("--threads", type=int, default=1, help="of each process, on a CPU")
-    parser.add_argument("--precision", default="auto", help="of the loop here")
+    parser.add_argument("--batching", default="auto", help="of the loop here")
+    parser.add_argument("--graphs", default="auto", help="likewise")
     return parser.parse_args()
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Seconds of the parts of one loop."""
-
-    matching: float
-    network: float
 
 
 def compare(values: dict[str, Any], options: argparse.Namespace) -> list[str]:
     """Returns the lines for one configuration."""
-    workers = [Worker(kind, values, options) for kind in ("reference", "here")]
+    workers = [Worker(_set_up, kind, values, options) for kind in ("reference", "here")]
     try:
-        firsts = [worker.images_after_a_loop() for worker in workers]
-        timings: list[list[Timing]] = [[], []]
-        for _ in range(options.repeats):
-            for own, worker in zip(timings, workers, strict=True):
-                own.append(worker.timed_loop())
-        rates = workers[1].rates()
+        images = [torch.from_numpy(worker.ask("images after a loop")) for worker in workers]
+        for _ in range(WARM_UP + 1):  # graphs are recorded
+            for part in ("matching", "network"):
+                workers[1].ask(part)
+        seconds = [medians(workers, part, options.repeats) for part in ("matching", "network")]
+        rates = workers[1].ask("rates")
     finally:
         for worker in workers:
             worker.close()
-    difference = float((firsts[0] - firsts[1]).abs().max())
-    ideal = roofline_seconds(values, options, rates)
+    seconds.append([sum(own) for own in zip(*seconds, strict=True)])
     lines = []
-    for part in ("matching", "network", "both"):
-        seconds = [
-            statistics.median(
-                t.matching + t.network if part == "both" else getattr(t, part) for t in own
-            )
-            for own in timings
-        ]
-        line = f"{values['ipc']:>4} {part:9} {seconds[0]:12.4f} {seconds[1]:10.4f} "
-        line += f"{seconds[0] / seconds[1]:6.2f}"
+    for part, (reference, here) in zip(("matching", "network", "both"), seconds, strict=True):
+        line = f"{values['ipc']:>4} {part:9} {reference:12.4f} {here:10.4f} {reference / here:6.2f}"
         if part == "both":
-            line += f" {ideal / seconds[1]:9.2f}   {difference:.1e}"
+            share = roofline_seconds(values, options, rates) / here
+            line += f" {share:9.2f}   {float((images[0] - images[1]).abs().max()):.1e}"
         lines.append(line)
     return lines
 
 
-class Worker:
-    """A process that runs one of the loops when asked."""
-
-    def __init__(self, kind: str, values: dict[str, Any], options: argparse.Namespace) -> None:
-        context = mp.get_context("spawn")
-        self._pipe, other = context.Pipe()
-        self._process = context.Process(target=_work, args=(other, kind, values, options))
-        self._process.start()
-        other.close()
-
-    def images_after_a_loop(self) -> Tensor:
-        """Runs the first loop, which also warms up."""
-        images: Tensor = torch.from_numpy(self._ask("first"))
-        return images
-
-    def timed_loop(self) -> Timing:
-        """Runs a loop."""
-        timing: Timing = self._ask("loop")
-        return timing
-
-    def rates(self) -> tuple[float, float]:
-        """Returns operations and bytes a second."""
-        rates: tuple[float, float] = self._ask("rates")
-        return rates
-
-    def close(self) -> None:
-        """Ends the process."""
-        self._pipe.close()
-        self._process.join()
-
-    def _ask(self, question: str) -> Any:
-        self._pipe.send(question)
-        return self._pipe.recv()
-
-
-def _work(pipe: Connection, kind: str, values: dict[str, Any], options: argparse.Namespace) -> None:
+def _set_up(kind: str, values: dict[str, Any], options: argparse.Namespace) -> Answers:
     torch.set_num_threads(options.threads)
     if kind == "here":
         keep_freed_memory()
     device = torch.device(options.device)
-    dream = Dream(TrialConfig.from_dict(values), random_images(options.classes).to(device))
+    execution = Execution(batching=options.batching, graphs=options.graphs)
+    data = random_images(options.classes).to(device)
+    dream = Dream(TrialConfig.from_dict(values), data, execution=execution)
     dream.prepare_loop()
     matching, network, images = _parts(kind, dream)
-
-    def timed(part: Callable[[], object]) -> float:
-        # On a CPU its own seconds, of all threads: others use the machine, too.
-        clock = time.process_time if device.type == "cpu" else time.perf_counter
-        _synchronize(device)
-        start = clock()
-        part()
-        _synchronize(device)
-        return clock() - start
-
-    answers: dict[str, Callable[[], Any]] = {
-        "loop": lambda: Timing(timed(matching), timed(network)),
-        "first": lambda: (matching(), network(), images().detach().cpu().numpy())[2],
-        "rates": lambda: measured_rates(device, timed),
+    return {
+        "matching": lambda: seconds_of(matching, device),
+        "network": lambda: seconds_of(network, device),
+        "images after a loop": lambda: (matching(), network(), images().cpu().numpy())[2],
+        "rates": lambda: measured_rates(device),
     }
-    while True:
-        try:
-            question = pipe.recv()
-        except EOFError:
-            return
-        pipe.send(answers[question]())
 
 
 def _parts(
@@ -174,10 +118,8 @@ def _parts(
 ) -> tuple[Callable[[], object], Callable[[], object], Callable[[], Tensor]]:
     if kind == "here":
         return dream.match_all, dream.update_network, lambda: dream.images
-    from reference import ReferenceLoop  # type: ignore[import-not-found]  # noqa: PLC0415 - beside
-
     loop = ReferenceLoop(dream)
-    return loop.matching, loop.network_update, lambda: loop.images
+    return loop.matching, loop.network_update, loop.images.detach
 
 
 def random_images(n_classes: int, n: int = 5000) -> ImageData:
@@ -202,20 +144,13 @@ def random_images(n_classes: int, n: int = 5000) -> ImageData:
     )
 
 
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def measured_rates(
-    device: torch.device, timed: Callable[[Callable[[], object]], float]
-) -> tuple[float, float]:
+def measured_rates(device: torch.device) -> tuple[float, float]:
     """Returns the operations a second of a float32 matrix product and the bytes of a copy."""
     a = torch.randn(RATE_SIZE, RATE_SIZE, device=device)
     large = torch.empty(2**26, device=device)
     target = torch.empty_like(large)
-    product = min(timed(lambda: a @ a) for _ in range(5))
-    copy = min(timed(lambda: target.copy_(large)) for _ in range(5))
+    product = min(seconds_of(lambda: a @ a, device) for _ in range(5))
+    copy = min(seconds_of(lambda: target.copy_(large), device) for _ in range(5))
     return 2 * RATE_SIZE**3 / product, 2 * large.nbytes / copy
 
 
@@ -231,9 +166,7 @@ def roofline_seconds(
     config = TrialConfig.from_dict(values).resolved()
     width, n_classes = int(config.width or 0), options.classes
     n_real = int(config.n_representatives or 0) * n_classes
-    n_synthetic = (
-        min(config.ipc * int(config.factor or 1) ** 2, int(config.batch_syn_max)) * n_classes
-    )
+    m = min(config.ipc * int(config.factor or 1) ** 2, int(config.batch_syn_max))
     n_batches = int(config.n_net_batches or 0) * config.net_batch_size
     operations, maps = 0.0, 0.0
     side, channels = SIDE, 3
@@ -241,15 +174,8 @@ def roofline_seconds(
         operations += 2 * side**2 * channels * width * 9
         maps += 4 * (side**2 + (side // 2) ** 2) * width
         side, channels = side // 2, width
-    image_passes: float = 3 * n_real + 9 * n_synthetic + 3 * n_batches
-    return max(image_passes * operations / rates[0], 2 * image_passes * maps / rates[1])
-
-
-def _machine(options: argparse.Namespace) -> str:
-    name = f"{options.threads} CPU thread" + ("" if options.threads == 1 else "s")
-    if options.device.startswith("cuda"):
-        name = torch.cuda.get_device_name()
-    return f"{name}, torch {torch.__version__}; width {options.width}, {options.classes} classes"
+    passes: float = 3 * n_real + 9 * m * n_classes + 3 * n_batches
+    return max(passes * operations / rates[0], 2 * passes * maps / rates[1])
 
 
 if __name__ == "__main__":

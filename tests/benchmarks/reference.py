@@ -18,7 +18,7 @@ from distill.dream import Dream
 from distill.evaluate import Evaluation
 from distill.matching import distance
 from distill.multiformation import decode
-from distill.networks import Network, reset_parameters
+from distill.networks import Network
 from distill.pooling import AveragePool
 
 
@@ -172,10 +172,3 @@ def reference_epoch(evaluation: Evaluation, loader: DataLoader[tuple[Tensor, ...
         evaluation.generator,
         evaluation.images.device,
     )
-
-
-def fresh(network: Network, seed: int) -> Network:
-    """Returns a network with new weights."""
-    network = plain_network(network)
-    reset_parameters(network, torch.Generator().manual_seed(seed))
-    return network
