@@ -12,7 +12,7 @@ Cost: O(n² d) time for the distances, then O(n²) for the updates of rows. A ro
 only rows that lost their nearest neighbour, those with the lowest bounds first and at most 16 for
 each merge of the round before, so the searches take O(n²) in practice too, even where one cluster
 swallows the points one by one (n − 1 rounds; 60 to 700 on 5,000 points of 2,048 features). Borůvka
-takes O(n² log n). Memory: n² numbers in float64 (3.2 GB at n = 20,000; 5.5 GB with the work space).
+takes O(n² log n). Memory: n² numbers in float64 (3.2 GB at n = 20,000; 6.2 GB with the work space).
 float64 because the errors of repeated updates add up.
 
 References:
