@@ -124,7 +124,7 @@ def test_every_sweep_of_the_readme_is_one() -> None:
 
 
 def test_files_that_commands_name_exist() -> None:
-    named = set(re.findall(r"(?:cluster_configs|sweeps)/[\w./]+\.\w+", "\n".join(COMMANDS)))
+    named = set(re.findall(r"(?:cluster_configs|tests|sweeps)/[\w./]+\.\w+", "\n".join(COMMANDS)))
 
     assert len(named) >= 8
     assert all((ROOT / name).is_file() for name in named)
