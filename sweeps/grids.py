@@ -86,6 +86,12 @@ def _extended_rows() -> tuple[Row, ...]:
     )
 
 
+def _one_at_a_time(**values: tuple[Any, ...]) -> tuple[Row, ...]:
+    """Returns k-means as the base has it, and with one field at a time at other values."""
+    row = {"clusterer": "kmeans", "weights": "none"}
+    return (row, *(row | {name: value} for name, own in values.items() for value in own))
+
+
 QUICKSTART = Grid(
     config_class=TrialConfig,
     name="quickstart",
@@ -159,10 +165,46 @@ EXTENDED = Grid(
 """Gradients are projected to as many dimensions as there are features, so that clustering them
 costs the same (unprojected they are ten times as many)."""
 
+COST = Grid(
+    config_class=TrialConfig,
+    name="cost",
+    summary="how cost grows: short trials of k-means that differ in one size, 3 seeds: 36 trials, "
+    "minutes on a CPU",
+    base={
+        "dataset": "digits",
+        "image_size": 16,
+        "ipc": 10,
+        "init": "random",  # so that the only clustering is one of the loop's
+        "n_outer": 1,
+        "n_inner": 10,
+        "cluster_interval": 10,
+        "n_representatives": 32,
+        "width": 32,
+        "n_net_batches": 4,
+        "net_batch_size": 64,
+        "n_eval": 1,
+        "eval_epochs": 40,
+        "eval_every": 0,
+    },
+    rows=_one_at_a_time(
+        ipc=(1, 50),
+        image_size=(8, 32),
+        width=(8, 16, 64),
+        val_fraction=(0.5, 0.75),  # half and a quarter of the training images
+        n_representatives=(16, 128),
+    ),
+    ipcs=(None,),
+    n_seeds=3,
+)
+"""For the seconds in its rows; `python -m analysis` plots them. The number of classes belongs to
+the images: results of several data sets at one `image_size` vary it. `--set` of a field that is
+varied here fixes it for all trials."""
+
 PRESETS: dict[str, Grid[TrialConfig]] = {
     "quickstart": QUICKSTART,
     "paper": PAPER,
     "extended": EXTENDED,
     "smoke": SMOKE,
+    "cost": COST,
 }
 """The grids by the name that `--preset` takes."""

@@ -77,7 +77,8 @@ def make_plan(
         for ipc in grid.ipcs
         for protocol in wanted_protocols
         for row in _rows_under(grid, protocol)
-        for values in [base | row | {"ipc": ipc, "protocol": protocol, "seed": seed}]
+        for own_ipc in [{} if ipc is None else {"ipc": ipc}]
+        for values in [base | row | own_ipc | {"protocol": protocol, "seed": seed}]
     )
     if not plan:
         raise UserError(

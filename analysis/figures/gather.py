@@ -1,13 +1,16 @@
 """All figures that results have something for, with the names of their files."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.figures import searches, study1, study2
-from analysis.figures.plot import Plot, file_name, write_plot
+from analysis.figures import growth, searches, study1, study2
+from analysis.figures.plot import PROTOCOLS, Plot, file_name, write_plot
 from analysis.figures.sheets import Sheet, write_sheet
+from analysis.growth import SEVERAL, build, by_figure
 from analysis.importances import databases, importances
+from analysis.methods import method_of
 from analysis.reading import Sweeps
 from analysis.tables import study2_sheet
 from analysis.tables.study1 import Study1
@@ -49,6 +52,24 @@ def plots_of_searches(sweeps: Sweeps) -> Iterator[Plot]:
             )
 
 
+def plots_of_growth(sweeps: Sweeps) -> Iterator[Plot]:
+    """Yields a figure of how cost grows for all data sets, methods and machines that tell it."""
+    names: Counter[str] = Counter()
+    for numbers in by_figure(build(sweeps.results)):
+        dataset, clusterer, protocol = numbers.iloc[0][["dataset", "clusterer", "protocol"]]
+        data = "classes" if dataset == SEVERAL else "files" if ":" in dataset else dataset
+        method = file_name(method_of(clusterer, protocol))
+        name = f"growth-{file_name(data)}-{method}{PROTOCOLS[protocol][0]}"
+        names[name] += 1
+        yield Plot(
+            name=f"{name}-{names[name]}" if names[name] > 1 else name,
+            title=growth.title(numbers),
+            caption=growth.caption(numbers),
+            numbers=numbers,
+            draw=growth.draw,
+        )
+
+
 def plots(study: Study1, others: Sequence[Study2Table], sweeps: Sweeps) -> Iterator[Plot]:
     """Yields every figure that has data, one after the other: curves take memory."""
     for table in study.tables:
@@ -56,6 +77,7 @@ def plots(study: Study1, others: Sequence[Study2Table], sweeps: Sweeps) -> Itera
     for other in others:
         yield from study2.plots_of_table(other, sweeps)
     yield from plots_of_searches(sweeps)
+    yield from plots_of_growth(sweeps)
 
 
 @dataclass(frozen=True, kw_only=True)

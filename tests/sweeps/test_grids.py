@@ -19,6 +19,7 @@ BOTH = ("published", "sound")
     [
         ("quickstart", 9 * 2 * 3),
         ("smoke", 2),
+        ("cost", 12 * 3),
         ("paper", 9 * 2 * 3),
         # (8 partitions and birch + 8 linkages + 18 dbscan + 1 random + 12 of gradients) × 4 × 5
         ("extended", (8 + 8 + 18 + 1 + 12) * 4 * 5),
@@ -119,6 +120,18 @@ def test_every_trial_of_every_preset_resolves(name: str) -> None:
     plan = make_plan(PRESETS[name], protocols=BOTH, seeds=[0])
 
     assert len({config.resolved().trial_id for config in plan}) == len(plan)
+
+
+def test_the_cost_preset_changes_one_field_at_a_time() -> None:
+    base, *others = (
+        config.resolved().to_dict() for config in make_plan(PRESETS["cost"], seeds=[0])
+    )
+
+    differing = [{name for name in base if own[name] != base[name]} - {"lr_img"} for own in others]
+    assert {len(names) for names in differing} == {1}
+    assert {name for names in differing for name in names} == {
+        *("ipc", "image_size", "width", "val_fraction", "n_representatives")
+    }
 
 
 def test_another_data_set_keeps_the_sizes_and_brings_its_own_recipe() -> None:
