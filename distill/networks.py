@@ -31,6 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.errors import UserError, require_known
+from distill.instance_norm import InstanceNorm
 from distill.pooling import AveragePool
 
 NORMS = ("instance", "batch", "group", "layer", "none")
@@ -381,7 +382,7 @@ def _norm_layer(norm: str, channels: int, size: tuple[int, int] = (1, 1)) -> nn.
         return nn.BatchNorm2d(channels)
     if norm == "layer":
         return nn.LayerNorm([channels, *size])
-    return nn.GroupNorm(channels if norm == "instance" else _N_GROUPS, channels)
+    return InstanceNorm(channels) if norm == "instance" else nn.GroupNorm(_N_GROUPS, channels)
 
 
 def _require_positive(**values: int) -> None:

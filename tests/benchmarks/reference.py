@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from distill.augment import cutmix
 from distill.dream import Dream
 from distill.evaluate import Evaluation
+from distill.instance_norm import InstanceNorm
 from distill.matching import distance
 from distill.multiformation import decode
 from distill.networks import Network
@@ -37,6 +38,10 @@ def plain_network(network: Network) -> Network:
         for name, layer in module.named_children():
             if isinstance(layer, AveragePool):
                 setattr(module, name, PlainPool())
+            elif isinstance(layer, InstanceNorm):
+                plain = torch.nn.GroupNorm(layer.num_groups, layer.num_channels)
+                plain.weight, plain.bias = layer.weight, layer.bias
+                setattr(module, name, plain)
     return network
 
 
