@@ -11,6 +11,7 @@ from distill.config import TrialConfig
 from distill.datasets import ImageData
 from distill.dream import Dream
 from distill.errors import InterruptedTrialError
+from distill.execution import Execution
 from distill.subset_config import ARM_OPTIONS, SubsetConfig
 from distill.subset_trial import run_subset
 from distill.trial import run_trial
@@ -24,19 +25,40 @@ pytestmark = [
 
 
 @pytest.mark.parametrize("match", ["gradients", "both"])
+@pytest.mark.parametrize("batching", ["class", "all"])
+@pytest.mark.parametrize("graphs", ["on", "off"])
 def test_inner_loops_in_float64_agree_with_the_cpu(
-    digits: ImageData, tiny: Callable[..., TrialConfig], match: str
+    digits: ImageData, tiny: Callable[..., TrialConfig], match: str, batching: str, graphs: str
 ) -> None:
-    """Same generators, on the CPU in both cases, so the same draws; rounding alone differs."""
-    config = tiny(weights="size", match=match, n_inner=10, n_outer=1)
-    loops = [Dream(config, data, dtype=torch.float64) for data in (digits, digits.to("cuda"))]
-    for _ in range(4):
-        for loop in loops:
-            loop.inner_loop()
+    """Same generators, on the CPU in both cases, so the same draws; rounding alone differs.
 
-    on_cpu, on_gpu = loops
+    Enough loops that steps are recorded and replayed, over a clustering and a fresh network. A
+    warning that a step cannot be recorded would be an error here.
+    """
+    config = tiny(weights="size", match=match, n_inner=6, n_outer=2, cluster_interval=3)
+    execution = Execution(batching=batching, graphs=graphs)
+    on_cpu = Dream(config, digits, dtype=torch.float64)
+    on_gpu = Dream(config, digits.to("cuda"), dtype=torch.float64, execution=execution)
+    for _ in range(10):
+        on_cpu.inner_loop()
+        on_gpu.inner_loop()
+
     torch.testing.assert_close(on_gpu.images.cpu(), on_cpu.images, rtol=0, atol=1e-9)
     assert float(on_gpu._loss_sum) == pytest.approx(float(on_cpu._loss_sum), rel=1e-9)
+    assert bool(on_gpu.trainer._step._recordings) == (graphs == "on")
+    assert set(on_gpu.clock.seconds) == set(on_cpu.clock.seconds)
+
+
+def test_an_evaluation_with_graphs_scores_as_without(
+    digits: ImageData, tiny: Callable[..., TrialConfig]
+) -> None:
+    config = tiny(n_outer=0, eval_epochs=12, eval_every=0)
+    data = digits.to("cuda")
+    rows = [
+        run_trial(config, data, execution=Execution(graphs=graphs)).row for graphs in ("on", "off")
+    ]
+
+    assert rows[0]["test_loss_mean"] == pytest.approx(rows[1]["test_loss_mean"], rel=1e-3)
 
 
 @pytest.mark.parametrize("name", RUNNABLE)
