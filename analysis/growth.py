@@ -131,7 +131,8 @@ def _n_classes(histogram: Any, n_clusters_mean: float) -> int | None:
 
 def _variations(trials: pd.DataFrame, size: Size) -> list[pd.DataFrame]:
     """Returns for each figure the trials that differ in one size, with it as `value`."""
-    values = [size.value(row) for row in trials.to_dict("records")]
+    known = trials[[*SIZE_FIELDS.values(), "n_classes"]]  # a dictionary of all columns takes long
+    values = [size.value(row) for row in known.to_dict("records")]
     trials = trials.assign(value=np.array(values, dtype=float))
     trials = trials[trials["value"].notna()]
     if size.field == "dataset":
