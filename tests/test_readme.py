@@ -113,6 +113,12 @@ def test_commands_that_need_more_than_this_machine_are_spelt_right(command: str)
     elif "-m distill" in command:
         options = _parser().parse_args(words_after("distill", command))
         _configuration(options.config, given_values(options)).resolved()
+    elif "tests/benchmarks/" in command:
+        script, *options = shlex.split(command.removeprefix("uv run python "))
+        told = subprocess.run(
+            [sys.executable, script, "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        assert all(word in told.stdout for word in options if word.startswith("--"))
     else:
         assert command.startswith(("uv run optuna-dashboard ", "uv run python -m analysis "))
 
