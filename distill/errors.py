@@ -1,4 +1,4 @@
-"""The exceptions that a caller is meant to handle: bad input, divergence, being asked to stop."""
+"""What a caller is meant to handle: bad input, divergence, being asked to stop, being slower."""
 
 import difflib
 from collections.abc import Iterable
@@ -17,6 +17,10 @@ class InterruptedTrialError(Exception):
 
 class DivergedError(Exception):
     """A loss, or what is learnt, is no longer a finite number."""
+
+
+class SlowerWarning(UserWarning):
+    """A fast way cannot be gone on this machine; the result is the same, later."""
 
 
 def require_known(kind: str, name: str, known: Iterable[str]) -> None:

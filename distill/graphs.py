@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from distill.errors import SlowerWarning
+
 WARM_UP = 2
 """Calls of a step before it is recorded: libraries choose their algorithms in them."""
 
@@ -89,6 +91,7 @@ class StepGraphs:
             reason = str(error).strip().splitlines()[0]
             warnings.warn(
                 f"a step cannot be recorded as a CUDA graph ({reason}); it goes on without, slower",
+                SlowerWarning,
                 stacklevel=3,
             )
             self.step(key, *inputs)

@@ -12,16 +12,18 @@ import os
 import socket
 import time
 import traceback
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 
 from distill.checkpoint import remove_checkpoints
 from distill.config import Config
 from distill.datasets import ImageData
-from distill.errors import InterruptedTrialError, UserError
+from distill.errors import InterruptedTrialError, SlowerWarning, UserError
 from distill.execution import AUTOMATIC, Execution
 from distill.memory import keep_freed_memory
 from distill.provenance import reset_peak_memory
@@ -124,12 +126,37 @@ def run_and_store(
             return
         claim_share(order)
         reset_peak_memory()
-        row = _run(config, data().to(choose_device(order)), order, reporter, attempt)
+        with slower_warnings_to(reporter.warn):
+            row = _run(config, data().to(choose_device(order)), order, reporter, attempt)
         reporter.end(row["status"], row["status_message"])
     except UnwritableStoreError as error:
         reporter.end(FAILED, str(error), fatal=True)
     except Exception as error:
         reporter.end(FAILED, _note_failure(config, order, error, attempt))
+
+
+@contextmanager
+def slower_warnings_to(tell: Callable[[str], None]) -> Iterator[None]:
+    """Hands on that a trial goes a slower way: nobody reads what a worker prints."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def hand_on(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if issubclass(category, SlowerWarning):
+                tell(str(message))
+            else:
+                show(message, category, filename, lineno, file, line)
+
+        warnings.simplefilter("always", SlowerWarning)
+        warnings.showwarning = hand_on
+        yield
 
 
 def _may_replace(row: dict[str, Any], order: WorkOrder) -> bool:

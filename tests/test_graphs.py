@@ -17,6 +17,7 @@ import distill.dream
 from distill.config import TrialConfig
 from distill.datasets import ImageData
 from distill.dream import Dream
+from distill.errors import SlowerWarning
 from distill.execution import Execution
 from distill.graphs import WARM_UP, Step, StepGraphs
 from distill.training import NetworkTrainer
@@ -124,7 +125,7 @@ def test_a_step_that_asks_for_a_value_goes_on_without_a_graph() -> None:
     steps = TracedSteps(step, lambda: [total])
     for _ in range(WARM_UP):
         steps("key", torch.tensor(2.0))
-    with pytest.warns(UserWarning, match="a step cannot be recorded as a CUDA graph"):
+    with pytest.warns(SlowerWarning, match="a step cannot be recorded as a CUDA graph"):
         steps("key", torch.tensor(3.0))
     steps("key", torch.tensor(4.0))
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import torch
 from distill.config import Config, TrialConfig
 from distill.datasets import ImageData
 from distill.distilled import load_distilled
+from distill.errors import SlowerWarning
 from distill.subset_config import SubsetConfig
 from distill.subset_trial import run_subset
 from distill.trial import run_trial
@@ -28,6 +30,7 @@ from sweeps.worker import (
     hide_gpus,
     memory_fraction,
     run_and_store,
+    slower_warnings_to,
     spaced_reports,
 )
 
@@ -336,3 +339,14 @@ def test_a_slow_store_is_not_looked_into_all_the_time(tiny: Tiny, tmp_path: Path
         time.sleep(0.01)
 
     assert len(looks) == 1, "0.2 seconds of looking in four of work"
+
+
+def test_a_slower_way_is_told_and_other_warnings_stay_warnings() -> None:
+    told: list[str] = []
+    with warnings.catch_warnings(record=True) as others, slower_warnings_to(told.append):
+        warnings.simplefilter("always")
+        warnings.warn("no graphs here", SlowerWarning, stacklevel=1)
+        warnings.warn("another", RuntimeWarning, stacklevel=1)
+
+    assert told == ["no graphs here"]
+    assert [str(own.message) for own in others] == ["another"]
