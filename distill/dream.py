@@ -44,8 +44,9 @@ from distill.training import NetworkTrainer, SGDRecipe, load_network_state, netw
 PURPOSES = ("weights", "clustering", "batches", "augmentation", "init")
 """What randomness is drawn for; each has a generator of its own, on the CPU."""
 
-PASS_VALUES = 2**28
-"""Values of the widest maps of the images that are matched at once: 1 GiB of float32."""
+PASS_VALUES = 2**27
+"""Values of the widest maps of the images that are matched at once: half a GiB of float32, of which
+a pass keeps some eight."""
 
 
 class Dream:
