@@ -96,9 +96,9 @@ def end(
     return counts
 
 
-@pytest.mark.parametrize(
-    "cpus", [3, pytest.param(1, marks=[pytest.mark.slow, pytest.mark.timeout(1500)])]
-)
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize("cpus", [3, 1])
 def test_a_node_is_lost_in_the_middle_of_a_trial_and_one_added_later_is_used(
     nodes: Nodes, drive: Callable[..., Driver], tmp_path: Path, references: References, cpus: int
 ) -> None:
