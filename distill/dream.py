@@ -16,6 +16,7 @@ used for all classes; being inert, they had no effect either, so this is not rep
 Shapes: c channels, h, w pixels, `n_classes`, `ipc` stored images a class.
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,7 +31,7 @@ from distill.clustering.sizes import size_columns
 from distill.config import TrialConfig, derive_seed
 from distill.datasets import ImageData
 from distill.embeddings import check_gradient_size, embed
-from distill.errors import DivergedError, UserError
+from distill.errors import DivergedError, SlowerWarning, UserError
 from distill.execution import AUTOMATIC, Execution
 from distill.graphs import StepGraphs
 from distill.joint_matching import match_jointly, mixes_images
@@ -119,6 +120,13 @@ class Dream:
             self.images, lr=float(config.lr_img or 0), momentum=config.momentum_img
         )
         self._jointly = execution.matches_jointly(self.device) and not mixes_images(self.network)
+        if execution.batching == "all" and not self._jointly:
+            warnings.warn(
+                "batch norm mixes the images of a pass: classes are matched one by one "
+                "(--batching auto is silent about it)",
+                SlowerWarning,
+                stacklevel=2,
+            )
         self._joint_step = StepGraphs(
             self._match_jointly, self.device, enabled=execution.uses_graphs(self.device)
         )

@@ -1,9 +1,10 @@
 """How the arithmetic of a trial is carried out; results agree up to rounding, whatever it is."""
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from distill.errors import require_known
+from distill.errors import SlowerWarning, require_known
 
 if TYPE_CHECKING:
     import torch
@@ -41,7 +42,14 @@ class Execution:
         return self.batching == "all"
 
     def uses_graphs(self, device: "torch.device") -> bool:
-        """Whether steps are recorded on a device; elsewhere than on a GPU there are no graphs."""
+        """Whether steps are recorded on a device; warns where they should be and cannot."""
+        if self.graphs == "on" and device.type != "cuda":
+            warnings.warn(
+                f"there are no CUDA graphs on {device}: steps run one by one (--graphs auto is "
+                "silent about it)",
+                SlowerWarning,
+                stacklevel=2,
+            )
         return device.type == "cuda" and self.graphs != "off"
 
 

@@ -140,4 +140,14 @@ def test_without_graphs_a_step_runs_as_it_is() -> None:
         steps("key", torch.tensor(float(value)))
 
     assert seen == [("key", float(value)) for value in range(4)]
-    assert not Execution(graphs="on").uses_graphs(CPU), "there are none on a CPU"
+    assert not Execution().uses_graphs(CPU)
+    with pytest.warns(SlowerWarning, match="there are no CUDA graphs on cpu"):
+        assert not Execution(graphs="on").uses_graphs(CPU)
+
+
+def test_batch_norm_is_matched_class_by_class_and_says_so(digits: ImageData, tiny: Tiny) -> None:
+    with pytest.warns(SlowerWarning, match="classes are matched one by one"):
+        dream = Dream(tiny(norm="batch"), digits, execution=Execution(batching="all"))
+    dream.inner_loop()
+
+    assert not dream._jointly
