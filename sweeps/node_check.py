@@ -278,7 +278,7 @@ def _problems(answer: Answer, store: Store) -> list[str]:
 
 
 def _differences(node: Node, answers: Mapping[str, Answer]) -> list[str]:
-    """Returns where a node differs from the driver in versions, from most nodes in images."""
+    """Returns how a node differs: in versions from the driver, in images from as many nodes."""
     answer, here = answers[node.node_id], versions()
     problems = []
     for name, parts in (("Python", 2), ("Ray", 3)):
@@ -287,9 +287,9 @@ def _differences(node: Node, answers: Mapping[str, Answer]) -> list[str]:
             problems.append(f"has {name} {there}, the driver {here[name]}")
     for source, description in answer.sources.items():
         seen = Counter(own.sources[source] for own in answers.values() if own.sources.get(source))
-        usual = seen.most_common(1)[0][0] if seen else None
-        if description is not None and description != usual:
-            problems.append(f"sees {description} in {source}, other nodes {usual}")
+        others = [other for other, _ in seen.most_common() if other != description]
+        if description is not None and others and seen[description] <= seen[others[0]]:
+            problems.append(f"sees {description} in {source}, other nodes {others[0]}")
     return problems
 
 

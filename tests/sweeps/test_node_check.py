@@ -142,7 +142,10 @@ def test_missing_images_stop_the_sweep(tiny: Tiny, store: Store, tmp_path: Path)
 def test_a_node_with_a_disk_of_its_own_is_found_out(
     another_node: Callable[..., object], tiny: Tiny, tmp_path: Path, photos: Path
 ) -> None:
-    """Its results are not the driver's and its photos are fewer: both are said, at once."""
+    """Its results are not the driver's and its photos are fewer: both are said, at once.
+
+    Of two nodes neither is the usual one: both are named.
+    """
     shared = tmp_path / "shared"
     shared.mkdir()
     store = Store(shared / "results")
@@ -157,6 +160,8 @@ def test_a_node_with_a_disk_of_its_own_is_found_out(
     assert "sees other results than the driver in" in str(raised.value)
     assert "sees 4 images of 2 classes" in str(raised.value)
     assert "other nodes 6 images of 2 classes" in str(raised.value)
+    assert "sees 6 images of 2 classes" in str(raised.value)
+    assert "other nodes 4 images of 2 classes" in str(raised.value)
 
 
 def test_a_node_that_does_not_answer_stops_the_sweep(
