@@ -60,7 +60,7 @@ PARTS: dict[str, Callable[[TrialConfig, Work], int]] = {
 }
 """The parts of a trial by the name of their `…_seconds` column, and how many units each has."""
 
-HARDWARE = ("device", "host", "n_threads", "gpu_share")
+HARDWARE = ("device", "host", "n_threads", "gpu_share", "precision")
 """What the seconds of one figure have in common; with a GPU its host does not count."""
 
 FIGURE_COLUMNS = ("dataset", "clusterer", "protocol", *HARDWARE)

@@ -38,6 +38,7 @@ from distill.joint_matching import match_jointly, mixes_images
 from distill.matching import ImageOptimizer, Matcher
 from distill.multiformation import decode, encode
 from distill.networks import reset_parameters
+from distill.precision import set_precision
 from distill.scoring import network_for
 from distill.selection import Representatives, rule_for, select
 from distill.training import NetworkTrainer, SGDRecipe, load_network_state, network_state
@@ -96,6 +97,7 @@ class Dream:
         self.network = network_for(config, data, config.network, self.generators["weights"]).to(
             dtype
         )
+        set_precision(self.network, execution.precision)
         self.network.train(not self.published)
         self.trainer = self._new_trainer(execution)
         self.clusterer = build_clusterer(config.clusterer, **config.clusterer_options)

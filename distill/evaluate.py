@@ -18,6 +18,7 @@ from torch import Tensor
 
 from distill.execution import AUTOMATIC, Execution
 from distill.networks import Network, reset_parameters
+from distill.precision import full_precision
 from distill.training import NetworkTrainer, SGDRecipe, load_network_state, network_state
 
 TEST_CHUNK = 1024
@@ -108,10 +109,12 @@ def score_network(
     network.eval()
     n_correct = torch.zeros((), dtype=torch.int64, device=images.device)
     loss = torch.zeros((), dtype=torch.float64, device=images.device)
-    for chunk, chunk_labels in zip(images.split(chunk_size), labels.split(chunk_size), strict=True):
-        logits = network(normalize(chunk))
-        n_correct += (logits.argmax(dim=1) == chunk_labels).sum()
-        loss += F.cross_entropy(logits, chunk_labels, reduction="sum").double()
+    chunks = zip(images.split(chunk_size), labels.split(chunk_size), strict=True)
+    with full_precision(network):
+        for chunk, chunk_labels in chunks:
+            logits = network(normalize(chunk))
+            n_correct += (logits.argmax(dim=1) == chunk_labels).sum()
+            loss += F.cross_entropy(logits, chunk_labels, reduction="sum").double()
     return int(n_correct) / len(images), float(loss) / len(images)
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 BATCHINGS = ("auto", "class", "all")
 GRAPHS = ("auto", "on", "off")
+PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,10 @@ class Execution:
             (by reasoning, not yet measured); `auto`: by device. Networks with batch norm are always
             matched class by class.
         graphs: whether steps are recorded as CUDA graphs and replayed; `auto`: on a GPU.
+        precision: of the maps between a network's layers (see `distill.precision`). `auto` is
+            float32 on every device, so that the rows of a sweep are alike whatever nodes they ran
+            on; bfloat16 is faster where there are units for it, within the tolerances that
+            `tests/test_precision.py` states. Rows tell which it was.
 
     Raises:
         UserError: a choice is unknown.
@@ -30,10 +35,12 @@ class Execution:
 
     batching: str = "auto"
     graphs: str = "auto"
+    precision: str = "auto"
 
     def __post_init__(self) -> None:
         require_known("batching", self.batching, BATCHINGS)
         require_known("graphs", self.graphs, GRAPHS)
+        require_known("precision", self.precision, PRECISIONS)
 
     def matches_jointly(self, device: "torch.device") -> bool:
         """Whether classes are matched all at once on a device."""

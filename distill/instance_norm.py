@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 
 _PIXELS = (2, 3)
+_CACHED_VALUES = 2**18
+"""Values of the maps that are worked on at once on a CPU: a MiB, as its caches hold."""
 
 
 class InstanceNorm(nn.GroupNorm):
@@ -32,7 +34,8 @@ class InstanceNorm(nn.GroupNorm):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Returns the normalised (n, c, h, w) maps; differentiable twice."""
-        normalised: Tensor = _Norm.apply(maps, self.weight, self.bias, self.eps)[0]
+        weight, bias = self.weight.to(maps.dtype), self.bias.to(maps.dtype)
+        normalised: Tensor = _Norm.apply(maps, weight, bias, self.eps)[0]
         return normalised
 
 
@@ -81,27 +84,50 @@ class _NormBackward(torch.autograd.Function):
         ctx: Any, along: Tensor | None, along_weight: Tensor | None, along_bias: Tensor | None
     ) -> Any:
         gradient, maps, weight, mean, rstd = ctx.saved_tensors
-        mean, rstd = mean[:, :, None, None], rstd[:, :, None, None]
-        scale = weight.view(1, -1, 1, 1) * rstd
-        unit = (maps - mean) * rstd
-        projected, share = _project(gradient, unit)
+        mean, rstd = (_widened(own)[:, :, None, None] for own in (mean, rstd))
         to_gradient = to_maps = to_weight = None
         if along is not None:
-            projected_along, share_along = _project(along, unit)
-            inner = _mean_product(along, projected)
-            to_maps = unit * inner
-            to_maps.addcmul_(projected, share_along).addcmul_(projected_along, share)
-            to_maps.mul_(-scale * rstd)
-            to_gradient = projected_along.mul_(scale)
+            parts = [own.split(_n_at_once(maps)) for own in (along, gradient, maps, mean, rstd)]
+            pieces = [_second_derivative(weight, *part) for part in zip(*parts, strict=True)]
+            to_gradient, to_maps, inner = map(torch.cat, zip(*pieces, strict=True))
             n_pixels = maps.shape[2] * maps.shape[3]
             to_weight = (rstd * inner).sum(dim=(0, 2, 3)) * n_pixels
         if along_weight is not None:
             along_weight = along_weight.view(1, -1, 1, 1)
+            unit = (maps - mean) * rstd
+            projected, _ = _project(_widened(gradient), unit)
             to_gradient = _sum(to_gradient, along_weight * unit)
             to_maps = _sum(to_maps, along_weight * rstd * projected)
         if along_bias is not None:
             to_gradient = _sum(to_gradient, along_bias.view(1, -1, 1, 1).expand_as(maps))
         return to_gradient, to_maps, to_weight, None, None, None
+
+
+def _second_derivative(
+    weight: Tensor, along: Tensor, gradient: Tensor, maps: Tensor, mean: Tensor, rstd: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the derivatives of ⟨u, dx⟩ in g and in x, and mean(u P(g)) of every map."""
+    scale = weight.view(1, -1, 1, 1) * rstd
+    unit = (maps - mean) * rstd
+    projected, share = _project(_widened(gradient), unit)
+    projected_along, share_along = _project(_widened(along), unit)
+    inner = _mean_product(along, projected)
+    to_maps = unit * inner
+    to_maps.addcmul_(projected, share_along).addcmul_(projected_along, share)
+    to_maps.mul_(-scale * rstd)
+    return projected_along.mul_(scale).to(gradient.dtype), to_maps.to(maps.dtype), inner
+
+
+def _n_at_once(maps: Tensor) -> int:
+    """Returns how many images are worked on at once."""
+    if maps.device.type != "cpu":
+        return len(maps)
+    return max(1, _CACHED_VALUES // maps[0].numel())
+
+
+def _widened(values: Tensor) -> Tensor:
+    """Returns 16-bit values in float32, others as they are."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _project(values: Tensor, unit: Tensor) -> tuple[Tensor, Tensor]:

@@ -125,11 +125,11 @@ def _feature_term(
     weights: Tensor | None,
 ) -> Tensor:
     with torch.no_grad():
-        features = network.block_features(real)[-1]
+        features = network.block_features(real)[-1].to(real)
         if weights is not None and matcher.criterion is weighted_cross_entropy:
             features = features * weights.view(-1, *[1] * (features.ndim - 1))
         targets = torch.stack([own.mean(dim=0) for own in features.split(list(counts))])
-    ours = network.block_features(synthetic)[-1]
+    ours = network.block_features(synthetic)[-1].to(synthetic)
     ours = ours.unflatten(0, (len(counts), -1)).mean(dim=1)
     return matcher.feature_weight * distance(
         ours.flatten(0, 1), targets.flatten(0, 1), matcher.metric
@@ -172,12 +172,12 @@ class _Convolution:
                     conv2d_weight(inputs, layer.weight.shape, own, layer.stride, layer.padding)
                     for inputs, own in parts
                 ]
-            )
+            ).to(layer.weight)
 
     def applied_with(self, weights: Tensor, counts: Sequence[int]) -> Tensor:
         """Returns the outputs with other weights, (C, out, in, …), for each class; no bias."""
         layer = self.layer
-        parts = zip(self.inputs.split(list(counts)), weights, strict=True)
+        parts = zip(self.inputs.split(list(counts)), weights.to(self.inputs), strict=True)
         return torch.cat(
             [F.conv2d(inputs, own, None, layer.stride, layer.padding) for inputs, own in parts]
         )

@@ -125,11 +125,12 @@ class Matcher:
         self, network: Network, real: Tensor, synthetic: Tensor, weights: Tensor | None
     ) -> Tensor:
         with torch.no_grad():
-            features = network.block_features(real)[-1]
+            features = network.block_features(real)[-1].to(real)
             if weights is not None and self.criterion is weighted_cross_entropy:
                 features = features * weights.view(-1, *[1] * (features.ndim - 1))
             target = features.mean(dim=0)
-        return distance(network.block_features(synthetic)[-1].mean(dim=0), target, self.metric)
+        features = network.block_features(synthetic)[-1].to(synthetic)
+        return distance(features.mean(dim=0), target, self.metric)
 
 
 class ImageOptimizer:

@@ -57,17 +57,20 @@ class Network(nn.Module):
     Attributes:
         blocks: the chain; the output of each is one entry of `block_features`.
         classifier: the last layer, d features to the logits of the classes.
+        map_dtype: of the maps between the layers; None: that of the images.
     """
 
     blocks: nn.ModuleList
     classifier: nn.Linear
+    map_dtype: torch.dtype | None = None
 
     def block_features(self, images: Tensor) -> list[Tensor]:
         """Returns the output of every block, first to last: (n, channels, height, width) each."""
+        maps = self._to_maps(images)
         outputs: list[Tensor] = []
         for block in self.blocks:
-            images = block(images)
-            outputs.append(images)
+            maps = block(maps)
+            outputs.append(maps)
         return outputs
 
     def features(self, images: Tensor) -> Tensor:
@@ -76,17 +79,31 @@ class Network(nn.Module):
         Args:
             images: (n, c, h, w), normalised, of the size the network was built for.
         """
+        maps = self._to_maps(images)
         for block in self.blocks:
-            images = block(images)
-        return self._to_features(images)
+            maps = block(maps)
+        return self._to_features(maps).to(self.classifier.weight.dtype)
 
     def forward(self, images: Tensor) -> Tensor:
         """Returns the (n, n_classes) logits."""
         logits: Tensor = self.classifier(self.features(images))
         return logits
 
+    def _to_maps(self, images: Tensor) -> Tensor:
+        return images if self.map_dtype is None else images.to(self.map_dtype)
+
     def _to_features(self, maps: Tensor) -> Tensor:
         return maps.flatten(1)
+
+
+class Convolution(nn.Conv2d):
+    """A convolution in the precision of its input; its weights stay in their own."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Returns the maps, in the dtype of the input."""
+        bias = None if self.bias is None else self.bias.to(maps.dtype)
+        convolved: Tensor = self._conv_forward(maps, self.weight.to(maps.dtype), bias)
+        return convolved
 
 
 class ConvNet(Network):
@@ -145,7 +162,7 @@ class ConvNet(Network):
 
         self.blocks = nn.ModuleList()
         for _ in range(depth):
-            block = nn.Sequential(nn.Conv2d(channels, width, kernel_size=3, padding=padding))
+            block = nn.Sequential(Convolution(channels, width, kernel_size=3, padding=padding))
             if norm != "none":
                 block.append(_norm_layer(norm, width, (height, columns)))
             block.append(ACTIVATIONS[activation]())
@@ -198,7 +215,7 @@ class ResNet(Network):
                 "larger images"
             )
         stem = [
-            nn.Conv2d(channels, _STAGE_WIDTHS[0], kernel_size=3, padding=1, bias=False),
+            Convolution(channels, _STAGE_WIDTHS[0], kernel_size=3, padding=1, bias=False),
             _norm_layer(norm, _STAGE_WIDTHS[0], image_size),
             nn.ReLU(),
         ]
@@ -224,13 +241,13 @@ class _BasicBlock(nn.Module):
 
     def __init__(self, width_in: int, width: int, stride: int, norm: str) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(width_in, width, 3, stride=stride, padding=1, bias=False)
+        self.conv1 = Convolution(width_in, width, 3, stride=stride, padding=1, bias=False)
         self.norm1 = _norm_layer(norm, width)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.conv2 = Convolution(width, width, 3, padding=1, bias=False)
         self.norm2 = _norm_layer(norm, width)
         self.shortcut = nn.Sequential()
         if stride != 1 or width_in != width:
-            self.shortcut.append(nn.Conv2d(width_in, width, 1, stride=stride, bias=False))
+            self.shortcut.append(Convolution(width_in, width, 1, stride=stride, bias=False))
             self.shortcut.append(_norm_layer(norm, width))
 
     def forward(self, maps: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from distill.config import (
     parse_value,
 )
 from distill.errors import UserError, require_known
-from distill.execution import BATCHINGS, GRAPHS, Execution
+from distill.execution import BATCHINGS, GRAPHS, PRECISIONS, Execution
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -48,11 +48,17 @@ def add_execution_options(group: Any) -> None:
         choices=GRAPHS,
         help="record steps as CUDA graphs (default: on a GPU)",
     )
+    group.add_argument(
+        "--precision",
+        default="auto",
+        choices=PRECISIONS,
+        help="of what is between a network's layers (default: float32)",
+    )
 
 
 def execution_of(parsed: argparse.Namespace) -> Execution:
     """Returns what the options of `add_execution_options` say."""
-    return Execution(batching=parsed.batching, graphs=parsed.graphs)
+    return Execution(batching=parsed.batching, graphs=parsed.graphs, precision=parsed.precision)
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:

@@ -45,7 +45,8 @@ class _Spread(torch.autograd.Function):
         del ctx
         height, width = pooled.shape[2:]
         spread = (pooled * 0.25).repeat_interleave(2, dim=3).repeat_interleave(2, dim=2)
-        return F.pad(spread, (0, size[1] - 2 * width, 0, size[0] - 2 * height))
+        rest = (size[0] - 2 * height, size[1] - 2 * width)
+        return F.pad(spread, (0, rest[1], 0, rest[0])) if any(rest) else spread
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:

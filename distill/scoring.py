@@ -12,6 +12,7 @@ from distill.errors import InterruptedTrialError
 from distill.evaluate import Evaluation, TrainingRecipe
 from distill.execution import AUTOMATIC, Execution
 from distill.networks import Network, build_network
+from distill.precision import set_precision
 
 
 def network_for(
@@ -66,6 +67,7 @@ def evaluation_of(
         purpose: names the random streams; different purposes are independent.
         execution: how the arithmetic is carried out.
     """
+    set_precision(network, execution.precision)
     on_test = config.eval_split == "test"
     recipe = TrainingRecipe(
         epochs=int(config.eval_epochs or 0),

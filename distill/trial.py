@@ -22,6 +22,7 @@ from distill.dream import Dream, check_fit
 from distill.evaluate import Evaluation, mean_and_std, score_columns
 from distill.execution import AUTOMATIC, Execution
 from distill.multiformation import decode
+from distill.precision import precision_of
 from distill.running import Progress, check_whose_state, run_to_end, whose_state, without_prefix
 from distill.scoring import evaluation_of, network_for
 
@@ -370,6 +371,7 @@ def _scores_row(config: TrialConfig, trial: Trial | None) -> dict[str, Any]:
         "matching_loss": trial.dream.matching_loss if trial is not None else None,
         **{name: statistics.get(name) for name in CLUSTER_COLUMNS},
         **{name: sizes.get(name) for name in SIZE_COLUMNS},
+        "precision": precision_of(trial.dream.network) if trial is not None else None,
         **{f"{part}_seconds": seconds.get(part) for part in ("clustering", "matching", "network")},
         "evaluation_seconds": trial.seconds_evaluating if trial is not None else None,
     }

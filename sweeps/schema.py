@@ -83,6 +83,7 @@ _PROVENANCE = [
     ("n_corrupt", pa.int64()),
     ("device", pa.string()),
     ("n_threads", pa.int64()),
+    ("precision", pa.string()),  # of what is between the layers of the networks
     ("peak_memory_bytes", pa.int64()),
     ("python_version", pa.string()),
     ("torch_version", pa.string()),

@@ -49,6 +49,22 @@ def test_inner_loops_in_float64_agree_with_the_cpu(
     assert set(on_gpu.clock.seconds) == set(on_cpu.clock.seconds)
 
 
+@pytest.mark.parametrize("batching", ["class", "all"])
+def test_bfloat16_moves_the_images_as_float32_on_the_cpu_does(
+    digits: ImageData, tiny: Callable[..., TrialConfig], batching: str
+) -> None:
+    """The tolerance of `test_precision.py`; recorded steps hold the rounding, too."""
+    config = tiny(n_inner=10, n_outer=1, weights="size", clusterer="random")
+    execution = Execution(batching=batching, precision="bfloat16")
+    dreams = [Dream(config, digits), Dream(config, digits.to("cuda"), execution=execution)]
+    start = dreams[0].images.clone()
+    for dream in dreams:
+        for _ in range(10):
+            dream.inner_loop()
+    on_cpu, on_gpu = (dream.images.cpu() - start for dream in dreams)
+    assert 0 < float((on_gpu - on_cpu).norm() / on_cpu.norm()) < 0.1
+
+
 def test_an_evaluation_with_graphs_scores_as_without(
     digits: ImageData, tiny: Callable[..., TrialConfig]
 ) -> None:

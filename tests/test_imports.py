@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOW = (
     "errors execution config subset_config atomic memory clock datasets pooling instance_norm "
-    "networks photo_cnn augment photo_transforms embeddings clustering selection subsets "
+    "networks precision photo_cnn augment photo_transforms embeddings clustering selection subsets "
     "multiformation matching joint_matching graphs training evaluate scoring classifier "
     "classifier_evaluation choice checkpoint distilled dream provenance running trial subset_trial "
     "display options command __main__"

@@ -65,6 +65,8 @@ def _hardware(first: Mapping[Any, Any]) -> Iterator[str]:
             yield "1 thread" if n_threads == 1 else f"{n_threads:g} threads"
     elif device is not None:
         yield device if share is None or share >= 1 else f"{device} ({share:g} of it)"
+    if first["precision"] not in (None, "float32"):
+        yield first["precision"]
 
 
 def caption(numbers: pd.DataFrame) -> str:

@@ -29,7 +29,7 @@ from analysis.tables.study2 import Study2
 MAX_FAILURES = 500
 
 PROVENANCE = (
-    *("device", "host", "gpu_share", "n_threads", "python_version", "torch_version"),
+    *("device", "host", "gpu_share", "n_threads", "precision", "python_version", "torch_version"),
     *("torchvision_version", "numpy_version", "scikit_learn_version", "ray_version"),
     *("git_commit", "dataset", "fingerprint", "n_corrupt"),
 )

@@ -24,9 +24,10 @@ from torch import Tensor
 from distill.config import TrialConfig
 from distill.datasets import ImageData
 from distill.dream import Dream
-from distill.execution import Execution
+from distill.execution import AUTOMATIC
 from distill.graphs import WARM_UP
 from distill.memory import keep_freed_memory
+from distill.options import add_execution_options, execution_of
 from tests.benchmarks.reference import ReferenceLoop
 from tests.benchmarks.turns import Answers, Worker, machine, medians, seconds_of
 
@@ -66,8 +67,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--representatives", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=5, help="loops of each, in turns")
     parser.add_argument("--threads", type=int, default=1, help="of each process, on a CPU")
-    parser.add_argument("--batching", default="auto", help="of the loop here")
-    parser.add_argument("--graphs", default="auto", help="likewise")
+    add_execution_options(parser.add_argument_group("of the loop here"))
     return parser.parse_args()
 
 
@@ -100,8 +100,8 @@ def _set_up(kind: str, values: dict[str, Any], options: argparse.Namespace) -> A
     if kind == "here":
         keep_freed_memory()
     device = torch.device(options.device)
-    execution = Execution(batching=options.batching, graphs=options.graphs)
     data = random_images(options.classes).to(device)
+    execution = execution_of(options) if kind == "here" else AUTOMATIC
     dream = Dream(TrialConfig.from_dict(values), data, execution=execution)
     dream.prepare_loop()
     matching, network, images = _parts(kind, dream)

@@ -21,6 +21,7 @@ from distill.matching import distance
 from distill.multiformation import decode
 from distill.networks import Network
 from distill.pooling import AveragePool
+from distill.precision import set_precision
 
 
 class PlainPool(torch.nn.Module):
@@ -32,8 +33,9 @@ class PlainPool(torch.nn.Module):
 
 
 def plain_network(network: Network) -> Network:
-    """Returns a copy of a network with PyTorch's own layers only."""
+    """Returns a copy of a network with PyTorch's own norm and pooling, in full precision."""
     network = copy.deepcopy(network)
+    set_precision(network, "float32")
     for module in list(network.modules()):
         for name, layer in module.named_children():
             if isinstance(layer, AveragePool):

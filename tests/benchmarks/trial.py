@@ -25,10 +25,11 @@ from torch.utils.data import DataLoader, TensorDataset
 from distill.config import TrialConfig
 from distill.dream import Dream
 from distill.embeddings import embed
-from distill.execution import Execution
+from distill.execution import AUTOMATIC
 from distill.graphs import WARM_UP
 from distill.memory import keep_freed_memory
 from distill.multiformation import decode
+from distill.options import add_execution_options, execution_of
 from distill.scoring import evaluation_of
 from tests.benchmarks.inner_loop import random_images
 from tests.benchmarks.reference import ReferenceLoop, plain_network, reference_epoch
@@ -71,6 +72,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=10, help="of the trial's evaluation")
     parser.add_argument("--images", type=int, default=10_000, help="real ones")
     parser.add_argument("--threads", type=int, default=1, help="of each process, on a CPU")
+    add_execution_options(parser.add_argument_group("of the trial here"))
     return parser.parse_args()
 
 
@@ -103,7 +105,8 @@ class _Trial:
         }
         self.config = TrialConfig.from_dict(values).resolved()
         self.data = random_images(10, options.images).to(options.device)
-        self.dream = Dream(self.config, self.data, execution=Execution())
+        self.execution = execution_of(options) if kind == "here" else AUTOMATIC
+        self.dream = Dream(self.config, self.data, execution=self.execution)
         self._start_evaluation()
 
     def epoch(self) -> None:
@@ -155,6 +158,7 @@ class _Trial:
             labels,
             n_networks=self.options.networks,
             purpose="benchmark",
+            execution=self.execution,
         )
         evaluation = self.evaluation
         self.loader = DataLoader(
