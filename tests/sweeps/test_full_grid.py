@@ -1,5 +1,6 @@
 """The grid's command as a user runs it: a process of its own, a real Ray, a real store."""
 
+import functools
 import json
 import os
 import re
@@ -25,7 +26,7 @@ from tests.sweeps.plain_results import row_of
 ROOT = Path(__file__).parent.parent.parent
 SCRIPT = str(ROOT / "sweeps" / "full_grid.py")
 SMOKE = ("--preset", "smoke", "--checkpoint-seconds", "0.2")
-LONG = (*SMOKE, "--only", "method=kmeans", "--set", "n_outer=60", "--set", "eval_every=20")
+LONG = (*SMOKE, "--only", "method=kmeans", "--set", "n_outer=30", "--set", "eval_every=10")
 """One trial that is long enough to be interrupted."""
 
 
@@ -85,6 +86,7 @@ def planned(*options: str) -> list[TrialConfig]:
     return COMMAND.plan(options)
 
 
+@functools.cache
 def undisturbed(config: TrialConfig) -> float:
     """The accuracy of a trial that nothing happened to."""
     row = run_trial(config, load_dataset(config.dataset)).row

@@ -147,7 +147,7 @@ def test_trials_start_in_the_order_of_the_plan(
     tiny: Tiny, store: Store, order: dict[str, Any]
 ) -> None:
     """One at a time, in the same process and in processes of their own."""
-    plan = [tiny(seed=seed, eval_epochs=1) for seed in (3, 1, 4, 0, 5)]
+    plan = [tiny(seed=seed, eval_epochs=1) for seed in (3, 1, 4)]
     with Witness() as display:
         run_trials(
             plan,
