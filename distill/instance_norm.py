@@ -89,7 +89,7 @@ class _NormBackward(torch.autograd.Function):
         if along is not None:
             parts = [own.split(_n_at_once(maps)) for own in (along, gradient, maps, mean, rstd)]
             pieces = [_second_derivative(weight, *part) for part in zip(*parts, strict=True)]
-            to_gradient, to_maps, inner = map(torch.cat, zip(*pieces, strict=True))
+            to_gradient, to_maps, inner = map(_joined, zip(*pieces, strict=True))
             n_pixels = maps.shape[2] * maps.shape[3]
             to_weight = (rstd * inner).sum(dim=(0, 2, 3)) * n_pixels
         if along_weight is not None:
@@ -116,6 +116,10 @@ def _second_derivative(
     to_maps.addcmul_(projected, share_along).addcmul_(projected_along, share)
     to_maps.mul_(-scale * rstd)
     return projected_along.mul_(scale).to(gradient.dtype), to_maps.to(maps.dtype), inner
+
+
+def _joined(pieces: tuple[Tensor, ...]) -> Tensor:
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
 
 def _n_at_once(maps: Tensor) -> int:
