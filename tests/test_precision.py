@@ -206,14 +206,16 @@ def test_a_machine_that_cannot_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_accuracies_agree_over_seeds(digits: ImageData) -> None:
-    """Digits, six seeds of a whole distillation each: the means differ by less than their errors.
+    """Six seeds of a whole distillation of the digits: no difference beyond 99 % of chance.
 
-    Paired by seed, as start and draws are; printed for the log.
+    Paired by seed, as start and draws are; the values are printed.
     """
     differences = []
     for seed in range(6):
-        config = TrialConfig.from_dict({"dataset": "digits", "ipc": 1, "seed": seed})
+        values = {"dataset": "digits", "ipc": 1, "seed": seed, "eval_every": 0, "n_eval": 3}
+        config = TrialConfig.from_dict(values)
         own, half = (
             run_trial(config, digits, execution=Execution(precision=precision)).row
             for precision in ("float32", "bfloat16")
@@ -223,4 +225,4 @@ def test_accuracies_agree_over_seeds(digits: ImageData) -> None:
     mean = statistics.fmean(differences)
     error = statistics.stdev(differences) / len(differences) ** 0.5
     print(f"bfloat16 - float32: {mean:+.4f} ± {error:.4f} (standard error)")
-    assert abs(mean) < max(0.01, 2.6 * error)
+    assert abs(mean) < 4.03 * error, "Student's t, five degrees of freedom"
