@@ -34,9 +34,21 @@ class InstanceNorm(nn.GroupNorm):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Returns the normalised (n, c, h, w) maps; differentiable twice."""
-        weight, bias = self.weight.to(maps.dtype), self.bias.to(maps.dtype)
-        normalised: Tensor = _Norm.apply(maps, weight, bias, self.eps)[0]
-        return normalised
+        return instance_norm(maps, self.weight, self.bias, self.eps)
+
+
+def instance_norm(maps: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """Returns the normalised maps; differentiable twice.
+
+    Args:
+        maps: (n, c, h, w).
+        weight: (c,), γ.
+        bias: (c,).
+        eps: is added to the variance.
+    """
+    weight, bias = weight.to(maps.dtype), bias.to(maps.dtype)
+    normalised: Tensor = _Norm.apply(maps, weight, bias, eps)[0]
+    return normalised
 
 
 class _Norm(torch.autograd.Function):

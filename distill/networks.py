@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 from distill.errors import UserError, require_known
 from distill.instance_norm import InstanceNorm
+from distill.norm_relu_pool import NormReluPool
 from distill.pooling import AveragePool
 
 NORMS = ("instance", "batch", "group", "layer", "none")
@@ -163,11 +164,15 @@ class ConvNet(Network):
         self.blocks = nn.ModuleList()
         for _ in range(depth):
             block = nn.Sequential(Convolution(channels, width, kernel_size=3, padding=padding))
-            if norm != "none":
-                block.append(_norm_layer(norm, width, (height, columns)))
-            block.append(ACTIVATIONS[activation]())
+            if (norm, activation, pooling) == ("instance", "relu", "avg"):
+                block.append(NormReluPool(width))
+            else:
+                if norm != "none":
+                    block.append(_norm_layer(norm, width, (height, columns)))
+                block.append(ACTIVATIONS[activation]())
+                if pooling != "none":
+                    block.append(AveragePool() if pooling == "avg" else nn.MaxPool2d(2))
             if pooling != "none":
-                block.append(AveragePool() if pooling == "avg" else nn.MaxPool2d(2))
                 height, columns = height // 2, columns // 2
             self.blocks.append(block)
             channels, padding = width, 1

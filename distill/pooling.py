@@ -16,10 +16,15 @@ class AveragePool(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Returns the (n, c, h // 2, w // 2) means of (n, c, h, w) maps; differentiable twice."""
-        if maps.device.type == "cpu":
-            pooled: Tensor = _Pool.apply(maps)
-            return pooled
-        return F.avg_pool2d(maps, 2)
+        return average_pool(maps)
+
+
+def average_pool(maps: Tensor) -> Tensor:
+    """Returns the (n, c, h // 2, w // 2) means of (n, c, h, w) maps; differentiable twice."""
+    if maps.device.type == "cpu":
+        pooled: Tensor = _Pool.apply(maps)
+        return pooled
+    return F.avg_pool2d(maps, 2)
 
 
 class _Pool(torch.autograd.Function):

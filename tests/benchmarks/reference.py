@@ -20,6 +20,7 @@ from distill.instance_norm import InstanceNorm
 from distill.matching import distance
 from distill.multiformation import decode
 from distill.networks import Network
+from distill.norm_relu_pool import NormReluPool
 from distill.pooling import AveragePool
 from distill.precision import set_precision
 
@@ -40,11 +41,18 @@ def plain_network(network: Network) -> Network:
         for name, layer in module.named_children():
             if isinstance(layer, AveragePool):
                 setattr(module, name, PlainPool())
+            elif isinstance(layer, NormReluPool):
+                layers = (_plain_norm(layer), torch.nn.ReLU(), PlainPool())
+                setattr(module, name, torch.nn.Sequential(*layers))
             elif isinstance(layer, InstanceNorm):
-                plain = torch.nn.GroupNorm(layer.num_groups, layer.num_channels)
-                plain.weight, plain.bias = layer.weight, layer.bias
-                setattr(module, name, plain)
+                setattr(module, name, _plain_norm(layer))
     return network
+
+
+def _plain_norm(layer: InstanceNorm) -> torch.nn.GroupNorm:
+    plain = torch.nn.GroupNorm(layer.num_groups, layer.num_channels)
+    plain.weight, plain.bias = layer.weight, layer.bias
+    return plain
 
 
 def accuracies(logits: Tensor, labels: Tensor) -> tuple[float, float]:
