@@ -34,8 +34,8 @@ from distill.embeddings import check_gradient_size, embed
 from distill.errors import DivergedError, SlowerWarning, UserError
 from distill.execution import AUTOMATIC, Execution
 from distill.graphs import StepGraphs
-from distill.joint_matching import match_jointly, mixes_images
-from distill.matching import ImageOptimizer, Matcher
+from distill.image_optimizer import ImageOptimizer
+from distill.matching import Matcher, mixes_images
 from distill.multiformation import decode, encode
 from distill.networks import reset_parameters
 from distill.precision import set_precision
@@ -46,9 +46,9 @@ from distill.training import NetworkTrainer, SGDRecipe, load_network_state, netw
 PURPOSES = ("weights", "clustering", "batches", "augmentation", "init")
 """What randomness is drawn for; each has a generator of its own, on the CPU."""
 
-PASS_VALUES = 2**27
-"""Values of the widest maps of the images that are matched at once: half a GiB of float32, of which
-a pass keeps some eight."""
+PASS_VALUES = {"cpu": 2**24, "cuda": 2**27}
+"""Values of the widest maps of the images that are matched at once, by the kind of device: 64 and
+512 MiB of float32, of which a pass keeps some eight."""
 
 
 class Dream:
@@ -121,16 +121,17 @@ class Dream:
         self.image_optimizer = ImageOptimizer(
             self.images, lr=float(config.lr_img or 0), momentum=config.momentum_img
         )
-        self._jointly = execution.matches_jointly(self.device) and not mixes_images(self.network)
-        if execution.batching == "all" and not self._jointly:
+        mixed = mixes_images(self.network)
+        self._one_by_one = mixed or execution.batching == "class"
+        if execution.batching == "all" and mixed:
             warnings.warn(
                 "batch norm mixes the images of a pass: classes are matched one by one "
                 "(--batching auto is silent about it)",
                 SlowerWarning,
                 stacklevel=2,
             )
-        self._joint_step = StepGraphs(
-            self._match_jointly, self.device, enabled=execution.uses_graphs(self.device)
+        self._matching_step = StepGraphs(
+            self._match, self.device, enabled=execution.uses_graphs(self.device)
         )
 
     def inner_loop(self) -> None:
@@ -168,14 +169,10 @@ class Dream:
     def match_all(self) -> None:
         """Moves the synthetic images of all classes once."""
         draws = [self._draw() for _ in range(self.data.n_classes)]
-        if not self._jointly:
-            for label, (choice, uniforms, order) in enumerate(draws):
-                self._match_class(label, choice, uniforms, order)
-            return
         for classes in self._passes():
             own, chosen = draws[classes], self.representatives[classes]
             weights = [weights for _, weights in chosen if len(weights)]
-            self._joint_step(
+            self._matching_step(
                 (classes.start, classes.stop, tuple(len(indices) for indices, _ in chosen)),
                 torch.cat([indices for indices, _ in chosen]),
                 torch.cat(weights) if weights else torch.empty(0),
@@ -258,30 +255,7 @@ class Dream:
             order = order[: self.config.batch_syn_max]
         return choice, uniforms, order
 
-    def _match_class(self, label: int, choice: Tensor, uniforms: Tensor, order: Tensor) -> None:
-        indices, weights = self.representatives[label]
-        real = self._network_input(self.data.train_images[indices])
-        classes = slice(label, label + 1)
-        self.image_optimizer.begin(classes)
-        images = self.images[label].detach().requires_grad_()
-        synthetic = self.data.normalize(decode(images, self.factor))
-        if len(order):
-            synthetic = synthetic[order.to(self.device)]
-        augmented = torch.cat([real, synthetic])
-        if self.augment.transforms:
-            augmented = self.augment.apply(augmented, choice, uniforms)
-        loss = self.matcher(
-            self.network,
-            augmented[: len(real)].detach(),
-            augmented[len(real) :],
-            label,
-            weights if len(weights) else None,
-        )
-        (gradient,) = torch.autograd.grad(loss, images)
-        self.image_optimizer.step(classes, gradient[None])
-        self._loss_sum += loss.detach()
-
-    def _match_jointly(
+    def _match(
         self,
         key: Any,
         indices: Tensor,
@@ -290,7 +264,7 @@ class Dream:
         uniforms: Tensor,
         orders: Tensor,
     ) -> None:
-        """Matches several classes at once; may be recorded as a graph.
+        """Matches one class or several at once; may be recorded as a graph.
 
         Args:
             key: first class, one past the last, and for each class the number of representatives.
@@ -313,8 +287,7 @@ class Dream:
             real = self._augment_alike(real, counts, choices, uniforms)
             per_class = [len(decoded[0])] * len(decoded)
             synthetic = self._augment_alike(synthetic, per_class, choices, uniforms)
-        loss, gradient = match_jointly(
-            self.matcher,
+        loss, gradient = self.matcher(
             self.network,
             real,
             synthetic,
@@ -334,14 +307,16 @@ class Dream:
         return self.augment.apply(images, choices[each], uniforms[each])
 
     def _passes(self) -> list[slice]:
-        """Returns classes that are matched at once: as many as `PASS_VALUES` allows."""
+        """Returns classes that are matched at once: one, or as many as `PASS_VALUES` allows."""
+        n_classes = self.data.n_classes
+        if self._one_by_one:
+            return [slice(i, i + 1) for i in range(n_classes)]
         n_images = int(self.config.n_representatives or 0) + min(
             self.config.ipc * self.factor**2, self.config.batch_syn_max
         )
         height, width = self.data.image_size
         values = n_images * height * width * int(self.config.width or 0)
-        at_once = max(1, PASS_VALUES // values)
-        n_classes = self.data.n_classes
+        at_once = max(1, PASS_VALUES[self.device.type] // values)
         return [slice(i, min(i + at_once, n_classes)) for i in range(0, n_classes, at_once)]
 
     def update_network(self) -> None:

@@ -19,10 +19,10 @@ class Execution:
     """Choices of speed, by device unless forced.
 
     Attributes:
-        batching: `class` matches class by class, which keeps a CPU's caches warm (measured, see
-            LOG.md); `all` passes all classes at once, for GPUs, which many small kernels leave idle
-            (by reasoning, not yet measured); `auto`: by device. Networks with batch norm are always
-            matched class by class.
+        batching: `all` passes all classes through the network at once, as far as memory allows
+            (`dream.PASS_VALUES`), `class` one after the other; `auto` is `all`, which is as fast or
+            faster at every size on a CPU (LOG.md) and leaves a GPU fewer and larger kernels (by
+            reasoning, not yet measured). Networks with batch norm go class by class.
         graphs: whether steps are recorded as CUDA graphs and replayed; `auto`: on a GPU.
         precision: of the maps between a network's layers (see `distill.precision`). `auto` is
             float32 on every device, so that the rows of a sweep are alike whatever nodes they ran
@@ -41,12 +41,6 @@ class Execution:
         require_known("batching", self.batching, BATCHINGS)
         require_known("graphs", self.graphs, GRAPHS)
         require_known("precision", self.precision, PRECISIONS)
-
-    def matches_jointly(self, device: "torch.device") -> bool:
-        """Whether classes are matched all at once on a device."""
-        if self.batching == "auto":
-            return device.type == "cuda"
-        return self.batching == "all"
 
     def uses_graphs(self, device: "torch.device") -> bool:
         """Whether steps are recorded on a device; warns where they should be and cannot."""

@@ -30,6 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from distill.convolution import Convolution
 from distill.errors import UserError, require_known
 from distill.instance_norm import InstanceNorm
 from distill.norm_relu_pool import NormReluPool
@@ -95,16 +96,6 @@ class Network(nn.Module):
 
     def _to_features(self, maps: Tensor) -> Tensor:
         return maps.flatten(1)
-
-
-class Convolution(nn.Conv2d):
-    """A convolution in the precision of its input; its weights stay in their own."""
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """Returns the maps, in the dtype of the input."""
-        bias = None if self.bias is None else self.bias.to(maps.dtype)
-        convolved: Tensor = self._conv_forward(maps, self.weight.to(maps.dtype), bias)
-        return convolved
 
 
 class ConvNet(Network):

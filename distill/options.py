@@ -40,7 +40,7 @@ def add_execution_options(group: Any) -> None:
         "--batching",
         default="auto",
         choices=BATCHINGS,
-        help="match class by class, or all classes at once (default: by device)",
+        help="match all classes at once, or class by class (default: all)",
     )
     group.add_argument(
         "--graphs",

@@ -1,0 +1,84 @@
+"""Convolutions whose second derivative computes nothing that nobody asks for.
+
+PyTorch's derivative of a convolution's derivative always includes the one in the weights, a
+convolution with kernels as large as the maps, and takes slow ways where the images have few
+channels. Gradient matching needs derivatives in the maps alone, the weights being fixed: there a
+convolution is linear, and so its derivative, the transposed convolution, has the convolution for
+its own. Shapes: n images, c channels, h, w pixels.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.grad import conv2d_input
+
+_FEW_CHANNELS = 4
+"""On a CPU, up to so many channels of its input a transposed convolution is faster as a matrix
+product, whose columns are then added up: twice as fast for 1 and 3 (LOG.md)."""
+
+
+class Convolution(nn.Conv2d):
+    """A convolution in the precision of its input; its weights stay in their own."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Returns the maps, in the dtype of the input; differentiable twice."""
+        weight = self.weight.to(maps.dtype)
+        bias = None if self.bias is None else self.bias.to(maps.dtype)
+        if weight.requires_grad:
+            convolved: Tensor = self._conv_forward(maps, weight, bias)
+        else:
+            convolved = fixed_convolution(self, maps, weight, bias)
+        return convolved
+
+
+def fixed_convolution(
+    layer: nn.Conv2d, maps: Tensor, weight: Tensor, bias: Tensor | None = None
+) -> Tensor:
+    """Returns the (n, out, …) convolution of maps, differentiable in the maps alone.
+
+    Args:
+        layer: whose stride and padding are used.
+        maps: (n, c, h, w).
+        weight: (out, c, …), in the dtype of the maps.
+        bias: (out,), likewise; None: nothing is added.
+    """
+    convolved: Tensor = _Convolution.apply(maps, weight, bias, layer.stride, layer.padding)
+    return convolved
+
+
+class _Convolution(torch.autograd.Function):
+    """Linear in the maps, so that it is the derivative of its own derivative."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any
+    ) -> Tensor:
+        ctx.save_for_backward(weight)
+        ctx.arguments = (maps.shape, stride, padding)
+        return F.conv2d(maps, weight, bias, stride, padding)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        return _Transposed.apply(gradient, *ctx.saved_tensors, *ctx.arguments), *[None] * 4
+
+
+class _Transposed(torch.autograd.Function):
+    """The derivative of the convolution: brings gradients at its output to its input."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, gradient: Tensor, weight: Tensor, shape: torch.Size, stride: Any, padding: Any
+    ) -> Tensor:
+        ctx.save_for_backward(weight)
+        ctx.arguments = (None, stride, padding)
+        if gradient.device.type == "cpu" and shape[1] <= _FEW_CHANNELS:
+            columns = torch.matmul(weight.flatten(1).t(), gradient.flatten(2))
+            return F.fold(columns, shape[2:], weight.shape[2:], padding=padding, stride=stride)
+        brought: Tensor = conv2d_input(shape, weight, gradient, stride, padding)
+        return brought
+
+    @staticmethod
+    def backward(ctx: Any, along: Tensor) -> Any:
+        return _Convolution.apply(along, *ctx.saved_tensors, *ctx.arguments), *[None] * 4
