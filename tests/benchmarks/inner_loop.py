@@ -109,7 +109,7 @@ def _set_up(kind: str, values: dict[str, Any], options: argparse.Namespace) -> A
         "matching": lambda: seconds_of(matching, device),
         "network": lambda: seconds_of(network, device),
         "images after a loop": lambda: (matching(), network(), images().cpu().numpy())[2],
-        "rates": lambda: measured_rates(device),
+        "rates": lambda: measured_rates(device, dream.network.map_dtype or dream.dtype),
     }
 
 
@@ -144,9 +144,9 @@ def random_images(n_classes: int, n: int = 5000) -> ImageData:
     )
 
 
-def measured_rates(device: torch.device) -> tuple[float, float]:
-    """Returns the operations a second of a float32 matrix product and the bytes of a copy."""
-    a = torch.randn(RATE_SIZE, RATE_SIZE, device=device)
+def measured_rates(device: torch.device, dtype: torch.dtype) -> tuple[float, float]:
+    """Returns the operations a second of a matrix product and the bytes of a copy."""
+    a = torch.randn(RATE_SIZE, RATE_SIZE, device=device).to(dtype)
     large = torch.empty(2**26, device=device)
     target = torch.empty_like(large)
     product = min(seconds_of(lambda: a @ a, device) for _ in range(5))
@@ -159,23 +159,26 @@ def roofline_seconds(
 ) -> float:
     """Returns the least time of a loop: that of its operations or of its bytes, the longer one.
 
-    Operations are those of the convolutions of a ConvNet-3, forward (1), backward (2) and, for the
-    synthetic images, the derivative of the distance in them (6: two tangents forward, one backward
-    through both). Bytes are one write and one read of every map in each of these passes.
+    Operations are those of the convolutions, each of which takes as many in every direction:
+    forward; backward to the weights and, but for the first layer, to the maps; for the synthetic
+    images also with the distance's derivative in place of the weights (forward, and backward to the
+    maps), the derivative of the backward pass in the maps (not for the first layer), and one more
+    backward to the maps. Bytes are one write and one read of every map in each of these passes.
     """
     config = TrialConfig.from_dict(values).resolved()
     width, n_classes = int(config.width or 0), options.classes
-    n_real = int(config.n_representatives or 0) * n_classes
-    m = min(config.ipc * int(config.factor or 1) ** 2, int(config.batch_syn_max))
-    n_batches = int(config.n_net_batches or 0) * config.net_batch_size
-    operations, maps = 0.0, 0.0
+    m = min(config.ipc * int(config.factor or 1) ** 2, int(config.batch_syn_max)) * n_classes
+    n = int(config.n_representatives or 0) * n_classes
+    n += int(config.n_net_batches or 0) * config.net_batch_size
+    value_bytes = 2 if options.precision == "bfloat16" else 4
+    operations, copied = 0.0, 0.0
     side, channels = SIDE, 3
-    for _ in range(int(config.depth)):
-        operations += 2 * side**2 * channels * width * 9
-        maps += 4 * (side**2 + (side // 2) ** 2) * width
+    for layer in range(int(config.depth)):
+        passes = 2 * n + 5 * m if layer == 0 else 3 * n + 7 * m
+        operations += passes * 2 * side**2 * channels * width * 9
+        copied += passes * 2 * value_bytes * (side**2 + (side // 2) ** 2) * width
         side, channels = side // 2, width
-    passes: float = 3 * n_real + 9 * m * n_classes + 3 * n_batches
-    return max(passes * operations / rates[0], 2 * passes * maps / rates[1])
+    return max(operations / rates[0], copied / rates[1])
 
 
 if __name__ == "__main__":
