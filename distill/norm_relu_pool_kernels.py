@@ -10,6 +10,7 @@ P(z) = z − mean(z) − x̂ · mean(z x̂). Shapes: n images, c channels, h, w 
 contiguous and of one floating-point type.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,21 @@ from numba import njit
 
 Array = np.ndarray[Any, Any]
 
-# Sums may be taken in any order, for vectors; infinities and NaN stay what they are.
-_compiled = njit(
-    nogil=True,
-    cache=True,
-    error_model="numpy",
-    fastmath={"reassoc", "contract", "nsz", "arcp"},
-)
+_OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "error_model": "numpy",
+    # Sums may be taken in any order, for vectors; infinities and NaN stay what they are.
+    "fastmath": {"reassoc", "contract", "nsz", "arcp"},
+}
+
+
+def _compiled(loop: Callable[..., None]) -> Callable[..., None]:
+    """Returns a loop that is compiled at its first call and, if possible, kept on disk."""
+    try:
+        kept: Callable[..., None] = njit(cache=True, **_OPTIONS)(loop)
+    except RuntimeError:  # neither this folder nor the user's cache can be written to
+        kept = njit(**_OPTIONS)(loop)
+    return kept
 
 
 @_compiled

@@ -10,10 +10,11 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOW = (
     "errors execution config subset_config atomic memory clock datasets pooling instance_norm "
-    "networks precision photo_cnn augment photo_transforms embeddings clustering selection subsets "
-    "multiformation matching joint_matching graphs training evaluate scoring classifier "
-    "classifier_evaluation choice checkpoint distilled dream provenance running trial subset_trial "
-    "display options command __main__"
+    "norm_relu_pool_kernels norm_relu_pool convolution networks precision photo_cnn augment "
+    "photo_transforms embeddings clustering selection subsets multiformation matching "
+    "image_optimizer graphs training evaluate scoring classifier classifier_evaluation choice "
+    "checkpoint distilled dream provenance running trial subset_trial display options command "
+    "__main__"
 ).split()
 """The modules of `distill` in the order of the flow: each imports only from what stands before."""
 

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 
+import numba.core.caching
 import pytest
 import torch
 import torch.nn.functional as F
@@ -181,6 +182,26 @@ def test_without_numba_the_layers_follow_one_another(monkeypatch: pytest.MonkeyP
     finally:
         kernels.cache_clear()
     torch.testing.assert_close(pooled, expected, rtol=1e-13, atol=1e-13)
+
+
+def test_where_nothing_can_be_kept_on_disk_it_is_compiled_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A read-only installation without a home folder, as containers have."""
+    own = layer(3)
+    maps = random(2, 3, 8, 8, seed=3)
+    expected = own(maps)
+    kernels.cache_clear()
+    monkeypatch.setattr(numba.core.caching.CacheImpl, "_locator_classes", [])
+    monkeypatch.delitem(sys.modules, "distill.norm_relu_pool_kernels")
+    monkeypatch.delattr(distill, "norm_relu_pool_kernels")
+    try:
+        assert torch.equal(own(maps), expected)
+        compiled = kernels()
+        assert compiled is not None
+        assert "NullCache" in repr(compiled.forward._cache)
+    finally:
+        kernels.cache_clear()
 
 
 def test_a_map_without_contrast_stays_finite() -> None:
