@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from distill import norm_relu_pool
 from distill.augment import Augmentation, draw_uniforms
 from distill.clock import PartClock
 from distill.clustering.base import InfeasibleClusteringError
@@ -98,6 +99,7 @@ class Dream:
             dtype
         )
         set_precision(self.network, execution.precision)
+        norm_relu_pool.prepare(self.network)
         self.network.train(not self.published)
         self.trainer = self._new_trainer(execution)
         self.clusterer = build_clusterer(config.clusterer, **config.clusterer_options)

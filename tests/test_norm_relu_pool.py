@@ -7,11 +7,11 @@ import numba.core.caching
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 import distill
 from distill.errors import SlowerWarning
-from distill.norm_relu_pool import NormReluPool, kernels
+from distill.norm_relu_pool import NormReluPool, kernels, prepare
 
 
 def random(*shape: int, seed: int) -> Tensor:
@@ -168,40 +168,54 @@ def test_threads_change_nothing(threads: Callable[[int], None], dtype: torch.dty
         assert torch.equal(alone, together)
 
 
-def test_without_numba_the_layers_follow_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    own = layer(3)
-    maps = random(2, 3, 8, 8, seed=3)
-    expected = own(maps)
+@pytest.fixture
+def fresh_kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As if the loops had not been imported yet."""
+    kernels()
     kernels.cache_clear()
-    monkeypatch.setitem(sys.modules, "numba", None)
     monkeypatch.delitem(sys.modules, "distill.norm_relu_pool_kernels")
     monkeypatch.delattr(distill, "norm_relu_pool_kernels")
-    try:
-        with pytest.warns(SlowerWarning, match="Numba cannot be imported"):
-            pooled = own(maps)
-    finally:
-        kernels.cache_clear()
-    torch.testing.assert_close(pooled, expected, rtol=1e-13, atol=1e-13)
+    yield
+    kernels.cache_clear()
+
+
+def test_without_numba_the_layers_follow_one_another(
+    fresh_kernels: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del fresh_kernels
+    own = layer(3)
+    maps = random(2, 3, 8, 8, seed=3)
+    monkeypatch.setitem(sys.modules, "numba", None)
+    with pytest.warns(SlowerWarning, match="Numba cannot be imported"):
+        pooled = own(maps)
+    torch.testing.assert_close(pooled, plainly(own, maps), rtol=1e-13, atol=1e-13)
+
+
+def test_loops_are_loaded_before_they_are_timed(fresh_kernels: None) -> None:
+    del fresh_kernels
+    prepare(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()))
+    assert kernels.cache_info().currsize == 0, "not where nothing uses them"
+
+    prepare(nn.Sequential(nn.Conv2d(1, 2, 3), NormReluPool(2)))
+    compiled = kernels()
+    assert compiled is not None
+    for loop in (compiled.forward, compiled.backward, compiled.second_derivative):
+        assert len(loop.signatures) == 1
 
 
 def test_where_nothing_can_be_kept_on_disk_it_is_compiled_anew(
-    monkeypatch: pytest.MonkeyPatch,
+    fresh_kernels: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A read-only installation without a home folder, as containers have."""
+    del fresh_kernels
     own = layer(3)
     maps = random(2, 3, 8, 8, seed=3)
-    expected = own(maps)
-    kernels.cache_clear()
     monkeypatch.setattr(numba.core.caching.CacheImpl, "_locator_classes", [])
-    monkeypatch.delitem(sys.modules, "distill.norm_relu_pool_kernels")
-    monkeypatch.delattr(distill, "norm_relu_pool_kernels")
-    try:
-        assert torch.equal(own(maps), expected)
-        compiled = kernels()
-        assert compiled is not None
-        assert "NullCache" in repr(compiled.forward._cache)
-    finally:
-        kernels.cache_clear()
+
+    torch.testing.assert_close(own(maps), plainly(own, maps), rtol=1e-13, atol=1e-13)
+    compiled = kernels()
+    assert compiled is not None
+    assert "NullCache" in repr(compiled.forward._cache)
 
 
 def test_a_map_without_contrast_stays_finite() -> None:
