@@ -201,7 +201,7 @@ def _repeated(labels: Tensor, counts: Sequence[int] | int) -> Tensor:
     return torch.cat([label.expand(n) for label, n in zip(labels, each, strict=True)])
 
 
-class _Convolution:
+class _SeenConvolution:
     """What one convolution saw in a forward pass."""
 
     def __init__(self, layer: nn.Conv2d, inputs: Tensor, output: Tensor) -> None:
@@ -231,18 +231,18 @@ class _Convolution:
 
 
 @contextmanager
-def _recorded(network: Network) -> Iterator[list[_Convolution]]:
+def _recorded(network: Network) -> Iterator[list[_SeenConvolution]]:
     """Records the convolutions of a forward pass, in the order of the network's layers."""
     layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
-    seen: dict[nn.Module, _Convolution] = {}
+    seen: dict[nn.Module, _SeenConvolution] = {}
 
     def record(layer: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         if not output.requires_grad:  # the first one's, of real images
             output.requires_grad_()
-        seen[layer] = _Convolution(layer, inputs[0], output)
+        seen[layer] = _SeenConvolution(layer, inputs[0], output)
 
     handles = [layer.register_forward_hook(record) for layer in layers]
-    recorded: list[_Convolution] = []
+    recorded: list[_SeenConvolution] = []
     try:
         yield recorded
     finally:
