@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-VERSIONED_PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn")
+VERSIONED_PACKAGES = ("torch", "torchvision", "numpy", "numba", "scikit-learn")
 
 
 def reset_peak_memory() -> None:
@@ -28,8 +28,7 @@ def provenance(device: torch.device) -> dict[str, Any]:
         else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     )
     versions = {
-        f"{name.replace('-', '_')}_version": importlib.metadata.version(name)
-        for name in VERSIONED_PACKAGES
+        f"{name.replace('-', '_')}_version": _version_of(name) for name in VERSIONED_PACKAGES
     }
     return {
         "device": torch.cuda.get_device_name(device) if on_gpu else "cpu",
@@ -39,6 +38,15 @@ def provenance(device: torch.device) -> dict[str, Any]:
         **versions,
         "git_commit": git_commit(),
     }
+
+
+def _version_of(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except (
+        importlib.metadata.PackageNotFoundError
+    ):  # Numba may be missing where a GPU does the work
+        return None
 
 
 def git_commit() -> str | None:

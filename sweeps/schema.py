@@ -89,6 +89,7 @@ _PROVENANCE = [
     ("torch_version", pa.string()),
     ("torchvision_version", pa.string()),
     ("numpy_version", pa.string()),
+    ("numba_version", pa.string()),  # null where it is missing
     ("scikit_learn_version", pa.string()),
     ("git_commit", pa.string()),
     ("ray_version", pa.string()),

@@ -149,6 +149,7 @@ def _provenance() -> Row:
         "torch_version": "2.11.0",
         "torchvision_version": "0.26.0",
         "numpy_version": "2.1.0",
+        "numba_version": None,
         "scikit_learn_version": "1.7.0",
         "ray_version": "2.60.0",
         "git_commit": "c0ffee0",
