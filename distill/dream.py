@@ -124,7 +124,7 @@ class Dream:
             self.images, lr=float(config.lr_img or 0), momentum=config.momentum_img
         )
         mixed = mixes_images(self.network)
-        self._one_by_one = mixed or execution.batching == "class"
+        self._class_by_class = mixed or execution.batching == "class"
         if execution.batching == "all" and mixed:
             warnings.warn(
                 "batch norm mixes the images of a pass: classes are matched one by one "
@@ -311,7 +311,7 @@ class Dream:
     def _passes(self) -> list[slice]:
         """Returns classes that are matched at once: one, or as many as `PASS_VALUES` allows."""
         n_classes = self.data.n_classes
-        if self._one_by_one:
+        if self._class_by_class:
             return [slice(i, i + 1) for i in range(n_classes)]
         n_images = int(self.config.n_representatives or 0) + min(
             self.config.ipc * self.factor**2, self.config.batch_syn_max

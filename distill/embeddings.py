@@ -15,8 +15,8 @@ from distill.networks import Network
 SPACES = ("features", "pixels", "gradients", "predictions")
 
 CHUNK = 256
-"""Images embedded at a time: with 1,024 a trial first faults in the pages of maps of half a GiB (at
-width 128), which took as long as the embedding itself (LOG.md)."""
+"""Images embedded at a time: with 1,024, the first clustering of a trial in a sweep spent half of
+its time on the pages of such large maps (LOG.md)."""
 
 MAX_POINT_BYTES = 4 * 2**30
 """Most bytes of points of all classes that are built; above it a projection is asked for."""

@@ -20,7 +20,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from distill.errors import SlowerWarning
 from distill.instance_norm import InstanceNorm, instance_norm
@@ -130,16 +129,19 @@ class _FusedBackward(torch.autograd.Function):
         return to_maps, to_weight.sum(dim=0), to_bias.sum(dim=0)
 
     @staticmethod
-    @once_differentiable
     def backward(
         ctx: Any, along: Tensor | None, along_weight: Tensor | None, along_bias: Tensor | None
     ) -> Any:
+        if torch.is_grad_enabled():  # `once_differentiable` would be silent in `autograd.grad`
+            raise RuntimeError(
+                "NormReluPool has no third derivative: take the second one without create_graph, "
+                "or use one_by_one"
+            )
         gradient, maps, weight, bias, mean, rstd = ctx.saved_tensors
         if along_weight is not None or along_bias is not None:  # nothing in this project asks
             directions = (along, along_weight, along_bias)
-            return *_second_by_layers(gradient, maps, weight, bias, ctx.eps, directions), *[
-                None
-            ] * 3
+            found = _second_by_layers(gradient, maps, weight, bias, ctx.eps, directions)
+            return *found, None, None, None
         if along is None:
             return (None,) * 7
         to_gradient = torch.empty(gradient.shape, dtype=gradient.dtype)
