@@ -8,12 +8,12 @@ gives a notebook the numbers of the tables. Nothing is imported before it is ask
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from analysis.comparing import pair, summarise
-    from analysis.reading import load
+    from analysis.data.reading import load
+    from analysis.tables.comparing import pair, summarise
 
 __all__ = ["load", "pair", "summarise"]
 
-_HOMES = {"load": "reading", "pair": "comparing", "summarise": "comparing"}
+_HOMES = {"load": "data.reading", "pair": "tables.comparing", "summarise": "tables.comparing"}
 
 
 def __getattr__(name: str) -> Any:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 from rich.console import Console
 
-from analysis.claims import Finding
-from analysis.findings import findings, in_short, markdown
-from analysis.reading import Sweeps, load
-from analysis.study2_findings import study2_findings
+from analysis.data.reading import Sweeps, load
+from analysis.findings.claims import Finding
+from analysis.findings.paper1 import findings, in_short, markdown
+from analysis.findings.paper2 import study2_findings
 from analysis.tables import study2
 from analysis.tables.files import (
     write_coreset_table,
@@ -35,7 +35,7 @@ from analysis.tables.study1 import Study1, build_from
 from analysis.tables.study1_sheet import sheet
 from analysis.tables.study2 import Study2
 from distill.errors import UserError, require_known
-from sweeps.store import Store
+from sweeps.store.store import Store
 
 if TYPE_CHECKING:
     from analysis.figures.gather import Gallery

@@ -10,14 +10,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from distill.config import TrialConfig
-from distill.errors import UserError
-from distill.options import (
+from distill.cli.options import (
     OneLineParser,
     add_config_options,
     add_execution_options,
     given_values,
 )
+from distill.config.distillation import TrialConfig
+from distill.errors import UserError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         options = _parser().parse_args(arguments)
         config = _configuration(options.config, given_values(options))
         # torch takes seconds to import: only once the options are known to be right.
-        from distill.command import run_command
+        from distill.cli.command import run_command
 
         return run_command(options, config)
     except UserError as error:

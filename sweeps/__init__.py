@@ -3,7 +3,7 @@
 import os
 
 # Here, because Ray reads them when it is imported, whichever module of ours does so first.
-# Tune's own output and files are not wanted, see `sweeps.display`.
+# Tune's own output and files are not wanted, see `sweeps.cli.display`.
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "inf")

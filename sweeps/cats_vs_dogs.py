@@ -4,7 +4,7 @@
     uv run sweeps/cats_vs_dogs.py --preset paper --dataset folder:photos
     ray job submit --working-dir . -- python sweeps/cats_vs_dogs.py --preset coreset --results s3://…
 
-Submitting again runs what is missing and nothing else. What happens is in `sweeps.grid_command`.
+Submitting again runs what is missing and nothing else. What happens is in `sweeps.grid.command`.
 """
 
 import sys
@@ -18,9 +18,9 @@ from typing import Any
 
 import pandas as pd
 
-from distill.subset_config import SubsetConfig
-from sweeps.grid_command import GridCommand
-from sweeps.subset_grids import PRESETS
+from distill.config.selection import SubsetConfig
+from sweeps.grid.command import GridCommand
+from sweeps.grid.selection_presets import PRESETS
 
 
 def _print_tables(

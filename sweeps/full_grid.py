@@ -3,7 +3,7 @@
     uv run sweeps/full_grid.py                              # quick start on a laptop
     ray job submit --working-dir . -- python sweeps/full_grid.py --preset paper --results s3://…
 
-Submitting again runs what is missing and nothing else. What happens is in `sweeps.grid_command`.
+Submitting again runs what is missing and nothing else. What happens is in `sweeps.grid.command`.
 """
 
 import sys
@@ -17,9 +17,9 @@ from typing import Any
 
 import pandas as pd
 
-from distill.config import TrialConfig
-from sweeps.grid_command import GridCommand
-from sweeps.grids import PRESETS
+from distill.config.distillation import TrialConfig
+from sweeps.grid.command import GridCommand
+from sweeps.grid.distillation_presets import PRESETS
 
 
 def _print_tables(

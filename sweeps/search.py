@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.exceptions import StorageInternalError
 
-from distill.config import Config, parse_value
+from distill.cli.options import OneLineParser, execution_of
+from distill.config.distillation import Config, parse_value
 from distill.errors import UserError
-from distill.options import OneLineParser, execution_of
-from sweeps.options import (
+from sweeps.cli.options import (
     add_run_options,
     check_run_options,
     data_root,
@@ -37,11 +37,10 @@ from sweeps.options import (
     set_values,
     this_command,
 )
-from sweeps.progress import PlanProgress, progress_of
-from sweeps.search_report import dashboard_command, describe_search, failure_lines
-from sweeps.spaces import SPACES, Space, load_space
-from sweeps.store import Store
-from sweeps.study import (
+from sweeps.grid.progress import PlanProgress, progress_of
+from sweeps.optuna_search.report import dashboard_command, describe_search, failure_lines
+from sweeps.optuna_search.spaces import SPACES, Space, load_space
+from sweeps.optuna_search.study import (
     OBJECTIVES,
     SearchStudy,
     check_objectives,
@@ -51,9 +50,10 @@ from sweeps.study import (
     open_study,
     shown_storage,
 )
+from sweeps.store.store import Store
 
 if TYPE_CHECKING:
-    from sweeps.runner import Cluster, Outcome
+    from sweeps.cluster.runner import Cluster, Outcome
 
 SCRIPT = "sweeps/search.py"
 
@@ -222,8 +222,8 @@ def _run(
     if study.n_counted >= options.trials and not _to_confirm(study, store, options).to_do:
         return None
     # Ray takes seconds to start: not before there is something to run.
-    from sweeps.runner import connect
-    from sweeps.trackers import check_trackers
+    from sweeps.cluster.runner import connect
+    from sweeps.cluster.trackers import check_trackers
 
     check_trackers(_trackers(options), store)
     outcome = None
@@ -261,8 +261,8 @@ def _check_cluster(
             f"nothing of the cluster can hold a trial yet ({cluster}), so how many points are to "
             "be drawn at once cannot be seen: give --max-concurrent"
         )
-    from sweeps.display import SweepDisplay
-    from sweeps.node_check import check_nodes
+    from sweeps.cli.display import SweepDisplay
+    from sweeps.cluster.preflight import check_nodes
 
     with SweepDisplay(options.name, None, 0) as display:
         check_nodes(
@@ -284,9 +284,9 @@ def _search(
     options: argparse.Namespace,
     cluster: "Cluster",
 ) -> "Outcome":
-    from sweeps.display import SweepDisplay
-    from sweeps.runner import run_trials
-    from sweeps.searcher import PruningScheduler, StudySearcher
+    from sweeps.cli.display import SweepDisplay
+    from sweeps.cluster.runner import run_trials
+    from sweeps.optuna_search.searcher import PruningScheduler, StudySearcher
 
     n_before = study.n_counted
     with SweepDisplay(options.name, options.trials, n_before) as display:
@@ -316,8 +316,8 @@ def _search(
 def _confirm(
     study: SearchStudy, store: Store, options: argparse.Namespace, cluster: "Cluster"
 ) -> "Outcome | None":
-    from sweeps.display import SweepDisplay
-    from sweeps.runner import run_trials
+    from sweeps.cli.display import SweepDisplay
+    from sweeps.cluster.runner import run_trials
 
     progress = _to_confirm(study, store, options)
     to_do = progress.to_do
@@ -340,7 +340,7 @@ def _common(
     store: Store, options: argparse.Namespace, cluster: "Cluster", phase: str
 ) -> dict[str, Any]:
     """Returns what a phase's trials are run with."""
-    from sweeps.worker import WorkOrder
+    from sweeps.cluster.worker import WorkOrder
 
     return {
         "order": WorkOrder(

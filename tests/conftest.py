@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from distill.config import TrialConfig
+from distill.config.distillation import TrialConfig
 from distill.datasets import ImageData, load_dataset
 
 # Read when Ray is imported: its workers shall be this very environment, not one that uv makes anew.

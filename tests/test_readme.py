@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 
 from distill.__main__ import _configuration, _parser
+from distill.cli.options import given_values
 from distill.clustering.registry import CLUSTERERS
-from distill.config import DATASETS
-from distill.options import given_values
+from distill.config.distillation import DATASETS
 from sweeps import cats_vs_dogs, full_grid
+from sweeps.optuna_search.spaces import SPACES
 from sweeps.search import _parser as search_parser
-from sweeps.spaces import SPACES
-from sweeps.store import Store, load_results
+from sweeps.store.store import Store, load_results
 from tests.analysis import golden
 from tests.analysis.results import subset_rows_of
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 

@@ -23,7 +23,7 @@ def build(members: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         members: trials with `trial_id`, `method` (or arm) and `label`.
-        results: of these trials, see `sweeps.store.load_results`; those without a distribution
+        results: of these trials, see `sweeps.load_results`; those without a distribution
             (of earlier versions, and that do not cluster) are left out.
 
     Returns:

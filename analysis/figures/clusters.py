@@ -27,7 +27,7 @@ def build(members: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         members: trials with `trial_id`, `method`, `label` and `protocol`, in the rows' order.
-        results: of these trials, see `sweeps.store.load_results`.
+        results: of these trials, see `sweeps.store.store.load_results`.
 
     Returns:
         A frame with `method`, `label`, `protocol`, `statistic` (a column of the results; shares

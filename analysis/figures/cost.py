@@ -6,8 +6,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from analysis.data.methods import label as method_label
 from analysis.figures.style import INK, MUTED, legend_below, logarithmic, look, new_figure, ordered
-from analysis.methods import label as method_label
 from analysis.tables.study1 import Study1Table
 
 LOG_FROM = 5.0

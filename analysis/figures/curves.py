@@ -21,7 +21,7 @@ def build(members: pd.DataFrame, curves: pd.DataFrame, score: Score) -> pd.DataF
 
     Args:
         members: trials with `trial_id`, `method` and `label`, as in `Study1Table.members`.
-        curves: of these trials, see `sweeps.store.load_curves`.
+        curves: of these trials, see `sweeps.store.store.load_curves`.
         score: which.
 
     Returns:

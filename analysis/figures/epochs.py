@@ -36,7 +36,7 @@ def build(members: pd.DataFrame, curves: pd.DataFrame, score: Score, images: str
     Args:
         members: trials with `trial_id`, `row` (position in their table), `arm`, `variant` (number
             among the rows of the arm) and `label`.
-        curves: of these trials, see `sweeps.store.load_curves`.
+        curves: of these trials, see `sweeps.store.store.load_curves`.
         score: which.
         images: a key of `COLUMNS`: of which images.
 

@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from analysis.data.methods import method_of
+from analysis.data.reading import Sweeps
 from analysis.figures import growth, searches, study1, study2
 from analysis.figures.plot import PROTOCOLS, Plot, file_name, write_plot
 from analysis.figures.sheets import Sheet, write_sheet
-from analysis.growth import SEVERAL, build, by_figure
-from analysis.importances import databases, importances
-from analysis.methods import method_of
-from analysis.reading import Sweeps
+from analysis.findings.growth import SEVERAL, build, by_figure
+from analysis.findings.importances import databases, importances
 from analysis.tables import study2_sheet
 from analysis.tables.study1 import Study1
 from analysis.tables.study1_sheet import setting_title

@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from analysis.data.methods import label as method_label
+from analysis.data.methods import method_of
 from analysis.figures.plot import PROTOCOLS
 from analysis.figures.style import legend_below, logarithmic, new_figure
-from analysis.growth import SIZE_FIELDS, SIZES
-from analysis.methods import label as method_label
-from analysis.methods import method_of
+from analysis.findings.growth import SIZE_FIELDS, SIZES
 from analysis.tables.study1_sheet import dataset_label
 
 COLUMNS = 3

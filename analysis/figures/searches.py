@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from analysis.data.methods import label as method_label
 from analysis.figures.style import INK, MUTED, legend_below, logarithmic, look, new_figure, ordered
-from analysis.methods import label as method_label
-from distill.config import field_type
-from distill.subset_config import KINDS
+from distill.config.distillation import field_type
+from distill.config.selection import KINDS
 
 LOG_FROM = 20.0
 MAX_PANELS = 9
@@ -162,7 +162,7 @@ def draw_importances(numbers: pd.DataFrame) -> Figure:
     """Draws bars: how much of the differences between trials each parameter explains.
 
     Args:
-        numbers: as `analysis.importances.importances` gives them, of one objective.
+        numbers: as `analysis.findings.importances.importances` gives them, of one objective.
     """
     own = numbers.sort_values("importance", kind="stable")
     figure = new_figure(6.6, 1.0 + 0.32 * len(own))

@@ -5,11 +5,11 @@ from functools import partial
 
 import pandas as pd
 
+from analysis.data.reading import Sweeps
 from analysis.figures import cluster_sizes, clusters, cost, curves
 from analysis.figures.bands import VARIANT_LINES
 from analysis.figures.plot import PROTOCOLS, Plot, file_name
 from analysis.figures.sheets import Sheet, sheet_of
-from analysis.reading import Sweeps
 from analysis.tables.study1 import Study1Table
 from analysis.tables.study1_sheet import setting_title, table_name
 

@@ -5,10 +5,10 @@ from functools import partial
 
 import pandas as pd
 
+from analysis.data.reading import Sweeps
 from analysis.figures import cluster_sizes, epochs, plane
 from analysis.figures.plot import PROTOCOLS, Plot, file_name
 from analysis.figures.sheets import Sheet, sheet_of
-from analysis.reading import Sweeps
 from analysis.tables.study2 import Study2Table
 from analysis.tables.study2_sheet import row_labels, setting_title, table_name
 

@@ -9,10 +9,10 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.claims import Finding
+from analysis.data.reading import Sweeps
 from analysis.figures.plot import Plot
 from analysis.figures.sheets import Sheet as ImageSheet
-from analysis.reading import Sweeps
+from analysis.findings.claims import Finding
 from analysis.report import sections
 from analysis.report.markup import Markup, joined, tag
 from analysis.tables.study1 import Study1

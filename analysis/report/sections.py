@@ -10,13 +10,13 @@ from urllib.parse import urlsplit
 
 import pandas as pd
 
-from analysis.claims import Finding
+from analysis.data.methods import label, method_of, weights_of
+from analysis.data.reading import Sweeps
 from analysis.figures import sheets
 from analysis.figures.plot import Plot
 from analysis.figures.sheets import Sheet as ImageSheet
-from analysis.findings import TOPICS, grouped, in_short
-from analysis.methods import label, method_of, weights_of
-from analysis.reading import Sweeps
+from analysis.findings.claims import Finding
+from analysis.findings.paper1 import TOPICS, grouped, in_short
 from analysis.report.drawings import hover_values, inline_svg
 from analysis.report.markup import Markup, joined, tag
 from analysis.report.tables import sheet_table, table

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from analysis.percent import percent, plus_minus
+from analysis.tables.percent import percent, plus_minus
 from analysis.tables.sheet import Column
 
 Cell = Callable[[pd.Series], str]

@@ -5,9 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.methods import label
-from analysis.percent import percent
-from analysis.published import load_published
+from analysis.data.methods import label
+from analysis.data.published import load_published
 from analysis.tables.cells import (
     cells,
     cost_columns,
@@ -18,6 +17,7 @@ from analysis.tables.cells import (
     seconds_cell,
 )
 from analysis.tables.notes import difference_note, gap_notes
+from analysis.tables.percent import percent
 from analysis.tables.sheet import Column, Sheet
 from analysis.tables.study1_sheet import DATASET_LABELS, dataset_label
 from analysis.tables.study2 import Study2Table

@@ -7,14 +7,14 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
+from analysis.data.trials import plan_of
 from analysis.tables import coreset_sheet, study2, study2_sheet
 from analysis.tables.sheet import Sheet, text_lines, wrapped
 from analysis.tables.study1 import Study1, build
 from analysis.tables.study1_sheet import setting_title, sheet
 from analysis.tables.study2 import Study2, is_of_coresets
-from analysis.trials import plan_of
-from distill.config import TrialConfig
-from distill.subset_config import SubsetConfig
+from distill.config.distillation import TrialConfig
+from distill.config.selection import SubsetConfig
 
 LOG_WIDTH = 100
 """Characters a line where the output is not a terminal."""
@@ -30,7 +30,7 @@ def print_study1_tables(
     """Prints study 1's tables, one for each data set, ipc, embedding and sizes in the results.
 
     Args:
-        results: finished trials, as `sweeps.store.load_results` gives them.
+        results: finished trials, as `sweeps.store.store.load_results` gives them.
         console: where to; None: the standard output.
         plan: trials that should be there in the end; those that are not are named.
         failures: records of trials without a result, by trial_id, as `Store.failures` gives them.

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.methods import (
+from analysis.data.methods import (
     BASELINE,
     STUDY1_ROWS,
     WEIGHTS,
@@ -24,7 +24,8 @@ from analysis.methods import (
     options_text,
     study_options,
 )
-from analysis.published import load_published
+from analysis.data.published import load_published
+from analysis.data.trials import SETTING_COLUMNS, Plan, study1_trials
 from analysis.tables.rows import (
     correct,
     cost_numbers,
@@ -33,8 +34,7 @@ from analysis.tables.rows import (
     mean_of,
     score_numbers,
 )
-from analysis.trials import SETTING_COLUMNS, Plan, study1_trials
-from distill.config import DATASETS
+from distill.config.distillation import DATASETS
 
 PROTOCOLS = {"reproduced": ("published", "accuracy_best"), "sound": ("sound", "accuracy")}
 """Prefix of a protocol's columns → its name, and the score that its tables show.
@@ -90,7 +90,7 @@ class Study1Table:
 
         Columns: `trial_id`, `state`, `status`, `protocol`, `seed`, `method`, `weights`, `label`,
         `is_main`, `accuracy`, `accuracy_best`, `matching_loss`, `seconds`, `gpu_seconds`; see
-        `labelled` and `analysis.trials.study1_trials`.
+        `labelled` and `analysis.data.trials.study1_trials`.
         """
         trials, labels, is_main = zip(*self.labelled, strict=True)
         frame = pd.DataFrame(trials).drop(columns=["Index", "options", "fingerprint"])
@@ -118,7 +118,7 @@ def build(
     """Computes study 1's tables from results.
 
     Args:
-        results: finished trials, as `sweeps.store.load_results` gives them, of any phase and kind.
+        results: finished trials, as `sweeps.load_results` gives them, of any phase and kind.
         plan: what should be there in the end; without it nothing is called missing.
         failures: records of trials without a result, by trial_id, as `Store.failures` gives them.
     """
@@ -126,7 +126,7 @@ def build(
 
 
 def build_from(all_trials: pd.DataFrame) -> Study1:
-    """Computes study 1's tables from what `analysis.trials.study1_trials` gives."""
+    """Computes study 1's tables from what `analysis.data.trials.study1_trials` gives."""
     unstarted, tables, records = [], [], []
     for setting, distinguishing, trials in _settings(all_trials):
         if all(trial.state == "missing" for trial in trials):

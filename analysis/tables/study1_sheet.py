@@ -9,9 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.methods import label
-from analysis.percent import percent
-from analysis.published import load_published
+from analysis.data.methods import label
+from analysis.data.published import load_published
 from analysis.tables.cells import (
     cells,
     cost_columns,
@@ -21,9 +20,10 @@ from analysis.tables.cells import (
     number_cell,
 )
 from analysis.tables.notes import difference_note, gap_notes
+from analysis.tables.percent import percent
 from analysis.tables.sheet import Column, Sheet
 from analysis.tables.study1 import STUDY_DATASET, STUDY_EMBEDDING, Study1Table
-from distill.config import TrialConfig
+from distill.config.distillation import TrialConfig
 
 DATASET_LABELS = {
     "cifar10": "CIFAR-10",

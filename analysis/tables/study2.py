@@ -17,9 +17,10 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.methods import label
-from analysis.published import load_published
-from analysis.subset_trials import SubsetTrial, subset_trials
+from analysis.data.methods import label
+from analysis.data.published import load_published
+from analysis.data.subset_trials import SubsetTrial, subset_trials
+from analysis.data.trials import Plan
 from analysis.tables.notes import PROTOCOLS
 from analysis.tables.rows import (
     correct,
@@ -29,10 +30,9 @@ from analysis.tables.rows import (
     mean_of,
     score_numbers,
 )
-from analysis.trials import Plan
-from distill.config import CLUSTERER_OPTIONS
+from distill.config.distillation import CLUSTERER_OPTIONS
+from distill.config.selection import EMBEDDING_OPTIONS, SubsetConfig
 from distill.errors import UserError
-from distill.subset_config import EMBEDDING_OPTIONS, SubsetConfig
 
 SETTING_COLUMNS = (
     *("dataset", "classes", "image_size", "test_fraction", "split_seed"),
@@ -131,7 +131,7 @@ def build(
     """Computes study 2's tables from results.
 
     Args:
-        results: finished trials, as `sweeps.store.load_results` gives them, of any phase and kind.
+        results: finished trials, as `sweeps.load_results` gives them, of any phase and kind.
         plan: what should be there in the end; without it nothing is called missing.
         failures: records of trials without a result, by trial_id, as `Store.failures` gives them.
     """
@@ -139,7 +139,7 @@ def build(
 
 
 def build_from(trials: Iterable[SubsetTrial]) -> Study2:
-    """Computes study 2's tables from what `analysis.subset_trials.subset_trials` gives."""
+    """Computes study 2's tables from what `analysis.data.subset_trials.subset_trials` gives."""
     groups: dict[tuple[Any, ...], list[SubsetTrial]] = {}
     for trial in trials:
         key = tuple(trial.config[name] for name in SETTING_COLUMNS)

@@ -9,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.percent import percent
 from analysis.tables.cells import (
     cells,
     cost_columns,
@@ -20,6 +19,7 @@ from analysis.tables.cells import (
     seconds_cell,
 )
 from analysis.tables.notes import difference_note, gap_notes
+from analysis.tables.percent import percent
 from analysis.tables.sheet import Column, Sheet
 from analysis.tables.study1_sheet import dataset_label
 from analysis.tables.study2 import Study2Table

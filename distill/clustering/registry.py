@@ -42,7 +42,7 @@ def build_clusterer(name: str, **options: Any) -> Clusterer:
 
     Args:
         name: a key of `CLUSTERERS`.
-        options: all of the fields that `distill.config.CLUSTERER_OPTIONS` lists for it.
+        options: all of the fields that `CLUSTERER_OPTIONS` lists for it.
 
     Raises:
         UserError: the name is unknown.

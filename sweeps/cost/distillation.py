@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from distill.config import CLUSTERER_OPTION_NAMES, PUBLISHED_VARIANTS, TrialConfig
+from distill.config.distillation import CLUSTERER_OPTION_NAMES, PUBLISHED_VARIANTS, TrialConfig
 from sweeps.cost.model import CostModel, Values
 
 _NETWORK = ("dataset", "image_size", "network", "width", "depth", "norm", "pooling")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from distill.config import AnyConfig, Config, TrialConfig
+from distill.config.distillation import AnyConfig, Config, TrialConfig
 from sweeps.cost.distillation import DISTILLATION
 from sweeps.cost.model import CostModel, Values, plain
 from sweeps.cost.subset import SUBSET

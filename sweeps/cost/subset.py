@@ -8,8 +8,8 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-from distill.config import CLUSTERER_OPTION_NAMES
-from distill.subset_config import SubsetConfig
+from distill.config.distillation import CLUSTERER_OPTION_NAMES
+from distill.config.selection import SubsetConfig
 from sweeps.cost.model import CostModel, Values
 
 _DATA = ("dataset", "classes", "image_size", "val_fraction", "test_fraction")

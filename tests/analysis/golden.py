@@ -8,10 +8,10 @@ Nothing is random; the numbers in `test_study1.py` are worked out by hand.
 from pathlib import Path
 from typing import Any
 
+from analysis.data.trials import plan_of
 from analysis.tables.files import write_study1_table
 from analysis.tables.study1 import Study1, build
-from analysis.trials import plan_of
-from distill.config import TrialConfig
+from distill.config.distillation import TrialConfig
 from tests.analysis.results import Row, config_of, frame_of, row_of, rows_of
 
 FOLDER = Path(__file__).parent / "golden"

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from distill.config import TrialConfig
-from sweeps.store import Store
+from distill.config.distillation import TrialConfig
+from sweeps.store.store import Store
 from tests.analysis.results import Row, config_of, row_of
 
 METHODS = {

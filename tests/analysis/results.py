@@ -6,9 +6,9 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from distill.config import TrialConfig
-from distill.subset_config import SubsetConfig
-from sweeps.schema import TRIAL_SCHEMA
+from distill.config.distillation import TrialConfig
+from distill.config.selection import SubsetConfig
+from sweeps.store.schema import TRIAL_SCHEMA
 
 Row = dict[str, Any]
 

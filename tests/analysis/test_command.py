@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.row_files import row_content
-from sweeps.store import COMPACT_FROM, Store
+from sweeps.store.row_files import row_content
+from sweeps.store.store import COMPACT_FROM, Store
 from tests.analysis import golden
 from tests.analysis.results import config_of, row_of
-
-ROOT = Path(__file__).parent.parent.parent
+from tests.paths import ROOT
 
 
 def analysis(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

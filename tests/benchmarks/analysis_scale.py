@@ -20,13 +20,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from distill.config import TrialConfig
-from sweeps.files import Files
-from sweeps.grids import EXTENDED
-from sweeps.plan import make_plan
-from sweeps.row_files import row_content
-from sweeps.schema import TRIAL_SCHEMA
-from sweeps.store import Store, compacted_content, stamped
+from distill.config.distillation import TrialConfig
+from sweeps.grid.distillation_presets import EXTENDED
+from sweeps.grid.plan import make_plan
+from sweeps.store.files import Files
+from sweeps.store.row_files import row_content
+from sweeps.store.schema import TRIAL_SCHEMA
+from sweeps.store.store import Store, compacted_content, stamped
 
 DATASETS = ("cifar10", "cifar100", "mnist", "fashion_mnist", "svhn")
 PROTOCOLS = ("sound", "published")
@@ -49,12 +49,13 @@ def step(name, call):
     return result
 
 def imports():
-    import analysis.comparing, analysis.findings, analysis.reading, analysis.tables.study1
+    import analysis.tables.comparing, analysis.findings.paper1
+    import analysis.data.reading, analysis.tables.study1
 
 start = time.perf_counter()
 step("imports", imports)
 from analysis import load, summarise
-from analysis.findings import findings
+from analysis.findings.paper1 import findings
 from analysis.tables.study1 import build_from
 
 sweeps = step("load", lambda: load(sys.argv[1]))

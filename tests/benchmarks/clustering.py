@@ -41,7 +41,7 @@ from distill.clustering.dbscan import kth_neighbor_distances
 from distill.clustering.fasterpam import fasterpam
 from distill.clustering.kmeans import KMeans
 from distill.clustering.registry import CLUSTERERS, build_clusterer
-from tests.clustering.partitions import same_partition
+from tests.distill.clustering.partitions import same_partition
 
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     "kmeans++": [{"n_local_trials": 1}, {"n_local_trials": 6}],

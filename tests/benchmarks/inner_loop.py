@@ -21,13 +21,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distill.config import TrialConfig
+from distill.cli.options import add_execution_options, execution_of
+from distill.config.distillation import TrialConfig
 from distill.datasets import ImageData
-from distill.dream import Dream
-from distill.execution import AUTOMATIC
-from distill.graphs import WARM_UP
-from distill.memory import keep_freed_memory
-from distill.options import add_execution_options, execution_of
+from distill.dream.loop import Dream
+from distill.runtime.execution import AUTOMATIC
+from distill.runtime.graphs import WARM_UP
+from distill.runtime.memory import keep_freed_memory
 from tests.benchmarks.reference import ReferenceLoop
 from tests.benchmarks.turns import Answers, Worker, machine, medians, seconds_of
 

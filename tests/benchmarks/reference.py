@@ -13,16 +13,16 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from distill.augment import cutmix
-from distill.dream import Dream
-from distill.evaluate import Evaluation
-from distill.instance_norm import InstanceNorm
-from distill.matching import distance
-from distill.multiformation import decode
-from distill.networks import Network
-from distill.norm_relu_pool import NormReluPool
-from distill.pooling import AveragePool
-from distill.precision import set_precision
+from distill.augment.siamese import cutmix
+from distill.dream.loop import Dream
+from distill.dream.matching import distance
+from distill.dream.multiformation import decode
+from distill.evaluation.scores import Evaluation
+from distill.networks.layers.instance_norm import InstanceNorm
+from distill.networks.layers.norm_relu_pool import NormReluPool
+from distill.networks.layers.pooling import AveragePool
+from distill.networks.networks import Network
+from distill.networks.precision import set_precision
 
 
 class PlainPool(torch.nn.Module):

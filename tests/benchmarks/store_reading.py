@@ -14,16 +14,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from distill.config import CLUSTERER_OPTIONS, TrialConfig
-from sweeps.row_files import row_content
-from sweeps.store import Store
+from distill.config.distillation import CLUSTERER_OPTIONS, TrialConfig
+from sweeps.store.row_files import row_content
+from sweeps.store.store import Store
 
 N_PUT = 100
 """Results written the way a trial does, synced to the disk; the others are put there quickly."""
 
 READER = """
 import resource, sys, time
-from sweeps.store import Store, load_results
+from sweeps.store.store import Store, load_results
 
 uri, what = sys.argv[1:]
 calls = {

@@ -11,11 +11,11 @@ import tempfile
 import time
 from typing import Any
 
-from distill.config import TrialConfig
-from sweeps.display import SweepDisplay
-from sweeps.runner import connect, run_trials
-from sweeps.store import Store, load_results
-from sweeps.worker import WorkOrder
+from distill.config.distillation import TrialConfig
+from sweeps.cli.display import SweepDisplay
+from sweeps.cluster.runner import connect, run_trials
+from sweeps.cluster.worker import WorkOrder
+from sweeps.store.store import Store, load_results
 
 TRIVIAL: dict[str, Any] = {
     "clusterer": "random",

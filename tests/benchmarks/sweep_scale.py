@@ -34,15 +34,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from distill.config import Config, TrialConfig
-from sweeps.files import Files
+from distill.config.distillation import Config, TrialConfig
 from sweeps.full_grid import COMMAND
-from sweeps.grids import EXTENDED
-from sweeps.plan import make_plan, plan_digest
-from sweeps.progress import progress_of
-from sweeps.row_files import row_content
-from sweeps.schema import TRIAL_SCHEMA
-from sweeps.store import Store, compacted_content, stamped
+from sweeps.grid.distillation_presets import EXTENDED
+from sweeps.grid.plan import make_plan, plan_digest
+from sweeps.grid.progress import progress_of
+from sweeps.store.files import Files
+from sweeps.store.row_files import row_content
+from sweeps.store.schema import TRIAL_SCHEMA
+from sweeps.store.store import Store, compacted_content, stamped
 from tests.sweeps.plain_results import row_of
 
 TRIVIAL: dict[str, Any] = {
@@ -251,9 +251,9 @@ def nothing_left(folder: str, n_trials: int) -> None:
 
 def drive(folder: str, n_trials: int) -> None:
     """The driver until the first trial runs, for N_RUN trials, and until it has ended."""
-    from sweeps.display import SweepDisplay
-    from sweeps.runner import connect, run_trials
-    from sweeps.worker import WorkOrder
+    from sweeps.cli.display import SweepDisplay
+    from sweeps.cluster.runner import connect, run_trials
+    from sweeps.cluster.worker import WorkOrder
 
     events: list[tuple[str, float, float]] = []
 
@@ -309,10 +309,10 @@ def reports(folder: str, n_concurrent: int) -> None:
     import ray
     from ray import tune
 
-    from sweeps.display import SweepDisplay
-    from sweeps.plan_searcher import InOrder, PlanSearcher
-    from sweeps.runner import _Callback, point_of
-    from sweeps.worker import WorkOrder
+    from sweeps.cli.display import SweepDisplay
+    from sweeps.cluster.plan_searcher import InOrder, PlanSearcher
+    from sweeps.cluster.runner import _Callback, point_of
+    from sweeps.cluster.worker import WorkOrder
 
     values = {
         "trial_id": "0123456789abcdef",
@@ -407,7 +407,7 @@ def requests(folder: str, unused: int) -> None:
     from moto.server import ThreadedMotoServer
 
     from distill.datasets import load_dataset
-    from sweeps.worker import WorkOrder, run_and_store
+    from sweeps.cluster.worker import WorkOrder, run_and_store
 
     seen: collections.Counter[str] = collections.Counter()
 
@@ -464,7 +464,7 @@ def _checkpoint_sizes() -> str:
     """Returns the sizes of the images that are learnt and of the network, each with momentum."""
     import torch
 
-    from distill.networks import build_network
+    from distill.networks.networks import build_network
 
     generator = torch.Generator()
     network = build_network(

@@ -22,15 +22,15 @@ import torch
 from sklearn.cluster import KMeans
 from torch.utils.data import DataLoader, TensorDataset
 
-from distill.config import TrialConfig
-from distill.dream import Dream
-from distill.embeddings import embed
-from distill.execution import AUTOMATIC
-from distill.graphs import WARM_UP
-from distill.memory import keep_freed_memory
-from distill.multiformation import decode
-from distill.options import add_execution_options, execution_of
-from distill.scoring import evaluation_of
+from distill.cli.options import add_execution_options, execution_of
+from distill.clustering.embeddings import embed
+from distill.config.distillation import TrialConfig
+from distill.dream.loop import Dream
+from distill.dream.multiformation import decode
+from distill.evaluation.recipe import evaluation_of
+from distill.runtime.execution import AUTOMATIC
+from distill.runtime.graphs import WARM_UP
+from distill.runtime.memory import keep_freed_memory
 from tests.benchmarks.inner_loop import random_images
 from tests.benchmarks.reference import ReferenceLoop, plain_network, reference_epoch
 from tests.benchmarks.turns import Answers, Worker, machine, medians, seconds_of

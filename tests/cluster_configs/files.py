@@ -1,12 +1,12 @@
 """The files of `cluster_configs/`, and what the tests ask of all of them."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).parent.parent.parent
+from tests.paths import ROOT
+
 FOLDER = ROOT / "cluster_configs"
 LAUNCHER = ("aws", "gcp", "on_premises")
 

@@ -14,7 +14,8 @@ from packaging.version import Version
 
 from sweeps import cats_vs_dogs, full_grid
 from sweeps.search import _parser as search_parser
-from tests.cluster_configs.files import FOLDER, MARKERS, ROOT, filled, load, markers, text_of
+from tests.cluster_configs.files import FOLDER, MARKERS, filled, load, markers, text_of
+from tests.paths import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from distill.config import TrialConfig
+from distill.config.distillation import TrialConfig
 from sweeps import full_grid
 from tests.cluster_configs.files import filled, load
 

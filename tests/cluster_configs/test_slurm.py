@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.store import load_results
-from tests.cluster_configs.files import FOLDER, MARKERS, ROOT, filled
+from sweeps.store.store import load_results
+from tests.cluster_configs.files import FOLDER, MARKERS, filled
+from tests.paths import ROOT
 
 SCRIPT = FOLDER / "slurm.sh"
 

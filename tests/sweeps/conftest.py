@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.store import Store
+from sweeps.store.store import Store
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from distill.config import TrialConfig
+from distill.config.distillation import TrialConfig
 
 
 def row_of(config: TrialConfig, **changes: Any) -> dict[str, Any]:

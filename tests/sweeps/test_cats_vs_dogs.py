@@ -10,10 +10,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from distill.subset_config import SubsetConfig
+from distill.config.selection import SubsetConfig
 from sweeps.cats_vs_dogs import COMMAND
-from sweeps.store import Store, load_curves, load_results
-from tests.sweeps.test_full_grid import ROOT, environment
+from sweeps.store.store import Store, load_curves, load_results
+from tests.paths import ROOT
+from tests.sweeps.test_full_grid import environment
 
 SCRIPT = str(ROOT / "sweeps" / "cats_vs_dogs.py")
 SMALL = ("--seeds", "1", "--set", "epochs=2", "--only", "method=base|random|cluster_grid")

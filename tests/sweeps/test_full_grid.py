@@ -15,15 +15,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from distill.config import TrialConfig
+from distill.config.distillation import TrialConfig
 from distill.datasets import load_dataset
-from distill.trial import run_trial
+from distill.trials.distillation import run_trial
 from sweeps.full_grid import COMMAND
-from sweeps.row_files import row_content
-from sweeps.store import COMPACT_FROM, Store, load_results
+from sweeps.store.row_files import row_content
+from sweeps.store.store import COMPACT_FROM, Store, load_results
+from tests.paths import ROOT
 from tests.sweeps.plain_results import row_of
 
-ROOT = Path(__file__).parent.parent.parent
 SCRIPT = str(ROOT / "sweeps" / "full_grid.py")
 SMOKE = ("--preset", "smoke", "--checkpoint-seconds", "0.2")
 LONG = (*SMOKE, "--only", "method=kmeans", "--set", "n_outer=30", "--set", "eval_every=10")

@@ -12,16 +12,16 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial
 
-from distill.config import TrialConfig
+from distill.config.distillation import TrialConfig
 from distill.datasets import load_dataset
-from distill.trial import run_trial
+from distill.trials.distillation import run_trial
+from sweeps.optuna_search.spaces import load_space
+from sweeps.optuna_search.study import open_study
 from sweeps.search import main
-from sweeps.spaces import load_space
-from sweeps.store import Store, load_results
-from sweeps.study import open_study
+from sweeps.store.store import Store, load_results
+from tests.paths import ROOT
 from tests.sweeps.test_full_grid import checkpoints, environment, number_of, wait_for
 
-ROOT = Path(__file__).parent.parent.parent
 SIZES = {
     "ipc": 1,
     "width": 8,

@@ -1,0 +1,1 @@
+"""Load results, plans, failures and published numbers."""

@@ -1,0 +1,1 @@
+"""Findings: what the results say about published claims."""

@@ -1,0 +1,1 @@
+"""Data augmentation: differentiable siamese augmentation, CutMix and photo transforms."""

@@ -1,0 +1,106 @@
+"""The transforms of the second study's augmentation arm, each right for images in [0, 1].
+
+Every image is transformed by one of `TRANSFORMS`, drawn at random, once and for good; labels are
+kept. The study: horizontal flip, vertical flip, rotation by up to 20° either way (bilinear, black
+outside), Gaussian blur 5×5 (σ 1.1, what OpenCV derives from the size; borders mirrored without
+repeating the outermost pixel), brightness × 0.5 to 1.5 (clipped to [0, 1]).
+
+`published` reproduces a defect of the study's notebook: its brightness transform, written for
+images of 0 … 255, made bytes of images in [0, 1], so that every value below 1 became 0: what is
+left of such an image is black, and full in those channels of those pixels that the factor lifted to
+1 or above. A fifth of its training images were destroyed in this way.
+
+Images come and go as 8-bit, rounded by the project's one rule; shapes are (n, c, h, w).
+"""
+
+import torch
+from torch import Tensor
+
+from distill.augment.siamese import rotate
+
+TRANSFORMS = ("flip_horizontal", "flip_vertical", "rotate", "blur", "brightness")
+
+MAX_DEGREES = 20.0
+BLUR_SIZE = 5
+BLUR_SIGMA = 0.3 * ((BLUR_SIZE - 1) * 0.5 - 1) + 0.8
+BRIGHTNESS = (0.5, 1.5)
+
+_CHUNK_VALUES = 2**24
+"""Values of floating-point images in memory at a time."""
+
+
+def transform_at_random(
+    images: Tensor, generator: torch.Generator, *, published: bool = False
+) -> Tensor:
+    """Returns the images, each transformed by one of `TRANSFORMS` drawn at random.
+
+    Args:
+        images: (n, c, h, w) uint8. Not modified.
+        generator: on the CPU; draws two numbers an image.
+        published: with the study's defect, see above.
+
+    Returns:
+        (n, c, h, w) uint8 on the same device.
+    """
+    draws = torch.rand(2, len(images), generator=generator, dtype=torch.float64)
+    choices, strengths = (draws[0] * len(TRANSFORMS)).long(), draws[1]
+    result = torch.empty_like(images)
+    for number, name in enumerate(TRANSFORMS):
+        rows = torch.nonzero(choices == number).flatten()
+        for part in rows.split(max(1, _CHUNK_VALUES // images[0].numel())):
+            there = part.to(images.device)
+            strength = strengths[part].to(images.device)
+            pixels = _apply(name, images[there].float() / 255, strength, published=published)
+            result[there] = (pixels * 255).round().to(torch.uint8)
+    return result
+
+
+def _apply(name: str, images: Tensor, strengths: Tensor, *, published: bool) -> Tensor:
+    """Returns floating-point images under one transform.
+
+    Args:
+        name: of `TRANSFORMS`.
+        images: (n, c, h, w) in [0, 1].
+        strengths: (n,) in [0, 1), mapped to the transform's range where it has one.
+        published: see above.
+    """
+    if name == "flip_horizontal":
+        return images.flip(3)
+    if name == "flip_vertical":
+        return images.flip(2)
+    if name == "rotate":
+        return rotate(images, (2 * strengths - 1) * MAX_DEGREES)
+    if name == "blur":
+        return blur(images)
+    low, high = BRIGHTNESS
+    brighter = images * (low + (high - low) * strengths).to(images)[:, None, None, None]
+    return (brighter >= 1).to(images) if published else brighter.clamp(0, 1)
+
+
+def blur(images: Tensor) -> Tensor:
+    """Blurs by the 5×5 Gaussian, in rows and then in columns.
+
+    Args:
+        images: (n, c, h, w) floating point.
+    """
+    offsets = torch.arange(BLUR_SIZE, dtype=torch.float64) - BLUR_SIZE // 2
+    weights = torch.exp(-offsets.square() / (2 * BLUR_SIGMA**2))
+    weights = (weights / weights.sum()).to(images)
+    for dim in (2, 3):
+        side, reach = images.shape[dim], BLUR_SIZE // 2
+        around = _mirrored(torch.arange(-reach, side + reach), side).to(images.device)
+        padded = images.index_select(dim, around)
+        images = sum(
+            (padded.narrow(dim, i, side) * weights[i] for i in range(BLUR_SIZE)),
+            start=torch.zeros_like(images),
+        )
+    return images
+
+
+def _mirrored(positions: Tensor, side: int) -> Tensor:
+    """Returns positions folded into 0 … side − 1 about the outermost pixels (3 2 1 | 0 1 2 …)."""
+    if side == 1:
+        return torch.zeros_like(positions)
+    period = 2 * (side - 1)
+    positions = positions % period
+    return torch.where(positions < side, positions, period - positions)

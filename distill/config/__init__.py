@@ -1,0 +1,1 @@
+"""Configurations of trials: frozen values, checked when built, identified by a hash."""

@@ -1,0 +1,1 @@
+"""The DREAM loop: matching, image optimiser and multi-formation."""

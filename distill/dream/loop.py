@@ -1,0 +1,478 @@
+"""The loop of DREAM (Liu et al., ICCV 2023) on top of IDC (Kim et al., ICML 2022).
+
+Every outer iteration starts from a freshly initialised network. In each of its inner loops
+
+1. now and then, all real images are embedded and clustered, and representatives are chosen;
+2. for every class in turn, the synthetic images move so that the network's gradient on them comes
+   closer to its gradient on the representatives;
+3. the network trains on real images for some batches.
+
+Under the published protocol the loop has study 1's peculiarities: images are embedded as they are,
+while the network is trained on normalised ones; during the first outer iteration the network starts
+in eval mode and is left in train mode afterwards (the sound protocol embeds in eval mode and
+matches in train mode throughout); weights are inert. (That study's weights of the last class were
+used for all classes; being inert, they had no effect either, so this is not reproduced.)
+
+Shapes: c channels, h, w pixels, `n_classes`, `ipc` stored images a class.
+"""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from distill.augment.siamese import Augmentation, draw_uniforms
+from distill.clustering.base import InfeasibleClusteringError
+from distill.clustering.embeddings import check_gradient_size, embed
+from distill.clustering.registry import build_clusterer
+from distill.clustering.sizes import size_columns
+from distill.config.distillation import TrialConfig, derive_seed
+from distill.datasets import ImageData
+from distill.dream.image_optimizer import ImageOptimizer
+from distill.dream.matching import Matcher, mixes_images
+from distill.dream.multiformation import decode, encode
+from distill.errors import DivergedError, SlowerWarning, UserError
+from distill.evaluation.recipe import network_for
+from distill.evaluation.sgd import NetworkTrainer, SGDRecipe, load_network_state, network_state
+from distill.networks.layers import norm_relu_pool
+from distill.networks.networks import reset_parameters
+from distill.networks.precision import set_precision
+from distill.runtime.clock import PartClock
+from distill.runtime.execution import AUTOMATIC, Execution
+from distill.runtime.graphs import StepGraphs
+from distill.selection.representatives import Representatives, rule_for, select
+
+PURPOSES = ("weights", "clustering", "batches", "augmentation", "init")
+"""What randomness is drawn for; each has a generator of its own, on the CPU."""
+
+PASS_VALUES = {"cpu": 2**24, "cuda": 2**27}
+"""Values of the widest maps of the images that are matched at once, by the kind of device: 64 and
+512 MiB of float32, of which a pass keeps some eight."""
+
+
+class Dream:
+    """The distillation of one trial: `inner_loop` moves it on, `state` saves it.
+
+    Args:
+        config: its defaults are filled in here.
+        data: the images, on the device that the loop is to run on.
+        dtype: of the network and of the synthetic images.
+        execution: how the arithmetic is carried out.
+
+    Raises:
+        UserError: the configuration does not fit the data (see `check_fit`).
+        InfeasibleClusteringError: the clustering gives no initial images.
+
+    Attributes:
+        images: (n_classes, ipc, c, h, w), the synthetic images.
+        outer: outer iterations finished.
+        inner: inner loops finished in the current outer iteration.
+        clock: the seconds of `clustering`, `matching` and `network` updates.
+        matching_loss: mean loss of a class and inner loop over the last finished outer iteration.
+        cluster_statistics: means over classes at the last clustering.
+        cluster_sizes: for each class the (k,) int64 sizes of its clusters at the last clustering;
+            empty before there is one.
+    """
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        data: ImageData,
+        *,
+        dtype: torch.dtype = torch.float32,
+        execution: Execution = AUTOMATIC,
+    ) -> None:
+        self.config = config = config.resolved()
+        self.data = data
+        self.dtype = dtype
+        self.factor = int(config.factor or 1)
+        self.device = data.train_images.device
+        self.published = config.protocol == "published"
+        check_fit(config, data)
+        self.generators = {
+            purpose: torch.Generator().manual_seed(derive_seed(config.seed, purpose))
+            for purpose in PURPOSES
+        }
+        self.network = network_for(config, data, config.network, self.generators["weights"]).to(
+            dtype
+        )
+        set_precision(self.network, execution.precision)
+        norm_relu_pool.prepare(self.network)
+        self.network.train(not self.published)
+        self.trainer = self._new_trainer(execution)
+        self.clusterer = build_clusterer(config.clusterer, **config.clusterer_options)
+        self.augment = Augmentation(strategy=config.augment)
+        self.matcher = Matcher(
+            match=config.match,
+            metric=str(config.metric),
+            feature_weight=config.feature_weight,
+            inert_weights=config.weights == "published",
+        )
+        self.clock = PartClock(("clustering", "matching", "network"), self.device)
+        self.outer = 0
+        self.inner = 0
+        self.matching_loss: float | None = None
+        self.cluster_statistics: dict[str, float] = {}
+        self.cluster_sizes: list[Tensor] = []
+        self.representatives: list[tuple[Tensor, Tensor]] = []
+        self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
+        self._labels = torch.arange(data.n_classes, device=self.device)
+        self.images = self._initial_images().to(dtype)
+        self.image_optimizer = ImageOptimizer(
+            self.images, lr=float(config.lr_img or 0), momentum=config.momentum_img
+        )
+        mixed = mixes_images(self.network)
+        self._class_by_class = mixed or execution.batching == "class"
+        if execution.batching == "all" and mixed:
+            warnings.warn(
+                "batch norm mixes the images of a pass: classes are matched one by one "
+                "(--batching auto is silent about it)",
+                SlowerWarning,
+                stacklevel=2,
+            )
+        self._matching_step = StepGraphs(
+            self._match, self.device, enabled=execution.uses_graphs(self.device)
+        )
+
+    def inner_loop(self) -> None:
+        """Runs one inner loop over all classes; after the last one the outer iteration ends.
+
+        Raises:
+            DivergedError: the loss or an image is NaN or infinite.
+            InfeasibleClusteringError: the clustering leaves nothing to choose from.
+        """
+        n_inner = int(self.config.n_inner or 0)
+        self.prepare_loop()
+        with self.clock.part("matching"):
+            self.match_all()
+        with self.clock.part("network"):
+            self.update_network()
+        self.inner += 1
+        due = self.inner % int(self.config.cluster_interval) == 0 or self.inner == n_inner
+        if due and not bool(torch.isfinite(self._loss_sum + self.images.sum())):  # the only sync
+            raise DivergedError(
+                f"matching loss or images are no longer finite numbers in outer iteration "
+                f"{self.outer + 1}, by inner loop {self.inner}; lower lr_img "
+                f"(now {self.config.lr_img:g}) or net_lr (now {self.config.net_lr:g})"
+            )
+        if self.inner == n_inner:
+            self._end_outer_iteration()
+
+    def prepare_loop(self) -> None:
+        """Does what comes before the matching: a fresh network, a clustering, when they are due."""
+        if self.inner == 0:
+            self._begin_outer_iteration()
+        if self.inner % int(self.config.cluster_interval) == 0:
+            with self.clock.part("clustering"):
+                self._choose_representatives()
+
+    def match_all(self) -> None:
+        """Moves the synthetic images of all classes once."""
+        draws = [self._draw() for _ in range(self.data.n_classes)]
+        for classes in self._passes():
+            own, chosen = draws[classes], self.representatives[classes]
+            weights = [weights for _, weights in chosen if len(weights)]
+            self._matching_step(
+                (classes.start, classes.stop, tuple(len(indices) for indices, _ in chosen)),
+                torch.cat([indices for indices, _ in chosen]),
+                torch.cat(weights) if weights else torch.empty(0),
+                torch.stack([choice for choice, _, _ in own]),
+                torch.cat([uniforms for _, uniforms, _ in own]),
+                torch.stack([order for _, _, order in own]),
+            )
+
+    def _begin_outer_iteration(self) -> None:
+        self.images.clamp_(0, 1)
+        if self.outer > 0:  # the first network is the one that gave the initial images
+            reset_parameters(self.network, self.generators["weights"])
+            self.trainer.forget()
+        self.network.train(not (self.published and self.outer == 0))
+        self._loss_sum.zero_()
+
+    def _end_outer_iteration(self) -> None:
+        n_steps = self.data.n_classes * self.inner
+        self.matching_loss = float(self._loss_sum) / n_steps
+        self.outer += 1
+        self.inner = 0
+        if self.outer == self.config.n_outer:
+            self.images.clamp_(0, 1)
+
+    def _choose_representatives(self) -> None:
+        chosen = self._select_all(int(self.config.n_representatives or 0))
+        use_weights = self.config.weights != "none"
+        self.representatives = [
+            (indices[own.indices], own.weights.to(self.images) if use_weights else torch.empty(0))
+            for indices, own in zip(self.data.class_indices, chosen, strict=True)
+        ]
+
+    def _select_all(self, k: int) -> list[Representatives]:
+        """Embeds and clusters every class and chooses k representatives of each."""
+        generator = self.generators["clustering"]
+        was_training = self.network.training
+        if not self.published:
+            self.network.eval()
+        points = [self._embed_class(label) for label in range(self.data.n_classes)]
+        self.network.train(was_training)
+        clusterings = self.clusterer.fit_classes(points, k, generator)
+        rule = rule_for(self.config.clusterer)
+        chosen = [
+            select(own_points, clustering, k, rule, generator)
+            for own_points, clustering in zip(points, clusterings, strict=True)
+        ]
+        n_classes = len(chosen)
+        self.cluster_sizes = [clustering.sizes for clustering in clusterings]
+        self.cluster_statistics = {
+            "n_representatives_mean": sum(len(own.indices) for own in chosen) / n_classes,
+            "n_clusters_mean": sum(own.n_clusters for own in chosen) / n_classes,
+            "largest_cluster_mean": sum(own.largest_cluster for own in chosen) / n_classes,
+            "noise_mean": sum(own.noise for own in chosen) / n_classes,
+        }
+        return chosen
+
+    def _embed_class(self, label: int) -> Tensor:
+        images = self.data.train_images[self.data.class_indices[label]]
+        return embed(
+            self.network,
+            self._unit_range(images) if self.published else self._network_input(images),
+            label,
+            self.config.embedding,
+            generator=self.generators["clustering"],
+            projection_dim=self.config.projection_dim,
+        )
+
+    def _draw(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns a class's augmentation, and which of its decoded images are matched, if not all.
+
+        On the host, so that every device and every way of batching has the same draws.
+        """
+        choice, uniforms = torch.empty(()), torch.empty(1, 0)
+        if self.augment.transforms:
+            choice, uniforms = draw_uniforms(1, self.generators["augmentation"])
+        order = torch.empty(0, dtype=torch.int64)
+        n_decoded = self.config.ipc * self.factor**2
+        if n_decoded > self.config.batch_syn_max:
+            order = torch.randperm(n_decoded, generator=self.generators["batches"])
+            order = order[: self.config.batch_syn_max]
+        return choice, uniforms, order
+
+    def _match(
+        self,
+        key: Any,
+        indices: Tensor,
+        weights: Tensor,
+        choices: Tensor,
+        uniforms: Tensor,
+        orders: Tensor,
+    ) -> None:
+        """Matches one class or several at once; may be recorded as a graph.
+
+        Args:
+            key: first class, one past the last, and for each class the number of representatives.
+            indices: (n,) int64, the representatives of all of them.
+            weights: (n,), or empty for equal ones.
+            choices: (classes,) float64, of the augmentation.
+            uniforms: (classes, `N_UNIFORMS`) float64, likewise.
+            orders: (classes, m) int64, which decoded images are matched; m is 0 for all.
+        """
+        first, end, counts = key
+        classes = slice(first, end)
+        real = self._network_input(self.data.train_images[indices])
+        self.image_optimizer.begin(classes)
+        images = self.images[classes].detach().requires_grad_()
+        decoded = [self.data.normalize(decode(own, self.factor)) for own in images]
+        if orders.numel():
+            decoded = [own[order] for own, order in zip(decoded, orders, strict=True)]
+        synthetic = torch.cat(decoded)
+        if self.augment.transforms:
+            real = self._augment_alike(real, counts, choices, uniforms)
+            per_class = [len(decoded[0])] * len(decoded)
+            synthetic = self._augment_alike(synthetic, per_class, choices, uniforms)
+        loss, gradient = self.matcher(
+            self.network,
+            real,
+            synthetic,
+            labels=self._labels[classes],
+            counts=counts,
+            weights=weights if len(weights) else None,
+            source=images,
+        )
+        self.image_optimizer.step(classes, gradient)
+        self._loss_sum += loss
+
+    def _augment_alike(
+        self, images: Tensor, counts: Sequence[int], choices: Tensor, uniforms: Tensor
+    ) -> Tensor:
+        """Augments the images of each class by its own draw."""
+        each = torch.cat([own.expand(n) for own, n in zip(self._labels, counts, strict=False)])
+        return self.augment.apply(images, choices[each], uniforms[each])
+
+    def _passes(self) -> list[slice]:
+        """Returns classes that are matched at once: one, or as many as `PASS_VALUES` allows."""
+        n_classes = self.data.n_classes
+        if self._class_by_class:
+            return [slice(i, i + 1) for i in range(n_classes)]
+        n_images = int(self.config.n_representatives or 0) + min(
+            self.config.ipc * self.factor**2, self.config.batch_syn_max
+        )
+        height, width = self.data.image_size
+        values = n_images * height * width * int(self.config.width or 0)
+        at_once = max(1, PASS_VALUES[self.device.type] // values)
+        return [slice(i, min(i + at_once, n_classes)) for i in range(0, n_classes, at_once)]
+
+    def update_network(self) -> None:
+        """Trains the network on `n_net_batches` batches of a fresh shuffle of the real images."""
+        self.network.train()
+        config = self.config
+        n_images = int(config.n_net_batches or 0) * config.net_batch_size
+        order = torch.randperm(len(self.data.train_images), generator=self.generators["batches"])
+        if n_images == 0:
+            return
+        for batch in order[:n_images].split(config.net_batch_size):
+            self.trainer.train(batch, self.generators["augmentation"])
+
+    def _initial_images(self) -> Tensor:
+        """Returns the (n_classes, ipc, c, h, w) float32 start of the synthetic images."""
+        config, data = self.config, self.data
+        shape = (data.n_classes, config.ipc, data.channels, *data.image_size)
+        if config.init == "noise":
+            noise = torch.randn(shape, generator=self.generators["init"])
+            return (noise / 4 + 0.5).clamp_(0, 1).to(self.device)
+        k = config.ipc * self.factor**2
+        with self.clock.part("clustering"):
+            positions = self._initial_positions(k)
+        images = [
+            encode(data.train_images[indices[own]].float() / 255, self.factor)
+            for indices, own in zip(data.class_indices, positions, strict=True)
+        ]
+        return torch.stack(images)
+
+    def _initial_positions(self, k: int) -> list[Tensor]:
+        """Returns the k real images of each class that the synthetic ones start from."""
+        if self.config.init == "random":
+            return [
+                torch.randperm(len(indices), generator=self.generators["init"])[:k].to(self.device)
+                for indices in self.data.class_indices
+            ]
+        if self.config.clusterer == "agglomerative_published":  # as study 1: the first images
+            return [torch.arange(k, device=self.device) for _ in self.data.class_indices]
+        chosen = self._select_all(k)
+        for name, own in zip(self.data.class_names, chosen, strict=True):
+            if len(own.indices) < k:
+                raise InfeasibleClusteringError(
+                    f"the clustering of class {name!r} gives {len(own.indices)} images, but "
+                    f"{k} initial images are needed (ipc · factor²)"
+                )
+        return [own.indices[:k] for own in chosen]
+
+    def _unit_range(self, images: Tensor) -> Tensor:
+        """Turns 8-bit images into floating point in [0, 1]."""
+        return images.to(self.dtype) / 255
+
+    def _network_input(self, images: Tensor) -> Tensor:
+        return self.data.normalize(self._unit_range(images))
+
+    def _take(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        return self._network_input(self.data.train_images[batch]), self.data.train_labels[batch]
+
+    def _new_trainer(self, execution: Execution) -> NetworkTrainer:
+        config = self.config
+        recipe = SGDRecipe(
+            lr=config.net_lr,
+            momentum=config.net_momentum,
+            weight_decay=config.net_weight_decay,
+            augment=Augmentation(strategy=config.net_augment),
+            cutmix_prob=config.cutmix_prob,
+            cutmix_beta=config.cutmix_beta,
+        )
+        return NetworkTrainer(self.network, recipe, self._take, execution)
+
+    def cluster_size_columns(self) -> dict[str, Any]:
+        """Returns the distribution of cluster sizes at the last clustering, see `size_columns`.
+
+        Empty before there is one.
+        """
+        if not self.cluster_sizes:
+            return {}
+        n_points = [len(indices) for indices in self.data.class_indices]
+        return size_columns(self.cluster_sizes, n_points)
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Returns what is needed to go on between two inner loops: tensors and JSON values."""
+        tensors = network_state(self.network, self.trainer.optimizer)
+        tensors |= {f"generator/{name}": own.get_state() for name, own in self.generators.items()}
+        tensors |= {
+            "images": self.images,
+            "image_momentum": self.image_optimizer.buffer,
+            "loss_sum": self._loss_sum,
+        }
+        for label, (indices, weights) in enumerate(self.representatives):
+            tensors[f"representatives/{label}"] = indices
+            tensors[f"representative_weights/{label}"] = weights
+        for label, sizes in enumerate(self.cluster_sizes):
+            tensors[f"cluster_sizes/{label}"] = sizes
+        values = {
+            "outer": self.outer,
+            "inner": self.inner,
+            "training": self.network.training,
+            "seconds": self.clock.seconds,
+            "matching_loss": self.matching_loss,
+            "cluster_statistics": self.cluster_statistics,
+        }
+        return tensors, values
+
+    def load_state(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        """Goes on from what `state` returned for an equal configuration and data set."""
+        load_network_state(self.network, self.trainer.optimizer, tensors)
+        self.network.train(values["training"])
+        for name, generator in self.generators.items():
+            generator.set_state(tensors[f"generator/{name}"])
+        self.images.copy_(tensors["images"])
+        self.image_optimizer.buffer.copy_(tensors["image_momentum"])
+        self._loss_sum.copy_(tensors["loss_sum"])
+        n_sized = sum(name.startswith("cluster_sizes/") for name in tensors)
+        self.cluster_sizes = [tensors[f"cluster_sizes/{label}"] for label in range(n_sized)]
+        n_chosen = sum(name.startswith("representatives/") for name in tensors)
+        self.representatives = [
+            (
+                tensors[f"representatives/{label}"].to(self.device),
+                tensors[f"representative_weights/{label}"].to(self.device),
+            )
+            for label in range(n_chosen)
+        ]
+        self.outer, self.inner = values["outer"], values["inner"]
+        self.clock.seconds = values["seconds"]
+        self.matching_loss = values["matching_loss"]
+        self.cluster_statistics = dict(values["cluster_statistics"])
+
+
+def check_fit(config: TrialConfig, data: ImageData) -> None:
+    """Checks, before any work, that a configuration can be run on a data set.
+
+    Raises:
+        UserError: a class is too small, a network, clusterer or augmentation cannot be built, or
+            the points to be clustered would not fit into memory.
+    """
+    config = config.resolved()
+    if config.eval_split == "val" and len(data.val_images) == 0:
+        raise UserError(f"data set {data.name!r} gives no validation images; raise val_fraction")
+    build_clusterer(config.clusterer, **config.clusterer_options)
+    for strategy in (config.augment, config.net_augment, config.eval_augment or "none"):
+        Augmentation(strategy=strategy)
+    for name in (*config.eval_networks, config.network):
+        network = network_for(config, data, name, torch.Generator())
+    sizes = [len(indices) for indices in data.class_indices]
+    if config.embedding == "gradients" and config.projection_dim is None:
+        check_gradient_size(sum(sizes), data.n_classes, network.classifier.in_features)
+    smallest = min(range(len(sizes)), key=sizes.__getitem__)
+    needs = {"n_representatives": ("representatives", int(config.n_representatives or 0))}
+    if config.init != "noise":
+        needs["ipc · factor²"] = ("initial images", config.ipc * int(config.factor or 1) ** 2)
+    for name, (what, k) in needs.items():
+        if k > sizes[smallest]:
+            raise UserError(
+                f"{name} asks for {k} {what} per class, but class "
+                f"{data.class_names[smallest]!r} has {sizes[smallest]} training images; "
+                f"{name} must be at most {sizes[smallest]}"
+            )

@@ -1,0 +1,1 @@
+"""Train fresh networks on a small set of images and test them."""

@@ -1,0 +1,162 @@
+"""Training fresh classifiers on chosen images, one after the other, and scoring them.
+
+The counterpart of `Evaluation` for the second study's classifier: a curve with a
+point for every epoch, and scores after the last one. Under the sound protocol validation images,
+where there are any, are looked at after every epoch, and the images that give the result once.
+Under the published one the study's defect stands: its test images are what is looked at.
+"""
+
+import math
+from typing import Any
+
+from torch import Tensor
+
+from distill.config.selection import SubsetConfig
+from distill.datasets import ImageData
+from distill.errors import DivergedError
+from distill.evaluation.classifier import Classifier, n_batches_of
+
+CURVE_COLUMNS = (
+    "network_index",
+    "epoch",
+    "n_steps",
+    "train_loss",
+    "train_accuracy",
+    "val_loss",
+    "val_accuracy",
+)
+"""One record per classifier and epoch; under the published protocol `val_…` is the test set."""
+
+SCORE_NAMES = ("accuracies", "best_accuracies", "losses", "seen_accuracies", "unseen_accuracies")
+
+
+class ClassifierEvaluation:
+    """Trains `n_eval` classifiers; the state between two epochs can be saved and loaded.
+
+    Args:
+        config: resolved; gives the classifier and its training.
+        data: gives the images to score, and what a network has to fit.
+        images: (n, c, h, w) uint8, the training set, on the device of the data; n at least 2.
+        labels: (n,) int64, likewise.
+        n_whole: images of the whole training set, whose epochs are the measure of equal steps.
+        seen: (n_test,) bool, which test images are among the training images; None: not known, and
+            not scored apart.
+
+    Attributes:
+        curve: one record of `CURVE_COLUMNS` per epoch.
+        scores: of every finished classifier, on the images of `eval_split` after the last epoch:
+            accuracy, loss, and the accuracies on the images that it trained on and on the others;
+            the best accuracy of all epochs, where they were scored in all of them.
+    """
+
+    def __init__(
+        self,
+        config: SubsetConfig,
+        data: ImageData,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        n_whole: int,
+        seen: Tensor | None = None,
+    ) -> None:
+        self.config = config
+        self.data = data
+        self.images = images
+        self.labels = labels
+        self.seen = seen
+        self.published = config.protocol == "published"
+        self.epochs = int(config.epochs or 1)
+        self.n_batches = n_batches_of(n_whole, config.batch_size) if config.equal_steps else None
+        self.curve: list[dict[str, Any]] = []
+        self.scores: dict[str, list[float]] = {name: [] for name in SCORE_NAMES}
+        self._classifier = self._new_classifier()
+
+    @property
+    def done(self) -> bool:
+        """Whether all classifiers are trained and scored."""
+        return self._n_finished == self.config.n_eval
+
+    @property
+    def epochs_left(self) -> int:
+        """Epochs that are still to run, over all classifiers."""
+        return self.config.n_eval * self.epochs - len(self.curve)
+
+    @property
+    def _n_finished(self) -> int:
+        """Classifiers that are trained and scored."""
+        return len(self.scores["accuracies"])
+
+    @property
+    def _epoch(self) -> int:
+        """Epochs that the current classifier has behind it."""
+        return len(self.curve) - self._n_finished * self.epochs
+
+    def _new_classifier(self) -> Classifier:
+        return Classifier(self.config, self.data, purpose=f"classifier {self._n_finished}")
+
+    def run_epoch(self) -> None:
+        """Trains the current classifier for an epoch, scores it when due, and turns to the next.
+
+        Raises:
+            DivergedError: the training loss is not a finite number.
+        """
+        epoch = self._classifier.run_epoch(self.images, self.labels, n_batches=self.n_batches)
+        if not math.isfinite(epoch.loss):
+            raise DivergedError(
+                f"the training loss is no longer a finite number in epoch {self._epoch + 1} of "
+                f"classifier {self._n_finished + 1}; lower lr (now {self.config.lr:g})"
+            )
+        accuracy, loss = self._look() or (None, None)
+        self.curve.append(
+            {
+                "network_index": self._n_finished,
+                "epoch": self._epoch + 1,
+                "n_steps": epoch.n_steps * (self._epoch + 1),
+                "train_loss": epoch.loss,
+                "train_accuracy": epoch.accuracy,
+                "val_loss": loss,
+                "val_accuracy": accuracy,
+            }
+        )
+        if self._epoch == self.epochs:
+            self._finish()
+            if not self.done:
+                self._classifier = self._new_classifier()
+
+    def _look(self) -> tuple[float, float] | None:
+        """Returns accuracy and loss on what is looked at after every epoch, if anything is."""
+        part = "test" if self.published else "val"
+        images, labels = getattr(self.data, f"{part}_images"), getattr(self.data, f"{part}_labels")
+        return self._score(images, labels) if len(images) else None
+
+    def _score(self, images: Tensor, labels: Tensor) -> tuple[float, float]:
+        self._classifier.prepare_to_score(self.images)
+        return self._classifier.score(images, labels)
+
+    def _finish(self) -> None:
+        """Takes the scores of the current classifier on the images of `eval_split`."""
+        points, data = self.curve[-self.epochs :], self.data
+        if self.published or self.config.eval_split == "val":  # just looked at
+            accuracy, loss = points[-1]["val_accuracy"], points[-1]["val_loss"]
+            best = max(point["val_accuracy"] for point in points)
+            self.scores["best_accuracies"].append(best)
+        else:
+            accuracy, loss = self._score(data.test_images, data.test_labels)
+        if self.seen is not None:
+            for name, rows in (("seen", self.seen), ("unseen", ~self.seen)):
+                if bool(rows.any()):
+                    own, _ = self._score(data.test_images[rows], data.test_labels[rows])
+                    self.scores[f"{name}_accuracies"].append(own)
+        self.scores["accuracies"].append(accuracy)
+        self.scores["losses"].append(loss)
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Returns what is needed to go on, as tensors and as values that JSON can hold."""
+        return self._classifier.state(), {"curve": self.curve, "scores": self.scores}
+
+    def load_state(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        """Goes on from what `state` returned."""
+        self.curve = list(values["curve"])
+        self.scores = {name: list(own) for name, own in values["scores"].items()}
+        self._classifier = self._new_classifier()
+        self._classifier.load_state(tensors)

@@ -1,0 +1,128 @@
+"""A trial's recipe put to use: its networks, and what a set of images scores under it."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from distill.augment.siamese import Augmentation
+from distill.config.distillation import TrialConfig, derive_seed
+from distill.datasets import ImageData
+from distill.errors import InterruptedTrialError
+from distill.evaluation.scores import Evaluation, TrainingRecipe
+from distill.networks.networks import Network, build_network
+from distill.networks.precision import set_precision
+from distill.runtime.execution import AUTOMATIC, Execution
+
+
+def network_for(
+    config: TrialConfig, data: ImageData, name: str, generator: torch.Generator
+) -> Network:
+    """Returns a network for the images of a trial, on their device.
+
+    Args:
+        config: resolved; gives width, depth, norm, pooling and activation.
+        data: gives channels, size and number of classes.
+        name: architecture.
+        generator: draws the weights.
+
+    Raises:
+        UserError: such a network cannot be built for such images.
+    """
+    network = build_network(
+        name,
+        n_classes=data.n_classes,
+        channels=data.channels,
+        image_size=data.image_size,
+        generator=generator,
+        width=int(config.width or 0),
+        depth=config.depth,
+        norm=config.norm,
+        pooling=config.pooling,
+        activation=config.activation,
+    )
+    return network.to(data.train_images.device)
+
+
+def evaluation_of(
+    config: TrialConfig,
+    data: ImageData,
+    network: Network,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    n_networks: int,
+    purpose: str,
+    execution: Execution = AUTOMATIC,
+) -> Evaluation:
+    """Returns the evaluation of a small training set under a trial's recipe.
+
+    Args:
+        config: resolved.
+        data: gives the images to test on and the normalisation.
+        network: of the architecture to train; its weights are drawn anew.
+        images: (n, c, h, w) floating point in [0, 1].
+        labels: (n,) int64.
+        n_networks: networks to train.
+        purpose: names the random streams; different purposes are independent.
+        execution: how the arithmetic is carried out.
+    """
+    set_precision(network, execution.precision)
+    on_test = config.eval_split == "test"
+    recipe = TrainingRecipe(
+        epochs=int(config.eval_epochs or 0),
+        batch_size=config.eval_batch_size,
+        lr=float(config.eval_lr or 0),
+        momentum=config.eval_momentum,
+        weight_decay=config.eval_weight_decay,
+        augment=Augmentation(strategy=config.eval_augment or "none"),
+        cutmix_prob=config.cutmix_prob,
+        cutmix_beta=config.cutmix_beta,
+    )
+    return Evaluation(
+        recipe,
+        network,
+        data.normalize(images),
+        labels,
+        test_images=data.test_images if on_test else data.val_images,
+        test_labels=data.test_labels if on_test else data.val_labels,
+        normalize=data.normalize,
+        n_networks=n_networks,
+        seed_of=lambda index, what: derive_seed(config.seed, purpose, index, what),
+        execution=execution,
+    )
+
+
+def random_images_baseline(
+    config: TrialConfig, data: ImageData, should_stop: Callable[[], bool] = lambda: False
+) -> list[float]:
+    """Returns the accuracies of `n_eval` networks trained on `ipc` random real images a class.
+
+    As many images as the distilled set stores, the same recipe; a fresh draw for every network, so
+    that the spread is that of the draw, too.
+
+    Raises:
+        InterruptedTrialError: `should_stop` said so.
+    """
+    config = config.resolved()
+    network = network_for(config, data, config.network, torch.Generator())
+    accuracies: list[float] = []
+    for index in range(config.n_eval):
+        purpose = f"baseline {index}"
+        generator = torch.Generator().manual_seed(derive_seed(config.seed, purpose))
+        chosen = torch.cat(
+            [
+                indices[torch.randperm(len(indices), generator=generator)[: config.ipc]]
+                for indices in (own.cpu() for own in data.class_indices)
+            ]
+        ).to(data.train_images.device)
+        images, labels = data.train_images[chosen].float() / 255, data.train_labels[chosen]
+        evaluation = evaluation_of(
+            config, data, network, images, labels, n_networks=1, purpose=purpose
+        )
+        while not evaluation.done:
+            evaluation.run_epoch()
+            if should_stop():
+                raise InterruptedTrialError("stopped in the evaluation of random real images")
+        accuracies += evaluation.scores.accuracies
+    return accuracies

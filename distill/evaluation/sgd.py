@@ -1,0 +1,154 @@
+"""Training a network on batches of images: the draws on the host, the step where the network is.
+
+Used for the network update inside the distillation and for the networks of an evaluation. Shapes:
+n images of a batch, c channels, h, w pixels.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from distill.augment.siamese import Augmentation, draw_cutmix, draw_uniforms, mix
+from distill.networks.networks import Network
+from distill.runtime.execution import Execution
+from distill.runtime.graphs import StepGraphs
+
+
+@dataclass(frozen=True, kw_only=True)
+class SGDRecipe:
+    """Stochastic gradient descent on augmented images.
+
+    Attributes:
+        lr: learning rate to start with.
+        momentum: in [0, 1).
+        weight_decay: at least 0.
+        augment: applied with one draw per image.
+        cutmix_prob: probability of CutMix for a batch, in [0, 1].
+        cutmix_beta: both parameters of CutMix's beta distribution, above 0.
+    """
+
+    lr: float
+    momentum: float
+    weight_decay: float
+    augment: Augmentation
+    cutmix_prob: float
+    cutmix_beta: float
+
+
+class NetworkTrainer:
+    """Steps of SGD on the cross-entropy of augmented images, with CutMix now and then.
+
+    Args:
+        network: its weights stay where they are.
+        recipe: how it is trained.
+        take: the images and labels of some indices: (n,) int64 → (n, c, h, w) floating point,
+            normalised, and (n,) int64.
+        execution: whether steps are recorded as graphs.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        recipe: SGDRecipe,
+        take: Callable[[Tensor], tuple[Tensor, Tensor]],
+        execution: Execution,
+    ) -> None:
+        self.network = network
+        self.recipe = recipe
+        self.take = take
+        self.device = network.classifier.weight.device
+        self.optimizer = torch.optim.SGD(
+            network.parameters(),
+            lr=recipe.lr,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+        )
+        self._step = StepGraphs(
+            self._train_on, self.device, enabled=execution.uses_graphs(self.device)
+        )
+
+    def train(self, batch: Tensor, generator: torch.Generator, lr: float | None = None) -> None:
+        """Takes one step.
+
+        Args:
+            batch: (n,) int64 on the host, what `take` is asked for.
+            generator: on the CPU; draws augmentation and CutMix.
+            lr: learning rate of this step; None: the recipe's.
+        """
+        recipe = self.recipe
+        inputs = [batch.to(self.device)]
+        augmented = bool(recipe.augment.transforms)
+        if augmented:
+            choice, uniforms = draw_uniforms(len(batch), generator)
+            # The host knows the choice: a recorded step must not.
+            inputs += [choice.expand(len(batch)) if self._step.enabled else choice, uniforms]
+        mixed = torch.rand((), generator=generator).item() < recipe.cutmix_prob  # no sync: the CPU
+        if mixed:
+            inputs += draw_cutmix(len(batch), generator, beta=recipe.cutmix_beta)
+        self._step((augmented, mixed, recipe.lr if lr is None else lr), *inputs)
+
+    def forget(self) -> None:
+        """Starts the optimiser anew, in place, for a network with fresh weights."""
+        for state in self.optimizer.state.values():
+            if state.get("momentum_buffer") is not None:
+                state["momentum_buffer"].zero_()
+
+    def _train_on(self, key: tuple[bool, bool, float], batch: Tensor, *draws: Tensor) -> None:
+        augmented, mixed, lr = key
+        images, labels = self.take(batch)
+        if augmented:
+            images = self.recipe.augment.apply(images, draws[0], draws[1])
+            draws = draws[2:]
+        if mixed:
+            images, other_labels, ratio = mix(images, labels, *draws)
+            logits = self.network(images)
+            loss = ratio * F.cross_entropy(logits, labels)
+            loss = loss + (1 - ratio) * F.cross_entropy(logits, other_labels)
+        else:
+            loss = F.cross_entropy(self.network(images), labels)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+
+
+_OPTIMIZER_STATE = {
+    "momentum": "momentum_buffer",
+    "step": "step",
+    "exp_avg": "exp_avg",
+    "exp_avg_sq": "exp_avg_sq",
+}
+"""What SGD and Adam keep for a parameter: the name it is saved under, and theirs."""
+
+
+def network_state(network: Network, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Returns weights and buffers of a network and the optimiser's state, under flat names."""
+    tensors = {f"network/{name}": tensor for name, tensor in network.state_dict().items()}
+    for name, parameter in network.named_parameters():
+        for saved, own in _OPTIMIZER_STATE.items():
+            value = optimizer.state[parameter].get(own)
+            if value is not None:
+                tensors[f"{saved}/{name}"] = value
+    return tensors
+
+
+def load_network_state(
+    network: Network, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
+) -> None:
+    """Loads what `network_state` returned."""
+    network.load_state_dict(
+        {k.removeprefix("network/"): v for k, v in tensors.items() if k.startswith("network/")}
+    )
+    optimizer.state.clear()
+    for name, parameter in network.named_parameters():
+        for saved, own in _OPTIMIZER_STATE.items():
+            value = tensors.get(f"{saved}/{name}")
+            if value is not None:
+                # In the parameter's layout; but Adam's count of steps, 0-d, stays on the CPU.
+                like: Any = value if value.ndim == 0 else parameter.detach()
+                optimizer.state[parameter][own] = torch.empty_like(like).copy_(value)

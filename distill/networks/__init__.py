@@ -1,0 +1,1 @@
+"""Networks that are matched, clustered with and evaluated."""

@@ -1,0 +1,1 @@
+"""Layers with fast forward, backward and double-backward passes."""

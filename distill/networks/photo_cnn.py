@@ -1,0 +1,155 @@
+"""The classifier of the second study: six convolutions and two linear layers, as in Keras.
+
+Where Keras and PyTorch differ, Keras's defaults are kept, for the study used Keras:
+
+- weights of convolutions and linear layers are Glorot-uniform, within ±√(6 / (fan_in + fan_out))
+  (Glorot & Bengio, AISTATS 2010), and biases zero;
+- batch norms move their running statistics by 1 % a batch (Keras's momentum 0.99 is PyTorch's
+  0.01) and have an epsilon of 1e-3;
+- Adam has an epsilon of 1e-7 (`ADAM_EPSILON`).
+
+One difference remains: the running variance is the unbiased one of a batch, which Keras's own
+implementations do not agree on.
+
+The study's images are 150×150 and pixels are in [0, 1], not normalised. Its summary counts
+1,467,457 parameters, among them 2,816 running means and variances, which are not trained.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from distill.errors import UserError
+from distill.networks.networks import Network, draw_uniform, without_weights
+
+WIDTHS = (64, 128, 256, 256, 128, 64)
+N_FEATURES = 512
+DROPOUT = 0.5
+ADAM_EPSILON = 1e-7
+NORM_MOMENTUM = 0.01
+NORM_EPSILON = 1e-3
+
+
+class SigmoidUnit(nn.Linear):
+    """One logit z as the two logits (0, z): their softmax is the sigmoid of z.
+
+    So the cross-entropy of two classes is the binary cross-entropy of the study, and everything
+    that takes one logit a class works with its single unit.
+    """
+
+    def __init__(self, in_features: int) -> None:
+        super().__init__(in_features, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Returns the (n, 2) logits of (n, d) features."""
+        logit = super().forward(features)
+        return torch.cat([torch.zeros_like(logit), logit], dim=1)
+
+
+class Dropout(nn.Module):
+    """Dropout that draws its masks from a generator of its own, on the CPU.
+
+    Attributes:
+        generator: to be set before training; not used in eval mode.
+    """
+
+    def __init__(self, probability: float) -> None:
+        super().__init__()
+        self.probability = probability
+        self.generator: torch.Generator | None = None
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Zeroes values at random and scales the others up; in eval mode returns them all."""
+        if not self.training:
+            return values
+        if self.generator is None:
+            raise RuntimeError("dropout needs a generator in train mode; set `generator`")
+        kept = torch.rand(values.shape, generator=self.generator) >= self.probability
+        return values * kept.to(values.device) / (1 - self.probability)
+
+
+class PhotoCNN(Network):
+    """Six × (convolution 3×3 → batch norm → ReLU → max pool 2×2), linear 512, the classifier.
+
+    The convolutions are `WIDTHS` wide. Maps of odd height or width lose their last row or column
+    in a pooling. A block whose maps are less than 2 pixels high or wide has no pooling, so images
+    of any size can be used: 150×150 pass six poolings and leave 64 maps of 2×2, 64×64 likewise
+    six (1×1), 32×32 five, 8×8 three.
+
+    Features, the input of the classifier, are the 512 values after linear layer, batch norm, ReLU
+    and dropout. Two classes have the study's single sigmoid unit (see `SigmoidUnit`), more of them
+    one logit each.
+
+    Args:
+        n_classes: at least 2.
+        channels: of the images, at least 1.
+        image_size: (height, width) in pixels, each at least 1.
+
+    Raises:
+        UserError: there is only one class.
+    """
+
+    classifier: nn.Linear
+
+    def __init__(self, *, n_classes: int, channels: int, image_size: tuple[int, int]) -> None:
+        super().__init__()
+        if n_classes < 2:
+            raise UserError(f"a classifier needs at least 2 classes, got {n_classes}")
+        height, width = image_size
+        self.blocks = nn.ModuleList()
+        for n_maps in WIDTHS:
+            block = nn.Sequential(
+                nn.Conv2d(channels, n_maps, kernel_size=3, padding=1),
+                nn.BatchNorm2d(n_maps, NORM_EPSILON, NORM_MOMENTUM),
+                nn.ReLU(),
+            )
+            if min(height, width) >= 2:
+                block.append(nn.MaxPool2d(2))
+                height, width = height // 2, width // 2
+            self.blocks.append(block)
+            channels = n_maps
+        self.dropout = Dropout(DROPOUT)
+        self.dense = nn.Sequential(
+            nn.Linear(channels * height * width, N_FEATURES),
+            nn.BatchNorm1d(N_FEATURES, NORM_EPSILON, NORM_MOMENTUM),
+            nn.ReLU(),
+            self.dropout,
+        )
+        two = n_classes == 2
+        self.classifier = SigmoidUnit(N_FEATURES) if two else nn.Linear(N_FEATURES, n_classes)
+
+    def _to_features(self, maps: Tensor) -> Tensor:
+        features: Tensor = self.dense(maps.flatten(1))
+        return features
+
+
+def build_photo_cnn(
+    *, n_classes: int, channels: int, image_size: tuple[int, int], generator: torch.Generator
+) -> PhotoCNN:
+    """Returns a freshly initialised network on the CPU, in float32 and training mode.
+
+    Args:
+        n_classes: see `PhotoCNN`, as the others.
+        channels: see there.
+        image_size: see there.
+        generator: the only source of the initial weights. That of the dropout is yet to be set.
+    """
+    network = without_weights(
+        lambda: PhotoCNN(n_classes=n_classes, channels=channels, image_size=image_size)
+    )
+    _reset_as_keras(network, generator)
+    return network
+
+
+@torch.no_grad()
+def _reset_as_keras(network: PhotoCNN, generator: torch.Generator) -> None:
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            # Of a convolution every pixel of the kernel counts, on both sides.
+            fan_in = layer.weight[0].numel()
+            fan_out = layer.weight[:, 0].numel()
+            draw_uniform(layer.weight, math.sqrt(6 / (fan_in + fan_out)), generator)
+            layer.bias.zero_()  # type: ignore[union-attr]  # all of them have one
+        elif isinstance(layer, nn.BatchNorm2d | nn.BatchNorm1d):
+            layer.reset_parameters()

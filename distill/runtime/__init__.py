@@ -1,0 +1,1 @@
+"""Files, checkpoints, clocks, memory, provenance and execution: what every part builds on."""

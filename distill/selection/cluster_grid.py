@@ -1,0 +1,229 @@
+"""The study's clustering arm: cluster all images, lay a grid over their plane, one image a cell.
+
+All images together are clustered (the study: k-means, 2 clusters, on pixels) and projected onto
+the plane of their first principal components. Every pair of a class and a cluster is a *group*; a
+grid of g × g cells divides the plane, and every occupied cell gives a random image. Where that is
+not enough, more images are drawn from the group. Noise of a clustering is a group like the others.
+
+Cost: the clustering and the principal components (see `distill.selection.pca`); the grid is cheap.
+
+`ClusterGrid` is the sound form, `PublishedClusterGrid` what the study's notebook did; they differ
+in the defects that the latter names.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from distill.clustering.base import Clusterer
+from distill.clustering.sizes import size_columns
+from distill.selection.base import Grid, Selection, Selector, rows_by_class, shuffled
+from distill.selection.pca import principal_plane
+from distill.selection.representatives import largest_remainder
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ClusterGrid(Selector):
+    """Exactly the images wanted of every class, without replacement.
+
+    A class's quota is shared among its clusters in proportion to their sizes (largest remainder).
+    The grid of a group covers the range of that group, so that its cells are not spent on the
+    empty parts of the plane. Cells give one image each, in random order, then those that still
+    have one a second, and so on: no cell is two images ahead of another that has images left.
+
+    Attributes:
+        clusterer: the method.
+        n_clusters: clusters of all images together.
+        pca_dim: dimensions of the plane.
+        grid_size: cells along each axis; None: as few as give a group as many cells as images are
+            wanted of it (⌈√n⌉ in two dimensions).
+    """
+
+    clusterer: Clusterer
+    n_clusters: int
+    pca_dim: int = 2
+    grid_size: int | None = None
+
+    def select(
+        self, points: Tensor, labels: Tensor, quotas: Sequence[int], generator: torch.Generator
+    ) -> Selection:
+        """Chooses group by group."""
+        laid_out = _lay_out(self.clusterer, self.n_clusters, self.pca_dim, points, generator)
+        chosen: list[Tensor] = []
+        grids: list[Grid] = []
+        n_occupied = n_filled = 0
+        for label, rows in enumerate(rows_by_class(labels, len(quotas))):
+            groups = _groups(rows, laid_out.clusters)
+            sizes = torch.tensor([len(group) for group in groups])
+            shares = largest_remainder(sizes, quotas[label], at_least_one=False).tolist()
+            for group, share in zip(groups, shares, strict=True):
+                if share == 0:
+                    continue
+                grid = grid_over(
+                    laid_out.plane[group],
+                    self.grid_size or default_grid_size(share, self.pca_dim),
+                    label=label,
+                    cluster=int(laid_out.clusters[group[0]]),
+                )
+                cells = grid_cells(laid_out.plane[group], grid)
+                chosen.append(group[_in_rounds(cells, share, generator)])
+                grids.append(grid)
+                n_cells = len(torch.unique(cells))
+                n_occupied += n_cells
+                n_filled += max(0, share - n_cells)
+        return laid_out.selection(torch.cat(chosen), grids, n_occupied, n_filled)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class PublishedClusterGrid(Selector):
+    """What the study's sampler did, defects included.
+
+    1. It was given all images, test images among them: that is up to the caller's pool.
+    2. It drew the number meant for the whole subset from **every** group, so 2 classes × 2
+       clusters gave four times as many.
+    3. The grid covers the range of the whole plane, so most of a group's cells are empty, and the
+       group is filled up by draws **with replacement** from all its images: images repeat.
+
+    The order of its random numbers is not the notebook's.
+
+    Attributes:
+        clusterer: see `ClusterGrid`, as the others.
+        n_clusters: see there.
+        pca_dim: see there.
+        grid_size: None: ⌈√n⌉ in two dimensions, n being the number meant for the whole subset.
+    """
+
+    clusterer: Clusterer
+    n_clusters: int
+    pca_dim: int = 2
+    grid_size: int | None = None
+
+    def select(
+        self, points: Tensor, labels: Tensor, quotas: Sequence[int], generator: torch.Generator
+    ) -> Selection:
+        """Chooses the sum of the quotas from every group."""
+        laid_out = _lay_out(self.clusterer, self.n_clusters, self.pca_dim, points, generator)
+        n = sum(quotas)
+        size = self.grid_size or default_grid_size(n, self.pca_dim)
+        grid = grid_over(laid_out.plane, size)
+        cells = grid_cells(laid_out.plane, grid)
+        chosen: list[Tensor] = []
+        n_occupied = n_filled = 0
+        for rows in rows_by_class(labels, len(quotas)):
+            for group in _groups(rows, laid_out.clusters):
+                n_cells = len(torch.unique(cells[group]))
+                firsts = group[_in_rounds(cells[group], min(n_cells, n), generator)]
+                n_missing = n - len(firsts)
+                draws = torch.randint(len(group), (n_missing,), generator=generator)
+                chosen += [firsts, group[draws]]
+                n_occupied += n_cells
+                n_filled += n_missing
+        return laid_out.selection(torch.cat(chosen), [grid], n_occupied, n_filled)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Layout:
+    """All images clustered and projected; see `Selection`."""
+
+    clusters: Tensor
+    plane: Tensor
+    counts: dict[str, Any]
+
+    def selection(
+        self, rows: Tensor, grids: Sequence[Grid], n_occupied: int, n_filled: int
+    ) -> Selection:
+        counts = {"n_cells_occupied": n_occupied, "n_filled": n_filled}
+        return Selection(
+            rows=rows,
+            clusters=self.clusters,
+            plane=self.plane,
+            grids=tuple(grids),
+            counts=self.counts | counts,
+        )
+
+
+def _lay_out(
+    clusterer: Clusterer,
+    n_clusters: int,
+    pca_dim: int,
+    points: Tensor,
+    generator: torch.Generator,
+) -> _Layout:
+    clustering = clusterer.fit(points, min(n_clusters, len(points)), generator)
+    plane = principal_plane(points, pca_dim, generator)
+    return _Layout(
+        clusters=clustering.labels.cpu(),
+        plane=plane.coordinates.float().cpu(),
+        counts={
+            "n_clusters_mean": clustering.n_clusters,
+            "largest_cluster_mean": int(clustering.sizes.max()) / len(points),
+            "noise_mean": clustering.n_noise / len(points),
+            "plane_explained": plane.explained,
+            **size_columns([clustering.sizes], [len(points)]),
+        },
+    )
+
+
+def _groups(rows: Tensor, clusters: Tensor) -> list[Tensor]:
+    """Splits the rows of a class by cluster; noise, −1, comes first."""
+    own = clusters[rows]
+    return [rows[own == cluster] for cluster in torch.unique(own)]
+
+
+def default_grid_size(n: int, dim: int) -> int:
+    """Returns the least number of cells a side that gives n cells in all; at least 1."""
+    size = max(1, int(n ** (1 / dim)) - 1)
+    while size**dim < n:
+        size += 1
+    return size
+
+
+def grid_over(
+    plane: Tensor, size: int, *, label: int | None = None, cluster: int | None = None
+) -> Grid:
+    """Returns the grid that covers the range of points in each dimension.
+
+    Args:
+        plane: (n, p), n at least 1.
+        size: cells a side, at least 1.
+        label: as for `Grid`.
+        cluster: likewise.
+    """
+    low, high = plane.amin(dim=0), plane.amax(dim=0)
+    return Grid(
+        low=tuple(low.tolist()), high=tuple(high.tolist()), size=size, label=label, cluster=cluster
+    )
+
+
+def grid_cells(plane: Tensor, grid: Grid) -> Tensor:
+    """Returns the cell of every point, numbered from 0 over the cells that are occupied.
+
+    Args:
+        plane: (n, p), all of them within the grid.
+        grid: the cells.
+    """
+    low, high = plane.new_tensor(grid.low), plane.new_tensor(grid.high)
+    span = torch.where(high > low, high - low, 1.0)
+    cells = ((plane - low) / span * grid.size).long().clamp_max_(grid.size - 1)
+    numbers: Tensor = torch.unique(cells, dim=0, return_inverse=True)[1]
+    return numbers
+
+
+def _in_rounds(cells: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """Returns n indices: a random one of each cell, then a second of each, and so on.
+
+    In every round the cells come in the same random order, so that a round that is cut short
+    favours none of them.
+    """
+    n_cells = int(cells.max()) + 1
+    order = shuffled(torch.arange(len(cells)), generator)
+    by_cell = order[cells[order].argsort(stable=True)]
+    sizes = torch.bincount(cells, minlength=n_cells)
+    rounds = torch.arange(len(cells)) - (sizes.cumsum(0) - sizes)[cells[by_cell]]
+    places = shuffled(torch.arange(n_cells), generator)
+    return by_cell[(rounds * n_cells + places[cells[by_cell]]).argsort()[:n]]

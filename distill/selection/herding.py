@@ -1,0 +1,55 @@
+"""Herding: images whose running mean stays as close as it can to the mean of their class.
+
+Cost: O(n d) time for each image chosen, and a centred copy of the points.
+
+References:
+    Welling, Herding dynamical weights to learn, ICML 2009.
+    Rebuffi et al., iCaRL: Incremental classifier and representation learning, CVPR 2017 (the form
+    used here, and in the tables of dataset distillation since Zhao, Mopuri & Bilen, ICLR 2021).
+
+Deviations: iCaRL scales features to length one, which is left to the embedding.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from distill.selection.base import Selection, Selector, rows_by_class
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Herding(Selector):
+    """The greedy choice, class by class; nothing is drawn. The first chosen come first."""
+
+    def select(
+        self, points: Tensor, labels: Tensor, quotas: Sequence[int], generator: torch.Generator
+    ) -> Selection:
+        """Chooses, again and again, the image that brings the mean of the chosen nearest."""
+        del generator
+        chosen = [
+            rows[_herd(points[rows.to(points.device)], quota).cpu()]
+            for rows, quota in zip(rows_by_class(labels, len(quotas)), quotas, strict=True)
+        ]
+        return Selection(rows=torch.cat(chosen))
+
+
+def _herd(points: Tensor, n: int) -> Tensor:
+    """Returns the (n,) indices of the points chosen, in order.
+
+    With x measured from the class mean, the image that makes the mean of the chosen smallest
+    minimises ‖s + x‖² = ‖s‖² + 2⟨s, x⟩ + ‖x‖², where s is the sum of those chosen before.
+    """
+    centered = points - points.mean(dim=0)
+    squares = centered.square().sum(dim=1)
+    total = torch.zeros_like(centered[0])
+    order = torch.zeros(n, dtype=torch.int64, device=points.device)
+    taken = torch.zeros(len(points), dtype=torch.bool, device=points.device)
+    for step in range(n):
+        best = (squares + 2 * (centered @ total)).masked_fill_(taken, torch.inf).argmin()
+        order[step], taken[best] = best, True
+        total = total + centered[best]
+    return order

@@ -1,0 +1,244 @@
+"""The choice of real images as a chain of units of work, from a configuration to a selection.
+
+A unit is an epoch of the network whose features images are compared by, where they are compared by
+features, or the choice itself; between any two of them the whole state can be saved.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from distill.config.distillation import derive_seed
+from distill.config.selection import SubsetConfig
+from distill.datasets import ImageData
+from distill.datasets.rows import Part
+from distill.errors import DivergedError, UserError
+from distill.evaluation.classifier import Classifier, Epoch
+from distill.selection.base import Grid, Selection, stratified_quotas
+from distill.selection.pca import principal_plane
+from distill.selection.pool import Pool, check_no_leak, training_pool, whole_pool
+from distill.selection.registry import build_selector
+
+FIGURE_DIM = 2
+"""Dimensions of the plane of arms that need none to choose."""
+
+
+class Choice:
+    """Chooses images for a configuration.
+
+    Under the sound protocol the pool is the training images without those that are held out, too;
+    under the published one the training images, and for the cluster grid all images.
+
+    Args:
+        config: resolved; the arm and all that belongs to it.
+        data: the images.
+        on_warning: told of training images that are left out, in one line.
+
+    Raises:
+        UserError: the configuration does not fit the data.
+
+    Attributes:
+        pool: what is chosen from.
+        quotas: images wanted of each class.
+        selection: what was chosen; None as long as nothing is.
+        n_epochs: epochs of the network that gives features.
+    """
+
+    def __init__(
+        self,
+        config: SubsetConfig,
+        data: ImageData,
+        *,
+        on_warning: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.config = config
+        self.data = data
+        self.published = config.protocol == "published"
+        self.pool = self._pool(on_warning)
+        self.quotas = self._quotas()
+        self.selector = build_selector(config)
+        self.selection: Selection | None = None
+        self.n_epochs = 0
+        self._network: Classifier | None = None
+        if config.embedding == "features":
+            self._network = Classifier(config, data, purpose="features")
+
+    def _pool(self, on_warning: Callable[[str], None]) -> Pool:
+        if self.published and self.config.arm == "cluster_grid":
+            return whole_pool(self.data)
+        pool = training_pool(self.data, leave_out_duplicates=not self.published)
+        if pool.n_duplicates:
+            on_warning(
+                f"left out {pool.n_duplicates} training images whose very pixels are among those "
+                "held out"
+            )
+        return pool
+
+    def _quotas(self) -> list[int]:
+        """Returns the images wanted of each class.
+
+        The fraction is that of the pool; under the published protocol of the training images,
+        wherever the choice is made.
+        """
+        labels = self.data.train_labels.cpu() if self.published else self.pool.labels
+        counts = torch.bincount(labels, minlength=self.data.n_classes).tolist()
+        wanted = self.config.ipc or 1
+        for name, count in zip(self.data.class_names, counts, strict=True):
+            if count < wanted:
+                raise UserError(
+                    f"class {name!r} has {count} training images to choose from, "
+                    f"fewer than the {wanted} wanted"
+                )
+        if self.config.ipc is not None:
+            return [self.config.ipc] * self.data.n_classes
+        fraction = self.config.fraction
+        return counts if fraction is None else stratified_quotas(counts, fraction)
+
+    @property
+    def done(self) -> bool:
+        """Whether the images are chosen."""
+        return self.selection is not None
+
+    def advance(self) -> Epoch | None:
+        """Does one unit of work; returns the epoch where it was one.
+
+        Raises:
+            InfeasibleClusteringError: the clustering finds nothing to choose from.
+            DivergedError: the training loss is not a finite number.
+        """
+        n_epochs = self.config.feature_epochs or 0
+        if self._network is not None and self.n_epochs < n_epochs:
+            self.n_epochs += 1
+            epoch = self._network.run_epoch(self.pool.images, self._labels)
+            if not math.isfinite(epoch.loss):
+                raise DivergedError(
+                    "the training loss is no longer a finite number in epoch "
+                    f"{self.n_epochs} of {n_epochs} of the network that gives features; "
+                    f"lower lr (now {self.config.lr:g})"
+                )
+            return epoch
+        self.selection = self._choose()
+        self._network = None
+        return None
+
+    def chosen(self) -> tuple[Tensor, Tensor]:
+        """Returns the (m, c, h, w) uint8 images chosen and their (m,) labels, on their device."""
+        assert self.selection is not None
+        if self.config.arm == "base":
+            return self.pool.images, self._labels  # all of them, in order: no copy
+        rows = self.selection.rows.to(self.pool.images.device)
+        return self.pool.images[rows], self._labels[rows]
+
+    @property
+    def _labels(self) -> Tensor:
+        return self.pool.labels.to(self.pool.images.device)
+
+    def _generator(self, purpose: str) -> torch.Generator:
+        return torch.Generator().manual_seed(derive_seed(self.config.seed, purpose))
+
+    def _choose(self) -> Selection:
+        points = self._points()
+        selection = self.selector.select(
+            points, self.pool.labels, self.quotas, self._generator("selection")
+        )
+        if selection.plane is None and self.selector.needs_points:
+            plane = principal_plane(points, FIGURE_DIM, self._generator("plane"))
+            selection = dataclasses.replace(
+                selection,
+                plane=plane.coordinates.float().cpu(),
+                counts=selection.counts | {"plane_explained": plane.explained},
+            )
+        if not self.published:
+            rows = selection.rows.to(self.pool.images.device)
+            check_no_leak(self.data.test_images, self.pool.images[rows])
+        return selection
+
+    def _points(self) -> Tensor:
+        """Returns the (n, d) points of the pool's images."""
+        images = self.pool.images
+        if not self.selector.needs_points:
+            return images.new_empty(len(images), 0, dtype=torch.float32)
+        if self._network is not None:
+            self._network.prepare_to_score(images)
+            return self._network.features(images)
+        pixels = images.flatten(start_dim=1).float().div_(255)
+        if self.config.embedding == "pixels":
+            return pixels
+        dim = int(self.config.pca_dim or 1)
+        return principal_plane(pixels, dim, self._generator("embedding")).coordinates
+
+    def counts(self) -> dict[str, Any]:
+        """Returns what was counted so far, under the names of the result columns."""
+        counts: dict[str, Any] = {
+            "n_pool": len(self.pool.rows),
+            "n_duplicates": self.pool.n_duplicates,
+        }
+        if self.selection is None:
+            return counts
+        distinct = torch.unique(self.selection.rows)
+        return (
+            counts
+            | self.selection.counts
+            | {
+                "n_selected": len(self.selection.rows),
+                "n_distinct": len(distinct),
+                "n_test_selected": int((self.pool.parts[distinct] == Part.TEST).sum()),
+            }
+        )
+
+    def columns(self) -> dict[str, list[Any]]:
+        """Returns the pool and what was chosen of it, one entry per image in every column.
+
+        `part` (train, val or test), `row` (in that part), `label`, `cluster` (−1: noise, None: no
+        clustering), `times_selected`, and where there is a plane, `pca_1`, `pca_2`, ….
+        """
+        assert self.selection is not None
+        pool, selection, n = self.pool, self.selection, len(self.pool.rows)
+        columns: dict[str, list[Any]] = {
+            "part": [Part(part).name.lower() for part in pool.parts.tolist()],
+            "row": pool.rows.tolist(),
+            "label": pool.labels.tolist(),
+            "cluster": [None] * n if selection.clusters is None else selection.clusters.tolist(),
+            "times_selected": torch.bincount(selection.rows, minlength=n).tolist(),
+        }
+        if selection.plane is not None:
+            for i, axis in enumerate(selection.plane.T.tolist(), start=1):
+                columns[f"pca_{i}"] = axis
+        return columns
+
+    def grids(self) -> list[dict[str, Any]]:
+        """Returns the grids that divided the plane, by the fields of `Grid`."""
+        assert self.selection is not None
+        return [dataclasses.asdict(grid) for grid in self.selection.grids]
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Returns what is needed to go on, as tensors and as values that JSON can hold."""
+        values: dict[str, Any] = {"n_epochs": self.n_epochs, "counts": None}
+        if self.selection is None:
+            return self._network.state() if self._network is not None else {}, values
+        values["counts"] = self.selection.counts
+        values["grids"] = self.grids()
+        parts = {name: getattr(self.selection, name) for name in ("rows", "clusters", "plane")}
+        return {name: part for name, part in parts.items() if part is not None}, values
+
+    def load_state(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        """Goes on from what `state` returned for an equal configuration and data set."""
+        self.n_epochs = values["n_epochs"]
+        if values["counts"] is not None:
+            self._network = None
+            self.selection = Selection(
+                rows=tensors["rows"],
+                clusters=tensors.get("clusters"),
+                plane=tensors.get("plane"),
+                grids=tuple(
+                    Grid(**own | {"low": tuple(own["low"]), "high": tuple(own["high"])})
+                    for own in values.get("grids", ())
+                ),
+                counts=values["counts"],
+            )
+        elif self._network is not None:
+            self._network.load_state(tensors)

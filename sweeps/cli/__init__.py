@@ -1,0 +1,1 @@
+"""Command-line options, live display and labels shared by the sweep commands."""

@@ -1,0 +1,1 @@
+"""Run trials on a Ray cluster."""

@@ -1,0 +1,155 @@
+"""The images of a sweep, read once and shared by the trials of a node.
+
+A Ray task reads a data set and leaves it in the object store; every node that runs a trial fetches
+it once, and the trials of that node map the same memory. If all nodes that have it are lost, Ray
+runs the task again, and where no CPU is left for that, the trials read for themselves.
+"""
+
+import dataclasses
+import os
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+
+from distill.config.distillation import Config, fields_of
+from distill.datasets import ImageData, load_dataset
+from distill.errors import UserError
+from sweeps.cluster.kinds import check_config
+
+DataKey = tuple[Any, ...]
+"""The fields of a configuration that decide which images it sees."""
+
+DATA_FIELDS = (
+    "dataset",
+    "image_size",
+    "val_fraction",
+    "test_fraction",
+    "split_seed",
+    "on_corrupt",
+)
+
+FETCH_SECONDS = 60.0
+"""How long a trial waits for shared images before it reads them itself.
+
+Ray reads lost images again by a task that needs a CPU, and waits for ever where every CPU belongs
+to a trial that waits for the images.
+"""
+
+Arrays = dict[str, Any]
+"""The fields of an `ImageData`, its tensors as NumPy arrays, which Ray shares without copies."""
+
+
+def data_key(config: Config) -> DataKey:
+    """Returns what tells the images of a configuration from those of another."""
+    return tuple(getattr(config, name) for name in DATA_FIELDS)
+
+
+def share_data(
+    configs: Iterable[Config], data_root: str, resources: dict[str, float]
+) -> dict[DataKey, "ray.ObjectRef[Arrays]"]:
+    """Reads every data set that the configurations need, once, into the object store.
+
+    Args:
+        configs: the trials to come; each is checked against its images.
+        data_root: folder of torchvision's data sets, on every node.
+        resources: what a reading task takes, as Ray's options.
+
+    Raises:
+        UserError: images cannot be read, or a configuration does not fit them.
+    """
+    by_key: dict[DataKey, list[Config]] = {}
+    for config in _without_repetitions(configs):
+        by_key.setdefault(data_key(config), []).append(config)
+    read: Any = ray.remote(_read).options(num_returns=2, **resources)
+    tasks = {
+        key: read.remote(
+            own[0], own, data_root, str(Path.cwd())
+        )  # the folder that paths start from
+        for key, own in by_key.items()
+    }
+    for key, (_, problem) in tasks.items():
+        if message := ray.get(problem):
+            raise UserError(f"{message} (data set {key[0]})")
+    return {key: arrays for key, (arrays, _) in tasks.items()}
+
+
+def _without_repetitions(configs: Iterable[Config]) -> list[Config]:
+    """Returns one of all configurations that differ in their seeds only: a check takes a while."""
+    different: dict[tuple[Any, ...], Config] = {}
+    for config in configs:
+        names = (name for name in fields_of(type(config)) if name != "seed")
+        values = (config.kind, *(getattr(config, name) for name in names))
+        different.setdefault(values, config)
+    return list(different.values())
+
+
+def fetch_data(
+    shared: "ray.ObjectRef[Arrays]", config: Config, data_root: str, folder: str
+) -> ImageData:
+    """Returns the images of a trial, on the CPU: the shared ones, else read by this process.
+
+    Args:
+        shared: of `share_data`.
+        config: of the trial.
+        data_root: folder of torchvision's data sets.
+        folder: that the paths of data sets start from, where it is there.
+    """
+    key = data_key(config)
+    if key not in _read_here:
+        try:
+            return from_arrays(ray.get(shared, timeout=FETCH_SECONDS))
+        except (ray.exceptions.GetTimeoutError, ray.exceptions.ObjectLostError):
+            _read_here.clear()  # one data set at a time: they may be large
+            arrays, _ = _read(config, [config], data_root, folder)
+            if arrays is None:  # this node cannot read them: they come from elsewhere or never
+                return from_arrays(ray.get(shared))
+            _read_here[key] = arrays
+    return from_arrays(_read_here[key])
+
+
+_read_here: dict[DataKey, Arrays] = {}
+"""What this process had to read itself, for its next trial."""
+
+
+def _read(
+    config: Config, configs: Sequence[Config], data_root: str, folder: str
+) -> tuple[Arrays | None, str | None]:
+    """Returns the arrays, and one line on what is wrong with them or None."""
+    if Path(folder).is_dir():
+        os.chdir(folder)
+    try:
+        data = read_data(config, data_root)
+        for own in configs:
+            check_config(own, data)
+    except UserError as error:
+        return None, str(error)
+    return to_arrays(data), None
+
+
+def read_data(config: Config, data_root: str) -> ImageData:
+    """Returns the images of a configuration, on the CPU; raises a UserError like `load_dataset`."""
+    name, *rest = data_key(config)
+    return load_dataset(name, data_root=data_root, **dict(zip(DATA_FIELDS[1:], rest, strict=True)))
+
+
+def to_arrays(data: ImageData) -> Arrays:
+    """Returns the fields of the images with NumPy arrays in place of tensors."""
+    values = {field.name: getattr(data, field.name) for field in dataclasses.fields(data)}
+    return {k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in values.items()}
+
+
+def from_arrays(arrays: Arrays) -> ImageData:
+    """Returns the images of `to_arrays`, on the CPU and without a copy."""
+    with warnings.catch_warnings():
+        # Shared memory is read-only; a trial never writes to its images.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        tensors = {
+            name: torch.from_numpy(value)
+            for name, value in arrays.items()
+            if hasattr(value, "__array_interface__")
+        }
+    return ImageData(**(arrays | tensors))

@@ -1,0 +1,381 @@
+"""What a worker does with one configuration: run the trial, write its results, say how it goes.
+
+Plain Python: Ray calls it (`runner`), tests and notebooks can do so as well. Whatever
+happens, `report` hears of the end: an exception becomes a record in the store, not a crash, so
+that only lost processes are left to Ray.
+"""
+
+import dataclasses
+import datetime as dt
+import importlib.metadata
+import os
+import socket
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+import torch
+
+from distill.config.distillation import Config
+from distill.datasets import ImageData
+from distill.errors import InterruptedTrialError, SlowerWarning, UserError
+from distill.runtime.checkpoint import remove_checkpoints
+from distill.runtime.execution import AUTOMATIC, Execution
+from distill.runtime.memory import keep_freed_memory
+from distill.runtime.provenance import reset_peak_memory
+from distill.trials.runner import SAVING_SHARE, Progress
+from sweeps.cluster.kinds import run_config
+from sweeps.cluster.trackers import Trackers
+from sweeps.store.store import Store
+
+FAILED = "failed"
+"""Status of a trial that ended without a row: its reason is among the store's failures."""
+
+CONTEXT_BYTES = 2**30
+"""Memory of a GPU that a process takes outside torch's allocator (CUDA context, libraries)."""
+
+
+REPORTS_PER_SECOND = 100.0
+"""Reports of progress of all running trials together; of 2,000 trials a driver takes some 400."""
+
+RETRY_SECONDS = (1.0, 4.0, 10.0)
+"""Pauses between attempts to write a result, before the whole run is stopped."""
+
+
+class UnwritableStoreError(OSError):
+    """The store does not take results any more, whatever the trial: a full disk, lost rights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkOrder:
+    """How a trial is run and where its results go; nothing of it changes a result.
+
+    Attributes:
+        store: the results.
+        sweep: name of the sweep, for the row.
+        phase: `grid`, `search` or `confirm`.
+        device: `auto`, `cpu` or `cuda`; `auto` is the GPU for a trial with a share of one.
+        gpu_share: share of a GPU that the trial has, at least 0.
+        n_threads: CPU threads, at least 1.
+        checkpoint_seconds: seconds of work between two checkpoints.
+        report_seconds: seconds between two reports of progress, at least; see `spaced_reports`.
+        trackers: names of experiment trackers, see `sweeps.cluster.trackers`.
+        replace: whether a row with status `out_of_memory` may be replaced.
+        execution: how the arithmetic of a distillation is carried out.
+    """
+
+    store: Store
+    sweep: str
+    phase: str = "grid"
+    device: str = "auto"
+    gpu_share: float = 0.0
+    n_threads: int = 1
+    checkpoint_seconds: float = 10.0
+    report_seconds: float = 2.0
+    trackers: tuple[str, ...] = ()
+    replace: bool = False
+    execution: Execution = AUTOMATIC
+
+
+def spaced_reports(
+    order: WorkOrder, resources: Mapping[str, float], max_concurrent: int | None
+) -> WorkOrder:
+    """Returns the order with reports so far apart that the driver keeps up with all trials.
+
+    Args:
+        order: as given.
+        resources: CPU and GPU of the whole cluster, as Ray tells them.
+        max_concurrent: trials at once, at most; None: as many as fit.
+    """
+    kind, share = ("GPU", order.gpu_share) if order.gpu_share > 0 else ("CPU", order.n_threads)
+    n_trials = resources.get(kind, 0.0) / share
+    n_trials = min(n_trials, max_concurrent or n_trials)
+    seconds = max(order.report_seconds, n_trials / REPORTS_PER_SECOND)
+    return dataclasses.replace(order, report_seconds=seconds)
+
+
+def run_and_store(
+    config: Config,
+    data: Callable[[], ImageData],
+    order: WorkOrder,
+    report: Callable[[dict[str, Any]], None],
+    *,
+    attempt: int = 1,
+) -> None:
+    """Runs a trial, or what is left of it, and writes its results into the store.
+
+    Args:
+        config: what to run.
+        data: gives the images, on any device; called only when the trial is not finished already.
+        order: how, and where to.
+        report: is told now and then, and once at the end, always: `trial_id`, `status` (`running`,
+            then that of the row or `failed`), `fatal` (whether no other trial could do better),
+            `fraction` in [0, 1], `outer`, `matching_loss`,
+            `curve_outer` and `curve_accuracy` of the last evaluation, `seconds_left`, `message`.
+        attempt: 1, or one more than at the last recorded failure.
+    """
+    reporter = _Reporter(config, order, report)
+    try:
+        finished = order.store.read_row(config.trial_id)
+        if finished is not None and not _may_replace(finished, order):
+            reporter.end(finished["status"], finished["status_message"])
+            return
+        claim_share(order)
+        reset_peak_memory()
+        with slower_warnings_to(reporter.warn):
+            row = _run(config, data().to(choose_device(order)), order, reporter, attempt)
+        reporter.end(row["status"], row["status_message"])
+    except UnwritableStoreError as error:
+        reporter.end(FAILED, str(error), fatal=True)
+    except Exception as error:
+        reporter.end(FAILED, _note_failure(config, order, error, attempt))
+
+
+@contextmanager
+def slower_warnings_to(tell: Callable[[str], None]) -> Iterator[None]:
+    """Hands on that a trial goes a slower way: nobody reads what a worker prints."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def hand_on(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if issubclass(category, SlowerWarning):
+                tell(str(message))
+            else:
+                show(message, category, filename, lineno, file, line)
+
+        warnings.simplefilter("always", SlowerWarning)
+        warnings.showwarning = hand_on
+        yield
+
+
+def _may_replace(row: dict[str, Any], order: WorkOrder) -> bool:
+    return order.replace and bool(row["status"] == "out_of_memory")
+
+
+def _run(
+    config: Config, data: ImageData, order: WorkOrder, reporter: "_Reporter", attempt: int
+) -> dict[str, Any]:
+    """Returns the row that is in the store at the end, this run's or one that came before it."""
+    store, trial_id = order.store, config.trial_id
+    try:
+        outputs = run_config(
+            config,
+            data,
+            execution=order.execution,
+            checkpoint_folder=store.checkpoint_folder(trial_id),
+            checkpoint_seconds=order.checkpoint_seconds,
+            on_progress=reporter.progress,
+            should_stop=reporter.is_finished_elsewhere,
+            on_warning=reporter.warn,
+        )
+    except InterruptedTrialError:
+        return _finished_row(store, trial_id)
+    row = outputs.row | {
+        "kind": config.kind,
+        "sweep": order.sweep,
+        "phase": order.phase,
+        "attempt": attempt,
+        "host": socket.gethostname(),
+        "gpu_share": order.gpu_share,
+        "finished_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "ray_version": importlib.metadata.version("ray"),
+    }
+    files, curve = outputs.files, outputs.curve
+    if not _write(lambda: store.put_result(row, curve, files, replace=order.replace), store):
+        return _finished_row(store, trial_id)
+    return row
+
+
+def _write(put: Callable[[], bool], store: Store) -> bool:
+    """Writes a result, again after a while where that fails.
+
+    Raises:
+        UnwritableStoreError: it never succeeded.
+    """
+    for seconds in RETRY_SECONDS:
+        try:
+            return put()
+        except OSError:
+            time.sleep(seconds)
+    try:
+        return put()
+    except OSError as error:
+        raise UnwritableStoreError(f"results cannot be written to {store.uri}: {error}") from error
+
+
+def _finished_row(store: Store, trial_id: str) -> dict[str, Any]:
+    row = store.read_row(trial_id)
+    if row is None:
+        raise OSError(f"the row of trial {trial_id} is gone from {store.uri}")
+    remove_checkpoints(store.checkpoint_folder(trial_id))
+    return row
+
+
+def choose_device(order: WorkOrder) -> torch.device:
+    """Returns the device of a trial: never a GPU that it has no share of, unless told so.
+
+    Raises:
+        UserError: there is no GPU to take a share of.
+    """
+    name = order.device
+    if name == "auto":
+        name = "cuda" if order.gpu_share > 0 else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            f"the trial has {order.gpu_share:g} of a GPU, but torch sees none on "
+            f"{socket.gethostname()}; use --gpus-per-trial 0, or a torch built for this GPU"
+        )
+    return torch.device(name)
+
+
+def hide_gpus(order: WorkOrder) -> None:
+    """Keeps a process of Ray's off the GPUs that it has no share of: Ray leaves them all visible.
+
+    Changes the environment of the process, so it is not for one that does anything else.
+    """
+    if order.gpu_share <= 0 and order.device != "cuda":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def claim_share(order: WorkOrder) -> None:
+    """Sets the process up: its memory, its threads and its share of a GPU's memory.
+
+    Raises:
+        UserError: there is no GPU to take a share of.
+    """
+    keep_freed_memory()
+    torch.set_num_threads(order.n_threads)
+    if choose_device(order).type == "cuda" and 0 < order.gpu_share < 1:
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(memory_fraction(order.gpu_share, total))
+
+
+def memory_fraction(gpu_share: float, total_bytes: int) -> float:
+    """Returns the share of a GPU's memory that torch may allocate, in (0, 1].
+
+    The rest of the trial's share is for the CUDA context, which torch does not count: so that
+    an oversize trial runs out of memory itself and not its neighbours.
+
+    Args:
+        gpu_share: share of the GPU in (0, 1].
+        total_bytes: memory of the GPU.
+    """
+    return max(gpu_share - CONTEXT_BYTES / total_bytes, gpu_share / 2)
+
+
+def _note_failure(config: Config, order: WorkOrder, error: Exception, attempt: int) -> str:
+    """Records why a trial failed; returns it as one line."""
+    message = f"{type(error).__name__}: {error}".splitlines()[0]
+    if isinstance(error, UserError):
+        message = str(error)
+    record = failure_record(config, order, message, attempt) | {
+        "cause": "error",
+        "traceback": "".join(traceback.format_exception(error)),
+    }
+    try:
+        order.store.put_failure(config.trial_id, record)
+    except OSError as store_error:
+        return f"{message}; nor could that be written: {store_error}"
+    return message
+
+
+def failure_record(config: Config, order: WorkOrder, message: str, attempt: int) -> dict[str, Any]:
+    """Returns what a record of a failure says in any case."""
+    return {
+        "attempt": attempt,
+        "trial_id": config.trial_id,
+        "sweep": order.sweep,
+        "phase": order.phase,
+        "message": message,
+        "host": socket.gethostname(),
+        "time": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "config": config.to_dict(),
+    }
+
+
+class _Reporter:
+    """Passes on a trial's progress, not too often, and watches whether somebody else finished it.
+
+    Two drivers on one store may run the same trial at once: the first to finish wins, and the
+    other stops at its next look.
+    """
+
+    def __init__(
+        self, config: Config, order: WorkOrder, report: Callable[[dict[str, Any]], None]
+    ) -> None:
+        self._config = config
+        self._order = order
+        self._report = report
+        self._next_report = time.monotonic()
+        self._next_look = time.monotonic() + order.checkpoint_seconds
+        self._outer: int | None = None
+        self._curve: tuple[int | None, float | None] = (None, None)
+        self._trackers: Trackers | None = None
+
+    def progress(self, progress: Progress) -> None:
+        """Reports every `report_seconds`, and every new point of the curve at once."""
+        new_point = progress.accuracy_outer != self._curve[0]
+        if new_point:
+            self._curve = (progress.accuracy_outer, progress.accuracy)
+        if new_point or progress.outer != self._outer:
+            self._outer = progress.outer
+            self._track(progress, new_point=new_point)
+        if new_point or time.monotonic() >= self._next_report:
+            self._next_report = time.monotonic() + self._order.report_seconds
+            self._report(self._values("running", progress, ""))
+
+    def is_finished_elsewhere(self) -> bool:
+        """Whether the store has a row by now; looks no more often than checkpoints are saved.
+
+        Less often where looking is slow, as with checkpoints.
+        """
+        start = time.monotonic()
+        if self._order.replace or start < self._next_look:
+            return False
+        finished = self._order.store.has_row(self._config.trial_id)
+        end = time.monotonic()
+        pause = max(self._order.checkpoint_seconds, 1.0, (end - start) / SAVING_SHARE)
+        self._next_look = end + pause
+        return finished
+
+    def warn(self, message: str) -> None:
+        """Reports something that the user should know; the trial goes on."""
+        self._report(self._values("running", None, message))
+
+    def end(self, status: str, message: str, *, fatal: bool = False) -> None:
+        """Makes the last report."""
+        if self._trackers is not None:
+            self._trackers.close()
+        self._report(self._values(status, None, message) | {"fatal": fatal})
+
+    def _track(self, progress: Progress, *, new_point: bool) -> None:
+        if self._trackers is None:
+            order = self._order
+            self._trackers = Trackers(
+                order.trackers, order.store, order.sweep, self._config, on_problem=self.warn
+            )
+        self._trackers.log(progress, new_point=new_point)
+
+    def _values(self, status: str, progress: Progress | None, message: str) -> dict[str, Any]:
+        return {
+            "trial_id": self._config.trial_id,
+            "status": status,
+            "message": message,
+            "fraction": progress.fraction if progress else None,
+            "outer": progress.outer if progress else None,
+            "matching_loss": progress.matching_loss if progress else None,
+            "seconds_left": progress.seconds_left if progress else None,
+            "curve_outer": self._curve[0],
+            "curve_accuracy": self._curve[1],
+        }

@@ -1,0 +1,1 @@
+"""Grids of trials: presets, plan, progress, dry run and command."""

@@ -1,0 +1,283 @@
+"""From a grid to the list of trials that a user asks for.
+
+The plan is a plain list of configurations, made before anything starts: the dry run, the count, the
+estimate and the sweep itself read the same list.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from distill.config.distillation import AnyConfig, Config, field_type, fields_of, parse_value
+from distill.errors import UserError, require_known
+from sweeps.grid.distillation_presets import Grid, Row
+
+MAX_SEEDS = 1000
+"""Most seeds of a plan: above it a seed was given where a number of seeds is expected."""
+
+_ALIASES = {"weight": "weights"}
+"""The tables' words for fields, beside `method`."""
+
+_WEIGHTED = ("t", "true")
+_UNWEIGHTED = ("f", "false")
+_OTHER_OPTIONS = {
+    "seed": "use --seeds",
+    "dataset": "use --dataset",
+    "protocol": "use --protocol",
+}
+"""Fields that `--set` refuses, and what to use instead."""
+
+
+def make_plan(
+    grid: Grid[AnyConfig],
+    *,
+    protocols: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+    dataset: str | None = None,
+    set_values: Mapping[str, str] | None = None,
+    only: Sequence[str] = (),
+    limit: int | None = None,
+) -> list[AnyConfig]:
+    """Returns the trials of a grid, no two of them the same, in the order they are to run.
+
+    Seeds change slowest, so a sweep that is stopped early has been through as many methods as it
+    could. A row that a protocol does not have (a linkage under the published one, which knows only
+    study 1's) is left out under that protocol.
+
+    Args:
+        grid: what there is.
+        protocols: `sound`, `published` or both; None: the grid's.
+        seeds: None: the grid's.
+        dataset: replaces the grid's; its sizes stay.
+        set_values: fields of the configuration and their values as text, replacing the grid's. One
+            that belongs to some methods only is set where these run.
+        only: conditions as `select_only` takes them.
+        limit: keep that many trials from the start.
+
+    Raises:
+        UserError: a name or value is unknown or not allowed, or nothing is left to run.
+    """
+    if limit is not None and limit < 1:
+        raise UserError(f"--limit must be at least 1, got {limit}")
+    kind = grid.config_class
+    wanted_protocols = _known_protocols(
+        kind, protocols if protocols is not None else grid.protocols
+    )
+    changes = _parse_changes(kind, set_values or {})
+    if dataset is None and "dataset" not in grid.base:
+        raise UserError(
+            f"preset {grid.name!r} is for images of your own: give --dataset, such as "
+            "parquet:FILE or folder:DIR"
+        )
+    base = grid.base if dataset is None else grid.base | {"dataset": dataset}
+    plan = _without_duplicates(
+        kind(**_changed(kind, values, changes))
+        for seed in (seeds if seeds is not None else range(grid.n_seeds))
+        for ipc in grid.ipcs
+        for protocol in wanted_protocols
+        for row in _rows_under(grid, protocol)
+        for own_ipc in [{} if ipc is None else {"ipc": ipc}]
+        for values in [base | row | own_ipc | {"protocol": protocol, "seed": seed}]
+    )
+    if not plan:
+        raise UserError(
+            f"preset {grid.name!r} has no trials under protocol {' and '.join(wanted_protocols)}"
+        )
+    plan = select_only(plan, only)
+    _require_effect(changes, plan)
+    return plan[:limit]
+
+
+def select_only(plan: Sequence[AnyConfig], only: Iterable[str]) -> list[AnyConfig]:
+    """Returns the trials that meet all conditions.
+
+    Args:
+        plan: the trials to choose from, all of one kind.
+        only: texts such as `method=dbscan|kmeans,ipc=10`: fields of the configuration (or `method`,
+            `weight`) with the values that may be there, as asked for or as resolved. Weights may
+            be T (any) or F (none), as in the tables.
+
+    Raises:
+        UserError: a field is unknown, no trial has the value, or no trial meets all conditions.
+    """
+    kept = list(plan)
+    texts = [part.strip() for text in only for part in text.split(",") if part.strip()]
+    for text in texts:
+        key, equals, alternatives = (part.strip() for part in text.partition("="))
+        if not (key and equals and alternatives):
+            raise UserError(
+                f"--only takes FIELD=VALUE, several separated by commas, got {text!r}; "
+                "for example --only method=dbscan,ipc=10"
+            )
+        name = _field_name(type(plan[0]), key, "field in --only")
+        wanted = {
+            value for word in alternatives.split("|") for value in _matched(plan, key, name, word)
+        }
+        kept = [config for config in kept if wanted & _values_of(config, name)]
+    if not kept:
+        raise UserError(
+            f"no trial of the plan meets all of --only {','.join(texts)}; leave out a condition"
+            if texts
+            else "the plan is empty"
+        )
+    return kept
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Reads the seeds of `--seeds`, without repetitions.
+
+    Args:
+        text: `5` is five seeds, 0 to 4. With a comma these and no others: `3,7` or `3,`; ranges
+            include both ends: `10-14` or `0-4,10`.
+
+    Raises:
+        UserError: the text is none of that, or asks for no or very many seeds.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) > 1 and not parts[-1]:
+        parts.pop()
+    ranges: list[range] = []
+    for part in parts:
+        match = re.fullmatch(r"(\d{1,18})(?:\s*-\s*(\d{1,18}))?", part, re.ASCII)
+        if match is None:
+            raise UserError(
+                f"--seeds must be a number of seeds (5), seeds (3,7 or 3,) or a range (10-14), "
+                f"got {text!r}"
+            )
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise UserError(f"--seeds: the range {part} runs backwards; write {last}-{first}")
+        counted = len(parts) == 1 and "," not in text and match[2] is None
+        ranges.append(range(first) if counted else range(first, last + 1))
+    n_seeds = sum(map(len, ranges))
+    if n_seeds == 0:
+        raise UserError(f"--seeds must ask for at least 1 seed, got {text!r}; for seed 0 write 0,")
+    if n_seeds > MAX_SEEDS:
+        hint = f"; for the one seed {parts[0]} write {parts[0]}," if parts[0].isdigit() else ""
+        raise UserError(f"--seeds {text} asks for {n_seeds} seeds, more than {MAX_SEEDS}{hint}")
+    return list(dict.fromkeys(seed for own in ranges for seed in own))
+
+
+def plan_digest(configs: Iterable[Config]) -> str:
+    """Returns 16 hexadecimal digits that name a set of trials, whatever their order."""
+    ids = sorted({config.trial_id for config in configs})
+    return hashlib.sha256(" ".join(ids).encode()).hexdigest()[:16]
+
+
+def _without_duplicates(configs: Iterable[AnyConfig]) -> list[AnyConfig]:
+    unique: dict[str, AnyConfig] = {}
+    for config in configs:
+        unique.setdefault(config.trial_id, config)
+    return list(unique.values())
+
+
+def _known_protocols(kind: type[Config], protocols: Sequence[str]) -> list[str]:
+    known = field_type("protocol", kind)[1]
+    for name in protocols:
+        require_known("protocol", name, known)
+    if not protocols:
+        raise UserError(f"--protocol needs at least one of {', '.join(known)}")
+    return list(dict.fromkeys(protocols))
+
+
+def _rows_under(grid: Grid[Any], protocol: str) -> list[Row]:
+    """Returns the rows of a grid that a protocol has: under another one they are refused."""
+    return [row for row in grid.rows if protocol == "sound" or _exists(grid, row, protocol)]
+
+
+def _exists(grid: Grid[Any], row: Row, protocol: str) -> bool:
+    try:
+        grid.config_class(**grid.base | row | {"protocol": protocol})
+    except UserError:
+        return False
+    return True
+
+
+def _parse_changes(kind: type[Config], set_values: Mapping[str, str]) -> dict[str, Any]:
+    changes = {}
+    for key, text in set_values.items():
+        name = _field_name(kind, key, "field in --set")
+        if name == kind.method_field:
+            raise UserError(
+                f"--set does not take {key}: choose among the methods of the preset with "
+                "--only method=…"
+            )
+        if name in _OTHER_OPTIONS:
+            raise UserError(f"--set does not take {key}: {_OTHER_OPTIONS[name]}")
+        if name == "weights" and text.lower() in _WEIGHTED + _UNWEIGHTED:
+            text = "size" if text.lower() in _WEIGHTED else "none"
+        changes[name] = parse_value(name, text, kind)
+    return changes
+
+
+def _changed(
+    kind: type[Config], values: Mapping[str, Any], changes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Returns the fields of a trial with those changes that apply to it."""
+    if not changes:
+        return dict(values)
+    without_meaning = kind.inapplicable({**values, **changes})
+    own = {name: value for name, value in changes.items() if name not in without_meaning}
+    left_out = without_meaning | {
+        other
+        for pair in kind.exclusive
+        for name, other in (pair, pair[::-1])
+        if own.get(name) is not None and other not in own
+    }
+    return {name: value for name, value in values.items() if name not in left_out} | own
+
+
+def _require_effect(changes: Mapping[str, Any], plan: Sequence[Config]) -> None:
+    """Raises a UserError for a change that applies to no trial of the plan."""
+    kind = type(plan[0])
+    without_meaning = set(changes)
+    for config in plan:
+        if not without_meaning:
+            return
+        without_meaning &= kind.inapplicable(config.to_dict())
+    for name in sorted(without_meaning):
+        methods = dict.fromkeys(str(getattr(own, kind.method_field)) for own in plan)
+        raise UserError(
+            f"--set {name} changes no trial of the plan: it belongs to {kind.owners(name)}; "
+            f"the plan has {kind.method_field} {', '.join(methods)}"
+        )
+
+
+def _field_name(kind: type[Config], key: str, what: str) -> str:
+    """Returns the field that a user means, in whichever spelling; `what` is for the error."""
+    aliases = {"method": kind.method_field} | {
+        alias: name for alias, name in _ALIASES.items() if name in fields_of(kind)
+    }
+    name = key.strip().replace("-", "_")
+    name = aliases.get(name, name)
+    require_known(what, name, (*aliases, *fields_of(kind)))
+    return name
+
+
+def _matched(plan: Sequence[Config], key: str, name: str, text: str) -> set[Any]:
+    """Returns the values of a field that a word of `--only` stands for."""
+    text = text.strip()
+    present = dict.fromkeys(
+        value for config in plan for value in sorted(_values_of(config, name), key=str)
+    )
+    if name == "weights" and text.lower() in _WEIGHTED + _UNWEIGHTED:
+        weighted = text.lower() in _WEIGHTED
+        matched = {value for value in present if (value != "none") == weighted}
+    else:
+        matched = {parse_value(name, text, type(plan[0]))} & set(present)
+    if not matched:
+        require_known(f"{key} in --only", text, [_as_text(value) for value in present])
+    return matched
+
+
+def _values_of(config: Config, name: str) -> set[Any]:
+    """Returns the value of a field as it was asked for and as it resolves."""
+    asked, resolved = getattr(config, name), getattr(config.resolved(), name)
+    return {resolved} if asked is None else {asked, resolved}
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value)) or "none"
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

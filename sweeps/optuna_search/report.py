@@ -1,0 +1,122 @@
+"""What a search found, in words: for the terminal and for the log of a job."""
+
+import shlex
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from distill.config.distillation import Config
+from sweeps.optuna_search.study import Found, SearchStudy, confirm_plan, shown_storage
+from sweeps.store.store import Store
+
+_STATUSES = {"ok": "complete", "pruned": "stopped early", None: "running"}
+MOST_SHOWN = 10
+"""Lines of the best, where there is one objective; a front is shown whole."""
+
+
+def describe_search(
+    study: SearchStudy, store: Store, *, n_trials: int, n_confirmed: int, n_seeds: int
+) -> str:
+    """Returns what a search found so far: counts, the best, and what was confirmed.
+
+    Args:
+        study: of the search.
+        store: with the rows of the confirmed trials.
+        n_trials: the search's budget.
+        n_confirmed: how many of the best are confirmed.
+        n_seeds: with how many seeds each.
+    """
+    counted = study.counted
+    counts = Counter(_status(trial) for trial in counted)
+    lines = [
+        "",
+        f"search {study.study.study_name}: {len(counted)} of {n_trials} trials: "
+        + (", ".join(f"{n} {status}" for status, n in counts.most_common()) or "none yet"),
+    ]
+    several = len(study.objectives) > 1
+    best = study.best(len(counted) if several else max(MOST_SHOWN, n_confirmed))
+    if not best:
+        return "\n".join([*lines, "no trial has come to a value yet"])
+    what = f"best compromises of {' and '.join(study.objectives)}" if several else "the best"
+    lines += [f"{what}, by {study.objectives[0]}:", ""]
+    header = ["", *(_HEADERS[name] for name in study.objectives), "test"]
+    table = [[*header, "parameters"]]
+    for rank, found in enumerate(best, start=1):
+        confirmed = confirm_plan([found.config], n_seeds) if rank <= n_confirmed else []
+        table.append(
+            [
+                str(rank),
+                *(_value(name, found.values[name]) for name in study.objectives),
+                _test_accuracy(store, confirmed),
+                _parameters(found),
+            ]
+        )
+    note = (
+        "validation: one trial each; "
+        f"test: mean ± standard deviation over fresh seeds ({n_seeds} each)"
+    )
+    return "\n".join([*lines, *_aligned(table), "", note])
+
+
+_HEADERS = {"accuracy": "validation", "seconds": "seconds"}
+
+
+def _status(trial: FrozenTrial) -> str:
+    status = trial.user_attrs.get("status")
+    return str(_STATUSES.get(status, status))
+
+
+def _value(objective: str, value: float) -> str:
+    return f"{100 * value:.1f} %" if objective == "accuracy" else f"{value:.0f}"
+
+
+def _test_accuracy(store: Store, configs: Iterable[Config]) -> str:
+    """Returns mean ± standard deviation of the test accuracies, with what is missing said."""
+    rows = [store.read_row(config.trial_id) for config in configs]
+    found = [row["test_accuracy_mean"] for row in rows if row is not None]
+    values = [100 * value for value in found if value is not None]
+    if not values:
+        return "-"
+    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    missing = f" ({len(values)} of {len(rows)})" if len(values) < len(rows) else ""
+    return f"{statistics.fmean(values):.1f}{spread} %{missing}"
+
+
+def _parameters(found: Found) -> str:
+    def text(value: Any) -> str:
+        return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+    return ", ".join(f"{name} {text(value)}" for name, value in found.parameters.items())
+
+
+def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
+    """Returns lines whose columns are as wide as they need; all but the last stand to the right."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return [
+        "  ".join([*(c.rjust(w) for c, w in zip(row[:-1], widths[:-1], strict=True)), row[-1]])
+        for row in table
+    ]
+
+
+def failure_lines(study: SearchStudy, store: Store, confirmed: Iterable[Config]) -> list[str]:
+    """Returns the reasons for which trials of the search or its confirmation failed, in lines."""
+    reasons = Counter(
+        str(trial.user_attrs.get("message", "unknown"))
+        for trial in study.counted
+        if trial.state == TrialState.FAIL
+    )
+    failures = store.failures()
+    reasons.update(
+        str(failures[config.trial_id].get("message", "unknown"))
+        for config in confirmed
+        if config.trial_id in failures
+    )
+    return [f"  {n} × {reason}" for reason, n in reasons.most_common()]
+
+
+def dashboard_command(storage: str) -> str:
+    """Returns the command that shows a study in the browser."""
+    return shlex.join(["uv", "run", "optuna-dashboard", shown_storage(storage)])

@@ -1,0 +1,161 @@
+"""The library: the numbers of the tables, and no group that mixes what is no repetition."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import analysis
+from analysis import load, pair, summarise
+from analysis.data.reading import Sweeps
+from analysis.tables import study2
+from analysis.tables.study1 import build
+from distill.errors import UserError
+from sweeps.store.store import Store
+from tests.analysis import golden
+from tests.analysis.results import Row, config_of, row_of, rows_of, subset_rows_of
+from tests.paths import ROOT
+
+
+def sweeps_of(folder: Path, rows: list[Row]) -> Sweeps:
+    store = Store(folder / "results")
+    store.create()
+    for row in rows:
+        store.put_result(row, [])
+    return load(store.uri)
+
+
+@pytest.fixture(scope="module")
+def sweeps(tmp_path_factory: pytest.TempPathFactory) -> Sweeps:
+    return sweeps_of(tmp_path_factory.mktemp("store"), golden.rows())
+
+
+def only(frame: pd.DataFrame, **values: object) -> pd.Series:
+    for name, value in values.items():
+        frame = frame[frame[name] == value]
+    assert len(frame) == 1
+    return frame.iloc[0]
+
+
+def test_a_summary_has_the_numbers_of_the_table(sweeps: Sweeps) -> None:
+    rows = build(sweeps.results).tables[0].rows
+    sound = rows[rows["sound_accuracy"].notna()]
+
+    found = summarise(sweeps)
+
+    for _, row in sound.iterrows():
+        own = only(found, method=row["method"], weights=row["weights"], protocol="sound")
+        assert own["mean"] == row["sound_accuracy"]
+        assert own["high"] == row["sound_high"] or pd.isna(row["sound_high"])
+        assert own["seeds"] == row["sound_seeds"]
+        assert own["failed"] == row["sound_failed"]
+
+
+def test_pairs_have_the_numbers_of_the_table(sweeps: Sweeps) -> None:
+    methods = pair(sweeps, "method", baseline="kmeans")
+    weights = pair(sweeps, "weights", baseline="F")
+
+    own = only(methods, method="kmedoids", protocol="sound")
+    assert own["difference"] == pytest.approx(-29 / 300)
+    assert own["n_pairs"] == 3
+    own = only(weights, method="kmeans", protocol="sound")
+    assert own["difference"] == pytest.approx(0.04 / 3)
+    assert own["p_holm"] == own["p"]  # the only comparison with a test
+    assert "kmedoids" not in set(weights["method"])  # T and F are of two protocols
+
+
+def test_trials_that_are_no_repetitions_are_not_averaged(tmp_path: Path) -> None:
+    sweeps = sweeps_of(
+        tmp_path, rows_of("kmeans", "none", (0.5, 0.6)) + rows_of("kmeans", "none", (0.1,), ipc=1)
+    )
+
+    with pytest.raises(UserError, match=r"trials of one group differ in ipc, .*; add that to by"):
+        summarise(sweeps, ["method"])
+
+    assert summarise(sweeps, ["method", "ipc"])["mean"].tolist() == pytest.approx([0.1, 0.55])
+    assert summarise(sweeps)["seeds"].tolist() == [1, 2]
+
+
+def test_a_baseline_with_two_sets_of_parameters_is_refused(tmp_path: Path) -> None:
+    rows = [
+        row_of(config_of("agglomerative", linkage=linkage), 0.5) for linkage in ("ward", "single")
+    ]
+    sweeps = sweeps_of(tmp_path, [*rows, row_of(config_of("kmeans"), 0.6)])
+
+    with pytest.raises(UserError, match=r"several trials of the baseline have one seed: .*single"):
+        pair(sweeps, "method", baseline="agglomerative")
+
+    # The other way round each variant has its row.
+    assert pair(sweeps, "method", baseline="kmeans")["parameters"].tolist() == ["single", "ward"]
+
+
+def test_study_2_has_the_numbers_of_its_table(tmp_path: Path) -> None:
+    rows = [
+        *subset_rows_of("base", (0.9, 0.8)),
+        *subset_rows_of("random", (0.5, 0.6, 0.7), fraction=0.1),
+        *subset_rows_of("random", (0.6, 0.8), fraction=0.5),
+        *subset_rows_of("cluster_grid", (0.6, 0.6, 0.9), fraction=0.1),
+        *subset_rows_of("cluster_grid", (0.4,), fraction=0.1, protocol="published"),
+        *rows_of("kmeans", "none", (0.5,)),
+    ]
+    sweeps = sweeps_of(tmp_path, rows)
+
+    found = summarise(sweeps, study=2)
+    assert found["arm"].tolist() == [
+        *("cluster_grid", "base", "random", "random", "cluster_grid"),
+    ]
+    table = study2.build(sweeps.results).tables[0].rows
+    for _, row in table[table["sound_seeds"].notna()].iterrows():
+        own = found[(found["arm"] == row["arm"]) & (found["protocol"] == "sound")]
+        if row["arm"] != "base":
+            own = own[own["fraction"] == row["fraction"]]
+        assert own["mean"].item() == row["sound_accuracy"]
+        assert own["low"].item() == row["sound_low"]
+
+    arms = pair(sweeps, "arm", baseline="random", study=2)
+    own = only(arms, arm="cluster_grid")
+    assert own["difference"] == pytest.approx(0.1)  # 0.1, 0 and 0.2 at the same fraction
+    assert own["n_pairs"] == 3
+    fractions = pair(sweeps, "fraction", baseline=0.1, study=2)
+    assert only(fractions, fraction=0.5)["difference"] == pytest.approx(0.15)
+    protocols = pair(sweeps, "protocol", baseline="published", study=2)
+    assert only(protocols, arm="cluster_grid")["difference"] == pytest.approx(0.2)
+
+    assert len(summarise(sweeps)) == 1
+    with pytest.raises(UserError, match=r"study must be 1 .*, got 3"):
+        summarise(sweeps, study=3)
+
+
+def test_unknown_names_say_what_is_known(sweeps: Sweeps) -> None:
+    with pytest.raises(UserError, match="unknown score 'acuracy'; did you mean 'accuracy'"):
+        summarise(sweeps, score="acuracy")
+    with pytest.raises(UserError, match="unknown column 'metod'; did you mean 'method'"):
+        pair(sweeps, "metod", baseline="kmeans")
+    with pytest.raises(UserError, match="no trial has weights 'none'; there are: F, T"):
+        pair(sweeps, "weights", baseline="none")
+    with pytest.raises(UserError, match="load needs the path or the URI"):
+        load()
+
+
+def test_nothing_yet(tmp_path: Path) -> None:
+    sweeps = sweeps_of(tmp_path, [])
+
+    assert len(summarise(sweeps)) == 0
+    with pytest.raises(UserError, match="no trial has method 'kmeans'; there are: none"):
+        pair(sweeps, "method", baseline="kmeans")
+
+
+def test_importing_the_package_loads_nothing() -> None:
+    code = (
+        "import sys, analysis; print(sorted({'pandas', 'pyarrow', 'scipy'} & sys.modules.keys()))"
+    )
+
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    assert ran.stdout.strip() == "[]"
+    with pytest.raises(AttributeError, match="has no attribute 'lode'"):
+        analysis.lode  # noqa: B018

@@ -1,0 +1,425 @@
+"""Study 1's tables: numbers by hand, gaps that stay gaps, rows where they belong."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from analysis.data.methods import STUDY1_ROWS
+from analysis.data.trials import plan_of
+from analysis.tables.study1 import Study1Table, build
+from analysis.tables.study1_sheet import sheet
+from distill.config.distillation import TrialConfig
+from sweeps.store.store import Store, load_results
+from tests.analysis import golden
+from tests.analysis.results import Row, config_of, frame_of, row_of, rows_of
+
+
+def only_table(
+    rows: list[Row], plan: tuple[TrialConfig, ...] | list[TrialConfig] = (), **arguments: Any
+) -> Study1Table:
+    study = build(frame_of(rows), plan_of(plan), **arguments)
+    assert len(study.tables) == 1
+    return study.tables[0]
+
+
+def cells(table: Study1Table, method: str, weights: str, label: str | None = None) -> pd.Series:
+    rows = table.rows
+    own = rows[(rows["method"] == method) & (rows["weights"] == weights)]
+    if label is not None:
+        own = own[own["label"] == label]
+    assert len(own) == 1, own["label"].tolist()
+    return own.iloc[0]
+
+
+@pytest.fixture(scope="module")
+def table() -> Study1Table:
+    return golden.study().tables[0]
+
+
+def test_a_row_by_hand(table: Study1Table) -> None:
+    # 0.60, 0.62, 0.64: s = 0.02; t(2) at 97.5 % is 4.302653.
+    row = cells(table, "kmeans", "F")
+
+    assert row["baseline"]
+    assert row["sound_accuracy"] == pytest.approx(0.62)
+    half = 4.302653 * 0.02 / math.sqrt(3)
+    assert row["sound_low"] == pytest.approx(0.62 - half, rel=1e-6)
+    assert row["sound_high"] == pytest.approx(0.62 + half, rel=1e-6)
+    assert (row["sound_seeds"], row["sound_failed"], row["sound_missing"]) == (3, 0, "")
+    assert row["sound_loss"] == 5.0
+    assert row["sound_seconds"] == 200.0
+    assert row["sound_gpu_seconds"] == 100.0  # half of a GPU
+    assert (row["published_accuracy"], row["published_loss"]) == (0.6651, 4.78)
+
+
+def test_the_reproduced_columns_are_the_best_of_four_under_the_published_protocol(
+    table: Study1Table,
+) -> None:
+    # 0.63 and 0.64 after the last epoch, so 0.66 and 0.67: s = 0.01 / √2, t(1) = 12.7062.
+    row = cells(table, "kmeans", "F")
+
+    assert row["reproduced_accuracy"] == pytest.approx(0.665)
+    assert row["reproduced_high"] - 0.665 == pytest.approx(12.7062 * 0.01 / 2, rel=1e-5)
+    assert row["reproduced_seeds"] == 2
+    assert row["reproduced_missing"] == "2"
+    # K-Medoids with the study's inert weights is its T row, and has nothing under `sound`.
+    weighted = cells(table, "kmedoids", "T")
+    assert weighted["reproduced_accuracy"] == pytest.approx(0.58)
+    assert weighted["sound_seeds"] is pd.NA
+
+
+def test_differences_are_paired_and_corrected_over_the_rows_of_the_table(
+    table: Study1Table,
+) -> None:
+    # Differences from the baseline, seed by seed, with the tail of t(2): p = 1 − t / √(t² + 2).
+    by_hand = {
+        ("kmeans", "T"): ([0.01, 0.02, 0.01], 4.0),
+        ("kmedoids", "F"): ([-0.10, -0.10, -0.09], 29.0),
+        ("birch", "F"): ([0.01, -0.02, 0.0], 1 / math.sqrt(7)),
+    }
+    p_values = {}
+    for key, (differences, t) in by_hand.items():
+        row = cells(table, *key)
+        p_values[key] = 1 - t / math.sqrt(t**2 + 2)
+        assert row["difference"] == pytest.approx(sum(differences) / 3)
+        assert row["p"] == pytest.approx(p_values[key], rel=1e-9)
+        assert row["n_pairs"] == 3
+    kmedoids, kmeans, birch = sorted(p_values.values())
+    assert cells(table, "kmedoids", "F")["p_holm"] == pytest.approx(3 * kmedoids)
+    assert cells(table, "kmeans", "T")["p_holm"] == pytest.approx(2 * kmeans)
+    assert cells(table, "birch", "F")["p_holm"] == pytest.approx(birch)
+    survives = table.rows.set_index(["method", "weights"])["survives_holm"]
+    assert survives[survives.notna()].to_dict() == {
+        ("kmeans", "T"): False,
+        ("kmedoids", "F"): True,
+        ("birch", "F"): False,
+    }
+
+
+def test_only_seeds_that_both_rows_have_are_compared() -> None:
+    rows = rows_of("kmeans", "none", (0.5, 0.6, 0.7)) + rows_of("kmeans++", "none", (0.1,) * 3)[2:]
+
+    row = cells(only_table(rows), "kmeans++", "F")
+
+    assert row["difference"] == pytest.approx(0.1 - 0.7)
+    assert row["n_pairs"] == 1
+    assert math.isnan(row["difference_low"])
+    assert math.isnan(row["p"])
+
+
+def test_a_single_seed_has_no_interval(table: Study1Table) -> None:
+    row = cells(table, "dbscan", "T")
+
+    assert row["sound_accuracy"] == 0.45
+    assert math.isnan(row["sound_low"])
+    assert math.isnan(row["sound_high"])
+
+
+def test_failed_trials_are_counted_and_enter_no_mean(table: Study1Table) -> None:
+    dbscan, agglomerative = cells(table, "dbscan", "T"), cells(table, "agglomerative", "F")
+
+    assert (dbscan["sound_seeds"], dbscan["sound_failed"], dbscan["sound_missing"]) == (1, 1, "2")
+    assert dbscan["sound_seconds"] == 100.0  # the infeasible trial took 3
+    # One seed of agglomerative crashed, which only its record of failure tells.
+    assert (agglomerative["sound_seeds"], agglomerative["sound_failed"]) == (1, 1)
+    assert agglomerative["sound_missing"] == "1"
+    assert table.failed == {"failed": 1, "infeasible": 1}
+
+
+def test_a_row_of_failures_only_has_no_numbers() -> None:
+    rows = rows_of("kmeans", "none", (0.5, 0.6))
+    rows += [row_of(config_of("kmedoids", seed=s), None, status="diverged") for s in (0, 1)]
+
+    row = cells(only_table(rows), "kmedoids", "F")
+
+    assert (row["sound_seeds"], row["sound_failed"]) == (0, 2)
+    numbers = row[["sound_accuracy", "sound_low", "sound_loss", "sound_seconds", "difference"]]
+    assert numbers.isna().all()
+
+
+def test_cells_without_data_are_missing_never_zero(table: Study1Table) -> None:
+    row = cells(table, "kmeans++", "T")
+
+    numbers = row.drop(["ipc", "published_accuracy", "published_loss", "baseline"])
+    numbers = numbers[[not isinstance(value, str | int) for value in numbers]]
+    assert len(numbers) == 2 * 8 + 7
+    assert numbers.isna().all()
+    assert row["published_accuracy"] == 0.6687
+
+
+def test_what_is_planned_and_not_there_is_named(table: Study1Table) -> None:
+    assert cells(table, "dbscan", "F")["sound_missing"] == "0-2"
+    assert cells(table, "dbscan", "F")["sound_seeds"] is pd.NA
+    assert cells(table, "kmeans", "F")["sound_missing"] == ""
+    # Never planned, so nothing is missing.
+    assert cells(table, "kmeans++", "F")["sound_missing"] == ""
+
+
+def test_a_table_that_is_planned_and_not_begun() -> None:
+    study = golden.study()
+
+    assert len(study.tables) == 1
+    ((setting, n),) = study.unstarted
+    assert (setting["ipc"], n) == (50, 1)
+
+
+def test_a_plan_without_any_result() -> None:
+    study = build(frame_of([]), plan_of(golden.plan()))
+
+    assert study.tables == ()
+    assert [(setting["ipc"], n) for setting, n in study.unstarted] == [(10, 24), (50, 1)]
+
+
+def test_a_plan_of_other_kinds_versions_and_splits_is_not_ours() -> None:
+    plan: dict[str, dict[str, Any]] = {
+        "0" * 16: {"kind": "subset", "seed": 0},
+        "1" * 16: {"no_such_field": 1},
+        "2" * 16: {"val_fraction": 0.1, "eval_split": "val"},
+    }
+
+    assert build(frame_of([]), plan).unstarted == ()
+
+
+def test_the_ids_of_a_plan_are_taken_as_they_are() -> None:
+    """They are hashes that take long to compute."""
+    config = config_of("kmeans")
+    table = build(frame_of([row_of(config, 0.5)]), {config.trial_id: {}}).tables[0]
+
+    assert (table.rows["sound_missing"] == "").all()
+
+
+def test_without_a_plan_nothing_is_missing() -> None:
+    table = only_table(golden.rows())
+
+    assert (table.rows["sound_missing"] == "").all()
+    assert cells(table, "dbscan", "F")["sound_seeds"] is pd.NA
+
+
+def test_the_rows_stand_in_the_order_of_the_study_and_then_of_the_registry() -> None:
+    rows: list[Row] = []
+    for clusterer, weights, fields in (
+        ("random", "none", {}),
+        ("birch", "size", {}),
+        ("birch", "none", {}),
+        ("agglomerative", "size", {}),
+        ("agglomerative", "none", {"linkage": "single"}),
+        ("agglomerative", "none", {}),
+        ("dbscan", "none", {"eps_quantile": 0.75}),
+        ("dbscan", "none", {"eps_quantile": 0.5}),
+        ("dbscan", "none", {"eps": 20.0}),
+        ("dbscan", "none", {"eps": 15.0}),
+        ("dbscan", "none", {"eps": 9.0}),
+        ("kmedoids_sklearn_extra", "none", {}),
+    ):
+        rows += rows_of(clusterer, weights, (0.5,), **fields)
+
+    table = only_table(rows)
+
+    methods, labels = (
+        list(zip(table.rows[name], table.rows["weights"], strict=True))
+        for name in ("method", "label")
+    )
+    assert methods[:9] == list(STUDY1_ROWS)
+    assert labels[6:] == [
+        ("DBSCAN (eps 15)", "T"),
+        ("DBSCAN (eps 15)", "F"),
+        ("Agglomerative (ward)", "F"),
+        ("DBSCAN (eps 9)", "F"),
+        ("DBSCAN (eps 20)", "F"),
+        ("DBSCAN (eps_quantile 0.5)", "F"),
+        ("DBSCAN (eps_quantile 0.75)", "F"),
+        ("Agglomerative (single)", "F"),
+        ("Agglomerative (ward)", "T"),
+        ("BIRCH", "T"),
+        ("BIRCH", "F"),
+        ("Random", "F"),
+        ("K-Medoids, scikit-learn-extra", "F"),
+    ]
+
+
+def test_published_numbers_stand_in_the_rows_of_the_studys_parameters_only() -> None:
+    rows = rows_of("dbscan", "none", (0.5,), eps=9.0) + rows_of("dbscan", "none", (0.5,), eps=15.0)
+
+    table = only_table(rows)
+
+    assert cells(table, "dbscan", "F", "DBSCAN (eps 15)")["published_accuracy"] == 0.5282
+    assert math.isnan(cells(table, "dbscan", "F", "DBSCAN (eps 9)")["published_accuracy"])
+
+
+def test_the_studys_row_is_the_default_where_its_own_parameters_were_not_run() -> None:
+    rows = rows_of("dbscan", "none", (0.5,), eps_quantile=0.25)
+    rows += rows_of("dbscan", "none", (0.5,))  # the default: the quantile 0.5
+
+    table = only_table(rows)
+
+    assert table.rows["label"][7] == "DBSCAN (eps_quantile 0.5)"
+    assert table.rows["label"][9] == "DBSCAN (eps_quantile 0.25)"
+
+
+def test_the_published_variants_join_the_rows_of_their_methods() -> None:
+    rows: list[Row] = []
+    for protocol in ("sound", "published"):
+        for method in ("kmeans", "kmeans++", "kmedoids", "agglomerative"):
+            rows += rows_of(method, "none", (0.5,), protocol=protocol)
+        rows += rows_of("kmeans", "size", (0.5,), protocol=protocol)
+    rows += rows_of("dbscan", "none", (0.5,))  # the quantile
+    rows += rows_of("dbscan", "none", (0.5,), protocol="published")  # eps 15
+    rows += rows_of("birch", "none", (0.5,), protocol="published")
+
+    table = only_table(rows)
+
+    assert len(table.rows) == 10
+    for method, weights in (("kmeans", "T"), *((m, "F") for m in ("kmeans++", "agglomerative"))):
+        row = cells(table, method, weights)
+        assert (row["sound_seeds"], row["reproduced_seeds"]) == (1, 1)
+    dbscan = cells(table, "dbscan", "F")
+    assert dbscan["sound_parameters"] == "eps_quantile 0.5, min_samples 2"
+    assert dbscan["reproduced_parameters"] == "eps 15, min_samples 2"
+    birch = cells(table, "birch", "F")
+    assert (birch["sound_seeds"], birch["reproduced_seeds"]) == (pd.NA, 1)
+
+
+def test_a_published_variant_under_the_sound_protocol_is_a_method_of_its_own() -> None:
+    rows = rows_of("kmeans", "none", (0.5,)) + rows_of("kmeans_published", "none", (0.4,))
+    rows += rows_of("kmeans", "published", (0.3,))
+
+    table = only_table(rows)
+
+    assert cells(table, "kmeans", "F")["sound_accuracy"] == 0.5
+    assert cells(table, "kmeans_published", "F")["sound_accuracy"] == 0.4
+    assert cells(table, "kmeans", "inert")["sound_accuracy"] == 0.3
+    assert cells(table, "kmeans", "T")["sound_seeds"] is pd.NA
+
+
+def test_search_trials_validation_scores_and_other_kinds_stay_out() -> None:
+    rows = rows_of("kmeans", "none", (0.5,))
+    searched = config_of("kmeans", seed=1)
+    rows.append(row_of(searched, 0.9, phase="search"))
+    validated = config_of("kmeans", seed=2, eval_split="val", val_fraction=0.1)
+    rows.append(row_of(validated, None, val_accuracy_mean=0.9))
+    rows.append(row_of(config_of("kmeans", seed=3), 0.9, kind="subset"))
+    rows.append(row_of(config_of("kmeans", seed=1000), 0.7, phase="confirm"))
+
+    row = cells(only_table(rows), "kmeans", "F")
+
+    assert row["sound_seeds"] == 2
+    assert row["sound_accuracy"] == pytest.approx(0.6)
+
+
+def test_trials_of_other_sizes_are_tables_of_their_own() -> None:
+    rows = rows_of("kmeans", "none", (0.5, 0.6))
+    rows += rows_of("kmeans", "none", (0.3,), n_outer=10)
+    rows += rows_of("kmeans", "none", (0.4,), ipc=1)
+    rows += rows_of("kmeans", "none", (0.2,), embedding="gradients")
+    rows += rows_of("kmeans", "none", (0.7,), dataset="digits")
+    rows += rows_of(
+        "kmeans", "none", (0.8,), dataset="parquet:a.parquet", eval_networks=["resnet10"]
+    )
+
+    study = build(frame_of(rows))
+
+    found = [
+        (t.setting["dataset"], t.setting["ipc"], t.setting["embedding"], dict(t.distinguishing))
+        for t in study.tables
+    ]
+    assert found == [
+        ("digits", 10, "features", {}),
+        ("cifar10", 1, "features", {}),
+        ("cifar10", 10, "features", {"n_outer": 10}),
+        ("cifar10", 10, "features", {"n_outer": 1000}),
+        ("cifar10", 10, "gradients", {}),
+        ("parquet:a.parquet", 10, "features", {}),
+    ]
+    assert [cells(t, "kmeans", "F")["sound_seeds"] for t in study.tables] == [1, 1, 1, 2, 1, 1]
+
+
+def test_published_numbers_of_another_task_say_so(table: Study1Table) -> None:
+    digits = only_table(rows_of("kmeans", "none", (0.9,), dataset="digits"))
+
+    assert (digits.rows["dataset"] == "digits").all()
+    assert (digits.rows["published_task"] == "cifar10, features").all()
+    assert cells(digits, "kmeans", "F")["published_accuracy"] == 0.6651
+    no_numbers = only_table(rows_of("kmeans", "none", (0.9,), ipc=50))
+    assert no_numbers.rows["published_accuracy"].isna().all()
+
+
+def test_different_images_are_counted() -> None:
+    rows = rows_of("kmeans", "none", (0.5, 0.6))
+    rows[1]["fingerprint"] = "g"
+
+    assert only_table(rows).n_fingerprints == 2
+
+
+def test_the_order_of_the_results_does_not_matter(table: Study1Table) -> None:
+    shuffled = frame_of(golden.rows()).sample(frac=1, random_state=3)
+
+    again = build(shuffled, plan_of(golden.plan()[::-1]), golden.failures()).tables[0]
+    pd.testing.assert_frame_equal(again.rows, table.rows, check_exact=True)
+
+
+def test_a_trial_that_is_there_twice_counts_once(table: Study1Table) -> None:
+    frame = frame_of(golden.rows())
+
+    again = build(pd.concat([frame, frame]), plan_of(golden.plan()), golden.failures()).tables[0]
+
+    pd.testing.assert_frame_equal(again.rows, table.rows, check_exact=True)
+
+
+def test_results_from_a_store_and_from_pandas_give_the_same_table(
+    tmp_path: Path, table: Study1Table
+) -> None:
+    store = Store(tmp_path / "results")
+    store.create()
+    for row in golden.rows():
+        store.put_result(row, [], None)
+
+    for results in (
+        load_results(store.uri),
+        pd.read_parquet(tmp_path / "results" / "trials"),
+    ):
+        again = build(results, plan_of(golden.plan()), golden.failures()).tables[0]
+        pd.testing.assert_frame_equal(again.rows, table.rows, check_exact=True)
+        assert sheet(again) == sheet(table)
+
+
+def test_columns_that_an_earlier_version_did_not_have_are_null() -> None:
+    rows = rows_of("kmeans", "none", (0.5, 0.6))
+    for row in rows:
+        row |= {"eval_networks": None, "norm": None, "gpu_share": None, "fingerprint": None}
+
+    own = cells(only_table(rows), "kmeans", "F")
+
+    assert own["sound_accuracy"] == pytest.approx(0.55)
+    assert math.isnan(own["sound_gpu_seconds"])
+
+
+def test_no_results_no_tables() -> None:
+    assert build(frame_of([])).tables == ()
+    assert build(frame_of([])).unstarted == ()
+
+
+def test_failures_that_cannot_be_placed_are_left_out() -> None:
+    config = config_of("kmeans", seed=1)
+    records = {
+        config.trial_id: {"phase": "search", "config": config.to_dict()},
+        "0" * 16: {"phase": "grid", "config": {"no_such_field": 1}},
+        "1" * 16: {"message": "nobody knows"},
+        "2" * 16: {"config": {"kind": "subset", "arm": "base"}},
+    }
+
+    table = only_table(rows_of("kmeans", "none", (0.5,)), failures=records)
+
+    assert table.failed == {}
+    assert cells(table, "kmeans", "F")["sound_failed"] == 0
+
+
+def test_a_finished_trial_is_no_failure() -> None:
+    config = config_of("kmeans")
+    records = {config.trial_id: {"config": config.to_dict()}}
+
+    table = only_table(rows_of("kmeans", "none", (0.5,)), failures=records)
+
+    assert cells(table, "kmeans", "F")["sound_failed"] == 0

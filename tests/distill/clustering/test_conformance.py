@@ -1,0 +1,210 @@
+"""What every clusterer must do. A new one joins by a line in `CASES`."""
+
+import dataclasses
+import importlib.util
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from distill.clustering.base import NOISE, Clusterer, Clustering, cluster_means, spawn_generators
+from distill.clustering.registry import CLUSTERERS, build_clusterer
+from distill.selection.representatives import rule_for, select
+from tests.distill.clustering.blobs import blobs
+
+CASES: dict[str, dict[str, Any]] = {
+    "kmeans": {},
+    "kmeans++": {"n_local_trials": 1},
+    "kmedoids": {"medoid_algorithm": "fasterpam", "medoid_init": "lab"},
+    "dbscan": {"eps": None, "eps_quantile": 0.8, "min_samples": 3},
+    "agglomerative": {"linkage": "average"},
+    "birch": {"threshold_quantile": 0.5, "branching_factor": 20},
+    "random": {},
+    "kmeans_published": {},
+    "kmeans++_published": {},
+    "kmedoids_published": {},
+    "kmedoids_sklearn_extra": {},
+    "dbscan_published": {"eps": 1e6, "min_samples": 2},
+    "agglomerative_published": {},
+}
+"""Every method with the options of its own that the suite uses."""
+
+FINDS_ITS_OWN_NUMBER = {"dbscan", "dbscan_published"}
+MAY_LEAVE_CLUSTERS_EMPTY = {"kmeans_published"}
+INSTALLED = importlib.util.find_spec("sklearn_extra") is not None
+RUNNABLE = [name for name in CASES if INSTALLED or name != "kmedoids_sklearn_extra"]
+
+
+def clusterer_of(name: str) -> Clusterer:
+    return build_clusterer(name, **CASES[name])
+
+
+def fit(name: str, points: Tensor, k: int, seed: int = 0) -> Clustering:
+    return clusterer_of(name).fit(points, k, torch.Generator().manual_seed(seed))
+
+
+def check(name: str, points: Tensor, k: int, result: Clustering) -> None:
+    """The invariants of a clustering of these points into k clusters."""
+    n, d = points.shape
+    assert result.labels.shape == (n,)
+    assert result.labels.dtype == torch.int64
+    assert result.centers.shape == (result.n_clusters, d)
+    assert result.centers.dtype == points.dtype
+    assert bool(torch.isfinite(result.centers).all())
+    assert int(result.labels.min()) >= NOISE
+    assert int(result.labels.max()) < result.n_clusters
+    assert int(result.sizes.sum()) + result.n_noise == n
+    assert result.n_iter >= 0
+    if name not in FINDS_ITS_OWN_NUMBER:
+        n_distinct = len(torch.unique(points, dim=0))
+        assert min(k, n_distinct) <= result.n_clusters <= k
+        assert result.n_noise == 0
+    if name not in MAY_LEAVE_CLUSTERS_EMPTY:
+        assert int(result.sizes.min()) >= 1
+    if result.medoid_indices is not None:
+        assert torch.equal(result.centers, points[result.medoid_indices])
+        assert len(set(result.medoid_indices.tolist())) == result.n_clusters
+        own = result.labels[result.medoid_indices]
+        assert own.tolist() == list(range(result.n_clusters)), "a medoid owns itself"
+        distances = (points - result.centers[result.labels]).double().norm(dim=1)
+        assert result.total_deviation is not None
+        assert float(result.total_deviation) == pytest.approx(float(distances.sum()), rel=1e-4)
+    elif name not in MAY_LEAVE_CLUSTERS_EMPTY:
+        means = cluster_means(points, result.labels, result.n_clusters)
+        torch.testing.assert_close(result.centers, means, rtol=1e-4, atol=1e-4)
+    if result.inertia is not None:
+        squares = (points - result.centers[result.labels]).double().square().sum()
+        assert float(result.inertia) == pytest.approx(float(squares), rel=1e-4, abs=1e-6)
+
+
+def test_every_method_is_in_the_suite() -> None:
+    assert set(CASES) == set(CLUSTERERS), "add the new method to CASES"
+
+
+def test_an_unknown_name_is_an_error_and_never_another_method() -> None:
+    with pytest.raises(ValueError, match="unknown clusterer 'k-means'; did you mean 'kmeans'"):
+        build_clusterer("k-means")
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+class TestEveryClusterer:
+    @pytest.mark.parametrize("k", [1, 7, 60])
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_is_a_clustering(self, name: str, k: int, dtype: torch.dtype) -> None:
+        points = blobs(1, n=60, d=5, k=4).to(dtype)
+
+        check(name, points, k, fit(name, points, k))
+
+    def test_survives_duplicate_points(self, name: str) -> None:
+        points = blobs(2, n=12, d=3, k=3).repeat(5, 1)
+
+        check(name, points, 8, fit(name, points, 8))
+
+    def test_survives_points_that_are_all_equal(self, name: str) -> None:
+        points = torch.full((20, 4), 7.0)
+
+        check(name, points, 3, fit(name, points, 3))
+
+    def test_survives_one_point_and_one_feature(self, name: str) -> None:
+        if name not in FINDS_ITS_OWN_NUMBER:
+            check(name, torch.tensor([[3.0]]), 1, fit(name, torch.tensor([[3.0]]), 1))
+        points = blobs(3, n=30, d=1, k=3)
+        check(name, points, 4, fit(name, points, 4))
+
+    def test_the_same_generator_gives_the_same_clustering(self, name: str) -> None:
+        points = blobs(4, n=80, d=6, k=5)
+        first, second = fit(name, points, 6), fit(name, points, 6)
+
+        assert torch.equal(first.labels, second.labels)
+        assert torch.equal(first.centers, second.centers)
+
+    def test_draws_from_its_generator_only(self, name: str) -> None:
+        points = blobs(5, n=40, d=4, k=4)
+        torch.manual_seed(1)
+        first = fit(name, points, 5)
+        torch.manual_seed(2)
+        before = torch.random.get_rng_state()
+        second = fit(name, points, 5)
+
+        assert torch.equal(first.labels, second.labels)
+        assert torch.equal(torch.random.get_rng_state(), before)
+
+    def test_changes_neither_points_nor_itself(self, name: str) -> None:
+        points, own = blobs(6, n=40, d=4, k=4), clusterer_of(name)
+        copy, fields = points.clone(), dataclasses.asdict(own)  # type: ignore[call-overload]
+        own.fit(points, 5, torch.Generator().manual_seed(0))
+
+        assert torch.equal(points, copy)
+        assert dataclasses.asdict(own) == fields  # type: ignore[call-overload]
+
+    def test_memory_layout_does_not_matter(self, name: str) -> None:
+        points = blobs(7, n=40, d=6, k=4)
+        strided = points.T.contiguous().T
+
+        assert not strided.is_contiguous()
+        assert torch.equal(fit(name, points, 5).labels, fit(name, strided, 5).labels)
+
+    def test_several_classes_of_different_size_are_what_each_is_alone(self, name: str) -> None:
+        classes = [blobs(8, n=30, d=4, k=3), blobs(9, n=50, d=4, k=3)]
+        together = clusterer_of(name).fit_classes(classes, 5, torch.Generator().manual_seed(3))
+        generators = spawn_generators(torch.Generator().manual_seed(3), 2)
+        alone = [
+            clusterer_of(name).fit(points, 5, own)
+            for points, own in zip(classes, generators, strict=True)
+        ]
+
+        for ours, theirs in zip(together, alone, strict=True):
+            assert torch.equal(ours.labels, theirs.labels)
+
+    def test_representatives_can_be_chosen_from_it(self, name: str) -> None:
+        points = blobs(10, n=60, d=5, k=4)
+        generator = torch.Generator().manual_seed(0)
+        chosen = select(points, fit(name, points, 8), 8, rule_for(name), generator)
+
+        assert len(chosen.indices) >= 1
+        assert int(chosen.indices.max()) < 60
+        assert float(chosen.weights.mean()) == pytest.approx(1)
+        if rule_for(name) == "quota":
+            assert len(set(chosen.indices.tolist())) == 8
+
+    @pytest.mark.parametrize(
+        ("points", "k", "message"),
+        [
+            (torch.zeros(5, 2), 6, r"n_clusters must be in \[1, 5\] for 5 points, got 6"),
+            (torch.zeros(5, 2), 0, r"n_clusters must be in \[1, 5\] for 5 points, got 0"),
+            (torch.zeros(5), 1, r"must be an \(n, d\) matrix .* got shape \(5,\)"),
+            (torch.zeros(0, 3), 1, r"got shape \(0, 3\)"),
+            (torch.zeros(5, 2, dtype=torch.int64), 1, "must be floating point, got torch.int64"),
+            (torch.tensor([[1.0], [float("nan")]]), 1, "got NaN or infinity in 1 rows"),
+        ],
+    )
+    def test_bad_points_are_refused(self, name: str, points: Tensor, k: int, message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            fit(name, points, k)
+
+
+def test_a_fresh_process_gives_the_same_clusterings() -> None:
+    code = (
+        "import hashlib, torch\n"
+        "from tests.distill.clustering.test_conformance import RUNNABLE, fit\n"
+        "from tests.distill.clustering.blobs import blobs\n"
+        "for name in RUNNABLE:\n"
+        "    labels = fit(name, blobs(4, n=80, d=6, k=5), 6).labels\n"
+        "    print(name, hashlib.sha256(labels.numpy().tobytes()).hexdigest())\n"
+    )
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={"PYTHONHASHSEED": seed, "PATH": "/usr/bin:/bin"},
+        ).stdout
+        for seed in ("1", "2")
+    ]
+
+    assert runs[0] == runs[1]
+    assert len(runs[0].splitlines()) == len(RUNNABLE)

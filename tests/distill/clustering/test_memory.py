@@ -1,0 +1,54 @@
+"""Peak memory of every method at the largest class size that it is meant for."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.paths import ROOT
+
+N_POINTS = 20_000
+N_FEATURES = 256
+LIMIT_GB = 8.0
+
+PROGRAM = """
+import resource
+import torch
+from distill.clustering.{module} import {name}
+from tests.distill.clustering.blobs import blobs
+
+points = blobs(0, n={n}, d={d}, k=50, dtype=torch.float32)
+generator = torch.Generator().manual_seed(0)
+{name}({fields}).fit(points[:100], 10, generator)  # What libraries take once is not counted.
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+result = {name}({fields}).fit(points, 128, generator)
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(result.n_clusters, (after - before) / 1e6)  # Linux counts in kB.
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has other units elsewhere")
+@pytest.mark.parametrize(
+    ("module", "name", "fields"),
+    [
+        ("agglomerative", "Agglomerative", "linkage='ward'"),
+        ("agglomerative", "Agglomerative", "linkage='complete'"),
+        ("agglomerative", "Agglomerative", "linkage='average'"),
+        ("agglomerative", "Agglomerative", "linkage='single'"),
+        ("birch", "Birch", "threshold_quantile=0.5"),
+        ("dbscan", "DBSCAN", "eps_quantile=0.5"),
+        ("kmeans", "KMeans", ""),
+        ("kmedoids", "KMedoids", ""),
+    ],
+)
+def test_peak_memory(module: str, name: str, fields: str) -> None:
+    program = PROGRAM.format(module=module, name=name, fields=fields, n=N_POINTS, d=N_FEATURES)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    n_clusters, gigabytes = done.stdout.split()
+    print(f"{name}({fields}): {gigabytes} GB, {n_clusters} clusters")
+    assert int(n_clusters) > 1
+    assert float(gigabytes) < LIMIT_GB

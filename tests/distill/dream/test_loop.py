@@ -1,0 +1,267 @@
+"""The loop: equal to the plain oracle, deterministic, and right at its edges."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from distill.clustering.base import InfeasibleClusteringError
+from distill.config.distillation import TrialConfig
+from distill.datasets import ImageData
+from distill.dream.loop import Dream
+from distill.errors import DivergedError, UserError
+from distill.runtime.execution import Execution
+from tests.distill.oracle import run_oracle
+
+Tiny = Callable[..., TrialConfig]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"weights": "size"},
+        {"weights": "none", "metric": "l1", "factor": 1},
+        {"weights": "size", "metric": "cosine", "ipc": 2, "batch_syn_max": 5},
+    ],
+    ids=["weighted-mse", "plain-l1", "weighted-cosine-subsampled"],
+)
+@pytest.mark.parametrize("batching", ["class", "all"])
+def test_the_loop_equals_the_oracle(
+    digits: ImageData, tiny: Tiny, changes: dict[str, object], batching: str
+) -> None:
+    """Several inner loops in float64, augmentation, momentum, CutMix and network update on."""
+    config = tiny(n_inner=10, n_outer=1, lr_img=0.05, **changes)
+    execution = Execution(batching=batching)
+    dream = Dream(config, digits, dtype=torch.float64, execution=execution)
+    dream.inner_loop()  # clusters, and fills the momenta
+    images, parameters, losses = run_oracle(dream, n_loops=4)
+    start = dream.images.clone()
+    sums = [float(dream._loss_sum)]
+    for _ in range(4):
+        dream.inner_loop()
+        sums.append(float(dream._loss_sum))
+
+    ours = [(b - a) / digits.n_classes for a, b in itertools.pairwise(sums)]
+    own_parameters = torch.cat([p.detach().flatten() for p in dream.network.parameters()])
+    assert float((dream.images - start).abs().max()) > 1e-4, "the images move"
+    torch.testing.assert_close(dream.images, images, rtol=0, atol=1e-10)
+    torch.testing.assert_close(own_parameters, parameters, rtol=0, atol=1e-10)
+    assert ours == pytest.approx(losses, rel=1e-10)
+
+
+def test_weights_and_their_absence_lead_to_different_images(digits: ImageData, tiny: Tiny) -> None:
+    def images(weights: str, protocol: str = "sound") -> torch.Tensor:
+        config = tiny(weights=weights, protocol=protocol, lr_img=0.1)
+        dream = Dream(config, digits, dtype=torch.float64)
+        while dream.outer < 2:
+            dream.inner_loop()
+        return dream.images
+
+    none, size, inert = images("none"), images("size"), images("published")
+
+    assert float((none - size).abs().max()) > 1e-3
+    torch.testing.assert_close(none, inert, rtol=0, atol=1e-9)
+    torch.testing.assert_close(
+        images("none", "published"), images("size", "published"), rtol=0, atol=1e-9
+    )
+
+
+def test_the_loss_falls_and_the_images_stay_in_range(digits: ImageData, tiny: Tiny) -> None:
+    config = tiny(
+        n_outer=1,
+        n_inner=60,
+        cluster_interval=60,
+        ipc=2,
+        n_net_batches=0,
+        lr_img=0.02,
+        metric="mse",
+    )
+    config = dataclasses.replace(config, augment="none")
+    dream = Dream(config, digits)
+    losses, before = [], 0.0
+    for _ in range(59):
+        dream.inner_loop()
+        losses.append(float(dream._loss_sum) - before)
+        before = float(dream._loss_sum)
+    dream.inner_loop()
+
+    assert losses[-1] < 0.5 * losses[0], "same network, same images: plain minimisation"
+    assert float(dream.images.min()) >= 0
+    assert float(dream.images.max()) <= 1
+
+
+def test_the_same_seed_gives_the_same_images_and_another_seed_others(
+    digits: ImageData, tiny: Tiny
+) -> None:
+    def images(seed: int) -> torch.Tensor:
+        dream = Dream(tiny(seed=seed), digits)
+        while dream.outer < 2:
+            dream.inner_loop()
+        return dream.images
+
+    assert torch.equal(images(1), images(1))
+    assert not torch.equal(images(1), images(2))
+
+
+def test_the_global_generator_is_left_alone(digits: ImageData, tiny: Tiny) -> None:
+    before = torch.random.get_rng_state()
+    dream = Dream(tiny(), digits)
+    dream.inner_loop()
+
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_clustering_happens_every_interval_and_is_kept_in_between(
+    digits: ImageData, tiny: Tiny
+) -> None:
+    dream = Dream(tiny(n_inner=5, cluster_interval=2), digits)
+    chosen = []
+    for _ in range(5):
+        dream.inner_loop()
+        chosen.append(dream.representatives)
+
+    assert chosen[0] is chosen[1]
+    assert chosen[1] is not chosen[2]
+    assert chosen[2] is chosen[3]
+    assert chosen[3] is not chosen[4]
+
+
+@pytest.mark.parametrize("init", ["clusters", "random", "noise"])
+@pytest.mark.parametrize("factor", [1, 2, 3])
+def test_starts_of_every_kind(digits: ImageData, tiny: Tiny, init: str, factor: int) -> None:
+    dream = Dream(tiny(init=init, factor=factor, ipc=2), digits)
+
+    assert dream.images.shape == (10, 2, 1, 8, 8)
+    assert float(dream.images.min()) >= 0
+    assert float(dream.images.max()) <= 1
+    if init != "noise" and factor == 1:
+        for label in range(10):
+            own = digits.train_images[digits.class_indices[label]].float() / 255
+            for image in dream.images[label]:
+                assert bool((own == image).flatten(1).all(dim=1).any()), "a real image of the class"
+
+
+def test_the_start_from_clusters_is_closer_to_the_data_than_a_random_one(
+    digits: ImageData, tiny: Tiny
+) -> None:
+    """In pixel space, the mean distance to the nearest initial image is what k-means lowers."""
+
+    def cost(init: str) -> float:
+        own = Dream(tiny(init=init, ipc=8, factor=1, embedding="pixels"), digits)
+        total = 0.0
+        for label in range(10):
+            points = digits.train_images[digits.class_indices[label]].flatten(1).float() / 255
+            total += float(torch.cdist(points, own.images[label].flatten(1)).min(dim=1)[0].mean())
+        return total
+
+    assert cost("clusters") < cost("random")
+
+
+@pytest.mark.parametrize(
+    "clusterer",
+    ["kmeans", "kmeans++", "kmedoids", "agglomerative", "birch", "random", "dbscan"],
+)
+def test_every_clusterer_runs_in_every_space_under_the_sound_protocol(
+    digits: ImageData, tiny: Tiny, clusterer: str
+) -> None:
+    for embedding in ("features", "pixels", "gradients", "predictions"):
+        dream = Dream(tiny(clusterer=clusterer, embedding=embedding, weights="size"), digits)
+        dream.inner_loop()
+
+        assert [len(indices) for indices, _ in dream.representatives] == [8] * 10
+        for label, (indices, weights) in enumerate(dream.representatives):
+            assert bool((digits.train_labels[indices] == label).all())
+            assert len(set(indices.tolist())) == 8
+            assert float(weights.mean()) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("clusterer", ["kmeans", "kmeans++", "kmedoids", "agglomerative"])
+def test_the_published_variants_run(digits: ImageData, tiny: Tiny, clusterer: str) -> None:
+    dream = Dream(tiny(clusterer=clusterer, protocol="published", weights="size"), digits)
+
+    while dream.outer < 2:
+        dream.inner_loop()
+
+    assert dream.matching_loss is not None
+    assert dream.cluster_statistics["n_representatives_mean"] <= 10
+
+
+def test_the_sizes_of_the_last_clustering_are_noted(digits: ImageData, tiny: Tiny) -> None:
+    """Study 1's single linkage: one cluster that holds nearly all of a class, and singletons."""
+    dream = Dream(
+        tiny(clusterer="agglomerative", protocol="published", n_representatives=20), digits
+    )
+    assert dream.cluster_size_columns() == {}, "its start takes no clustering"
+    dream.inner_loop()
+
+    found = dream.cluster_size_columns()
+    histogram, shares = found["cluster_size_histogram"], found["cluster_size_shares"]
+    assert sum(histogram) == 10 * 20
+    assert histogram[0] > 100
+    assert sum(shares) == pytest.approx(1)
+    assert shares[0] == pytest.approx(histogram[0] / len(digits.train_images), rel=0.01)
+    assert sum(shares[5:]) > 0.7
+
+
+def test_published_agglomerative_starts_from_the_first_images(
+    digits: ImageData, tiny: Tiny
+) -> None:
+    dream = Dream(tiny(clusterer="agglomerative", protocol="published", ipc=3, factor=1), digits)
+
+    first = digits.train_images[digits.class_indices[4][:3]].float() / 255
+    assert torch.equal(dream.images[4], first)
+
+
+def test_published_dbscan_without_clusters_is_infeasible(digits: ImageData, tiny: Tiny) -> None:
+    config = tiny(clusterer="dbscan", protocol="published", eps=1e-3)
+
+    with pytest.raises(InfeasibleClusteringError, match="eps"):
+        Dream(config, digits)
+
+
+def test_published_dbscan_with_one_cluster_cannot_start_forty_images(
+    digits: ImageData, tiny: Tiny
+) -> None:
+    config = tiny(clusterer="dbscan", protocol="published", eps=1e6, ipc=10)
+
+    with pytest.raises(InfeasibleClusteringError, match="gives 1 images, but 40 initial images"):
+        Dream(config, digits)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n_representatives": 1000}, "n_representatives asks for 1000 representatives per class"),
+        ({"ipc": 100}, r"ipc · factor² asks for 400 initial images per class"),
+    ],
+)
+def test_more_images_than_there_are_is_an_error(
+    digits: ImageData, tiny: Tiny, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        Dream(tiny(**changes), digits)
+
+
+@pytest.mark.parametrize("option", ["net_lr", "lr_img"])
+def test_an_absurd_learning_rate_is_reported_as_divergence(
+    digits: ImageData, tiny: Tiny, option: str
+) -> None:
+    dream = Dream(tiny(n_inner=20, **{option: 1e38}), digits)
+
+    def run() -> None:
+        for _ in range(20):
+            dream.inner_loop()
+
+    with pytest.raises(DivergedError, match=r"lower lr_img \(now .*\) or net_lr \(now .*\)"):
+        run()
+
+
+@pytest.mark.parametrize("match", ["features", "both"])
+def test_feature_matching_moves_the_images(digits: ImageData, tiny: Tiny, match: str) -> None:
+    dream = Dream(tiny(match=match), digits)
+    start = dream.images.clone()
+    dream.inner_loop()
+
+    assert not torch.equal(dream.images, start)

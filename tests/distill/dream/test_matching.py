@@ -1,0 +1,323 @@
+"""The matching loss and its gradient to the images."""
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from distill.dream.image_optimizer import ImageOptimizer
+from distill.dream.matching import Matcher, distance, mixes_images
+from distill.networks.networks import Network, build_network
+from tests.distill.plain_matching import inert_cross_entropy, plain_loss, weighted_cross_entropy
+
+
+class OneConvolution(Network):
+    """logits = conv1×1(x) on 1×1 images: a linear network whose gradients are known by hand."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        n_classes, channels = weight.shape
+        convolution = nn.Conv2d(channels, n_classes, 1, bias=False, dtype=weight.dtype)
+        convolution.weight.data = weight[:, :, None, None].clone()
+        self.blocks = nn.ModuleList([convolution])
+        self.classifier = nn.Linear(n_classes, n_classes, bias=False, dtype=weight.dtype)
+        self.classifier.weight.data = torch.eye(n_classes, dtype=weight.dtype)
+
+
+def softmax_gradient(weight: Tensor, images: Tensor, label: int, weights: Tensor) -> Tensor:
+    """Σ w (softmax(Wx) − y) xᵀ / n: the gradient of the weighted mean cross-entropy, by hand."""
+    gradient = torch.zeros_like(weight)
+    for x, w in zip(images, weights, strict=True):
+        errors = torch.softmax(weight @ x, dim=0)
+        errors[label] -= 1
+        gradient += w * torch.outer(errors, x) / len(images)
+    return gradient
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    own = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, dtype=torch.float64, generator=own)
+
+
+def match_class(
+    matcher: Matcher,
+    network: Network,
+    real: Tensor,
+    synthetic: Tensor,
+    label: int,
+    weights: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Returns the loss of one class and its gradient to the synthetic images."""
+    source = synthetic.detach().requires_grad_()
+    return matcher(
+        network,
+        real,
+        source,
+        labels=torch.tensor([label]),
+        counts=[len(real)],
+        weights=weights,
+        source=source,
+    )
+
+
+@pytest.mark.parametrize("metric", ["mse", "l1", "cosine"])
+def test_the_loss_of_a_linear_network_by_hand(metric: str) -> None:
+    weight, real, synthetic = random(3, 4), random(5, 4, seed=1), random(2, 4, seed=2)
+    weights = torch.tensor([2.0, 0.5, 1.0, 1.0, 0.5], dtype=torch.float64)
+    ours = softmax_gradient(weight, real, 1, weights)
+    theirs = softmax_gradient(weight, synthetic, 1, torch.ones(2))
+    if metric == "mse":
+        expected = ((ours - theirs) ** 2).sum()
+    elif metric == "l1":
+        expected = (ours - theirs).abs().sum()
+    else:
+        cosines = (ours * theirs).sum(1) / (ours.norm(dim=1) * theirs.norm(dim=1) + 1e-6)
+        expected = (1 - cosines).sum()
+
+    maps = (real[:, :, None, None], synthetic[:, :, None, None])
+    network = OneConvolution(weight)
+    loss, _ = match_class(Matcher(match="gradients", metric=metric), network, *maps, 1, weights)
+
+    torch.testing.assert_close(loss, expected, rtol=0, atol=1e-12)
+
+
+def test_the_whole_step_of_a_linear_network_by_hand() -> None:
+    """With one synthetic image x, the gradient matrix is e xᵀ, where e = softmax(Wx) − y.
+
+    For V = 2 (e xᵀ − G_real), the derivative of the squared distance with respect to x is
+    Vᵀ e + Wᵀ (diag(p) − p pᵀ) V x; the image then moves by the learning rate against it, and its
+    momentum by the two steps of the other classes.
+    """
+    weight, real, x = random(3, 4), random(5, 4, seed=1), random(4, seed=2)
+    weights = torch.tensor([2.0, 0.5, 1.0, 1.0, 0.5], dtype=torch.float64)
+    p = torch.softmax(weight @ x, dim=0)
+    errors = p - torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64)
+    v = 2 * (torch.outer(errors, x) - softmax_gradient(weight, real, 0, weights))
+    gradient = v.T @ errors + weight.T @ (torch.diag(p) - torch.outer(p, p)) @ v @ x
+    expected = x - 0.1 * gradient * (1 + 0.5 + 0.25)
+
+    images = torch.stack([x, x, x])[:, None, :, None, None].clone()
+    optimizer = ImageOptimizer(images, lr=0.1, momentum=0.5)
+    optimizer.begin(slice(0, 1))
+    matcher, network = Matcher(match="gradients", metric="mse"), OneConvolution(weight)
+    _, own = match_class(matcher, network, real[:, :, None, None], images[0].clone(), 0, weights)
+    optimizer.step(slice(0, 1), own[None])
+
+    torch.testing.assert_close(images[0, 0, :, 0, 0], expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("match", ["gradients", "features", "both"])
+@pytest.mark.parametrize("metric", ["mse", "l1", "cosine"])
+def test_gradients_to_the_images_agree_with_finite_differences(match: str, metric: str) -> None:
+    network = build_network(
+        "convnet",
+        n_classes=3,
+        channels=2,
+        image_size=(4, 4),
+        width=3,
+        depth=1,
+        activation="sigmoid",
+        generator=torch.Generator().manual_seed(0),
+    ).double()
+    real, weights = random(4, 2, 4, 4), torch.tensor([1.5, 0.5, 1.0, 1.0], dtype=torch.float64)
+    matcher = Matcher(match=match, metric=metric, feature_weight=0.3)
+
+    class Loss(torch.autograd.Function):
+        """The loss with the gradient that is tested for its derivative."""
+
+        @staticmethod
+        def forward(ctx: Any, synthetic: Tensor) -> Tensor:
+            with torch.enable_grad():
+                loss, ctx.gradient = match_class(matcher, network, real, synthetic, 2, weights)
+            return loss
+
+        @staticmethod
+        def backward(ctx: Any, along: Tensor) -> Tensor:
+            own: Tensor = ctx.gradient * along
+            return own
+
+    synthetic = random(2, 2, 4, 4, seed=1).requires_grad_()
+    assert torch.autograd.gradcheck(Loss.apply, (synthetic,))
+
+
+def test_both_is_the_sum_of_its_terms() -> None:
+    network = OneConvolution(random(3, 4))
+    real, synthetic = random(5, 4, 1, 1, seed=1), random(2, 4, 1, 1, seed=2)
+
+    def loss(match: str, feature_weight: float = 1.0) -> float:
+        matcher = Matcher(match=match, metric="mse", feature_weight=feature_weight)
+        return match_class(matcher, network, real, synthetic, 0, None)[0].item()
+
+    assert loss("both", 0.25) == pytest.approx(loss("gradients") + 0.25 * loss("features"))
+    assert loss("features", 0.25) == loss("features"), "the factor belongs to `both` alone"
+
+
+def test_identical_sets_match_perfectly() -> None:
+    network, images = OneConvolution(random(3, 4)), random(5, 4, 1, 1, seed=1)
+
+    for metric in ("mse", "l1"):
+        matcher = Matcher(match="both", metric=metric)
+        loss, _ = match_class(matcher, network, images, images.clone(), 0, None)
+        assert loss.item() == pytest.approx(0, abs=1e-24)
+
+
+def test_sound_weights_change_the_gradient_and_published_ones_do_not() -> None:
+    network, real = OneConvolution(random(3, 4)), random(5, 4, 1, 1, seed=1)
+    synthetic = random(2, 4, 1, 1, seed=2)
+    weights = torch.tensor([3.0, 0.5, 0.5, 0.5, 0.5], dtype=torch.float64)
+
+    def gradient(inert: bool, own: Tensor | None) -> Tensor:
+        matcher = Matcher(match="gradients", metric="mse", inert_weights=inert)
+        return match_class(matcher, network, real, synthetic, 0, own)[1]
+
+    plain = gradient(False, None)
+
+    torch.testing.assert_close(gradient(True, weights), plain, rtol=1e-12, atol=0)
+    assert float((gradient(False, weights) - plain).norm() / plain.norm()) > 0.01
+    torch.testing.assert_close(
+        gradient(False, torch.ones(5, dtype=torch.float64)), plain, rtol=1e-12, atol=1e-15
+    )
+
+
+def test_weights_mean_what_repeating_the_images_means() -> None:
+    """Weights 2, 1, 1 (over mean) equal a batch in which the first image stands twice."""
+    logits, labels = random(3, 4), torch.tensor([0, 0, 0])
+    weights = torch.tensor([2.0, 1.0, 1.0], dtype=torch.float64) * 3 / 4
+    repeated = F.cross_entropy(logits[[0, 0, 1, 2]], labels[[0, 0, 1, 2]])
+
+    torch.testing.assert_close(weighted_cross_entropy(logits, labels, weights), repeated)
+    torch.testing.assert_close(
+        inert_cross_entropy(logits, labels, weights), F.cross_entropy(logits, labels)
+    )
+
+
+def test_only_convolution_weights_are_matched() -> None:
+    """A change of the classifier's gradient alone (its input scaled) is not seen."""
+    network = build_network(
+        "convnet",
+        n_classes=2,
+        channels=1,
+        image_size=(4, 4),
+        width=2,
+        depth=1,
+        generator=torch.Generator().manual_seed(0),
+    ).double()
+    real, synthetic = random(3, 1, 4, 4), random(2, 1, 4, 4, seed=1)
+    convolutions = [p for p in network.parameters() if p.ndim == 4]
+    gradients = [
+        torch.autograd.grad(
+            F.cross_entropy(network(own), torch.zeros(len(own), dtype=torch.long)), convolutions
+        )
+        for own in (real, synthetic)
+    ]
+    expected = sum(float(((a - b) ** 2).sum()) for a, b in zip(*gradients, strict=True))
+
+    matcher = Matcher(match="gradients", metric="mse")
+    loss, _ = match_class(matcher, network, real, synthetic, 0, None)
+
+    assert loss.item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_an_unknown_metric_is_named() -> None:
+    with pytest.raises(ValueError, match="metric must be mse, l1 or cosine, got 'l2'"):
+        distance(torch.ones(1, 1), torch.ones(1, 1), "l2")
+
+
+LABELS = (2, 0, 1)
+COUNTS = (5, 3, 4)
+N_SYNTHETIC = 2
+
+
+def network_of(name: str, norm: str) -> Network:
+    network = build_network(
+        name,
+        n_classes=3,
+        channels=2,
+        image_size=(16, 16),
+        generator=torch.Generator().manual_seed(0),
+        width=8,
+        depth=2,
+        norm=norm,
+    )
+    return network.double()
+
+
+def class_by_class(
+    matcher: Matcher, network: Network, real: Tensor, source: Tensor, weights: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Returns the loss and its gradient by a double backward for each class."""
+    loss = real.new_zeros(())
+    start = 0
+    for i, (label, n) in enumerate(zip(LABELS, COUNTS, strict=True)):
+        own = None if weights is None else weights[start : start + n]
+        synthetic = source[i].tanh()
+        loss = loss + plain_loss(matcher, network, real[start : start + n], synthetic, label, own)
+        start += n
+    (gradient,) = torch.autograd.grad(loss, source)
+    return loss.detach(), gradient
+
+
+CASES = [
+    (*("convnet", norm), match, metric, inert)
+    for norm in ("instance", "none")
+    for match in ("gradients", "features", "both")
+    for metric in ("mse", "l1", "cosine")
+    for inert in (None, False, True)  # no weights, weights that act, inert ones
+]
+CASES += [("resnet10", "instance", match, "mse", False) for match in ("gradients", "both")]
+
+
+@pytest.mark.parametrize(("name", "norm", "match", "metric", "inert"), CASES)
+def test_several_classes_at_once_are_as_if_one_by_one(
+    name: str, norm: str, match: str, metric: str, inert: bool | None
+) -> None:
+    network = network_of(name, norm)
+    matcher = Matcher(match=match, metric=metric, feature_weight=0.5, inert_weights=bool(inert))
+    real = random(sum(COUNTS), 2, 16, 16, seed=1)
+    source = random(3, N_SYNTHETIC, 2, 16, 16, seed=2).requires_grad_()
+    weights = None
+    if inert is not None:
+        weights = torch.cat([own / own.mean() for own in random(12, seed=3).abs().split(COUNTS)])
+
+    expected = class_by_class(matcher, network, real, source, weights)
+    loss, gradient = matcher(
+        network,
+        real,
+        source.tanh().flatten(0, 1),
+        labels=torch.tensor(LABELS),
+        counts=COUNTS,
+        weights=weights,
+        source=source,
+    )
+    assert not loss.requires_grad
+    torch.testing.assert_close(loss, expected[0], rtol=1e-10, atol=0)
+    scale = float(expected[1].abs().max())
+    torch.testing.assert_close(gradient, expected[1], rtol=1e-10, atol=1e-12 * scale)
+    assert all(p.grad is None for p in network.parameters())
+
+
+@pytest.mark.parametrize("name", ["convnet", "resnet10"])
+def test_batch_norm_takes_one_class_at_a_time(name: str) -> None:
+    """Its running statistics are those of the plain loop, too."""
+    networks = [network_of(name, "batch") for _ in range(2)]
+    matcher = Matcher(match="both", metric="mse", feature_weight=0.5)
+    real = random(5, 2, 16, 16, seed=1)
+    synthetic = random(3, 2, 16, 16, seed=2).requires_grad_()
+    expected = plain_loss(matcher, networks[0], real, synthetic, 1, None)
+    (gradient,) = torch.autograd.grad(expected, synthetic)
+
+    ours = match_class(matcher, networks[1], real, synthetic, 1, None)
+
+    torch.testing.assert_close(ours[0], expected.detach(), rtol=1e-10, atol=0)
+    torch.testing.assert_close(ours[1], gradient, rtol=1e-9, atol=1e-12)
+    for own, plain in zip(networks[1].buffers(), networks[0].buffers(), strict=True):
+        torch.testing.assert_close(own, plain)
+
+
+def test_batch_norm_cannot_take_several_classes() -> None:
+    assert mixes_images(network_of("convnet", "batch"))
+    assert not any(
+        mixes_images(network_of("convnet", norm)) for norm in ("instance", "group", "layer", "none")
+    )

@@ -1,0 +1,164 @@
+"""Training fresh networks on a small set, and testing them."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from distill.augment.siamese import Augmentation
+from distill.config.distillation import derive_seed
+from distill.datasets import ImageData
+from distill.evaluation.scores import Evaluation, TrainingRecipe, mean_and_std, score_network
+from distill.networks.networks import Network, build_network, reset_parameters
+
+RECIPE = TrainingRecipe(
+    epochs=8,
+    batch_size=16,
+    lr=0.05,
+    momentum=0.9,
+    weight_decay=5e-4,
+    augment=Augmentation(strategy="color_crop_scale_rotate"),
+    cutmix_prob=0.5,
+    cutmix_beta=1.0,
+)
+
+
+def network(width: int = 8) -> Network:
+    return build_network(
+        "convnet",
+        n_classes=10,
+        channels=1,
+        image_size=(8, 8),
+        width=width,
+        depth=2,
+        generator=torch.Generator().manual_seed(0),
+    )
+
+
+def evaluation(
+    data: ImageData, recipe: TrainingRecipe = RECIPE, n_networks: int = 2, n: int = 40
+) -> Evaluation:
+    return Evaluation(
+        recipe,
+        network(),
+        data.normalize(data.train_images[:n]),
+        data.train_labels[:n],
+        test_images=data.test_images,
+        test_labels=data.test_labels,
+        normalize=data.normalize,
+        n_networks=n_networks,
+        seed_of=lambda index, what: derive_seed(3, index, what),
+    )
+
+
+def run(own: Evaluation) -> Evaluation:
+    while not own.done:
+        own.run_epoch()
+    return own
+
+
+def test_the_learning_rate_falls_to_a_fifth_at_two_thirds_and_at_five_sixths() -> None:
+    recipe = dataclasses.replace(RECIPE, epochs=1000, lr=0.01)
+
+    assert [recipe.lr_at(epoch) for epoch in (0, 665, 666, 832, 833, 999)] == pytest.approx(
+        [0.01, 0.01, 0.002, 0.002, 0.0004, 0.0004]
+    )
+    assert [epoch + 1 for epoch in range(1000) if recipe.tests_after(epoch)] == [
+        250,
+        500,
+        750,
+        1000,
+    ]
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 5, 7])
+def test_the_last_epoch_is_always_tested(epochs: int) -> None:
+    assert dataclasses.replace(RECIPE, epochs=epochs).tests_after(epochs - 1)
+
+
+def test_accuracy_and_loss_by_hand(digits: ImageData) -> None:
+    own = network()
+    images, labels = digits.test_images[:7], digits.test_labels[:7]
+    logits = own.eval()(digits.normalize(images))
+    hits = sum(int(row.argmax()) == int(label) for row, label in zip(logits, labels, strict=True))
+
+    accuracy, loss = score_network(own, images, labels, digits.normalize)
+
+    assert accuracy == hits / 7
+    assert loss == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)
+
+
+def test_without_augmentation_it_is_plain_sgd(digits: ImageData) -> None:
+    """The twin: torch's own loop over shuffled batches, one network."""
+    recipe = dataclasses.replace(RECIPE, augment=Augmentation(strategy="none"), cutmix_prob=0.0)
+    own = run(evaluation(digits, recipe, n_networks=1))
+    twin = network()
+    reset_parameters(twin, torch.Generator().manual_seed(derive_seed(3, 0, "weights")))
+    generator = torch.Generator().manual_seed(derive_seed(3, 0, "batches"))
+    sgd = torch.optim.SGD(twin.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
+    images, labels = digits.normalize(digits.train_images[:40]), digits.train_labels[:40]
+    for epoch in range(8):
+        for group in sgd.param_groups:
+            group["lr"] = 0.05 if epoch < 5 else 0.01 if epoch < 6 else 0.002
+        order = torch.randperm(40, generator=generator)
+        for start in range(0, 40, 16):
+            batch = order[start : start + 16]
+            torch.rand((), generator=generator)  # the draw for CutMix
+            sgd.zero_grad()
+            F.cross_entropy(twin(images[batch]), labels[batch]).backward()
+            sgd.step()
+
+    for ours, theirs in zip(own.network.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_training_on_real_images_learns(digits: ImageData) -> None:
+    own = run(evaluation(digits, dataclasses.replace(RECIPE, epochs=30), 1, n=400))
+
+    assert own.scores.accuracies[0] > 0.7, "chance is 0.1"
+
+
+def test_the_best_of_four_is_kept_apart_from_the_last(digits: ImageData) -> None:
+    own = run(evaluation(digits, n_networks=3))
+
+    for last, best in zip(own.scores.accuracies, own.scores.best_accuracies, strict=True):
+        assert best >= last
+    assert len(set(own.scores.accuracies)) > 1, "the networks differ"
+
+
+def test_the_same_seeds_give_the_same_scores(digits: ImageData) -> None:
+    assert run(evaluation(digits)).scores == run(evaluation(digits)).scores
+
+
+def test_networks_do_not_depend_on_how_many_there_are(digits: ImageData) -> None:
+    one, three = (run(evaluation(digits, n_networks=n)).scores.accuracies for n in (1, 3))
+
+    assert three[0] == one[0]
+
+
+@pytest.mark.parametrize("n_epochs", [0, 3, 8, 11])
+def test_stopped_anywhere_it_ends_where_the_uninterrupted_run_does(
+    digits: ImageData, n_epochs: int
+) -> None:
+    first = evaluation(digits)
+    for _ in range(n_epochs):
+        first.run_epoch()
+    tensors, values = first.state()
+    saved: dict[str, Tensor] = {name: tensor.clone() for name, tensor in tensors.items()}
+    values = json.loads(json.dumps(values))
+    resumed = evaluation(digits)
+    resumed.load_state(saved, values)
+
+    assert resumed.epochs_left == 16 - n_epochs
+    assert run(resumed).scores == run(evaluation(digits)).scores
+
+
+def test_mean_and_std_of_few_values() -> None:
+    assert mean_and_std([]) == (None, None)
+    assert mean_and_std([0.5]) == (0.5, None)
+    mean, std = mean_and_std([0.4, 0.6])
+    assert mean == 0.5
+    assert std == pytest.approx(0.1 * 2**0.5)

@@ -1,0 +1,392 @@
+"""Networks: sizes against the literature, the four faces, initial weights, refused options."""
+
+import itertools
+import math
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from distill.errors import UserError
+from distill.networks.networks import (
+    ACTIVATIONS,
+    NETWORKS,
+    NORMS,
+    POOLINGS,
+    ConvNet,
+    Network,
+    ResNet,
+    build_network,
+    reset_parameters,
+)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def build(name: str = "convnet", seed: int = 0, **options: Any) -> Network:
+    defaults: dict[str, Any] = {"n_classes": 10, "channels": 3, "image_size": (32, 32)}
+    return build_network(name, generator=generator(seed), **(defaults | options))
+
+
+def images(*shape: int, seed: int = 1) -> Tensor:
+    """Off-centre and of unequal scale, as real data are."""
+    scale = torch.linspace(0.5, 3.0, shape[0])[:, None, None, None]
+    return torch.randn(shape, generator=generator(seed)) * scale + 0.7
+
+
+def n_parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("convnet", {}, 320_010),
+        # 3 blocks on 28×28 padded to 32×32: the same 2,048 features.
+        ("convnet", {"channels": 1, "image_size": (28, 28)}, 317_706),
+        ("convnet", {"norm": "none"}, 320_010 - 3 * 256),
+        ("resnet18", {"norm": "batch"}, 11_173_962),
+        ("resnet18", {"norm": "instance"}, 11_173_962),
+        # Half of ResNet-18: each stage lacks one block of two 3×3 convolutions and two norms.
+        (
+            "resnet10",
+            {"norm": "batch"},
+            11_173_962 - sum(2 * 9 * w * w + 4 * w for w in (64, 128, 256, 512)),
+        ),
+    ],
+)
+def test_parameter_counts_are_the_literatures(
+    name: str, options: dict[str, Any], expected: int
+) -> None:
+    assert n_parameters(build(name, **options)) == expected
+
+
+def test_feature_widths_are_the_literatures() -> None:
+    assert build().classifier.in_features == 2048
+    assert build(channels=1, image_size=(28, 28)).classifier.in_features == 2048
+    assert build("resnet10").classifier.in_features == 512
+
+
+def test_only_grey_28_pixel_images_are_padded_to_32() -> None:
+    def width_of_features(channels: int, size: tuple[int, int]) -> int:
+        network = build(channels=channels, image_size=size, depth=2, width=1)
+        assert network.features(torch.zeros(2, channels, *size)).shape[1] == (
+            network.classifier.in_features
+        )
+        return network.classifier.in_features
+
+    assert width_of_features(1, (28, 28)) == 8 * 8
+    assert width_of_features(3, (28, 28)) == 7 * 7
+    assert width_of_features(1, (28, 32)) == 7 * 8
+    assert width_of_features(1, (8, 8)) == 2 * 2
+
+
+@pytest.mark.parametrize(
+    ("size", "depth", "maps"),
+    [
+        ((8, 8), 3, [(4, 4), (2, 2), (1, 1)]),
+        ((32, 20), 2, [(16, 10), (8, 5)]),
+        ((5, 9), 2, [(2, 4), (1, 2)]),
+        ((2, 2), 1, [(1, 1)]),
+    ],
+)
+def test_convnet_maps_on_any_image_size(
+    size: tuple[int, int], depth: int, maps: list[tuple[int, int]]
+) -> None:
+    network = build(image_size=size, depth=depth, width=6, channels=2)
+    outputs = network.block_features(images(4, 2, *size))
+    assert [tuple(output.shape) for output in outputs] == [(4, 6, *shape) for shape in maps]
+    assert network(images(4, 2, *size)).shape == (4, 10)
+
+
+def test_resnet_maps_round_up() -> None:
+    network = build("resnet10", image_size=(32, 20), channels=1)
+    outputs = network.block_features(images(2, 1, 32, 20))
+    assert [tuple(output.shape[1:]) for output in outputs] == [
+        (64, 32, 20),
+        (128, 16, 10),
+        (256, 8, 5),
+        (512, 4, 3),
+    ]
+
+
+@pytest.mark.parametrize("name", list(NETWORKS))
+def test_the_four_faces_agree(name: str) -> None:
+    network = build(name, image_size=(16, 24), n_classes=7)
+    batch = images(3, 3, 16, 24)
+    features = network.features(batch)
+    last = network.block_features(batch)[-1]
+    assert features.shape == (3, network.classifier.in_features)
+    torch.testing.assert_close(network(batch), network.classifier(features), rtol=0, atol=0)
+    pooled = last.mean(dim=(2, 3)) if isinstance(network, ResNet) else last.flatten(1)
+    torch.testing.assert_close(features, pooled, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("norm", "pooling", "activation"), list(itertools.product(NORMS, POOLINGS, ACTIVATIONS))
+)
+def test_every_convnet_option_runs_and_gives_gradients(
+    norm: str, pooling: str, activation: str
+) -> None:
+    network = build(
+        image_size=(8, 12), width=8, norm=norm, pooling=pooling, activation=activation, depth=2
+    )
+    batch = images(4, 3, 8, 12).requires_grad_()
+    network(batch).logsumexp(dim=1).sum().backward()
+    assert batch.grad is not None
+    assert batch.grad.abs().sum() > 0
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert bool(torch.isfinite(parameter.grad).all()), name
+    # A bias before a norm that removes each channel's mean has no influence; all else has.
+    influential = [p for name, p in network.named_parameters() if not name.endswith("0.bias")]
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in influential)
+
+
+@pytest.mark.parametrize("name", ["resnet10", "resnet18"])
+@pytest.mark.parametrize("norm", ["instance", "batch"])
+def test_every_resnet_gives_gradients(name: str, norm: str) -> None:
+    network = build(name, image_size=(10, 10), norm=norm)
+    network(images(4, 3, 10, 10)).logsumexp(dim=1).sum().backward()
+    for key, parameter in network.named_parameters():
+        assert parameter.grad is not None, key
+        assert parameter.grad.abs().sum() > 0, key
+
+
+def test_convnet_block_by_hand() -> None:
+    # One channel, one filter that copies the centre pixel, no norm: only relu and pooling act.
+    network = build(channels=1, image_size=(2, 4), width=1, depth=1, norm="none", n_classes=2)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+        network.get_parameter("blocks.0.0.weight")[0, 0, 1, 1] = 1
+        network.classifier.weight.copy_(torch.tensor([[1.0, 0.0], [1.0, -2.0]]))
+    picture = torch.tensor([[[[1.0, 3.0, -4.0, 8.0], [5.0, -7.0, 2.0, 6.0]]]])
+    # Averages of (1, 3, 5, 0) and (0, 8, 2, 6).
+    assert network.features(picture).tolist() == [[2.25, 4.0]]
+    assert network(picture).tolist() == [[2.25, 2.25 - 8.0]]
+
+
+def test_resnet_block_by_hand() -> None:
+    # All convolutions zero but the stem and the projections, norms at their start in eval mode:
+    # every block passes its shortcut on, and a strided 1×1 projection keeps every second pixel.
+    network = build("resnet10", image_size=(8, 8), channels=1, norm="batch").eval()
+    with torch.no_grad():
+        for layer in network.modules():
+            if isinstance(layer, nn.Conv2d):
+                layer.weight.zero_()
+                centre = layer.kernel_size[0] // 2
+                if layer.kernel_size == (1, 1) or layer.in_channels == 1:
+                    layer.weight[0, 0, centre, centre] = 1
+    picture = torch.arange(64.0).reshape(1, 1, 8, 8) + 1
+    outputs = network.block_features(picture)
+    # Four norms on the way (stem and three projections), each divides by √(1 + 1e-5).
+    for i, output in enumerate(outputs):
+        expected = picture[0, 0, :: 2**i, :: 2**i] * (1 + 1e-5) ** (-(i + 1) / 2)
+        torch.testing.assert_close(output[0, 0], expected, rtol=1e-5, atol=0)
+        assert not output[0, 1:].any()
+
+
+def test_instance_norm_is_one_group_a_channel_with_scale_and_shift() -> None:
+    norms = [m for m in build().modules() if isinstance(m, nn.GroupNorm)]
+    assert [(m.num_groups, m.num_channels, m.affine) for m in norms] == [(128, 128, True)] * 3
+    groups = [m for m in build(norm="group").modules() if isinstance(m, nn.GroupNorm)]
+    assert [m.num_groups for m in groups] == [4, 4, 4]
+
+
+def test_initial_weights_have_the_range_and_spread_of_the_rule() -> None:
+    network = build(seed=5)
+    for layer in network.modules():
+        if not isinstance(layer, nn.Conv2d | nn.Linear):
+            continue
+        fan_in = layer.weight[0].numel()
+        bound = fan_in**-0.5
+        for values in (layer.weight, layer.bias):
+            assert values is not None
+            assert values.abs().max() <= bound
+            # The largest of 10 draws lies below a fifth of the range once in 10 million.
+            assert values.abs().max() > bound / 5
+        weight = layer.weight.detach()
+        # Uniform: std = bound/√3, its standard error below bound·0.52/√3456 = 0.9 %; 5 of them.
+        assert weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.045)
+        assert abs(weight.mean().item()) < 5 * bound / math.sqrt(3 * weight.numel())
+
+
+def test_initial_weights_are_distributed_as_torchs_own() -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        own: dict[str, tuple[nn.Module, nn.Module]] = {
+            "convnet": (ConvNet(n_classes=10, channels=3, image_size=(32, 32)), build(seed=3)),
+            "resnet10": (
+                ResNet(
+                    n_classes=10, channels=3, image_size=(32, 32), blocks_per_stage=(1, 1, 1, 1)
+                ),
+                build("resnet10", norm="batch", seed=3),
+            ),
+        }
+    for reference, network in own.values():
+        assert reference.state_dict().keys() == network.state_dict().keys()
+        for key, expected in reference.state_dict().items():
+            value = network.state_dict()[key]
+            assert value.dtype == expected.dtype
+            if value.ndim > 1:
+                # The smallest weight has 1,728 values: standard error of the ratio about 1.5 %.
+                assert value.std().item() == pytest.approx(expected.std().item(), rel=0.06), key
+                assert value.abs().max().item() == pytest.approx(
+                    expected.abs().max().item(), rel=0.02
+                ), key
+            elif "classifier" not in key and not key.endswith("0.bias"):
+                assert torch.equal(value, expected), key  # norms and their statistics
+
+
+def test_building_leaves_the_global_generator_alone() -> None:
+    before = torch.random.get_rng_state()
+    for name in NETWORKS:
+        build(name, norm="batch")
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_same_seed_same_weights_whatever_the_global_generator() -> None:
+    with torch.random.fork_rng(devices=[]):
+        first = build(seed=2)
+        torch.manual_seed(99)
+        again = build(seed=2)
+        other = build(seed=3)
+    for key, value in first.state_dict().items():
+        assert torch.equal(value, again.state_dict()[key])
+    assert not torch.equal(first.classifier.weight, other.classifier.weight)
+
+
+def test_same_seed_same_weights_in_a_fresh_process() -> None:
+    program = (
+        "import torch; from distill.networks.networks import build_network\n"
+        "network = build_network('convnet', n_classes=10, channels=3, image_size=(32, 32),"
+        " generator=torch.Generator().manual_seed(4), width=16)\n"
+        "print([repr(p.detach().double().sum().item()) for p in network.parameters()])"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout
+    network = build(seed=4, width=16)
+    assert output.strip() == str(
+        [repr(p.detach().double().sum().item()) for p in network.parameters()]
+    )
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_reset_gives_the_weights_of_a_new_network_in_place(norm: str) -> None:
+    network = build(seed=0, norm=norm, width=8, image_size=(8, 8))
+    addresses = [parameter.data_ptr() for parameter in network.parameters()]
+    network(images(6, 3, 8, 8)).square().sum().backward()  # moves running statistics too
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(1)
+    reset_parameters(network, generator(7))
+    fresh = build(seed=7, norm=norm, width=8, image_size=(8, 8))
+    assert addresses == [parameter.data_ptr() for parameter in network.parameters()]
+    assert all(parameter.requires_grad for parameter in network.parameters())
+    for key, value in fresh.state_dict().items():
+        assert torch.equal(value, network.state_dict()[key]), key
+
+
+def test_float64_networks_start_from_the_float32_weights() -> None:
+    network = build(seed=0, width=8).double()
+    reset_parameters(network, generator(0))
+    expected = build(seed=0, width=8)
+    for key, value in expected.state_dict().items():
+        assert torch.equal(network.state_dict()[key], value.to(network.state_dict()[key].dtype))
+
+
+def test_reset_refuses_layers_it_has_no_rule_for() -> None:
+    with pytest.raises(TypeError, match="no rule for the initial weights of a PReLU layer"):
+        reset_parameters(nn.Sequential(nn.Linear(2, 2), nn.PReLU()), generator())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "convent"}, "unknown network 'convent'; did you mean 'convnet'?"),
+        ({"norm": "instnace"}, "unknown norm 'instnace'; did you mean 'instance'?"),
+        ({"pooling": "mean"}, r"unknown pooling 'mean'.* \(known: avg, max, none\)"),
+        ({"activation": "relU"}, "unknown activation 'relU'; did you mean 'relu'?"),
+        ({"n_classes": 0}, "n_classes must be at least 1, got 0"),
+        ({"channels": 0}, "channels must be at least 1, got 0"),
+        ({"width": -1}, "width must be at least 1, got -1"),
+        ({"depth": 0}, "depth must be at least 1, got 0"),
+        ({"image_size": (0, 8)}, "image_size must be at least 1×1, got 0×8"),
+        ({"norm": "group", "width": 6}, "width must be a multiple of 4 with group norm, got 6"),
+        ({"depth": 6}, "depth must be at most 5 for 32×32 images with pooling, got 6"),
+        (
+            {"image_size": (64, 7)},
+            "depth must be at most 2 for 64×7 images with pooling, got 3",
+        ),
+        (
+            {"image_size": (28, 28), "channels": 1, "depth": 6},
+            "depth must be at most 5 for 28×28 images",
+        ),
+        (
+            {"image_size": (1, 9), "depth": 1},
+            "pooling needs images of at least 2×2 pixels, got 1×9; use pooling 'none'",
+        ),
+        (
+            {"image_size": (1, 1), "pooling": "none"},
+            "instance norm turns 1×1 images into zeros; use batch",
+        ),
+        ({"name": "resnet18", "norm": "layer"}, "unknown norm of a ResNet 'layer'"),
+        (
+            {"name": "resnet10", "image_size": (8, 5)},
+            "needs images larger than 8×8 .* got 8×5; use norm 'batch'",
+        ),
+    ],
+)
+def test_impossible_options_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        build(**options)
+
+
+def test_the_largest_depth_allowed_works() -> None:
+    assert build(depth=5, width=4).features(images(2, 3, 32, 32)).shape == (2, 4)
+    grey = build(depth=5, width=4, channels=1, image_size=(28, 28))
+    assert grey.features(images(2, 1, 28, 28)).shape == (2, 4)
+
+
+def test_resnets_see_the_image_at_the_smallest_size_allowed() -> None:
+    # The reason for the refusal of 8×8 with instance norm: there the logits are constant.
+    for norm, size in (("instance", 9), ("batch", 8)):
+        network = build("resnet10", norm=norm, image_size=(size, size), channels=1)
+        assert network.features(images(4, 1, size, size)).std(dim=0).max() > 0.1
+    blind = build("resnet10", norm="instance", image_size=(9, 9), channels=1)
+    assert blind.features(images(4, 1, 8, 8)).std(dim=0).max() < 1e-4  # rounding
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", list(NETWORKS))
+def test_cpu_and_gpu_start_from_the_same_weights(name: str) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    network = build(name, seed=1).cuda()
+    reset_parameters(network, generator(6))  # CPU generator, network on the GPU
+    expected = build(name, seed=6)
+    for key, value in expected.state_dict().items():
+        assert torch.equal(network.state_dict()[key].cpu(), value), key
+    batch = images(2, 3, 32, 32)
+    # TF32 convolutions keep 10 bits of the mantissa.
+    torch.testing.assert_close(network(batch.cuda()).cpu(), expected(batch), rtol=0.02, atol=0.02)
+
+
+@pytest.mark.gpu
+def test_a_gpu_generator_is_drawn_from_on_the_gpu() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    network = build().cuda()
+    cpu, cuda = torch.random.get_rng_state(), torch.cuda.get_rng_state()
+    reset_parameters(network, torch.Generator(device="cuda").manual_seed(0))
+    assert torch.equal(cpu, torch.random.get_rng_state())
+    assert torch.equal(cuda, torch.cuda.get_rng_state())
+    bound = network.classifier.in_features**-0.5
+    assert 0.9 * bound < network.classifier.weight.abs().max() <= bound

@@ -1,0 +1,59 @@
+"""The matching loss as the literature writes it, with a double backward: twin of `Matcher`."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from distill.dream.matching import Matcher, distance
+from distill.networks.networks import Network
+
+
+def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+    """Returns the 0-d mean over images of weight × cross-entropy."""
+    if weights is None:
+        return F.cross_entropy(logits, labels)
+    return (weights * F.cross_entropy(logits, labels, reduction="none")).mean()
+
+
+def inert_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+    """Study 1's way: the weights multiply a loss that is averaged already."""
+    loss = F.cross_entropy(logits, labels)
+    return loss if weights is None else (weights * loss).mean()
+
+
+def plain_loss(
+    matcher: Matcher,
+    network: Network,
+    real: Tensor,
+    synthetic: Tensor,
+    label: int,
+    weights: Tensor | None,
+) -> Tensor:
+    """Returns the 0-d loss of one class, differentiable with respect to `synthetic`.
+
+    Args:
+        matcher: whose settings are used.
+        network: any.
+        real: (n, c, h, w).
+        synthetic: (m, c, h, w).
+        label: of all of them.
+        weights: (n,), mean one; None for equal ones.
+    """
+    loss = real.new_zeros(())
+    if matcher.use_gradients:
+        convolutions = [own for own in network.parameters() if own.ndim == 4]
+        criterion = inert_cross_entropy if matcher.inert_weights else weighted_cross_entropy
+        of_real = criterion(network(real), torch.full((len(real),), label), weights)
+        targets = torch.autograd.grad(of_real, convolutions)
+        of_synthetic = F.cross_entropy(network(synthetic), torch.full((len(synthetic),), label))
+        gradients = torch.autograd.grad(of_synthetic, convolutions, create_graph=True)
+        pairs = zip(gradients, targets, strict=True)
+        loss = loss + torch.stack([distance(a, b, matcher.metric) for a, b in pairs]).sum()
+    if matcher.use_features:
+        with torch.no_grad():
+            features = network.block_features(real)[-1]
+            if weights is not None and not matcher.inert_weights:
+                features = features * weights.view(-1, *[1] * (features.ndim - 1))
+        ours = network.block_features(synthetic)[-1].mean(dim=0)
+        loss = loss + matcher.feature_weight * distance(ours, features.mean(dim=0), matcher.metric)
+    return loss

@@ -1,0 +1,160 @@
+"""Recorded steps. Where no GPU is, a step is traced into its bare operations and replayed.
+
+Such a trace has what a CUDA graph has: the operations of one call on fixed tensors, with every
+number that the host knew baked in. A step that must not be recorded shows itself here, too.
+"""
+
+from collections.abc import Callable, Hashable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
+
+import distill.dream.loop
+import distill.networks.layers.norm_relu_pool
+from distill.config.distillation import TrialConfig
+from distill.datasets import ImageData
+from distill.dream.loop import Dream
+from distill.errors import SlowerWarning
+from distill.evaluation.sgd import NetworkTrainer
+from distill.runtime.execution import Execution
+from distill.runtime.graphs import WARM_UP, Step, StepGraphs
+from tests.distill.evaluation.test_scores import evaluation, run
+
+Tiny = Callable[..., TrialConfig]
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _the_layers_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trace sees PyTorch's operations only, not the compiled loops that a CPU has instead."""
+    monkeypatch.setattr(distill.networks.layers.norm_relu_pool, "kernels", lambda: None)
+
+
+class TracedSteps(StepGraphs):
+    """Steps as on a GPU: two calls run as they are, the third is recorded, the rest replayed.
+
+    Args:
+        step: the step.
+        state: gives the tensors that it changes, to undo the work that tracing does.
+    """
+
+    def __init__(self, step: Step, state: Callable[[], list[Tensor]]) -> None:
+        super().__init__(step, CPU, enabled=True)
+        self.state = state
+        self.n_replayed = 0
+
+    def _run_aside(self, key: Hashable, inputs: list[Tensor]) -> None:
+        self.step(key, *inputs)
+
+    def _new_graph(self, key: Hashable, inputs: list[Tensor]) -> Any:
+        saved = [own.detach().clone() for own in self.state()]
+        traced = make_fx(lambda *args: self.step(key, *args))(*inputs)
+        with torch.no_grad():
+            for own, before in zip(self.state(), saved, strict=True):
+                own.copy_(before)
+
+        def replay() -> None:
+            self.n_replayed += 1
+            with torch.no_grad():
+                traced(*inputs)
+
+        return SimpleNamespace(replay=replay)
+
+
+def traced_trainer(trainer: NetworkTrainer) -> TracedSteps:
+    def state() -> list[Tensor]:
+        buffers = [own["momentum_buffer"] for own in trainer.optimizer.state.values()]
+        return [*trainer.network.parameters(), *buffers]
+
+    trainer._step = TracedSteps(trainer._train_on, state)
+    return trainer._step
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"weights": "size", "metric": "mse"},
+        {"weights": "none", "metric": "l1", "factor": 1, "ipc": 3, "batch_syn_max": 2},
+        {"match": "both", "metric": "cosine", "net_augment": "none"},
+    ],
+)
+def test_a_replayed_trial_is_the_one_that_runs_step_by_step(
+    digits: ImageData, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    """Over clusterings, a fresh network and CutMix batches; three passes for the classes."""
+    monkeypatch.setattr(distill.dream.loop, "PASS_VALUES", {"cpu": 4 * 12 * 64 * 8})
+    config = tiny(
+        **{"n_inner": 8, "n_outer": 2, "cluster_interval": 3, "lr_img": 0.05, "n_net_batches": 3}
+        | changes
+    )
+    plain = Dream(config, digits, dtype=torch.float64, execution=Execution(batching="class"))
+    replayed = Dream(config, digits, dtype=torch.float64, execution=Execution(batching="all"))
+    matching = TracedSteps(
+        replayed._match,
+        lambda: [replayed.images, replayed.image_optimizer.buffer, replayed._loss_sum],
+    )
+    replayed._matching_step = matching
+    training = traced_trainer(replayed.trainer)
+    assert len(replayed._passes()) >= 2
+
+    for _ in range(14):
+        plain.inner_loop()
+        replayed.inner_loop()
+    assert matching.n_replayed >= (14 - WARM_UP) * len(replayed._passes())
+    assert training.n_replayed > 20
+    torch.testing.assert_close(replayed.images, plain.images, rtol=0, atol=1e-10)
+    for own, other in zip(replayed.network.parameters(), plain.network.parameters(), strict=True):
+        torch.testing.assert_close(own, other, rtol=0, atol=1e-10)
+    assert float(replayed._loss_sum) == pytest.approx(float(plain._loss_sum), rel=1e-10)
+
+
+def test_a_replayed_evaluation_has_the_same_scores(digits: ImageData) -> None:
+    """Two networks, three learning rates, the last batch of an epoch smaller."""
+    plain = run(evaluation(digits, n=40))
+    replayed = evaluation(digits, n=40)
+    steps = traced_trainer(replayed._trainer)
+    run(replayed)
+
+    assert steps.n_replayed > 10
+    assert replayed.scores.losses == pytest.approx(plain.scores.losses, rel=1e-4)
+
+
+def test_a_step_that_asks_for_a_value_goes_on_without_a_graph() -> None:
+    total = torch.zeros(())
+
+    def step(key: Hashable, number: Tensor) -> None:
+        total.add_(float(number))
+
+    steps = TracedSteps(step, lambda: [total])
+    for _ in range(WARM_UP):
+        steps("key", torch.tensor(2.0))
+    with pytest.warns(SlowerWarning, match="a step cannot be recorded as a CUDA graph"):
+        steps("key", torch.tensor(3.0))
+    steps("key", torch.tensor(4.0))
+
+    assert not steps.enabled
+    assert float(total) == 2 * WARM_UP + 3 + 4
+
+
+def test_without_graphs_a_step_runs_as_it_is() -> None:
+    seen: list[Any] = []
+    steps = StepGraphs(lambda key, own: seen.append((key, float(own))), CPU, enabled=False)
+    for value in range(4):
+        steps("key", torch.tensor(float(value)))
+
+    assert seen == [("key", float(value)) for value in range(4)]
+    assert not Execution().uses_graphs(CPU)
+    with pytest.warns(SlowerWarning, match="there are no CUDA graphs on cpu"):
+        assert not Execution(graphs="on").uses_graphs(CPU)
+
+
+def test_batch_norm_is_matched_class_by_class_and_says_so(digits: ImageData, tiny: Tiny) -> None:
+    with pytest.warns(SlowerWarning, match="classes are matched one by one"):
+        dream = Dream(tiny(norm="batch"), digits, execution=Execution(batching="all"))
+    dream.inner_loop()
+
+    assert dream._passes() == [slice(i, i + 1) for i in range(10)]

@@ -1,0 +1,82 @@
+"""What can be chosen from: copies of held-out images are found, left out and counted."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from distill.datasets import ImageData
+from distill.datasets.images import content_hashes
+from distill.datasets.rows import Part
+from distill.selection.pool import (
+    LeakError,
+    check_no_leak,
+    seen_images,
+    training_pool,
+    whole_pool,
+)
+
+
+@pytest.fixture
+def leaky(digits: ImageData) -> ImageData:
+    """Rows 3 and 7 of the training set are test images, row 5 is a validation image."""
+    images = digits.train_images.clone()
+    images[3], images[7] = digits.test_images[10], digits.test_images[20]
+    images[5] = digits.val_images[0]
+    return dataclasses.replace(digits, train_images=images)
+
+
+def test_copies_of_held_out_images_are_left_out_and_counted(leaky: ImageData) -> None:
+    pool = training_pool(leaky, leave_out_duplicates=True)
+
+    assert pool.n_duplicates == 3
+    assert len(pool.images) == len(leaky.train_images) - 3
+    assert not {3, 5, 7} & set(pool.rows.tolist())
+    assert torch.equal(pool.images, leaky.train_images[pool.rows])
+    assert torch.equal(pool.labels, leaky.train_labels[pool.rows])
+    assert set(pool.parts.tolist()) == {int(Part.TRAIN)}
+
+
+def test_without_the_check_they_stay(leaky: ImageData) -> None:
+    pool = training_pool(leaky, leave_out_duplicates=False)
+
+    assert pool.n_duplicates == 0
+    assert torch.equal(pool.images, leaky.train_images)
+
+
+def test_the_whole_pool_is_all_three_parts(digits: ImageData) -> None:
+    pool = whole_pool(digits)
+    by_part = {
+        Part.TRAIN: digits.train_images,
+        Part.VAL: digits.val_images,
+        Part.TEST: digits.test_images,
+    }
+
+    assert len(pool.images) == 1797
+    for part, images in by_part.items():
+        own = pool.parts == part
+        assert int(own.sum()) == len(images)
+        assert torch.equal(pool.images[own], images[pool.rows[own]])
+
+
+def test_one_grey_level_makes_another_hash(digits: ImageData) -> None:
+    image = digits.train_images[:1]
+    changed = image.clone()
+    changed[0, 0, 7, 7] += 1
+    hashes = content_hashes(torch.cat([image, changed, image]))
+
+    assert hashes[0] == hashes[2] != hashes[1]
+
+
+def test_a_view_has_the_hash_of_its_pixels(digits: ImageData) -> None:
+    images = digits.train_images[:4]
+
+    assert content_hashes(images.flip(3).flip(3)) == content_hashes(images)
+    assert content_hashes(images[::2]) == content_hashes(images)[::2]
+
+
+def test_a_leak_is_refused_with_its_size(leaky: ImageData) -> None:
+    assert int(seen_images(leaky.test_images, leaky.train_images).sum()) == 2
+    with pytest.raises(LeakError, match="2 of 359 test images are among the images chosen"):
+        check_no_leak(leaky.test_images, leaky.train_images)
+    check_no_leak(leaky.test_images, leaky.train_images[8:])

@@ -1,0 +1,508 @@
+"""A whole trial of the second study: both protocols, every arm, stopped and resumed anywhere."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from distill.config.selection import ARM_OPTIONS, PUBLISHED_ARMS, SubsetConfig
+from distill.datasets import ImageData, load_dataset
+from distill.errors import InterruptedTrialError, UserError
+from distill.runtime.checkpoint import LocalFolder
+from distill.trials.selection import (
+    COUNT_COLUMNS,
+    CURVE_COLUMNS,
+    SubsetResult,
+    SubsetTrial,
+    run_subset,
+)
+from tests.distill.datasets.test_datasets import needs
+
+if TYPE_CHECKING:
+    from distill.trials.runner import Progress
+
+UNREPEATABLE = {"started_at", "peak_memory_bytes", "n_resumes", "git_commit"}
+CASES: list[dict[str, Any]] = [
+    *({"arm": arm} for arm in ARM_OPTIONS),
+    *({"arm": arm, "protocol": "published"} for arm in PUBLISHED_ARMS),
+    {"arm": "augmentation", "augment_mode": "add"},
+    {"arm": "herding", "embedding": "pca"},
+    {"arm": "nearest_center", "clusterer": "kmedoids", "embedding": "pixels"},
+    {"network": "convnet", "width": 8, "depth": 2},
+    {"arm": "herding", "ipc": 3, "recipe": "distillation", "network": "convnet", "eval_epochs": 5},
+]
+IDS = ["-".join(str(value) for value in case.values()) for case in CASES]
+
+
+def small(**changes: object) -> SubsetConfig:
+    """Two digits, two epochs: about a second."""
+    values: dict[str, object] = {"classes": ["3", "8"], "val_fraction": 0.1}
+    if changes.get("recipe") != "distillation":
+        values["epochs"] = 2
+    if changes.get("embedding", "features") == "features" and changes.get("arm") in (
+        "herding",
+        "k_center",
+        "nearest_center",
+    ):
+        values["feature_epochs"] = 2
+    return SubsetConfig.from_dict(values | changes)
+
+
+def run(data: ImageData, **changes: object) -> SubsetResult:
+    return run_subset(small(**changes), data)
+
+
+def repeatable(result: SubsetResult) -> dict[str, object]:
+    """The row without what a second run cannot repeat."""
+    return {
+        name: value
+        for name, value in result.row.items()
+        if not name.endswith("_seconds") and name not in UNREPEATABLE
+    }
+
+
+def samples_of(result: SubsetResult) -> tuple[list[object], list[int]]:
+    assert result.samples is not None
+    return result.samples.images.tolist(), result.samples.labels.tolist()
+
+
+def selected(result: SubsetResult) -> list[int]:
+    """Rows of the training set that were chosen; none of them of another part."""
+    assert result.selection is not None
+    columns = result.selection
+    return [
+        row
+        for row, part, times in zip(
+            columns["row"], columns["part"], columns["times_selected"], strict=True
+        )
+        if times and part == "train"
+    ]
+
+
+@pytest.mark.parametrize("changes", CASES, ids=IDS)
+def test_every_arm_ends_with_scores_and_a_selection(
+    digits: ImageData, changes: dict[str, object]
+) -> None:
+    result = run(digits, **changes)
+    row, columns = result.row, result.selection
+
+    assert (row["status"], row["status_message"]) == ("ok", "")
+    assert row["trial_id"] == small(**changes).trial_id
+    assert json.loads(json.dumps(row)) == row, "everything is plain"
+    assert 0 <= row["test_accuracy_mean"] <= 1
+    assert row["test_loss_mean"] > 0
+    assert row["val_accuracy_mean"] is None, "a missing number is null"
+    assert row["n_networks"] == 1
+    assert set(COUNT_COLUMNS) <= row.keys()
+    assert columns is not None
+    assert {len(column) for column in columns.values()} == {row["n_pool"]}
+    assert sum(columns["times_selected"]) == row["n_selected"]
+    assert sum(times > 0 for times in columns["times_selected"]) == row["n_distinct"]
+    assert all(point.keys() == set(CURVE_COLUMNS) for point in result.curve)
+    assert bool(result.grids) == (row["n_cells_occupied"] is not None)
+    assert (row["cluster_size_histogram"] is None) == (row["n_clusters_mean"] is None)
+
+
+def test_all_rows_have_the_same_columns(digits: ImageData) -> None:
+    results = [
+        run(digits),
+        run(digits, protocol="published", arm="cluster_grid"),
+        run(digits, arm="nearest_center", clusterer="dbscan", eps=1e-6, embedding="pixels"),
+    ]
+
+    assert [result.row["status"] for result in results] == ["ok", "ok", "infeasible"]
+    assert len({tuple(result.row) for result in results}) == 1
+    assert "eps" in results[2].row["status_message"]
+    assert results[2].selection is None
+    assert results[2].row["test_accuracy_mean"] is None
+
+
+@pytest.mark.parametrize("arm", ARM_OPTIONS)
+def test_the_sound_fraction_is_exact_stratified_and_without_repeats(
+    digits: ImageData, arm: str
+) -> None:
+    changes = {} if arm == "base" else {"fraction": 0.2}
+    result = run(digits, arm=arm, epochs=1, **changes)
+    n_train = len(SubsetTrial(small(), digits).data.train_images)
+    rows = selected(result)
+
+    assert len(rows) == (n_train if arm == "base" else int(0.2 * n_train + 0.5))
+    assert result.row["n_selected"] == result.row["n_distinct"] == len(rows)
+    assert result.row["n_test_selected"] == 0
+    assert result.selection is not None
+    assert set(result.selection["part"]) == {"train"}
+    labels = [result.selection["label"][row] for row in rows]
+    assert abs(labels.count(0) / len(rows) - result.selection["label"].count(0) / n_train) < 0.02
+
+
+def test_images_of_each_class_can_be_asked_for_by_number(digits: ImageData) -> None:
+    result = run(digits, arm="k_center", embedding="pixels", ipc=7)
+    assert result.selection is not None
+    labels = [result.selection["label"][row] for row in selected(result)]
+
+    assert (labels.count(0), labels.count(1)) == (7, 7)
+
+
+def test_the_curve_has_every_epoch_of_every_classifier(digits: ImageData) -> None:
+    result = run(digits, n_eval=2, epochs=3)
+
+    assert [(point["network_index"], point["epoch"]) for point in result.curve] == [
+        (index, epoch) for index in (0, 1) for epoch in (1, 2, 3)
+    ]
+    assert [point["n_steps"] for point in result.curve] == [1, 2, 3] * 2
+    assert all(0 <= point["val_accuracy"] <= 1 for point in result.curve)
+    assert all(point["train_loss"] > 0 for point in result.curve)
+    assert result.row["n_networks"] == 2
+    assert result.row["test_accuracy_std"] is not None
+
+
+def test_without_validation_images_nothing_is_looked_at_before_the_end(digits: ImageData) -> None:
+    data = dataclasses.replace(
+        digits, val_images=digits.val_images[:0], val_labels=digits.val_labels[:0]
+    )
+    result = run(data)
+
+    assert [point["val_accuracy"] for point in result.curve] == [None, None]
+    assert result.row["test_accuracy_mean"] is not None
+    assert result.row["test_accuracy_best_mean"] is None
+
+
+def test_searches_score_the_validation_images_and_never_the_test_images(
+    digits: ImageData,
+) -> None:
+    changed = dataclasses.replace(digits, test_images=255 - digits.test_images)
+    ours, theirs = (run(data, eval_split="val") for data in (digits, changed))
+
+    assert ours.curve == theirs.curve
+    assert ours.row["val_accuracy_mean"] == ours.curve[-1]["val_accuracy"]
+    assert ours.row["val_accuracy_best_mean"] == max(p["val_accuracy"] for p in ours.curve)
+    assert ours.row["test_accuracy_mean"] is None
+
+
+@pytest.mark.parametrize("arm", ["cluster_grid", "herding", "augmentation"])
+def test_the_test_images_have_no_influence_under_the_sound_protocol(
+    digits: ImageData, arm: str
+) -> None:
+    changed = dataclasses.replace(digits, test_images=255 - digits.test_images)
+    ours, theirs = (run(data, arm=arm) for data in (digits, changed))
+
+    assert ours.selection == theirs.selection
+    assert ours.curve == theirs.curve
+    assert ours.row["test_loss_mean"] != theirs.row["test_loss_mean"]
+
+
+@pytest.mark.parametrize("protocol", ["sound", "published"])
+def test_the_samples_are_images_that_were_trained_on(digits: ImageData, protocol: str) -> None:
+    """Eight of each class; the augmentation's are transformed ones."""
+    for arm in ("random", "augmentation"):
+        trial = SubsetTrial(small(arm=arm, protocol=protocol), digits)
+        while not trial.choice.done:
+            trial.advance()
+        images, labels = trial._training_set()
+        pairs = list(zip(images.flatten(1).tolist(), labels.tolist(), strict=True))
+        found = trial.samples
+
+        assert found is not None
+        assert found.class_names == ("3", "8")
+        assert found.labels.tolist() == [0] * 8 + [1] * 8
+        for image, label in zip(found.images.flatten(1).tolist(), found.labels, strict=True):
+            assert (image, int(label)) in pairs
+
+
+def test_copies_of_test_images_are_left_out_counted_and_told(digits: ImageData) -> None:
+    config = small(arm="base", epochs=1)
+    data = SubsetTrial(config, digits).data
+    images = data.train_images.clone()
+    images[[2, 9]] = data.test_images[:2]
+    warnings: list[str] = []
+    leaky = dataclasses.replace(data, train_images=images)
+    result = run_subset(config, leaky, on_warning=warnings.append)
+
+    assert result.row["n_duplicates"] == 2
+    assert result.row["n_pool"] == len(images) - 2
+    assert not {2, 9} & set(selected(result))
+    assert warnings == ["left out 2 training images whose very pixels are among those held out"]
+
+
+def test_two_digits_are_told_apart_in_seconds(digits: ImageData) -> None:
+    assert run(digits, arm="base", epochs=10).row["test_accuracy_mean"] > 0.9
+    assert run(digits, fraction=0.2, epochs=10).row["test_accuracy_mean"] > 0.8
+
+
+class TestPublished:
+    """The study's defects, counted on ten digits."""
+
+    def test_the_cluster_grid_takes_test_images_and_four_times_too_many(
+        self, digits: ImageData
+    ) -> None:
+        """Of 1,797 images and groups of two classes and two clusters, each as large as the whole.
+
+        Distinct images are under half of all, so about that share of the test images is chosen,
+        and those are known to the classifier.
+        """
+        result = run(digits, protocol="published", arm="cluster_grid", fraction=0.3)
+        row = result.row
+        data = SubsetTrial(small(), digits).data
+        n_meant = int(0.3 * len(data.train_images) + 0.5)
+
+        assert row["n_selected"] == row["n_trained_on"] == 4 * n_meant
+        assert row["n_pool"] == sum(
+            len(part) for part in (data.train_images, data.val_images, data.test_images)
+        )
+        assert row["n_distinct"] < row["n_selected"], "drawn with replacement"
+        share = row["n_test_selected"] / len(data.test_images)
+        # The test images are chosen like all others; ± 0.09 is three standard deviations.
+        assert share == pytest.approx(row["n_distinct"] / row["n_pool"], abs=0.18)
+        assert share > 0.3
+        seen, unseen = row["test_seen_accuracy_mean"], row["test_unseen_accuracy_mean"]
+        n_seen = row["n_test_selected"]
+        n_unseen = len(data.test_images) - n_seen
+        assert row["test_accuracy_mean"] == pytest.approx(
+            (seen * n_seen + unseen * n_unseen) / len(data.test_images)
+        )
+
+    def test_the_test_set_serves_as_validation_set(self, digits: ImageData) -> None:
+        result = run(digits, protocol="published", epochs=3)
+        accuracies = [point["val_accuracy"] for point in result.curve]
+
+        assert result.row["test_accuracy_mean"] == accuracies[-1], "the last epoch's"
+        assert result.row["test_accuracy_best_mean"] == max(accuracies)
+        assert result.row["test_unseen_accuracy_mean"] == accuracies[-1]
+        assert result.row["test_seen_accuracy_mean"] is None
+
+    def test_copies_of_test_images_are_not_noticed(self, digits: ImageData) -> None:
+        data = SubsetTrial(small(), digits).data
+        images = data.train_images.clone()
+        images[2] = data.test_images[0]
+        row = run(
+            dataclasses.replace(data, train_images=images), protocol="published", arm="base"
+        ).row
+
+        assert row["n_duplicates"] == 0
+        assert row["n_test_selected"] == 0, "not by its place, which is all the study looked at"
+        assert row["test_seen_accuracy_mean"] in (0.0, 1.0)
+
+    def test_augmentation_draws_five_times_and_keeps_no_original(self, digits: ImageData) -> None:
+        trial = SubsetTrial(small(protocol="published", arm="augmentation"), digits)
+        while not trial.choice.done:
+            trial.advance()
+        n = sum(trial.choice.quotas)
+        originals, _ = trial.choice.chosen()
+        images, labels = trial._training_set()
+
+        assert trial.choice.selection is not None
+        assert len(images) == 5 * n
+        assert len(torch.unique(trial.choice.selection.rows)) < 5 * n
+        assert torch.bincount(labels).tolist() == [5 * quota for quota in trial.choice.quotas]
+        destroyed = ((images == 0) | (images == 255)).flatten(1).all(dim=1)
+        # A fifth, ± 0.03 (one standard deviation); four of them.
+        assert float(destroyed.double().mean()) == pytest.approx(0.2, abs=0.12)
+        assert not ((originals == 0) | (originals == 255)).flatten(1).all(dim=1).any()
+
+    def test_running_statistics_are_the_study_s(self) -> None:
+        assert small(protocol="published").resolved().norm_statistics == "running"
+        assert small().resolved().norm_statistics == "recomputed"
+
+
+@pytest.mark.parametrize(
+    ("mode", "copies", "factor"), [("replace", 5, 5), ("add", 5, 6), ("replace", 1, 1)]
+)
+def test_sound_augmentation_makes_copies_of_the_exact_fraction(
+    digits: ImageData, mode: str, copies: int, factor: int
+) -> None:
+    trial = SubsetTrial(small(arm="augmentation", augment_mode=mode, augment_copies=copies), digits)
+    while not trial.choice.done:
+        trial.advance()
+    originals, own_labels = trial.choice.chosen()
+    images, labels = trial._training_set()
+
+    assert len(images) == factor * len(originals) == factor * sum(trial.choice.quotas)
+    assert torch.equal(labels, own_labels.repeat(factor))
+    kept = torch.equal(images[: len(originals)], originals)
+    assert kept == (mode == "add")
+
+
+def test_equal_steps_give_every_arm_the_steps_of_the_whole(digits: ImageData) -> None:
+    whole = run(digits, arm="base")
+    for changes in ({"fraction": 0.1}, {"fraction": 0.5}, {"arm": "augmentation"}):
+        own = run(digits, equal_steps=True, **changes)
+        assert [p["n_steps"] for p in own.curve] == [p["n_steps"] for p in whole.curve]
+    assert run(digits, fraction=0.1).row["n_steps"] < whole.row["n_steps"]
+
+
+@pytest.mark.parametrize("arm", ["cluster_grid", "herding", "augmentation"])
+def test_the_same_trial_twice_is_the_same_and_the_seed_decides(digits: ImageData, arm: str) -> None:
+    first, again, other = (run(digits, arm=arm, seed=seed) for seed in (3, 3, 4))
+
+    assert repeatable(first) == repeatable(again)
+    assert first.curve == again.curve
+    assert first.selection == again.selection
+    assert first.curve != other.curve
+
+
+RESUMED: list[dict[str, Any]] = [
+    {"arm": "herding", "n_eval": 2},
+    {"arm": "cluster_grid", "protocol": "published", "epochs": 5},
+    {"arm": "augmentation", "epochs": 5},
+    {"arm": "random", "network": "convnet", "width": 8, "depth": 2, "epochs": 5},
+    {
+        "arm": "random",
+        "ipc": 3,
+        "recipe": "distillation",
+        "network": "convnet",
+        "eval_epochs": 3,
+        "n_eval": 2,
+    },
+]
+
+
+@pytest.mark.parametrize("changes", RESUMED, ids=[str(own["arm"]) for own in RESUMED])
+@pytest.mark.parametrize("n_units", [1, 3, 6])
+def test_interrupted_anywhere_it_ends_bit_for_bit_the_same(
+    digits: ImageData, tmp_path: Path, changes: dict[str, Any], n_units: int
+) -> None:
+    """Units are epochs and the choice: seven in the first case, six in the next three."""
+    config = small(**changes)
+    plain = run_subset(config, digits)
+    done = 0
+
+    def stop() -> bool:
+        nonlocal done
+        done += 1
+        return done == n_units
+
+    folder = LocalFolder(tmp_path)
+    try:
+        resumed = run_subset(config, digits, checkpoint_folder=folder, should_stop=stop)
+    except InterruptedTrialError:
+        resumed = run_subset(config, digits, checkpoint_folder=folder)
+
+    assert repeatable(resumed) == repeatable(plain)
+    assert resumed.curve == plain.curve
+    assert resumed.selection == plain.selection
+    assert resumed.grids == plain.grids
+    assert samples_of(resumed) == samples_of(plain)
+
+
+def test_interrupted_after_every_unit_it_still_arrives(digits: ImageData, tmp_path: Path) -> None:
+    config = small(arm="herding", n_eval=2)
+    plain, n_runs, places = run_subset(config, digits), 0, []
+    while True:
+        n_runs += 1
+        try:
+            result = run_subset(
+                config,
+                digits,
+                checkpoint_folder=LocalFolder(tmp_path),
+                should_stop=lambda: True,
+            )
+        except InterruptedTrialError as error:
+            places.append(str(error))
+            continue
+        break
+
+    assert n_runs == 7, "two epochs for the features, the choice, two epochs of two classifiers"
+    assert repeatable(result) == repeatable(plain)
+    assert result.row["n_resumes"] == 6
+    assert places[0] == "stopped in the choice of images"
+    assert places[-1] == "stopped in epoch 4 of 4"
+
+
+def test_a_checkpoint_of_another_trial_is_refused(digits: ImageData, tmp_path: Path) -> None:
+    folder = LocalFolder(tmp_path)
+    with pytest.raises(InterruptedTrialError):
+        run_subset(small(), digits, checkpoint_folder=folder, should_stop=lambda: True)
+
+    with pytest.raises(UserError, match="the checkpoint has trial_id"):
+        run_subset(small(seed=1), digits, checkpoint_folder=folder)
+
+
+def test_a_diverged_trial_leaves_a_record(digits: ImageData) -> None:
+    row = run(digits, lr=1e30, epochs=4).row
+
+    assert row["status"] == "diverged"
+    assert "lower lr (now 1e+30)" in row["status_message"]
+    assert row["test_accuracy_mean"] is None
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"arm": "herding"}, {"arm": "cluster_grid", "protocol": "published"}]
+)
+def test_progress_rises_to_one_and_counts_epochs(
+    digits: ImageData, changes: dict[str, object]
+) -> None:
+    seen: list[Progress] = []
+    run_subset(small(**changes), digits, on_progress=seen.append)
+    fractions = [progress.fraction for progress in seen]
+
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1.0
+    assert (seen[-1].outer, seen[-1].n_outer, seen[-1].seconds_left) == (2, 2, 0)
+    assert seen[-1].accuracy is not None
+    assert seen[-1].accuracy_outer == 2
+    assert seen[-1].matching_loss is not None
+
+
+def test_coresets_are_scored_as_distilled_images_are(digits: ImageData) -> None:
+    """Ten images a class of ten digits: above chance, with the distillation's four tests."""
+    result = run_subset(
+        SubsetConfig(
+            arm="nearest_center",
+            embedding="pixels",
+            ipc=10,
+            recipe="distillation",
+            network="convnet",
+            width=16,
+            n_eval=2,
+            eval_epochs=100,
+        ),
+        digits,
+    )
+
+    assert result.row["n_selected"] == 100
+    assert result.row["n_networks"] == 2
+    assert result.row["test_accuracy_mean"] > 0.7
+    assert result.row["test_accuracy_best_mean"] >= result.row["test_accuracy_mean"]
+    assert result.curve == []
+
+
+def test_on_real_photos_the_study_s_sampler_takes_nearly_a_third_of_the_test_images() -> None:
+    """Half of the study's photos, small: the shares that its log and figures show."""
+    data = load_dataset(
+        f"parquet:{needs('cats-vs-dogs-0.parquet')}", image_size=16, test_fraction=0.1
+    )
+    counts = {}
+    for protocol in ("published", "sound"):
+        trial = SubsetTrial(
+            SubsetConfig.from_dict({"arm": "cluster_grid", "protocol": protocol}), data
+        )
+        trial.advance()
+        counts[protocol] = {name: value or 0 for name, value in trial.counts().items()}
+
+    published, sound = counts["published"], counts["sound"]
+    assert published["n_selected"] == 4 * 675
+    assert 0.25 < published["n_test_selected"] / 750 < 0.36
+    assert 0.8 < published["n_distinct"] / published["n_selected"] < 0.9
+    assert 0.5 < published["n_filled"] / published["n_selected"] < 0.9
+    assert sound["n_selected"] == sound["n_distinct"] == 675
+    assert sound["n_test_selected"] == 0
+    assert sound["n_filled"] < 0.5 * sound["n_selected"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"classes": ["3", "ten"]}, "unknown class 'ten'"),
+        ({"fraction": 0.001}, "fraction 0.001 of 256 images is 0, fewer than the 2 classes"),
+        ({"ipc": 200}, "class '3' has 131 training images to choose from, fewer than the 200"),
+        ({"network": "convnet", "depth": 5}, "depth must be at most 3 for 8×8 images"),
+    ],
+)
+def test_a_configuration_that_does_not_fit_is_refused_before_any_work(
+    digits: ImageData, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        SubsetTrial(small(**changes), digits)

@@ -1,0 +1,166 @@
+"""The presets: what is in them, what must not be, and that they can be run."""
+
+import re
+
+import pytest
+import torch
+
+from distill.config.distillation import CLUSTERER_OPTION_NAMES, TrialConfig
+from distill.datasets import load_dataset
+from distill.trials.distillation import run_trial
+from sweeps.grid.distillation_presets import PRESETS
+from sweeps.grid.plan import make_plan
+
+BOTH = ("published", "sound")
+
+
+@pytest.mark.parametrize(
+    ("name", "n_trials"),
+    [
+        ("quickstart", 9 * 2 * 3),
+        ("smoke", 2),
+        ("cost", 12 * 3),
+        ("paper", 9 * 2 * 3),
+        # (8 partitions and birch + 8 linkages + 18 dbscan + 1 random + 12 of gradients) × 4 × 5
+        ("extended", (8 + 8 + 18 + 1 + 12) * 4 * 5),
+    ],
+)
+def test_the_number_of_trials(name: str, n_trials: int) -> None:
+    grid = PRESETS[name]
+    said = re.search(r"(\d+|two) trials", grid.summary)
+
+    assert len(make_plan(grid)) == n_trials
+    assert said is not None
+    assert said[1].replace("two", "2") == str(n_trials)
+    assert grid.name == name
+
+
+@pytest.mark.parametrize("name", ["quickstart", "paper"])
+def test_the_rows_of_study_1_in_the_order_of_its_tables(name: str) -> None:
+    assert [(row["clusterer"], row["weights"]) for row in PRESETS[name].rows] == [
+        ("kmeans", "size"),
+        ("kmeans", "none"),
+        ("kmeans++", "size"),
+        ("kmeans++", "none"),
+        ("kmedoids", "size"),
+        ("kmedoids", "none"),
+        ("dbscan", "size"),
+        ("dbscan", "none"),
+        ("agglomerative", "none"),
+    ]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_no_two_rows_of_a_preset_are_the_same_trials(name: str) -> None:
+    grid = PRESETS[name]
+
+    assert len(make_plan(grid)) == len(grid.rows) * len(grid.ipcs) * grid.n_seeds
+
+
+def test_the_paper_preset_is_made_of_defaults() -> None:
+    first = make_plan(PRESETS["paper"])[0]
+    dbscan = make_plan(PRESETS["paper"], only=["method=dbscan,ipc=10,weight=F"])[0].resolved()
+
+    assert first == TrialConfig(
+        dataset="cifar10", protocol="published", clusterer="kmeans", weights="size"
+    )
+    assert (dbscan.clusterer, dbscan.eps, dbscan.min_samples) == ("dbscan_published", 15.0, 2)
+    assert (dbscan.n_outer, dbscan.n_inner, dbscan.cluster_interval) == (1000, 100, 10)
+
+
+def test_the_paper_preset_runs_what_each_protocol_means_by_agglomerative() -> None:
+    plan = make_plan(PRESETS["paper"], protocols=BOTH, only=["method=agglomerative"])
+
+    assert len(plan) == 2 * 2 * 3
+    assert {(c.protocol, c.resolved().clusterer, c.resolved().linkage) for c in plan} == {
+        ("published", "agglomerative_published", None),
+        ("sound", "agglomerative", "ward"),
+    }
+
+
+def test_the_extended_preset_holds_the_sound_trials_of_the_paper_preset() -> None:
+    paper = {config.trial_id for config in make_plan(PRESETS["paper"], protocols=["sound"])}
+    extended = {config.trial_id for config in make_plan(PRESETS["extended"])}
+
+    assert paper < extended
+
+
+def test_the_extended_preset_has_the_future_work() -> None:
+    plan = make_plan(PRESETS["extended"], seeds=[0])
+
+    assert {config.ipc for config in plan} == {1, 10, 50, 100}
+    assert {config.embedding for config in plan} == {"features", "gradients"}
+    assert {(config.linkage, config.weights) for config in plan if config.linkage} == {
+        (linkage, weights)
+        for linkage in ("ward", "complete", "average", "single")
+        for weights in ("size", "none")
+    }
+    assert {config.weights for config in plan if config.clusterer == "birch"} == {"size", "none"}
+    radii = {(config.eps, config.min_samples) for config in plan if config.eps}
+    assert radii == {(eps, n) for eps in (12.5, 15, 17.5) for n in (2, 5)}
+    assert {config.eps_quantile for config in plan if config.eps_quantile} == {0.25, 0.5, 0.75}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_combinations_without_a_meaning_are_absent(name: str) -> None:
+    for config in make_plan(PRESETS[name], protocols=BOTH):
+        # Other clusterers' options are refused by TrialConfig itself.
+        if config.clusterer == "random":  # it looks at neither sizes nor distances
+            assert config.weights == "none"
+            assert config.embedding == "features"
+        if config.embedding != "features":  # a distance between features means nothing here
+            assert config.eps is None
+        given = [name for name in CLUSTERER_OPTION_NAMES if getattr(config, name) is not None]
+        if config.protocol == "published":
+            assert given in ([], ["eps", "min_samples"])
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_trial_of_every_preset_resolves(name: str) -> None:
+    plan = make_plan(PRESETS[name], protocols=BOTH, seeds=[0])
+
+    assert len({config.resolved().trial_id for config in plan}) == len(plan)
+
+
+def test_the_cost_preset_changes_one_field_at_a_time() -> None:
+    base, *others = (
+        config.resolved().to_dict() for config in make_plan(PRESETS["cost"], seeds=[0])
+    )
+
+    differing = [{name for name in base if own[name] != base[name]} - {"lr_img"} for own in others]
+    assert {len(names) for names in differing} == {1}
+    assert {name for names in differing for name in names} == {
+        *("ipc", "image_size", "width", "val_fraction", "n_representatives")
+    }
+
+
+def test_another_data_set_keeps_the_sizes_and_brings_its_own_recipe() -> None:
+    digits = make_plan(PRESETS["quickstart"], limit=1)[0].resolved()
+    cifar = make_plan(PRESETS["quickstart"], dataset="cifar10", limit=1)[0].resolved()
+
+    for size in ("n_outer", "n_inner", "n_representatives", "width", "eval_epochs", "n_eval"):
+        assert getattr(cifar, size) == getattr(digits, size)
+    assert (digits.metric, digits.factor) == ("l1", 1)
+    assert (cifar.metric, cifar.factor) == ("mse", 2)
+    assert digits.lr_img == pytest.approx(3e-5)
+    assert cifar.lr_img == pytest.approx(5e-4)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("dataset", ["digits", "mnist", "parquet:a.parquet"])
+def test_every_preset_takes_every_data_set(name: str, dataset: str) -> None:
+    plan = make_plan(PRESETS[name], dataset=dataset, protocols=BOTH, seeds=[0])
+
+    assert len(plan) == len(make_plan(PRESETS[name], protocols=BOTH, seeds=[0]))
+    assert {config.resolved().dataset for config in plan} == {dataset}
+
+
+def test_the_smoke_preset_runs() -> None:
+    data = load_dataset("digits", device=torch.device("cpu"))
+
+    for config in make_plan(PRESETS["smoke"]):
+        result = run_trial(config, data)
+
+        assert result.row["status"] == "ok"
+        assert [point["outer"] for point in result.curve] == [0, 1, 2]
+        assert all(point["accuracy_mean"] is not None for point in result.curve)

@@ -1,0 +1,81 @@
+"""The schema of the results is what a trial really gives."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+
+from distill.config.distillation import TrialConfig
+from distill.config.selection import SubsetConfig
+from distill.datasets import ImageData
+from distill.trials.distillation import CURVE_COLUMNS, run_trial
+from distill.trials.selection import CURVE_COLUMNS as SUBSET_CURVE_COLUMNS
+from distill.trials.selection import run_subset
+from sweeps.store.schema import CURVE_SCHEMA, TRIAL_SCHEMA
+
+OF_THE_SWEEP = {
+    "kind": "distillation",
+    "sweep": "test",
+    "phase": "grid",
+    "attempt": 1,
+    "host": "here",
+    "gpu_share": 0.25,
+    "finished_at": "2026-01-01T00:00:00+00:00",
+    "ray_version": "2.60.0",
+}
+OF_SUBSETS = set(TRIAL_SCHEMA.names[TRIAL_SCHEMA.names.index("ray_version") + 1 :])
+"""Columns that only a choice of real images has."""
+
+
+def test_a_real_trial_has_exactly_the_columns_and_types(
+    digits: ImageData, tiny: Callable[..., TrialConfig]
+) -> None:
+    result = run_trial(tiny(eval_networks=["resnet10"], norm="batch"), digits)
+    row = result.row | OF_THE_SWEEP
+    row["network_scores"] = "{}"
+
+    ours = [name for name in TRIAL_SCHEMA.names if name not in OF_SUBSETS]
+    assert set(row) == set(ours)
+    assert set(result.row) & set(OF_THE_SWEEP) == set()
+    assert written(row, TRIAL_SCHEMA) == row
+    assert ["trial_id", *CURVE_COLUMNS] == CURVE_SCHEMA.names[: len(CURVE_COLUMNS) + 1]
+    curve = [{"trial_id": row["trial_id"], **point} for point in result.curve]
+    assert [written(point, CURVE_SCHEMA) for point in curve] == curve
+    for name, value in row.items():
+        if isinstance(value, float):
+            assert TRIAL_SCHEMA.field(name).type == pa.float64(), f"{name} would be cut"
+
+
+def test_a_real_choice_of_images_has_columns_of_the_schema(digits: ImageData) -> None:
+    config = SubsetConfig(arm="cluster_grid", fraction=0.2, epochs=1, classes=("3", "8"))
+    result = run_subset(config, digits)
+    row = result.row | OF_THE_SWEEP | {"network_scores": "{}"}
+
+    assert set(TRIAL_SCHEMA.names) >= set(row) >= OF_SUBSETS
+    assert written(row, TRIAL_SCHEMA) == row
+    assert set(SUBSET_CURVE_COLUMNS) <= set(CURVE_SCHEMA.names)
+    assert [written(point, CURVE_SCHEMA) for point in result.curve] == result.curve
+
+
+def written(row: dict[str, Any], schema: pa.Schema) -> dict[str, Any]:
+    """What comes back of a row, without the columns that it does not have."""
+    (back,) = pa.Table.from_pylist([row], schema=schema).to_pylist()
+    assert all(back[name] is None for name in back.keys() - row.keys())
+    return {name: back[name] for name in row}
+
+
+def test_names_are_unique_and_everything_may_be_null() -> None:
+    for schema in (TRIAL_SCHEMA, CURVE_SCHEMA):
+        assert len(set(schema.names)) == len(schema.names)
+        assert all(field.nullable for field in schema)
+        nothing = dict.fromkeys(schema.names)
+        assert pa.Table.from_pylist([nothing], schema=schema).to_pylist() == [nothing]
+
+
+def test_configuration_columns_have_the_types_of_their_fields() -> None:
+    types = {name: TRIAL_SCHEMA.field(name).type for name in TRIAL_SCHEMA.names}
+
+    assert types["ipc"] == types["eval_every"] == pa.int64()
+    assert types["eps"] == types["momentum_img"] == pa.float64()
+    assert types["clusterer"] == types["norm"] == pa.string()
+    assert types["eval_networks"] == pa.list_(pa.string())
