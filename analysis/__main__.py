@@ -17,23 +17,23 @@ from rich.console import Console
 from analysis.data.reading import Sweeps, load
 from analysis.findings.claims import Finding
 from analysis.findings.paper1 import findings, in_short, markdown
-from analysis.findings.paper2 import study2_findings
-from analysis.tables import study2
+from analysis.findings.paper2 import paper2_findings
+from analysis.tables import paper2
 from analysis.tables.files import (
     write_coreset_table,
-    write_study1_table,
-    write_study2_table,
+    write_paper1_table,
+    write_paper2_table,
 )
+from analysis.tables.paper1 import Paper1, build_from
+from analysis.tables.paper1_sheet import sheet
+from analysis.tables.paper2 import Paper2
 from analysis.tables.printing import (
+    paper2_sheets,
     print_sheets,
-    study2_sheets,
     unstarted_lines,
-    unstarted_subset_lines,
+    unstarted_selection_lines,
 )
 from analysis.tables.sheet import wrapped
-from analysis.tables.study1 import Study1, build_from
-from analysis.tables.study1_sheet import sheet
-from analysis.tables.study2 import Study2
 from distill.errors import UserError, require_known
 from sweeps.store.store import Store
 
@@ -84,23 +84,23 @@ class _Work:
         self.sweeps = sweeps
 
     @cached_property
-    def study(self) -> Study1:
-        return build_from(self.sweeps.study1_trials)
+    def paper(self) -> Paper1:
+        return build_from(self.sweeps.paper1_trials)
 
     @cached_property
-    def study2(self) -> Study2:
-        return study2.build_from(self.sweeps.subset_trials)
+    def paper2(self) -> Paper2:
+        return paper2.build_from(self.sweeps.selection_trials)
 
     @cached_property
     def findings(self) -> list[Finding]:
-        return findings(self.study.tables) + study2_findings(self.study2)
+        return findings(self.paper.tables) + paper2_findings(self.paper2)
 
     @cached_property
     def gallery(self) -> "Gallery":
         # matplotlib takes its time to import: not for a table.
         from analysis.figures.gather import Gallery  # noqa: PLC0415
 
-        return Gallery.of(self.study, self.study2.tables, self.sweeps)
+        return Gallery.of(self.paper, self.paper2.tables, self.sweeps)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -112,7 +112,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> _Parser:
     parser = _Parser(
         prog="python -m analysis",
-        description="Make the studies' tables, figures and a report from the results of sweeps.",
+        description="Make the papers' tables, figures and a report from the results of sweeps.",
         allow_abbrev=False,
     )
     parser.add_argument("results", metavar="RESULTS", help="folder or URI of the results")
@@ -141,29 +141,29 @@ def _folder(out: str) -> Path:
     return folder
 
 
-def _study1(work: _Work, folder: Path) -> None:
-    study = work.study
-    if not work.study2.is_empty and not study.tables and not study.unstarted:
+def _paper1(work: _Work, folder: Path) -> None:
+    paper = work.paper
+    if not work.paper2.is_empty and not paper.tables and not paper.unstarted:
         return
-    print_sheets([sheet(table) for table in study.tables], Console())
-    for line in unstarted_lines(study):
+    print_sheets([sheet(table) for table in paper.tables], Console())
+    for line in unstarted_lines(paper):
         print(line)
-    for table in study.tables:
-        write_study1_table(table, folder)
-    if study.tables:
+    for table in paper.tables:
+        write_paper1_table(table, folder)
+    if paper.tables:
         print(f"\ntables as .md, .tex, .txt and .csv: {folder}")
 
 
-def _study2(work: _Work, folder: Path) -> None:
-    study = work.study2
-    print_sheets(study2_sheets(study), Console())
-    for line in unstarted_subset_lines(study):
+def _paper2(work: _Work, folder: Path) -> None:
+    paper = work.paper2
+    print_sheets(paper2_sheets(paper), Console())
+    for line in unstarted_selection_lines(paper):
         print(line)
-    for table in study.tables:
-        write_study2_table(table, folder)
-    for table in study.coresets:
+    for table in paper.tables:
+        write_paper2_table(table, folder)
+    for table in paper.coresets:
         write_coreset_table(table, folder)
-    if study.tables or study.coresets:
+    if paper.tables or paper.coresets:
         print(f"\ntables as .md, .tex, .txt and .csv: {folder}")
 
 
@@ -187,15 +187,15 @@ def _report(work: _Work, folder: Path) -> None:
     from analysis.report import page  # noqa: PLC0415
 
     gallery = work.gallery
-    text = page(work.sweeps, work.study, work.study2, work.findings, gallery.plots, gallery.sheets)
+    text = page(work.sweeps, work.paper, work.paper2, work.findings, gallery.plots, gallery.sheets)
     file = folder / "report.html"
     file.write_bytes(text.encode())
     print(f"report: {file}")
 
 
 PARTS: dict[str, Callable[[_Work, Path], None]] = {
-    "study1": _study1,
-    "study2": _study2,
+    "paper1": _paper1,
+    "paper2": _paper2,
     "findings": _findings,
     "figures": _figures,
     "report": _report,

@@ -80,7 +80,7 @@ def mean_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> Interval
 def prediction_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> Interval:
     """Returns where one further value is to be expected: mean ± t(n − 1) · s · √(1 + 1 / n).
 
-    What a single number, such as one that another study printed, is compared with. `mean` is that
+    What a single number, such as one that another paper printed, is compared with. `mean` is that
     of the values, which are taken to be normal.
 
     Args:

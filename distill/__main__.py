@@ -16,7 +16,7 @@ from distill.cli.options import (
     add_execution_options,
     given_values,
 )
-from distill.config.distillation import TrialConfig
+from distill.config.distillation import DistillationConfig
 from distill.errors import UserError
 
 
@@ -82,14 +82,14 @@ def _parser() -> OneLineParser:
     return parser
 
 
-def _configuration(path: str | None, given: dict[str, Any]) -> TrialConfig:
+def _configuration(path: str | None, given: dict[str, Any]) -> DistillationConfig:
     values: dict[str, Any] = {}
     if path is not None:
         try:
             values = json.loads(Path(path).read_text())
         except (OSError, ValueError) as error:
             raise UserError(f"config file {path} cannot be read: {error}") from None
-    return TrialConfig.from_dict(values | given)
+    return DistillationConfig.from_dict(values | given)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Study 2's grid: one trial per way of choosing real images, fraction, parameters and seed.
+"""Paper 2's grid: one trial per way of choosing real images, fraction, parameters and seed.
 
     uv run sweeps/cats_vs_dogs.py                           # quick start on a laptop
     uv run sweeps/cats_vs_dogs.py --preset paper --dataset folder:photos
@@ -18,27 +18,27 @@ from typing import Any
 
 import pandas as pd
 
-from distill.config.selection import SubsetConfig
+from distill.config.selection import SelectionConfig
 from sweeps.grid.command import GridCommand
 from sweeps.grid.selection_presets import PRESETS
 
 
 def _print_tables(
-    results: pd.DataFrame, plan: Sequence[SubsetConfig], failures: Mapping[str, Any]
+    results: pd.DataFrame, plan: Sequence[SelectionConfig], failures: Mapping[str, Any]
 ) -> None:
-    from analysis.tables import print_study2_tables
+    from analysis.tables import print_paper2_tables
 
-    print_study2_tables(results, plan=plan, failures=failures)
+    print_paper2_tables(results, plan=plan, failures=failures)
 
 
 COMMAND = GridCommand(
     script="sweeps/cats_vs_dogs.py",
     description="Choose real images in several ways and train a classifier on them, on Ray; run "
-    "again to go on. Without options: study 2's six rows under both protocols on two of "
+    "again to go on. Without options: paper 2's six rows under both protocols on two of "
     "scikit-learn's digits, in two minutes on two CPU cores.",
     presets=PRESETS,
     only_example="method=random|cluster_grid,fraction=0.1",
-    fields_help="those of SubsetConfig in distill/subset_config.py",
+    fields_help="those of SelectionConfig in distill/selection_config.py",
     print_tables=_print_tables,
     next_options="--preset paper --dataset parquet:FILE --dry-run",
 )

@@ -1,4 +1,4 @@
-"""Study 1's grid: one trial per clustering method, weight, ipc, parameters and seed.
+"""Paper 1's grid: one trial per clustering method, weight, ipc, parameters and seed.
 
     uv run sweeps/full_grid.py                              # quick start on a laptop
     ray job submit --working-dir . -- python sweeps/full_grid.py --preset paper --results s3://…
@@ -17,23 +17,23 @@ from typing import Any
 
 import pandas as pd
 
-from distill.config.distillation import TrialConfig
+from distill.config.distillation import DistillationConfig
 from sweeps.grid.command import GridCommand
 from sweeps.grid.distillation_presets import PRESETS
 
 
 def _print_tables(
-    results: pd.DataFrame, plan: Sequence[TrialConfig], failures: Mapping[str, Any]
+    results: pd.DataFrame, plan: Sequence[DistillationConfig], failures: Mapping[str, Any]
 ) -> None:
-    from analysis.tables import print_study1_tables
+    from analysis.tables import print_paper1_tables
 
-    print_study1_tables(results, plan=plan, failures=failures)
+    print_paper1_tables(results, plan=plan, failures=failures)
 
 
 COMMAND = GridCommand(
     script="sweeps/full_grid.py",
     description="Run a grid of distillation trials on Ray; run again to go on. Without "
-    "options: study 1's nine rows on scikit-learn's digits, in minutes on two CPU cores.",
+    "options: paper 1's nine rows on scikit-learn's digits, in minutes on two CPU cores.",
     presets=PRESETS,
     only_example="method=dbscan|kmeans,ipc=10",
     fields_help="`python -m distill --help` lists them",

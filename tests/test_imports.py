@@ -10,7 +10,7 @@ import pytest
 from tests.paths import ROOT
 
 FLOW = (
-    "errors execution config subset_config atomic memory clock datasets pooling instance_norm "
+    "errors execution config selection_config atomic memory clock datasets pooling instance_norm "
     "norm_relu_pool_kernels norm_relu_pool convolution networks precision photo_cnn augment "
     "photo_transforms embeddings clustering selection subsets multiformation matching "
     "image_optimizer graphs training evaluate scoring classifier classifier_evaluation choice "

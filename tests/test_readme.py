@@ -17,7 +17,7 @@ from sweeps.optuna_search.spaces import SPACES
 from sweeps.search import _parser as search_parser
 from sweeps.store.store import Store, load_results
 from tests.analysis import golden
-from tests.analysis.results import subset_rows_of
+from tests.analysis.results import selection_rows_of
 from tests.paths import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -67,8 +67,8 @@ def test_the_first_command_runs_as_a_newcomer_would(tmp_path: Path) -> None:
 
     assert result.returncode == 0, result.stderr
     assert "54 of 54 trials finished: 54 ok" in result.stdout
-    assert "Study 1: digits, 1 image a class" in result.stdout
-    assert "Study 1: digits, 10 images a class" in result.stdout
+    assert "Paper 1: digits, 1 image a class" in result.stdout
+    assert "Paper 1: digits, 10 images a class" in result.stdout
     results = load_results(tmp_path / "results")
     accuracy = results.groupby("ipc")["test_accuracy_mean"].mean()
     assert accuracy[1] > 0.6, "far above chance, which is 0.1"
@@ -126,7 +126,7 @@ def test_commands_that_need_more_than_this_machine_are_spelt_right(
 def test_the_python_runs(code: str, tmp_path: Path) -> None:
     store = Store(tmp_path / "results")
     store.create()
-    for row in (*golden.rows(), *subset_rows_of("random", (0.5, 0.6), fraction=0.1)):
+    for row in (*golden.rows(), *selection_rows_of("random", (0.5, 0.6), fraction=0.1)):
         store.put_result(row, [])
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],

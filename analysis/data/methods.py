@@ -1,4 +1,4 @@
-"""Names and order of study 1's methods in tables and figures.
+"""Names and order of paper 1's methods in tables and figures.
 
 In data a method has its name in the registry (`kmeans`), one spelling for life; what is printed
 for it stands here, and nowhere else.
@@ -17,16 +17,16 @@ LABELS = {
     "agglomerative": "Agglomerative",
     "birch": "BIRCH",
     "random": "Random",
-    "kmeans_published": "K-Means, the study's",
-    "kmeans++_published": "K-Means++, the study's",
-    "kmedoids_published": "K-Medoids, the study's",
+    "kmeans_published": "K-Means, the paper's",
+    "kmeans++_published": "K-Means++, the paper's",
+    "kmedoids_published": "K-Medoids, the paper's",
     "kmedoids_sklearn_extra": "K-Medoids, scikit-learn-extra",
-    "dbscan_published": "DBSCAN, the study's",
-    "agglomerative_published": "Agglomerative, the study's",
+    "dbscan_published": "DBSCAN, the paper's",
+    "agglomerative_published": "Agglomerative, the paper's",
 }
 """What is printed for a clusterer."""
 
-STUDY1_ROWS = (
+PAPER1_ROWS = (
     ("kmeans", "T"),
     ("kmeans", "F"),
     ("kmeans++", "T"),
@@ -37,17 +37,17 @@ STUDY1_ROWS = (
     ("dbscan", "F"),
     ("agglomerative", "F"),
 )
-"""Method and weights of the rows of the study's tables, in its order."""
+"""Method and weights of the rows of the paper's tables, in its order."""
 
 BASELINE = ("kmeans", "F")
 
 WEIGHTS = ("T", "F", "inert")
-"""With weights, without, and with study 1's, which have no effect, outside its own protocol."""
+"""With weights, without, and with paper 1's, which have no effect, outside its own protocol."""
 
 Options = tuple[tuple[str, Any], ...]
 """The hyper-parameters of a clusterer: pairs of name and value, in the order of the registry."""
 
-STUDY1_DBSCAN: Options = (("eps", 15.0), ("min_samples", 2))
+PAPER1_DBSCAN: Options = (("eps", 15.0), ("min_samples", 2))
 
 _ORDER = {name: position for position, name in enumerate(CLUSTERER_OPTIONS)}
 _SOUND_NAMES = {variant: name for name, variant in PUBLISHED_VARIANTS.items()}
@@ -65,7 +65,7 @@ def method_of(clusterer: str, protocol: str) -> str:
 def weights_of(weights: str, protocol: str) -> str:
     """Returns `T`, `F` or `inert` for the weights of a trial.
 
-    The study's inert weights are its `T` rows; under the sound protocol, where `T` are weights
+    The paper's inert weights are its `T` rows; under the sound protocol, where `T` are weights
     that act, they are something else again.
     """
     if weights == "none":
@@ -84,9 +84,9 @@ def default_options(method: str) -> Options:
     return tuple((name, value) for name, value in options.items() if value is not None)
 
 
-def study_options(method: str) -> Options:
-    """Returns the hyper-parameters that stand for the study's row of a method."""
-    return STUDY1_DBSCAN if method == "dbscan" else default_options(method)
+def paper_options(method: str) -> Options:
+    """Returns the hyper-parameters that stand for the paper's row of a method."""
+    return PAPER1_DBSCAN if method == "dbscan" else default_options(method)
 
 
 def label(method: str) -> str:

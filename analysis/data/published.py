@@ -1,6 +1,6 @@
-"""What the studies and their references printed, as data: `published.csv` beside this file.
+"""What the papers and their references printed, as data: `published.csv` beside this file.
 
-One line a number: where it stands (`study`, `table`, `row`, `column`), its `value` and what it is
+One line a number: where it stands (`paper`, `table`, `row`, `column`), its `value` and what it is
 of, in the names of configurations (`method`, `dataset`, `ipc`, …). Accuracies are fractions in
 [0, 1]; losses as printed.
 """
@@ -12,15 +12,15 @@ import pandas as pd
 _FILE = Path(__file__).with_name("published.csv")
 
 
-def load_published(study: str | None = None) -> pd.DataFrame:
+def load_published(paper: str | None = None) -> pd.DataFrame:
     """Returns the published numbers, in the order of their tables.
 
     Args:
-        study: `study1`, `study2` or `reference`, what others report for the same task; None: all.
+        paper: `paper1`, `paper2` or `reference`, what others report for the same task; None: all.
 
     Returns:
-        A frame with the strings `study`, `table`, `row`, `column` (`accuracy` or `loss`),
-        `method` (of study 1 the clusterer, of study 2 and of coresets the arm), `weights` (`T` or
+        A frame with the strings `paper`, `table`, `row`, `column` (`accuracy` or `loss`),
+        `method` (of paper 1 the clusterer, of paper 2 and of coresets the selector), `weights` (`T` or
         `F`), `dataset` and `source`, the integers `ipc` and `n_outer`,
         and the floats `value` and `fraction` (share of the training images). What does not apply
         is missing.
@@ -31,6 +31,6 @@ def load_published(study: str | None = None) -> pd.DataFrame:
         na_values=[""],
         dtype={"ipc": "Int64", "n_outer": "Int64", "fraction": "float64", "value": "float64"},
     )
-    if study is None:
+    if paper is None:
         return published
-    return published[published["study"] == study].reset_index(drop=True)
+    return published[published["paper"] == paper].reset_index(drop=True)

@@ -12,8 +12,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.data.subset_trials import SubsetTrial, subset_trials
-from analysis.data.trials import Plan, plan_of, study1_trials
+from analysis.data.selection_trials import SelectionTrial, selection_trials
+from analysis.data.trials import Plan, paper1_trials, plan_of
 from distill.config.distillation import Config
 from distill.config.selection import config_from_dict
 from distill.errors import UserError
@@ -47,14 +47,14 @@ class Sweeps:
     submissions: tuple[Mapping[str, Any], ...]
 
     @cached_property
-    def study1_trials(self) -> pd.DataFrame:
-        """Study 1's trials, finished, failed and missing; see `study1_trials`."""
-        return study1_trials(self.results, self.plan, self.failures)
+    def paper1_trials(self) -> pd.DataFrame:
+        """Paper 1's trials, finished, failed and missing; see `paper1_trials`."""
+        return paper1_trials(self.results, self.plan, self.failures)
 
     @cached_property
-    def subset_trials(self) -> list[SubsetTrial]:
-        """Study 2's trials, finished, failed and missing."""
-        return subset_trials(self.results, self.plan, self.failures)
+    def selection_trials(self) -> list[SelectionTrial]:
+        """Paper 2's trials, finished, failed and missing."""
+        return selection_trials(self.results, self.plan, self.failures)
 
     def curves(
         self, trial_ids: Iterable[str], *, on_invalid: Callable[[str], None] = _warn
@@ -75,11 +75,11 @@ class Sweeps:
         return self._read("distilled", trial_id)
 
     def samples(self, trial_id: str) -> pa.Table | None:
-        """Returns a few of the images that a trial of study 2 trained on, like `distilled`."""
+        """Returns a few of the images that a trial of paper 2 trained on, like `distilled`."""
         return self._read("samples", trial_id)
 
     def selection(self, trial_id: str) -> pa.Table | None:
-        """Returns what a trial of study 2 chose from what: one row an image to choose from.
+        """Returns what a trial of paper 2 chose from what: one row an image to choose from.
 
         See `Choice.columns`. None where it left nothing, or a damaged file.
         """

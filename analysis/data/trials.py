@@ -1,4 +1,4 @@
-"""Study 1's trials as tables and figures want them: finished, failed and planned in one frame.
+"""Paper 1's trials as tables and figures want them: finished, failed and planned in one frame.
 
 A trial belongs to a setting (data set, images a class, embedding and all sizes: what trials must
 share to be compared), in it to a row (method, its hyper-parameters, weights), and in that to a
@@ -18,7 +18,7 @@ from distill.config.distillation import (
     CLUSTERER_OPTION_NAMES,
     CLUSTERER_OPTIONS,
     Config,
-    TrialConfig,
+    DistillationConfig,
     field_type,
     fields_of,
 )
@@ -28,7 +28,7 @@ from distill.errors import UserError
 PHASES = ("grid", "confirm")
 """Phases of a sweep whose trials enter tables."""
 
-CONFIG_COLUMNS = tuple(TrialConfig().to_dict())
+CONFIG_COLUMNS = tuple(DistillationConfig().to_dict())
 
 ROW_COLUMNS = ("clusterer", *CLUSTERER_OPTION_NAMES, "weights", "protocol", "seed")
 """What may differ between the trials of one table."""
@@ -68,12 +68,12 @@ def plan_of(configs: Iterable[Config]) -> Plan:
     return {config.trial_id: {"kind": config.kind, **config.to_dict()} for config in configs}
 
 
-def study1_trials(
+def paper1_trials(
     results: pd.DataFrame,
     plan: Plan | None = None,
     failures: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> pd.DataFrame:
-    """Returns the trials of study 1's kind that are scored on test images, one row a trial.
+    """Returns the trials of paper 1's kind that are scored on test images, one row a trial.
 
     Args:
         results: finished trials, as `sweeps.load_results` gives them; of a trial that is
@@ -152,7 +152,7 @@ def failed_configs(
 def _configured(configs: Mapping[str, Mapping[str, Any]], state: str) -> pd.DataFrame:
     """Returns trials of which no more than the configuration is known.
 
-    Left out are those of other studies and of other versions of this code, with which there is
+    Left out are those of other papers and of other versions of this code, with which there is
     nothing to compare, and those that are not scored on test images.
     """
     rows = []
@@ -174,11 +174,11 @@ def _configured(configs: Mapping[str, Mapping[str, Any]], state: str) -> pd.Data
 
 
 def _resolved(values: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Returns all fields of a configuration of study 1 that is scored on test images; else None."""
+    """Returns all fields of a configuration of paper 1 that is scored on test images; else None."""
     if values.get("kind", "distillation") != "distillation":
         return None
     try:
-        config = TrialConfig.from_dict({k: v for k, v in values.items() if k != "kind"})
+        config = DistillationConfig.from_dict({k: v for k, v in values.items() if k != "kind"})
     except UserError:
         return None
     return config.resolved().to_dict() if config.eval_split == "test" else None

@@ -89,7 +89,7 @@ def draw_band(
         axes: to draw on.
         own: as `over_seeds` gives it, of one line.
         x: column of the points.
-        name: of the method or arm whose colour it has.
+        name: of the method or selector whose colour it has.
         label: of the line.
         variant: its number among the lines of this name.
         scale: factor of the values.

@@ -22,7 +22,7 @@ def build(members: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
     """Returns the distribution of cluster sizes at the last clustering of every row's trials.
 
     Args:
-        members: trials with `trial_id`, `method` (or arm) and `label`.
+        members: trials with `trial_id`, `method` (or selector) and `label`.
         results: of these trials, see `sweeps.load_results`; those without a distribution
             (of earlier versions, and that do not cluster) are left out.
 

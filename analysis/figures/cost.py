@@ -8,12 +8,12 @@ from matplotlib.lines import Line2D
 
 from analysis.data.methods import label as method_label
 from analysis.figures.style import INK, MUTED, legend_below, logarithmic, look, new_figure, ordered
-from analysis.tables.study1 import Study1Table
+from analysis.tables.paper1 import Paper1Table
 
 LOG_FROM = 5.0
 
 
-def build(table: Study1Table) -> pd.DataFrame:
+def build(table: Paper1Table) -> pd.DataFrame:
     """Returns accuracy and cost of every row of a table that has results.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Study 1's eight figures: accuracy and matching loss over the outer iterations.
+"""Paper 1's eight figures: accuracy and matching loss over the outer iterations.
 
 One figure for each score, with or without weights, and each setting (images a class, …); one line
 a method, the mean over seeds, and a band from the lowest seed to the highest.
@@ -20,7 +20,7 @@ def build(members: pd.DataFrame, curves: pd.DataFrame, score: Score) -> pd.DataF
     """Returns a score over the outer iterations, summarised over seeds.
 
     Args:
-        members: trials with `trial_id`, `method` and `label`, as in `Study1Table.members`.
+        members: trials with `trial_id`, `method` and `label`, as in `Paper1Table.members`.
         curves: of these trials, see `sweeps.store.store.load_curves`.
         score: which.
 

@@ -1,6 +1,6 @@
-"""Study 2's curves: accuracy and loss of the classifiers over their epochs.
+"""Paper 2's curves: accuracy and loss of the classifiers over their epochs.
 
-One figure for each score, protocol and setting; one line an arm and fraction, the mean over seeds,
+One figure for each score, protocol and setting; one line a selector and fraction, the mean over seeds,
 and a band from the lowest seed to the highest. What is looked at after an epoch is not the same
 under the two protocols, see `looked_at`.
 """
@@ -22,7 +22,7 @@ COLUMNS = {"test": "val", "validation": "val", "training": "train"}
 def looked_at(protocol: str, curves: pd.DataFrame) -> str:
     """Returns which images the curves of a protocol's trials are of.
 
-    `test` under the published one: the study looked at its test images after every epoch. Under
+    `test` under the published one: the paper looked at its test images after every epoch. Under
     the sound one `validation` where any trial has some, else `training`.
     """
     if protocol == "published":
@@ -34,21 +34,21 @@ def build(members: pd.DataFrame, curves: pd.DataFrame, score: Score, images: str
     """Returns a score over the epochs, summarised over seeds.
 
     Args:
-        members: trials with `trial_id`, `row` (position in their table), `arm`, `variant` (number
-            among the rows of the arm) and `label`.
+        members: trials with `trial_id`, `row` (position in their table), `selector`, `variant` (number
+            among the rows of the selector) and `label`.
         curves: of these trials, see `sweeps.store.store.load_curves`.
         score: which.
         images: a key of `COLUMNS`: of which images.
 
     Returns:
-        A frame with `row`, `arm`, `variant`, `label`, `images`, `epoch` and what `over_seeds`
+        A frame with `row`, `selector`, `variant`, `label`, `images`, `epoch` and what `over_seeds`
         gives, where a trial counts with the mean of its classifiers; accuracies as fractions in
         [0, 1]. Trials that were not scored on these images are left out.
     """
     column = f"{COLUMNS[images]}_{score.column}"
     own = thinned(curves[["trial_id", "epoch", column]].dropna(), "epoch")
     means = own.groupby(["trial_id", "epoch"])[column].mean().reset_index()
-    keys = ["row", "arm", "variant", "label"]
+    keys = ["row", "selector", "variant", "label"]
     own = means.merge(members[["trial_id", *keys]], on="trial_id").assign(images=images)
     found = over_seeds(own, (*keys, "images", "epoch"), column)
     return found.astype({"epoch": "int64"})
@@ -63,7 +63,7 @@ def draw(numbers: pd.DataFrame, score: Score) -> Figure:
             axes,
             own,
             "epoch",
-            name=str(own["arm"].iloc[0]),
+            name=str(own["selector"].iloc[0]),
             label=str(own["label"].iloc[0]),
             variant=int(own["variant"].iloc[0]),
             scale=score.scale,

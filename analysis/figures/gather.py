@@ -7,15 +7,15 @@ from pathlib import Path
 
 from analysis.data.methods import method_of
 from analysis.data.reading import Sweeps
-from analysis.figures import growth, searches, study1, study2
+from analysis.figures import growth, paper1, paper2, searches
 from analysis.figures.plot import PROTOCOLS, Plot, file_name, write_plot
 from analysis.figures.sheets import Sheet, write_sheet
 from analysis.findings.growth import SEVERAL, build, by_figure
 from analysis.findings.importances import databases, importances
-from analysis.tables import study2_sheet
-from analysis.tables.study1 import Study1
-from analysis.tables.study1_sheet import setting_title
-from analysis.tables.study2 import Study2Table
+from analysis.tables import paper2_sheet
+from analysis.tables.paper1 import Paper1
+from analysis.tables.paper1_sheet import setting_title
+from analysis.tables.paper2 import Paper2Table
 
 MIN_SEARCH = 3
 """Trials of a search from which there is something to draw."""
@@ -70,12 +70,12 @@ def plots_of_growth(sweeps: Sweeps) -> Iterator[Plot]:
         )
 
 
-def plots(study: Study1, others: Sequence[Study2Table], sweeps: Sweeps) -> Iterator[Plot]:
+def plots(study: Paper1, others: Sequence[Paper2Table], sweeps: Sweeps) -> Iterator[Plot]:
     """Yields every figure that has data, one after the other: curves take memory."""
     for table in study.tables:
-        yield from study1.plots_of_table(table, sweeps)
+        yield from paper1.plots_of_table(table, sweeps)
     for other in others:
-        yield from study2.plots_of_table(other, sweeps)
+        yield from paper2.plots_of_table(other, sweeps)
     yield from plots_of_searches(sweeps)
     yield from plots_of_growth(sweeps)
 
@@ -93,23 +93,23 @@ class Gallery:
     sheets: tuple[tuple[str, tuple[Sheet, ...]], ...]
 
     @classmethod
-    def of(cls, study: Study1, others: Sequence[Study2Table], sweeps: Sweeps) -> "Gallery":
+    def of(cls, study: Paper1, others: Sequence[Paper2Table], sweeps: Sweeps) -> "Gallery":
         """Gathers them.
 
         Args:
-            study: study 1's tables.
-            others: study 2's.
+            study: paper 1's tables.
+            others: paper 2's.
             sweeps: what they were made of.
         """
         first = [
             (
                 setting_title(table.setting, table.distinguishing),
-                tuple(study1.image_sheets(table, sweeps)),
+                tuple(paper1.image_sheets(table, sweeps)),
             )
             for table in study.tables
         ]
         second = [
-            (study2_sheet.setting_title(table), tuple(study2.image_sheets(table, sweeps)))
+            (paper2_sheet.setting_title(table), tuple(paper2.image_sheets(table, sweeps)))
             for table in others
         ]
         return cls(plots=tuple(plots(study, others, sweeps)), sheets=(*first, *second))

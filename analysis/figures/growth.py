@@ -15,7 +15,7 @@ from analysis.data.methods import method_of
 from analysis.figures.plot import PROTOCOLS
 from analysis.figures.style import legend_below, logarithmic, new_figure
 from analysis.findings.growth import SIZE_FIELDS, SIZES
-from analysis.tables.study1_sheet import dataset_label
+from analysis.tables.paper1_sheet import dataset_label
 
 COLUMNS = 3
 MAX_TICKS = 5

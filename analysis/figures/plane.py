@@ -1,4 +1,4 @@
-"""The plane of study 2's cluster grid: clusters, the grid over them, and the images chosen.
+"""The plane of paper 2's cluster grid: clusters, the grid over them, and the images chosen.
 
 The axes are the first two principal components of what was clustered. Everything is as the trial
 noted it; nothing is computed again.

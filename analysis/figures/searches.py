@@ -47,7 +47,7 @@ def build(trials: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     """Returns the response of a search: one row a trial and parameter that it had.
 
     Returns:
-        A frame with `trial_id`, `method` (the clusterer; the arm of trials without), `status`,
+        A frame with `trial_id`, `method` (the clusterer; the selector of trials without), `status`,
         `parameter`, `value` (as text where it is a word), `number` (NaN for a word), `score`
         (fraction in [0, 1]; NaN for a trial without) and `split` (`val` or `test`: whose images
         the score is of).
@@ -65,7 +65,7 @@ def build(trials: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
             pd.DataFrame(
                 {
                     "trial_id": own["trial_id"],
-                    "method": own["clusterer"].where(own["clusterer"].notna(), own["arm"]),
+                    "method": own["clusterer"].where(own["clusterer"].notna(), own["selector"]),
                     "status": own["status"],
                     "parameter": name,
                     "value": [f"{v:g}" if is_number else str(v) for v in own[name]],

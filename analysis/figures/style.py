@@ -1,4 +1,4 @@
-"""How figures look: the same colour, line and marker for a method or an arm everywhere.
+"""How figures look: the same colour, line and marker for a method or a selector everywhere.
 
 Colours differ for all common kinds of colour blindness and have at least 3:1 contrast on white
 and on the report's dark paper; lines and markers tell methods apart in grey print.
@@ -54,7 +54,7 @@ RC: dict[str, Any] = {
 
 
 class Look(NamedTuple):
-    """How a method or an arm is drawn: colour, dashes (a matplotlib line style) and marker."""
+    """How a method or a selector is drawn: colour, dashes (a matplotlib line style) and marker."""
 
     colour: str
     line: Any
@@ -79,13 +79,13 @@ _ARM_LOOKS = {
     "k_center": Look("#cc3311", (0, (1.2, 1.2)), "v"),
     "nearest_center": Look("#00897b", (0, (3, 1, 1, 1, 1, 1)), "P"),
 }
-"""Study 2's ways of choosing images; they share no figure with study 1's methods."""
+"""Paper 2's ways of choosing images; they share no figure with paper 1's methods."""
 _UNKNOWN = Look("#767676", (0, (1, 3)), "*")
 _VARIANTS = ("_published", "_sklearn_extra")
 
 
 def look(name: str) -> Look:
-    """Returns how a method or an arm is drawn.
+    """Returns how a method or a selector is drawn.
 
     A variant of a method has its colour and marker, other dashes.
     """

@@ -26,7 +26,7 @@ HOLDS, REVERSES, HIGHER, LOWER, NOISE, UNKNOWN = (
     "cannot be said",
 )
 VERDICTS = (HOLDS, REVERSES, HIGHER, LOWER, NOISE, UNKNOWN)
-"""`higher` and `lower` are real differences of which the study printed nothing."""
+"""`higher` and `lower` are real differences of which the paper printed nothing."""
 
 MEASURED = "measured"
 """In the place of a verdict: a number that nothing is claimed of."""

@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.data.methods import method_of, method_order
 from analysis.data.trials import CONFIG_COLUMNS, plain
-from distill.config.distillation import TrialConfig, field_type
+from distill.config.distillation import DistillationConfig, field_type
 from sweeps.cost.distillation import Work, work_units
 
 MIN_VALUES = 3
@@ -52,7 +52,7 @@ sizes counted, where an image size is given."""
 SIZE_FIELDS = {size.symbol: size.field for size in SIZES if size.field != "dataset"}
 """The sizes that are fields of the configuration."""
 
-PARTS: dict[str, Callable[[TrialConfig, Work], int]] = {
+PARTS: dict[str, Callable[[DistillationConfig, Work], int]] = {
     "clustering": lambda _, work: work.n_clusterings,
     "matching": lambda _, work: work.n_inner_loops,
     "network": lambda config, work: work.n_inner_loops if config.n_net_batches else 0,
@@ -182,11 +182,11 @@ def _rows(size: Size, own: pd.DataFrame) -> Iterator[dict[str, Any]]:
             }
 
 
-def _work_of(values: Values) -> tuple[TrialConfig, Work]:
+def _work_of(values: Values) -> tuple[DistillationConfig, Work]:
     # Work does not depend on the data, and a name of several data sets is none.
     fields = {name: values[name] for name in CONFIG_COLUMNS} | {"dataset": "digits"}
     fields |= {name: tuple(filter(None, (fields[name] or "").split(","))) for name in _TUPLES}
-    config = TrialConfig.from_dict(fields)
+    config = DistillationConfig.from_dict(fields)
     return config, work_units(config)
 
 

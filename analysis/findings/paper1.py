@@ -1,6 +1,6 @@
 """Findings in words, computed: which published claims hold, reverse, or lie inside the noise.
 
-`claims` makes the numbers of one table of study 1, `findings` the sentences of all; those of study
+`claims` makes the numbers of one table of paper 1, `findings` the sentences of all; those of paper
 2 are in `analysis.findings.paper2`.
 """
 
@@ -28,9 +28,9 @@ from analysis.findings.claims import (
     with_verdicts,
 )
 from analysis.statistics import prediction_interval
+from analysis.tables.paper1 import Paper1Table
+from analysis.tables.paper1_sheet import is_papers_computation, setting_title
 from analysis.tables.percent import percent
-from analysis.tables.study1 import Study1Table
-from analysis.tables.study1_sheet import is_studys_computation, setting_title
 
 AS_PRINTED, NOT_AS_PRINTED = "as printed", "not as printed"
 
@@ -38,15 +38,15 @@ TOPICS = {
     "weights": "Weights by cluster size (T − F, paired by seed)",
     "methods": f"Methods without weights, against {label(BASELINE[0])} F (paired by seed)",
     "level": "The published protocol, against the printed accuracies",
-    "arms": "Ways of choosing training images, against random 10 % (paired by seed)",
+    "selectors": "Ways of choosing training images, against random 10 % (paired by seed)",
     "order": "Random subsets, each less the next smaller (paired by seed)",
     "coresets": "Real images in place of distilled ones, against random ones (paired by seed)",
     "why": "What the accuracy of clustering 10 % is made of under the published protocol",
 }
-STUDY1_TOPICS = ("weights", "methods", "level")
+PAPER1_TOPICS = ("weights", "methods", "level")
 
 
-def claims(table: Study1Table) -> pd.DataFrame:
+def claims(table: Paper1Table) -> pd.DataFrame:
     """Returns the numbers behind the findings of a table, one row a claim.
 
     Returns:
@@ -59,7 +59,7 @@ def claims(table: Study1Table) -> pd.DataFrame:
     return pd.DataFrame(_claims(table), columns=CLAIM_COLUMNS).astype({"seeds_needed": "Int64"})
 
 
-def _claims(table: Study1Table) -> list[dict[str, Any]]:
+def _claims(table: Paper1Table) -> list[dict[str, Any]]:
     """Returns the claims of a table as plain values: hundreds of tables are slow with frames."""
     scores = _scores(table)
     printed = {
@@ -87,16 +87,16 @@ def _claims(table: Study1Table) -> list[dict[str, Any]]:
     return records
 
 
-def levels(table: Study1Table) -> pd.DataFrame:
+def levels(table: Paper1Table) -> pd.DataFrame:
     """Returns how printed accuracies compare with the published protocol run here.
 
     Returns:
         A frame with `label`, `weights`, `published`, `mean`, `low`, `high` (where one further run
         is to be expected, 95 %), `n` and `verdict`. Without rows where the table is of another
-        computation than the study's.
+        computation than the paper's.
     """
     names = "label weights published mean low high n verdict".split()
-    if not is_studys_computation(table.setting):
+    if not is_papers_computation(table.setting):
         return pd.DataFrame(columns=names)
     members = table.members
     ok = members[(members["protocol"] == "published") & (members["state"] == "ok")]
@@ -114,18 +114,18 @@ def levels(table: Study1Table) -> pd.DataFrame:
     return pd.DataFrame(records, columns=names)
 
 
-def findings(tables: Iterable[Study1Table]) -> list[Finding]:
+def findings(tables: Iterable[Paper1Table]) -> list[Finding]:
     """Returns what the tables say, claim by claim; what cannot be said is said, too."""
     found: list[Finding] = []
     for table in tables:
         setting = setting_title(table.setting, table.distinguishing)
-        is_studys = is_studys_computation(table.setting)
-        if not is_studys:
-            setting += " (published: on CIFAR-10, features, in the study's sizes)"
+        is_papers = is_papers_computation(table.setting)
+        if not is_papers:
+            setting += " (published: on CIFAR-10, features, in the paper's sizes)"
         records = _claims(table)
         for topic in ("weights", "methods"):
             found += by_verdict(setting, topic, records)
-        if is_studys:
+        if is_papers:
             found += _level_findings(setting, levels(table))
     return found
 
@@ -151,22 +151,22 @@ def in_short(found: Sequence[Finding]) -> list[str]:
         for finding in found
         if finding.topic == "why"
     ]
-    of_study1 = any(finding.topic in STUDY1_TOPICS for finding in found)
-    return [line for line in lines if line] + [published_noise()] * of_study1
+    of_paper1 = any(finding.topic in PAPER1_TOPICS for finding in found)
+    return [line for line in lines if line] + [published_noise()] * of_paper1
 
 
 def published_noise() -> str:
-    """Returns how far the study's pairs of runs of one algorithm lie apart, in words.
+    """Returns how far the paper's pairs of runs of one algorithm lie apart, in words.
 
     Its weights have no effect (see README), so its T and F rows are two runs of the same.
     """
-    numbers = load_published("study1")
+    numbers = load_published("paper1")
     accuracies = numbers[numbers["column"] == "accuracy"]
     wide = accuracies.pivot_table(index=["table", "method"], columns="weights", values="value")
     apart = (wide["T"] - wide["F"]).abs().dropna()
     return (
         f"In print, rows with and without weights are {percent(apart.min())} to "
-        f"{percent(apart.max())} points apart. As the study's weights have no effect, that is "
+        f"{percent(apart.max())} points apart. As the paper's weights have no effect, that is "
         "the noise between two of its runs: a printed difference of that size means nothing."
     )
 
@@ -192,7 +192,7 @@ def grouped(
     return [(setting, list(topics.items())) for setting, topics in groups.items()]
 
 
-def _scores(table: Study1Table) -> dict[tuple[str, str, str], dict[int, float]]:
+def _scores(table: Paper1Table) -> dict[tuple[str, str, str], dict[int, float]]:
     """Returns accuracies by row and seed: sound protocol, finished trials."""
     scores: dict[tuple[str, str, str], dict[int, float]] = {}
     for trial, text, _ in table.labelled:
@@ -220,7 +220,7 @@ _COUNTED = {
     "weights": ("Weights that act", "comparisons with and without"),
     "methods": ("Methods", f"comparisons with {label(BASELINE[0])} F"),
     "level": ("The published protocol", "printed accuracies"),
-    "arms": ("Ways of choosing images", "comparisons with random 10 %"),
+    "selectors": ("Ways of choosing images", "comparisons with random 10 %"),
     "order": ("Random subsets", "comparisons with the next smaller"),
     "coresets": ("Real images in place of distilled ones", "comparisons with random ones"),
 }

@@ -1,6 +1,6 @@
-"""Findings of study 2 in words, computed: its claims, and where its best number comes from.
+"""Findings of paper 2 in words, computed: its claims, and where its best number comes from.
 
-The study's clustering reaches nearly what all images do, with "10 %" of them. As it was run, it
+The paper's clustering reaches nearly what all images do, with "10 %" of them. As it was run, it
 draws from the test images, too, and four times as many as it says: `parts` splits its distance from
 random 10 % under the published protocol, seed by seed, into
 
@@ -19,7 +19,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.data.subset_trials import SubsetTrial
+from analysis.data.selection_trials import SelectionTrial
 from analysis.findings.claims import (
     CLAIM_COLUMNS,
     MEASURED,
@@ -31,10 +31,10 @@ from analysis.findings.claims import (
 )
 from analysis.statistics import Interval, mean_interval
 from analysis.tables.coreset_sheet import coreset_labels, coreset_title
+from analysis.tables.paper2 import Paper2, Paper2Table
+from analysis.tables.paper2_sheet import row_labels, setting_title
 from analysis.tables.percent import percent, plus_minus
 from analysis.tables.rows import mean_of
-from analysis.tables.study2 import Study2, Study2Table
-from analysis.tables.study2_sheet import row_labels, setting_title
 
 Scores = Mapping[int, float]
 """Accuracies by seed."""
@@ -43,37 +43,37 @@ AS_MANY = 1.1
 """Most that two numbers of images may differ by, as a factor, to be called as many."""
 
 
-def study2_claims(table: Study2Table) -> pd.DataFrame:
-    """Returns the numbers behind the findings of a table of study 2, like `findings.claims`.
+def paper2_claims(table: Paper2Table) -> pd.DataFrame:
+    """Returns the numbers behind the findings of a table of paper 2, like `findings.claims`.
 
-    Topics: `arms`, every way of choosing images that has results or was printed against random
+    Topics: `selectors`, every way of choosing images that has results or was printed against random
     10 %; `order`, each random subset that was printed against the next smaller one.
     """
-    records = [*_arm_claims(table), *_order_claims(table)]
+    records = [*_selector_claims(table), *_order_claims(table)]
     return pd.DataFrame(records, columns=CLAIM_COLUMNS).astype({"seeds_needed": "Int64"})
 
 
-def _arm_claims(table: Study2Table) -> list[dict[str, Any]]:
-    return _against_baseline(table, "arms", row_labels(table))
+def _selector_claims(table: Paper2Table) -> list[dict[str, Any]]:
+    return _against_baseline(table, "selectors", row_labels(table))
 
 
-def coreset_claims(table: Study2Table) -> pd.DataFrame:
+def coreset_claims(table: Paper2Table) -> pd.DataFrame:
     """Returns the same of a table of coresets: every row against as many random images."""
     records = _against_baseline(table, "coresets", coreset_labels(table))
     return pd.DataFrame(records, columns=CLAIM_COLUMNS).astype({"seeds_needed": "Int64"})
 
 
 def _against_baseline(
-    table: Study2Table, topic: str, labels: Sequence[str]
+    table: Paper2Table, topic: str, labels: Sequence[str]
 ) -> list[dict[str, Any]]:
     (baseline,) = table.rows.index[table.rows["baseline"]]
     pairs = [(row, int(baseline)) for row in range(len(labels)) if row != baseline]
     return _claims(table, topic, pairs, dict(enumerate(labels)))
 
 
-def _order_claims(table: Study2Table) -> list[dict[str, Any]]:
+def _order_claims(table: Paper2Table) -> list[dict[str, Any]]:
     rows = table.rows
-    is_printed = (rows["arm"] == "random") & rows["published_accuracy"].notna()
+    is_printed = (rows["selector"] == "random") & rows["published_accuracy"].notna()
     fractions = dict(zip(rows.index[is_printed], rows["fraction"][is_printed], strict=True))
     pairs = list(pairwise(sorted(fractions, key=lambda row: -fractions[row])))
     names = {
@@ -84,7 +84,7 @@ def _order_claims(table: Study2Table) -> list[dict[str, Any]]:
 
 
 def _claims(
-    table: Study2Table, topic: str, pairs: Sequence[tuple[int, int]], names: Mapping[int, str]
+    table: Paper2Table, topic: str, pairs: Sequence[tuple[int, int]], names: Mapping[int, str]
 ) -> list[dict[str, Any]]:
     """Returns the claims that the first row of each pair is so much better than the second."""
     printed = table.rows["published_accuracy"]
@@ -92,12 +92,12 @@ def _claims(
     for ours, theirs in pairs:
         found = difference_of(_sound(table, ours), _sound(table, theirs))
         published = float(printed[ours] - printed[theirs])
-        named = {"topic": topic, "method": table.rows.at[ours, "arm"], "label": names[ours]}
+        named = {"topic": topic, "method": table.rows.at[ours, "selector"], "label": names[ours]}
         records.append({**named, "published": published, **found})
     return with_verdicts(records)
 
 
-def _sound(table: Study2Table, row: int) -> dict[int, float]:
+def _sound(table: Paper2Table, row: int) -> dict[int, float]:
     return {
         trial.seed: trial.accuracy
         for trial in table.trials[row]
@@ -107,7 +107,7 @@ def _sound(table: Study2Table, row: int) -> dict[int, float]:
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What the study's clustering is made of, see the text at the top; fractions.
+    """What the paper's clustering is made of, see the text at the top; fractions.
 
     Attributes:
         leak: mean over seeds with its 95 % t interval; `n` is 0 where rows are missing.
@@ -122,8 +122,8 @@ class Parts:
     beside: int | None
 
 
-def parts(table: Study2Table) -> Parts:
-    """Returns what the study's clustering is made of under the published protocol."""
+def parts(table: Paper2Table) -> Parts:
+    """Returns what the paper's clustering is made of under the published protocol."""
     clustering = _published(table, "cluster_grid", 0.1)
     unseen = {
         trial.seed: trial.unseen_accuracy
@@ -140,26 +140,28 @@ def parts(table: Study2Table) -> Parts:
     )
 
 
-def _accuracies(trials: Iterable[SubsetTrial]) -> dict[int, float]:
+def _accuracies(trials: Iterable[SelectionTrial]) -> dict[int, float]:
     return {trial.seed: trial.accuracy for trial in trials}
 
 
-def _published(table: Study2Table, arm: str, fraction: float) -> list[SubsetTrial]:
-    """Returns the finished trials of an arm's main row under the published protocol."""
+def _published(table: Paper2Table, selector: str, fraction: float) -> list[SelectionTrial]:
+    """Returns the finished trials of a selector's main row under the published protocol."""
     rows = table.rows
-    is_row = (rows["arm"] == arm) & (rows["fraction"] == fraction) & (rows["options"] == "")
+    is_row = (
+        (rows["selector"] == selector) & (rows["fraction"] == fraction) & (rows["options"] == "")
+    )
     return [trial for row in rows.index[is_row] for trial in _ok_published(table, int(row))]
 
 
-def _ok_published(table: Study2Table, row: int) -> list[SubsetTrial]:
+def _ok_published(table: Paper2Table, row: int) -> list[SelectionTrial]:
     own = table.trials[row]
     return [trial for trial in own if trial.protocol == "published" and trial.state == "ok"]
 
 
-def _random_of_size(table: Study2Table, n_images: float) -> int | None:
+def _random_of_size(table: Paper2Table, n_images: float) -> int | None:
     """Returns the row of random images nearest in number; None where that is random 10 %."""
     rows = table.rows
-    is_random = (rows["arm"] == "random") & (rows["options"] == "")
+    is_random = (rows["selector"] == "random") & (rows["options"] == "")
     images = rows["reproduced_images"][is_random].dropna()
     numbers = dict(zip(images.index.tolist(), images.tolist(), strict=True))
     if math.isnan(n_images) or not numbers:
@@ -173,25 +175,25 @@ def _paired(ours: Scores, theirs: Scores) -> Interval:
     return mean_interval([ours[seed] - theirs[seed] for seed in seeds])
 
 
-def study2_findings(study: Study2) -> list[Finding]:
-    """Returns what the tables of study 2 and of coresets say."""
+def paper2_findings(paper: Paper2) -> list[Finding]:
+    """Returns what the tables of paper 2 and of coresets say."""
     found: list[Finding] = []
-    for table in study.tables:
+    for table in paper.tables:
         setting = f"{setting_title(table)} (published: on 15,000 photos of cats and dogs)"
-        records = study2_claims(table).to_dict("records")
-        for topic in ("arms", "order"):
+        records = paper2_claims(table).to_dict("records")
+        for topic in ("selectors", "order"):
             found += by_verdict(setting, topic, records)
         cases = tuple(_explanations(table))
         if cases:
             found.append(Finding(setting=setting, topic="why", verdict=MEASURED, cases=cases))
-    for table in study.coresets:
+    for table in paper.coresets:
         setting = f"{coreset_title(table)} (published: on CIFAR-10, with ConvNet-3)"
         found += by_verdict(setting, "coresets", coreset_claims(table).to_dict("records"))
     return found
 
 
-def _explanations(table: Study2Table) -> list[str]:
-    """Returns the parts of the study's clustering as sentences."""
+def _explanations(table: Paper2Table) -> list[str]:
+    """Returns the parts of the paper's clustering as sentences."""
     found = parts(table)
     clustering = _published(table, "cluster_grid", 0.1)
     sentences = []

@@ -15,8 +15,8 @@ from analysis.figures.sheets import Sheet as ImageSheet
 from analysis.findings.claims import Finding
 from analysis.report import sections
 from analysis.report.markup import Markup, joined, tag
-from analysis.tables.study1 import Study1
-from analysis.tables.study2 import Study2
+from analysis.tables.paper1 import Paper1
+from analysis.tables.paper2 import Paper2
 
 TITLE = "Clusterings in dataset distillation: what the sweep found"
 
@@ -25,8 +25,8 @@ _HERE = Path(__file__).parent
 
 def page(
     sweeps: Sweeps,
-    study: Study1,
-    study2: Study2,
+    paper: Paper1,
+    paper2: Paper2,
     found: Sequence[Finding],
     plots: Sequence[Plot],
     images: Sequence[tuple[str, Sequence[ImageSheet]]],
@@ -35,15 +35,15 @@ def page(
 
     Args:
         sweeps: what was read.
-        study: study 1's tables.
-        study2: study 2's.
+        paper: paper 1's tables.
+        paper2: paper 2's.
         found: its findings.
         plots: its figures.
         images: sheets of images, distilled or chosen, with what their table is of, in words.
     """
     parts = {
         "Summary": sections.summary(sweeps, found),
-        "Tables": sections.tables_section(study, study2),
+        "Tables": sections.tables_section(paper, paper2),
         "Findings": sections.findings_section(found),
         "Figures": sections.figures_section(plots),
         "Images": joined(sections.images_section(*item) for item in images),

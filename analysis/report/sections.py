@@ -20,11 +20,11 @@ from analysis.findings.paper1 import TOPICS, grouped, in_short
 from analysis.report.drawings import hover_values, inline_svg
 from analysis.report.markup import Markup, joined, tag
 from analysis.report.tables import sheet_table, table
-from analysis.tables.printing import study2_sheets, unstarted_lines, unstarted_subset_lines
+from analysis.tables.paper1 import Paper1
+from analysis.tables.paper1_sheet import sheet
+from analysis.tables.paper2 import Paper2
+from analysis.tables.printing import paper2_sheets, unstarted_lines, unstarted_selection_lines
 from analysis.tables.sheet import Column
-from analysis.tables.study1 import Study1
-from analysis.tables.study1_sheet import sheet
-from analysis.tables.study2 import Study2
 
 MAX_FAILURES = 500
 
@@ -76,15 +76,15 @@ def _finding(finding: Finding) -> Markup:
     return tag("li", verdict, tag("ul", (tag("li", case) for case in finding.cases)))
 
 
-def tables_section(study: Study1, study2: Study2) -> Markup:
+def tables_section(paper: Paper1, paper2: Paper2) -> Markup:
     """Returns all tables."""
     parts = []
-    for printed in (*map(sheet, study.tables), *study2_sheets(study2)):
+    for printed in (*map(sheet, paper.tables), *paper2_sheets(paper2)):
         parts.append(tag("h3", printed.title))
         parts.append(sheet_table(printed))
-    lines = unstarted_subset_lines(study2)
-    if study.tables or study.unstarted or study2.is_empty:
-        lines = unstarted_lines(study) + lines
+    lines = unstarted_selection_lines(paper2)
+    if paper.tables or paper.unstarted or paper2.is_empty:
+        lines = unstarted_lines(paper) + lines
     return joined(parts, (tag("p", line) for line in lines))
 
 
@@ -202,7 +202,7 @@ def _failure(
         trial_id,
         status,
         _text(reason),
-        _text(config.get("arm")) or label(method_of(clusterer, protocol)),
+        _text(config.get("selector")) or label(method_of(clusterer, protocol)),
         weights_of(weights, protocol) if weights else "",
         *(_text(config.get(name)) for name in ("dataset", "ipc", "seed")),
         _text(phase),

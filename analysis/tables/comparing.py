@@ -6,7 +6,7 @@ sweeps = load("results")
 summarise(sweeps)                         # mean and interval over seeds of every row
 pair(sweeps, "weights", baseline="F")     # T − F of every method, paired by seed
 pair(sweeps, "method", baseline="kmeans")
-pair(sweeps, "arm", baseline="random", study=2)
+pair(sweeps, "selector", baseline="random", paper=2)
 """
 
 import math
@@ -19,17 +19,17 @@ import pandas as pd
 
 from analysis.data.methods import method_order, options_text
 from analysis.data.reading import Sweeps
-from analysis.data.subset_trials import CONFIG_COLUMNS as SUBSET_COLUMNS
+from analysis.data.selection_trials import CONFIG_COLUMNS as SELECTION_COLUMNS
 from analysis.data.trials import SETTING_COLUMNS
 from analysis.statistics import holm, mean_interval, paired_difference
-from analysis.tables.study2 import ARMS
+from analysis.tables.paper2 import SELECTORS
 from distill.config.selection import CHOICE_OPTION_NAMES
 from distill.errors import UserError, require_known
 
 
 @dataclass(frozen=True, kw_only=True)
 class _View:
-    """How the trials of a study are looked at.
+    """How the trials of a paper are looked at.
 
     Attributes:
         trials: returns them, one row each; with `parameters`, the hyper-parameters of the method
@@ -49,18 +49,18 @@ class _View:
     order: Callable[[str], Any]
 
 
-def _study1_trials(sweeps: Sweeps) -> pd.DataFrame:
-    frame = sweeps.study1_trials
+def _paper1_trials(sweeps: Sweeps) -> pd.DataFrame:
+    frame = sweeps.paper1_trials
     texts = {options: options_text(options) for options in set(frame["options"])}
     parameters = [texts[options] for options in frame["options"]]
     return frame.drop(columns="options").assign(parameters=parameters)
 
 
-def _study2_trials(sweeps: Sweeps) -> pd.DataFrame:
-    own = ("trial_id", "state", *_STUDY2_SCORES)
-    names = (*own, *SUBSET_COLUMNS, "parameters")
+def _paper2_trials(sweeps: Sweeps) -> pd.DataFrame:
+    own = ("trial_id", "state", *_PAPER2_SCORES)
+    names = (*own, *SELECTION_COLUMNS, "parameters")
     rows = []
-    for trial in sweeps.subset_trials:
+    for trial in sweeps.selection_trials:
         config = trial.config
         options = ((n, config[n]) for n in CHOICE_OPTION_NAMES if config[n] is not None)
         text = options_text(tuple((n, str(v) if isinstance(v, str) else v) for n, v in options))
@@ -68,11 +68,11 @@ def _study2_trials(sweeps: Sweeps) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names, dtype=object)
 
 
-_STUDY2_SCORES = ("accuracy", "loss", "seen_accuracy", "unseen_accuracy", "seconds", "gpu_seconds")
+_PAPER2_SCORES = ("accuracy", "loss", "seen_accuracy", "unseen_accuracy", "seconds", "gpu_seconds")
 
 _VIEWS = {
     1: _View(
-        trials=_study1_trials,
+        trials=_paper1_trials,
         main=("dataset", "ipc", "embedding", "protocol", "method", "parameters", "weights"),
         method="method",
         settings=SETTING_COLUMNS,
@@ -80,38 +80,43 @@ _VIEWS = {
         order=method_order,
     ),
     2: _View(
-        trials=_study2_trials,
-        main=("dataset", "protocol", "arm", "fraction", "ipc", "parameters"),
-        method="arm",
-        settings=tuple(n for n in SUBSET_COLUMNS if n != "seed" and n not in CHOICE_OPTION_NAMES),
-        scores=_STUDY2_SCORES,
-        order=lambda arm: (ARMS.index(arm) if arm in ARMS else len(ARMS), arm),
+        trials=_paper2_trials,
+        main=("dataset", "protocol", "selector", "fraction", "ipc", "parameters"),
+        method="selector",
+        settings=tuple(
+            n for n in SELECTION_COLUMNS if n != "seed" and n not in CHOICE_OPTION_NAMES
+        ),
+        scores=_PAPER2_SCORES,
+        order=lambda selector: (
+            SELECTORS.index(selector) if selector in SELECTORS else len(SELECTORS),
+            selector,
+        ),
     ),
 }
 
 
-def _view(study: int) -> _View:
-    if study not in _VIEWS:
-        raise UserError(f"study must be 1 (distillation) or 2 (real images), got {study!r}")
-    return _VIEWS[study]
+def _view(paper: int) -> _View:
+    if paper not in _VIEWS:
+        raise UserError(f"paper must be 1 (distillation) or 2 (real images), got {paper!r}")
+    return _VIEWS[paper]
 
 
-def trials(sweeps: Sweeps, *, study: int = 1) -> pd.DataFrame:
-    """Returns a study's trials, one row each.
+def trials(sweeps: Sweeps, *, paper: int = 1) -> pd.DataFrame:
+    """Returns a paper's trials, one row each.
 
     Args:
         sweeps: from `load`.
-        study: 1, see `study1_trials`; 2, see `SubsetTrial`.
+        paper: 1, see `paper1_trials`; 2, see `SelectionTrial`.
 
     Returns:
         A frame with the fields of their configurations and, as text, the `parameters` of their
         methods.
     """
-    return _view(study).trials(sweeps)
+    return _view(paper).trials(sweeps)
 
 
 def summarise(
-    sweeps: Sweeps, by: Sequence[str] | None = None, *, score: str = "accuracy", study: int = 1
+    sweeps: Sweeps, by: Sequence[str] | None = None, *, score: str = "accuracy", paper: int = 1
 ) -> pd.DataFrame:
     """Returns a score of every group of trials: its mean over seeds with a 95 % t interval.
 
@@ -119,11 +124,11 @@ def summarise(
         sweeps: from `load`.
         by: what makes a group, among the columns of `trials`. None: what a row of a table is, and
             whatever else differs between trials, so that a group differs in nothing but the seed.
-        score: `accuracy` (after the last epoch), `seconds`, `gpu_seconds`; of study 1 also
+        score: `accuracy` (after the last epoch), `seconds`, `gpu_seconds`; of paper 1 also
             `accuracy_best` (the best of four tests, which it printed) and `matching_loss`; of
-            study 2 also `loss`, `seen_accuracy` and `unseen_accuracy` (of test images that were
+            paper 2 also `loss`, `seen_accuracy` and `unseen_accuracy` (of test images that were
             trained on, and of the others). Accuracies are fractions in [0, 1].
-        study: 1, distillation, or 2, real images.
+        paper: 1, distillation, or 2, real images.
 
     Returns:
         A frame with the columns of `by`, `mean`, `low`, `high` (NaN for fewer than two seeds),
@@ -132,7 +137,7 @@ def summarise(
     Raises:
         UserError: a name is unknown, or a group would mix trials that are no repetitions.
     """
-    view = _view(study)
+    view = _view(paper)
     require_known("score", score, view.scores)
     frame = view.trials(sweeps)
     names = _names(view, frame) if by is None else list(by)
@@ -151,17 +156,17 @@ def summarise(
 
 
 def pair(
-    sweeps: Sweeps, what: str, baseline: Any, *, score: str = "accuracy", study: int = 1
+    sweeps: Sweeps, what: str, baseline: Any, *, score: str = "accuracy", paper: int = 1
 ) -> pd.DataFrame:
     """Returns differences from a baseline, trial by trial with the same seed and settings.
 
     Args:
         sweeps: from `load`.
         what: the column that tells trials from the baseline's: `weights`, `method`, `protocol`, …;
-            of study 2 `arm`, `fraction`, …
+            of paper 2 `selector`, `fraction`, …
         baseline: its value for the baseline: `F`, `kmeans`, `random`, 0.1, …
         score: see `summarise`.
-        study: see there.
+        paper: see there.
 
     Returns:
         A frame with what the pairs share, the column `what`, `difference` (mean of trial −
@@ -171,7 +176,7 @@ def pair(
     Raises:
         UserError: a name or the baseline is unknown, or several trials could be the baseline.
     """
-    view = _view(study)
+    view = _view(paper)
     require_known("score", score, view.scores)
     frame = view.trials(sweeps)
     frame = frame[(frame["state"] == "ok") & frame[score].notna()]

@@ -17,17 +17,17 @@ from analysis.tables.cells import (
     seconds_cell,
 )
 from analysis.tables.notes import difference_note, gap_notes
+from analysis.tables.paper1_sheet import DATASET_LABELS, dataset_label
+from analysis.tables.paper2 import Paper2Table
+from analysis.tables.paper2_sheet import extras, hashed_name, selector_label
 from analysis.tables.percent import percent
 from analysis.tables.sheet import Column, Sheet
-from analysis.tables.study1_sheet import DATASET_LABELS, dataset_label
-from analysis.tables.study2 import Study2Table
-from analysis.tables.study2_sheet import arm_label, extras, hashed_name
 
 REFERENCE_DATASET = "cifar10"
 """What the literature's numbers are of, whatever a table is of."""
 
 
-def coreset_sheet(table: Study2Table) -> Sheet:
+def coreset_sheet(table: Paper2Table) -> Sheet:
     """Returns a table of coresets as it is printed; columns without any data are left out."""
     rows = table.rows
     where = "" if _is_theirs(table) else f",\n{DATASET_LABELS[REFERENCE_DATASET]}"
@@ -50,7 +50,7 @@ def coreset_sheet(table: Study2Table) -> Sheet:
     )
 
 
-def coreset_title(table: Study2Table) -> str:
+def coreset_title(table: Paper2Table) -> str:
     """Returns what a table is of, in words."""
     return title_of(table.setting, table.distinguishing, table.ipc)
 
@@ -65,23 +65,23 @@ def title_of(
     return ", ".join([*parts, *extras(distinguishing)])
 
 
-def coreset_name(table: Study2Table) -> str:
+def coreset_name(table: Paper2Table) -> str:
     """Returns a name for files."""
     size = "" if table.ipc is None else f"ipc{table.ipc}"
     return hashed_name("coresets", table.setting, table.distinguishing, size)
 
 
-def _is_theirs(table: Study2Table) -> bool:
+def _is_theirs(table: Paper2Table) -> bool:
     return bool(table.setting["dataset"] == REFERENCE_DATASET)
 
 
-def coreset_labels(table: Study2Table) -> tuple[str, ...]:
+def coreset_labels(table: Paper2Table) -> tuple[str, ...]:
     """Returns what is printed for each row; the images a class are in the title."""
-    names = ("arm", "fraction", "options")
+    names = ("selector", "fraction", "options")
     columns = (table.rows[name] for name in names)
     return tuple(
-        arm_label(arm, fraction, pd.NA, options)
-        for arm, fraction, options in zip(*columns, strict=True)
+        selector_label(selector, fraction, pd.NA, options)
+        for selector, fraction, options in zip(*columns, strict=True)
     )
 
 
@@ -89,7 +89,7 @@ def _reported(row: pd.Series) -> str:
     return percent(row["published_accuracy"])
 
 
-def _notes(table: Study2Table) -> list[str]:
+def _notes(table: Paper2Table) -> list[str]:
     rows = table.rows
     notes = [
         "Evaluated as distilled images are. ± is half of the 95 % t interval over n seeds; one "
@@ -103,16 +103,16 @@ def _notes(table: Study2Table) -> list[str]:
     return [*notes, *gap_notes(rows, coreset_labels(table), table.failed)]
 
 
-def _clusterer_note(table: Study2Table) -> list[str]:
+def _clusterer_note(table: Paper2Table) -> list[str]:
     """Returns whose centers the main row's images are nearest to."""
     rows = table.rows
-    is_main = (rows["arm"] == "nearest_center") & (rows["options"] == "")
+    is_main = (rows["selector"] == "nearest_center") & (rows["options"] == "")
     trials = [trial for row in rows.index[is_main] for trial in table.trials[row]]
     names = sorted({label(str(trial.config["clusterer"])) for trial in trials})
     return [f"nearest center: of {name} clusters, unless it says otherwise." for name in names]
 
 
-def _distilled_note(table: Study2Table) -> list[str]:
+def _distilled_note(table: Paper2Table) -> list[str]:
     """Returns what is reported for as many distilled images."""
     if table.ipc is None or not _is_theirs(table):
         return []

@@ -5,17 +5,17 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.tables.coreset_sheet import coreset_sheet
+from analysis.tables.paper1 import Paper1Table
+from analysis.tables.paper1_sheet import sheet
+from analysis.tables.paper2 import Paper2Table
+from analysis.tables.paper2_sheet import paper2_sheet
 from analysis.tables.sheet import Sheet, latex, markdown, text_lines, wrapped
-from analysis.tables.study1 import Study1Table
-from analysis.tables.study1_sheet import sheet
-from analysis.tables.study2 import Study2Table
-from analysis.tables.study2_sheet import study2_sheet
 
 TEXT_WIDTH = 100
 
 
-def write_study1_table(table: Study1Table, folder: Path) -> list[Path]:
-    """Writes a table of study 1 in every format, over what is there; returns the files.
+def write_paper1_table(table: Paper1Table, folder: Path) -> list[Path]:
+    """Writes a table of paper 1 in every format, over what is there; returns the files.
 
     Args:
         table: what to write.
@@ -27,13 +27,13 @@ def write_study1_table(table: Study1Table, folder: Path) -> list[Path]:
     return _write(sheet(table), csv(table), folder)
 
 
-def write_study2_table(table: Study2Table, folder: Path) -> list[Path]:
-    """Writes a table of study 2, like `write_study1_table`."""
-    return _write(study2_sheet(table), _csv_text(table.rows), folder)
+def write_paper2_table(table: Paper2Table, folder: Path) -> list[Path]:
+    """Writes a table of paper 2, like `write_paper1_table`."""
+    return _write(paper2_sheet(table), _csv_text(table.rows), folder)
 
 
-def write_coreset_table(table: Study2Table, folder: Path) -> list[Path]:
-    """Writes a table of coresets, like `write_study1_table`."""
+def write_coreset_table(table: Paper2Table, folder: Path) -> list[Path]:
+    """Writes a table of coresets, like `write_paper1_table`."""
     return _write(coreset_sheet(table), _csv_text(table.rows), folder)
 
 
@@ -55,7 +55,7 @@ def _write(printed: Sheet, numbers: str, folder: Path) -> list[Path]:
     return files
 
 
-def csv(table: Study1Table) -> str:
+def csv(table: Paper1Table) -> str:
     """Returns a table's numbers: fractions, not percent; empty where there is no data."""
     rows = table.rows
     for position, (name, value) in enumerate(table.distinguishing.items(), start=3):

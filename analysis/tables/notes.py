@@ -1,4 +1,4 @@
-"""Notes below tables that both studies have: differences, failures, gaps."""
+"""Notes below tables that both papers have: differences, failures, gaps."""
 
 from collections.abc import Mapping, Sequence
 

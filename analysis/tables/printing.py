@@ -8,26 +8,26 @@ import pandas as pd
 from rich.console import Console
 
 from analysis.data.trials import plan_of
-from analysis.tables import coreset_sheet, study2, study2_sheet
+from analysis.tables import coreset_sheet, paper2, paper2_sheet
+from analysis.tables.paper1 import Paper1, build
+from analysis.tables.paper1_sheet import setting_title, sheet
+from analysis.tables.paper2 import Paper2, is_of_coresets
 from analysis.tables.sheet import Sheet, text_lines, wrapped
-from analysis.tables.study1 import Study1, build
-from analysis.tables.study1_sheet import setting_title, sheet
-from analysis.tables.study2 import Study2, is_of_coresets
-from distill.config.distillation import TrialConfig
-from distill.config.selection import SubsetConfig
+from distill.config.distillation import DistillationConfig
+from distill.config.selection import SelectionConfig
 
 LOG_WIDTH = 100
 """Characters a line where the output is not a terminal."""
 
 
-def print_study1_tables(
+def print_paper1_tables(
     results: pd.DataFrame,
     console: Console | None = None,
     *,
-    plan: Iterable[TrialConfig] = (),
+    plan: Iterable[DistillationConfig] = (),
     failures: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
-    """Prints study 1's tables, one for each data set, ipc, embedding and sizes in the results.
+    """Prints paper 1's tables, one for each data set, ipc, embedding and sizes in the results.
 
     Args:
         results: finished trials, as `sweeps.store.store.load_results` gives them.
@@ -36,32 +36,32 @@ def print_study1_tables(
         failures: records of trials without a result, by trial_id, as `Store.failures` gives them.
     """
     console = console or Console()
-    study = build(results, plan_of(plan), failures)
-    print_sheets([sheet(table) for table in study.tables], console)
-    for line in wrapped(unstarted_lines(study), _width(console)):
+    paper = build(results, plan_of(plan), failures)
+    print_sheets([sheet(table) for table in paper.tables], console)
+    for line in wrapped(unstarted_lines(paper), _width(console)):
         _print(console, line)
 
 
-def print_study2_tables(
+def print_paper2_tables(
     results: pd.DataFrame,
     console: Console | None = None,
     *,
-    plan: Iterable[SubsetConfig] = (),
+    plan: Iterable[SelectionConfig] = (),
     failures: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
-    """Prints study 2's tables and those of coresets, like `print_study1_tables`."""
+    """Prints paper 2's tables and those of coresets, like `print_paper1_tables`."""
     console = console or Console()
-    study = study2.build(results, plan_of(plan), failures)
-    print_sheets(study2_sheets(study), console)
-    for line in wrapped(unstarted_subset_lines(study), _width(console)):
+    paper = paper2.build(results, plan_of(plan), failures)
+    print_sheets(paper2_sheets(paper), console)
+    for line in wrapped(unstarted_selection_lines(paper), _width(console)):
         _print(console, line)
 
 
-def study2_sheets(study: Study2) -> list[Sheet]:
-    """Returns all tables of study 2 as they are printed."""
+def paper2_sheets(paper: Paper2) -> list[Sheet]:
+    """Returns all tables of paper 2 as they are printed."""
     return [
-        *map(study2_sheet.study2_sheet, study.tables),
-        *map(coreset_sheet.coreset_sheet, study.coresets),
+        *map(paper2_sheet.paper2_sheet, paper.tables),
+        *map(coreset_sheet.coreset_sheet, paper.coresets),
     ]
 
 
@@ -85,19 +85,19 @@ def _width(console: Console) -> int:
     return console.width if console.is_terminal else LOG_WIDTH
 
 
-def unstarted_lines(study: Study1) -> list[str]:
+def unstarted_lines(paper: Paper1) -> list[str]:
     """Returns a line for each table of which nothing is done yet, or says that there is none."""
     lines = []
-    for setting, n in study.unstarted:
+    for setting, n in paper.unstarted:
         lines.append(f"Nothing yet of {setting_title(setting, {})}: {_trials_are(n)} planned.")
-    return lines if study.tables or lines else ["No trials of study 1 to make a table of yet."]
+    return lines if paper.tables or lines else ["No trials of paper 1 to make a table of yet."]
 
 
-def unstarted_subset_lines(study: Study2) -> list[str]:
-    """Returns a line for each setting of study 2 of which nothing is done yet."""
+def unstarted_selection_lines(paper: Paper2) -> list[str]:
+    """Returns a line for each setting of paper 2 of which nothing is done yet."""
     lines = []
-    for setting, distinguishing, n in study.unstarted:
-        sheets = coreset_sheet if is_of_coresets(setting) else study2_sheet
+    for setting, distinguishing, n in paper.unstarted:
+        sheets = coreset_sheet if is_of_coresets(setting) else paper2_sheet
         title = sheets.title_of(setting, distinguishing)
         lines.append(f"Nothing yet of {title}: {_trials_are(n)} planned.")
     return lines

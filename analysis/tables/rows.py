@@ -1,4 +1,4 @@
-"""What the rows of both studies' tables have in common: numbers of trials, seed by seed."""
+"""What the rows of both papers' tables have in common: numbers of trials, seed by seed."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ _COUNTS = {
 
 
 class Trial(Protocol):
-    """What a trial of either study has."""
+    """What a trial of either paper has."""
 
     @property
     def state(self) -> str:

@@ -1,11 +1,11 @@
-"""The transforms of the second study's augmentation arm, each right for images in [0, 1].
+"""The transforms of the second paper's augmentation selector, each right for images in [0, 1].
 
 Every image is transformed by one of `TRANSFORMS`, drawn at random, once and for good; labels are
-kept. The study: horizontal flip, vertical flip, rotation by up to 20° either way (bilinear, black
+kept. The paper: horizontal flip, vertical flip, rotation by up to 20° either way (bilinear, black
 outside), Gaussian blur 5×5 (σ 1.1, what OpenCV derives from the size; borders mirrored without
 repeating the outermost pixel), brightness × 0.5 to 1.5 (clipped to [0, 1]).
 
-`published` reproduces a defect of the study's notebook: its brightness transform, written for
+`published` reproduces a defect of the paper's notebook: its brightness transform, written for
 images of 0 … 255, made bytes of images in [0, 1], so that every value below 1 became 0: what is
 left of such an image is black, and full in those channels of those pixels that the factor lifted to
 1 or above. A fifth of its training images were destroyed in this way.
@@ -37,7 +37,7 @@ def transform_at_random(
     Args:
         images: (n, c, h, w) uint8. Not modified.
         generator: on the CPU; draws two numbers an image.
-        published: with the study's defect, see above.
+        published: with the paper's defect, see above.
 
     Returns:
         (n, c, h, w) uint8 on the same device.

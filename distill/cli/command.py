@@ -16,7 +16,7 @@ import torch
 
 from distill.cli.display import Display
 from distill.cli.options import execution_of
-from distill.config.distillation import TrialConfig
+from distill.config.distillation import DistillationConfig
 from distill.datasets import ImageData, load_dataset
 from distill.dream.loop import check_fit
 from distill.dream.multiformation import decode
@@ -39,7 +39,7 @@ RESULT_FILES = (
 )
 
 
-def run_command(options: argparse.Namespace, config: TrialConfig) -> int:
+def run_command(options: argparse.Namespace, config: DistillationConfig) -> int:
     """Runs a trial into a folder; returns the exit code.
 
     Args:
@@ -87,7 +87,7 @@ def run_command(options: argparse.Namespace, config: TrialConfig) -> int:
 
 
 def _run(
-    config: TrialConfig,
+    config: DistillationConfig,
     data: ImageData,
     folder: Path,
     options: argparse.Namespace,
@@ -138,7 +138,7 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def _is_small(config: TrialConfig, data: ImageData) -> bool:
+def _is_small(config: DistillationConfig, data: ImageData) -> bool:
     """Whether one thread is as fast as two: then the other only waits for its turn (see LOG.md).
 
     Where other programs keep a core busy, two threads that wait for each other at every small
@@ -147,12 +147,12 @@ def _is_small(config: TrialConfig, data: ImageData) -> bool:
     return data.train_images[0].numel() * int(config.width or 0) <= SMALL_IMAGE_VALUES
 
 
-def _default_folder(config: TrialConfig) -> Path:
+def _default_folder(config: DistillationConfig) -> Path:
     dataset = config.dataset.split(":", 1)[0]
     return Path("distilled") / f"{dataset}-{config.clusterer}-ipc{config.ipc}-{config.trial_id}"
 
 
-def _is_finished(folder: Path, config: TrialConfig, *, overwrite: bool) -> bool:
+def _is_finished(folder: Path, config: DistillationConfig, *, overwrite: bool) -> bool:
     """Whether the folder holds the finished result of this configuration, to be kept.
 
     Raises:
@@ -168,7 +168,7 @@ def _is_finished(folder: Path, config: TrialConfig, *, overwrite: bool) -> bool:
             raise UserError(f"--out {folder} holds other files; name a new or empty folder")
         return False
     try:
-        theirs = TrialConfig.from_dict(json.loads(record.read_text()))
+        theirs = DistillationConfig.from_dict(json.loads(record.read_text()))
     except (ValueError, TypeError, AttributeError) as error:
         raise UserError(
             f"{record} is not a trial's configuration ({error}); name another folder"
@@ -184,14 +184,16 @@ def _is_finished(folder: Path, config: TrialConfig, *, overwrite: bool) -> bool:
     return result.exists() and json.loads(result.read_text())["status"] == "ok"
 
 
-def _differences(theirs: TrialConfig, ours: TrialConfig) -> str:
+def _differences(theirs: DistillationConfig, ours: DistillationConfig) -> str:
     there, here = theirs.resolved().to_dict(), ours.to_dict()
     changed = [name for name in here if here[name] != there[name]]
     shown = [f"{name} {there[name]} there, {here[name]} here" for name in changed[:3]]
     return "; ".join(shown) + ("; …" if len(changed) > 3 else "")
 
 
-def _load(config: TrialConfig, data_root: str, device: torch.device, display: Display) -> ImageData:
+def _load(
+    config: DistillationConfig, data_root: str, device: torch.device, display: Display
+) -> ImageData:
     return load_dataset(
         config.dataset,
         data_root=data_root,
@@ -205,7 +207,7 @@ def _load(config: TrialConfig, data_root: str, device: torch.device, display: Di
     )
 
 
-def _prepare(folder: Path, config: TrialConfig, *, overwrite: bool) -> None:
+def _prepare(folder: Path, config: DistillationConfig, *, overwrite: bool) -> None:
     """Makes the folder, removes what an overwritten run left, and notes the configuration."""
     with _writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -217,7 +219,11 @@ def _prepare(folder: Path, config: TrialConfig, *, overwrite: bool) -> None:
 
 
 def _write(
-    folder: Path, config: TrialConfig, data: ImageData, result: TrialResult, row: dict[str, Any]
+    folder: Path,
+    config: DistillationConfig,
+    data: ImageData,
+    result: TrialResult,
+    row: dict[str, Any],
 ) -> None:
     """Writes the files of a result, `result.json` last: its presence means that all are there."""
     text = io.StringIO(newline="")

@@ -1,4 +1,4 @@
-"""Command-line options: the fields of `TrialConfig`, and how the arithmetic is carried out."""
+"""Command-line options: the fields of `DistillationConfig`, and how the arithmetic is carried out."""
 
 import argparse
 import dataclasses
@@ -8,7 +8,7 @@ from distill.config.distillation import (
     CLUSTERER_OPTIONS,
     FAMILY_DEFAULTS,
     PAPER_DEFAULTS,
-    TrialConfig,
+    DistillationConfig,
     field_type,
     parse_value,
 )
@@ -62,9 +62,9 @@ def execution_of(parsed: argparse.Namespace) -> Execution:
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
-    """Adds one option for every field of `TrialConfig`, in groups, none of them with a default."""
+    """Adds one option for every field of `DistillationConfig`, in groups, none of them with a default."""
     groups: dict[str, Any] = {}
-    for own in dataclasses.fields(TrialConfig):
+    for own in dataclasses.fields(DistillationConfig):
         title = own.metadata["group"]
         if title not in groups:
             groups[title] = parser.add_argument_group(title)
@@ -83,7 +83,7 @@ def given_values(parsed: argparse.Namespace) -> dict[str, Any]:
     Raises:
         UserError: a text does not fit the type of its field.
     """
-    names = [own.name for own in dataclasses.fields(TrialConfig)]
+    names = [own.name for own in dataclasses.fields(DistillationConfig)]
     texts = {name: getattr(parsed, name) for name in names}
     return {name: parse_value(name, text) for name, text in texts.items() if text is not None}
 

@@ -23,7 +23,7 @@ CLUSTERERS: dict[str, Callable[..., Clusterer]] = {
     "agglomerative": Agglomerative,
     "birch": Birch,
     "random": RandomPartition,
-    # What study 1 really ran (Lloyd as in DREAM; k-means‖; heuristic start and alternate updates;
+    # What paper 1 really ran (Lloyd as in DREAM; k-means‖; heuristic start and alternate updates;
     # the same by the library it used; its DBSCAN; single linkage).
     "kmeans_published": lambda: KMeans(
         init="random", max_iter=100, tol_relative=False, empty="zero"

@@ -1,4 +1,4 @@
-"""The K-Medoids of scikit-learn-extra, as study 1 called it: heuristic start, alternate updates.
+"""The K-Medoids of scikit-learn-extra, as paper 1 called it: heuristic start, alternate updates.
 
 Only a cross-check of `KMedoids(algorithm="alternate", init="heuristic")`, which gives the same
 medoids without this library. Cost: O(n² d) time and n² numbers of memory, on the CPU. The last

@@ -1,15 +1,15 @@
 """The configuration of one trial: a frozen value, checked when built, named by its hash.
 
-`Config` is what the configurations of both studies share; `TrialConfig` is a distillation, the
-second study's `SubsetConfig` lives in `distill.config.selection`.
+`Config` is what the configurations of both papers share; `DistillationConfig` is a distillation, the
+second paper's `SelectionConfig` lives in `distill.config.selection`.
 
 A field that is None stands for the default of its data-set family or clusterer;
-`TrialConfig.resolved` fills all of them in one place, so `dataclasses.replace(config, ipc=50)`
+`DistillationConfig.resolved` fills all of them in one place, so `dataclasses.replace(config, ipc=50)`
 never keeps a learning rate that was derived for another `ipc`. Standard library only: the analysis
 reads this module without torch.
 
-Defaults follow IDC (Kim et al., ICML 2022), DREAM (Liu et al., ICCV 2023) and the study that
-swapped clusterings inside DREAM; where they differ, the study wins.
+Defaults follow IDC (Kim et al., ICML 2022), DREAM (Liu et al., ICCV 2023) and the paper that
+swapped clusterings inside DREAM; where they differ, the paper wins.
 """
 
 import dataclasses
@@ -50,7 +50,7 @@ CLUSTERER_OPTIONS: dict[str, dict[str, Any]] = {
     "dbscan_published": {"eps": 15.0, "min_samples": 2},
     "agglomerative_published": {},
 }
-"""Every clusterer with the fields of `TrialConfig` that belong to it, and their defaults."""
+"""Every clusterer with the fields of `DistillationConfig` that belong to it, and their defaults."""
 
 PUBLISHED_VARIANTS = {
     name.removesuffix("_published"): name for name in CLUSTERER_OPTIONS if "_published" in name
@@ -183,7 +183,7 @@ class Config(ABC):
         """16 hexadecimal digits: the hash of the resolved configuration and the schema version."""
         values = {k: v for k, v in self.resolved().to_dict().items() if v is not None}
         # Distillation was the only kind once: its name is left out, so that its trials keep theirs.
-        kind = [] if self.kind == TrialConfig.kind else [self.kind]
+        kind = [] if self.kind == DistillationConfig.kind else [self.kind]
         canonical = json.dumps([SCHEMA_VERSION, *kind, values], sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
@@ -211,7 +211,7 @@ AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrialConfig(Config):
+class DistillationConfig(Config):
     """Everything that decides the result of a distillation. Equal configurations are one trial.
 
     Raises:
@@ -229,9 +229,9 @@ class TrialConfig(Config):
     split_seed: int = option(0, "data", "seed of the splits; not varied with --seed, so that trials share their images", minimum=0)
     on_corrupt: Literal["error", "skip"] = option("error", "data", "what to do with images that cannot be decoded")
 
-    protocol: Literal["sound", "published"] = option("sound", "method", "published: as study 1 really ran, with its defects (see the README)")
+    protocol: Literal["sound", "published"] = option("sound", "method", "published: as paper 1 really ran, with its defects (see the README)")
     clusterer: str = option("kmeans", "method", "clustering that picks the representative real images: " + ", ".join(CLUSTERER_OPTIONS))
-    weights: Literal["none", "size", "published"] = option("none", "method", "weights of the representatives: cluster sizes, none, or study 1's inert ones")
+    weights: Literal["none", "size", "published"] = option("none", "method", "weights of the representatives: cluster sizes, none, or paper 1's inert ones")
     embedding: Literal["features", "pixels", "gradients", "predictions"] = option("features", "method", "what is clustered")
     projection_dim: int | None = option(None, "method", "seeded random projection of the gradient embedding to this many dimensions", minimum=1)
     n_representatives: int | None = option(None, "method", "representatives per class and matching step (K)", minimum=1)
@@ -305,7 +305,7 @@ class TrialConfig(Config):
     def resolved(self) -> Self:
         """Returns the configuration with every default filled in; idempotent.
 
-        Under the published protocol a clusterer stands for the variant that study 1 really ran,
+        Under the published protocol a clusterer stands for the variant that paper 1 really ran,
         `size` weights for its inert ones, and the gradient space for what its code computed under
         that name, the predictions.
         """
@@ -418,7 +418,7 @@ _type_hints = functools.cache(typing.get_type_hints)
 
 @functools.cache
 def field_type(
-    name: str, config_class: type[Config] = TrialConfig
+    name: str, config_class: type[Config] = DistillationConfig
 ) -> tuple[Any, tuple[str, ...], bool]:
     """Returns the plain type of a field, its allowed words (empty: any) and whether None is one.
 
@@ -435,7 +435,7 @@ def field_type(
     return typing.get_origin(annotation) or annotation, (), optional
 
 
-def parse_value(name: str, text: str, config_class: type[Config] = TrialConfig) -> Any:
+def parse_value(name: str, text: str, config_class: type[Config] = DistillationConfig) -> Any:
     """Turns the text of an option (`--ipc 10`, `--set ipc=10`) into the field's type.
 
     Raises:

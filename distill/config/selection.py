@@ -1,11 +1,11 @@
-"""The configuration of a trial of the second study: choose real images, train a classifier on them.
+"""The configuration of a trial of the second paper: choose real images, train a classifier on them.
 
-An *arm* is a way of choosing. A field that belongs to some arms only is None elsewhere, and giving
-it to another arm is an error; None also stands for the arm's default. `SubsetConfig.resolved` fills
+An *selector* is a way of choosing. A field that belongs to some selectors only is None elsewhere, and giving
+it to another selector is an error; None also stands for the selector's default. `SelectionConfig.resolved` fills
 in the defaults and leaves None where there is nothing to choose, so that two configurations that
 mean the same are one trial. Standard library only, like `distill.config.distillation`.
 
-Defaults follow the study of cats and dogs (10 % of the images, Adam, 20 epochs).
+Defaults follow the paper of cats and dogs (10 % of the images, Adam, 20 epochs).
 """
 
 # ruff: noqa: E501 - one line an option: it is read as a table
@@ -19,7 +19,7 @@ from distill.config.distillation import (
     FAMILY_DEFAULTS,
     PAPER_DEFAULTS,
     Config,
-    TrialConfig,
+    DistillationConfig,
     check_clusterer_options,
     check_dataset,
     check_eval_split,
@@ -29,7 +29,7 @@ from distill.config.distillation import (
 )
 from distill.errors import UserError, require_known
 
-ARM_OPTIONS: dict[str, dict[str, Any]] = {
+SELECTOR_OPTIONS: dict[str, dict[str, Any]] = {
     "base": {},
     "random": {"fraction": 0.1},
     "cluster_grid": {
@@ -51,14 +51,14 @@ ARM_OPTIONS: dict[str, dict[str, Any]] = {
         "center": None,
     },
 }
-"""Every arm with the fields that belong to it, and their defaults."""
+"""Every selector with the fields that belong to it, and their defaults."""
 
 EMBEDDING_OPTIONS: dict[str, dict[str, Any]] = {
     "pixels": {},
     "features": {"feature_epochs": 5},
     "pca": {"pca_dim": 32},
 }
-"""What the images are compared in, with the fields that belong to it; an arm's default wins."""
+"""What the images are compared in, with the fields that belong to it; a selector's default wins."""
 
 RECIPE_OPTIONS: dict[str, dict[str, Any]] = {
     "classifier": {"epochs": 20},
@@ -71,27 +71,27 @@ NETWORK_OPTIONS: dict[str, dict[str, Any]] = {
     "convnet": {"width": PAPER_DEFAULTS["width"], "depth": 3},
 }
 
-PUBLISHED_ARMS = ("base", "random", "cluster_grid", "augmentation")
-"""The arms that the study has."""
+PUBLISHED_SELECTORS = ("base", "random", "cluster_grid", "augmentation")
+"""The selectors that the paper has."""
 
 
 def _as_in_distillation(name: str, **changes: Any) -> Any:
-    """A field with the help, range and default of the field of the same name in `TrialConfig`."""
-    own = fields_of(TrialConfig)[name]
+    """A field with the help, range and default of the field of the same name in `DistillationConfig`."""
+    own = fields_of(DistillationConfig)[name]
     default = changes.pop("default", own.default)
     return field(default=default, metadata=dict(own.metadata) | changes)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SubsetConfig(Config):
-    """Everything that decides the result of a trial of the second study.
+class SelectionConfig(Config):
+    """Everything that decides the result of a trial of the second paper.
 
     Raises:
         UserError: a value is out of range, a name is unknown, or two options exclude each other.
     """
 
-    kind: ClassVar[str] = "subset"
-    method_field: ClassVar[str] = "arm"
+    kind: ClassVar[str] = "selection"
+    method_field: ClassVar[str] = "selector"
     exclusive: ClassVar[tuple[tuple[str, str], ...]] = (*Config.exclusive, ("fraction", "ipc"))
 
     # fmt: off
@@ -103,8 +103,8 @@ class SubsetConfig(Config):
     split_seed: int = _as_in_distillation("split_seed")
     on_corrupt: Literal["error", "skip"] = _as_in_distillation("on_corrupt", default="skip")
 
-    protocol: Literal["sound", "published"] = option("sound", "method", "published: as study 2 really ran, with its defects (see distill.subsets)")
-    arm: str = option("random", "method", "how the training images are chosen: " + ", ".join(ARM_OPTIONS))
+    protocol: Literal["sound", "published"] = option("sound", "method", "published: as paper 2 really ran, with its defects (see distill.selection)")
+    selector: str = option("random", "method", "how the training images are chosen: " + ", ".join(SELECTOR_OPTIONS))
     fraction: float | None = option(None, "method", "share of the training images to choose", above=0, maximum=1)
     ipc: int | None = option(None, "method", "in place of the fraction: images to choose of each class", minimum=1)
     embedding: Literal["pixels", "features", "pca"] | None = option(None, "method", "what images are compared by: pixels, features of a network, or the first principal components of the pixels")
@@ -146,7 +146,7 @@ class SubsetConfig(Config):
     def _check(self) -> None:
         check_dataset(self.dataset)
         check_eval_split(self.eval_split, self.val_fraction)
-        require_known("arm", self.arm, ARM_OPTIONS)
+        require_known("selector", self.selector, SELECTOR_OPTIONS)
         require_known("network", self.network, NETWORK_OPTIONS)
         if self.clusterer is not None:
             require_known("clusterer", self.clusterer, CLUSTERER_OPTIONS)
@@ -160,21 +160,21 @@ class SubsetConfig(Config):
             self._check_published()
 
     def _check_owners(self) -> None:
-        """Raises where an option is given that the arm, or what it is used with, does not have."""
+        """Raises where an option is given that the selector, or what it is used with, does not have."""
         applicable = self._applicable()
         if "clusterer" in applicable:
             check_clusterer_options(self, self.clusterer or applicable["clusterer"])
         for name, owners in _OWNERS.items():
             if getattr(self, name) is not None and name not in applicable:
                 chosen = {
-                    "arm": self.arm,
+                    "selector": self.selector,
                     "embedding": self.embedding or applicable.get("embedding"),
                     "recipe": self.recipe,
                     "network": self.network,
                 }
                 ours = ", ".join(f"{k} {v!r}" for k, v in chosen.items() if k in owners and v)
                 raise UserError(
-                    f"{name} does not apply to {ours or f'arm {self.arm!r}'}, "
+                    f"{name} does not apply to {ours or f'selector {self.selector!r}'}, "
                     f"only to {self.owners(name)}; leave it out"
                 )
 
@@ -192,10 +192,10 @@ class SubsetConfig(Config):
             raise UserError("equal_steps applies to recipe 'classifier' only; leave it out")
 
     def _check_published(self) -> None:
-        if self.arm not in PUBLISHED_ARMS:
+        if self.selector not in PUBLISHED_SELECTORS:
             raise UserError(
-                f"the published protocol has no arm {self.arm!r}, only "
-                f"{', '.join(PUBLISHED_ARMS)}; use protocol sound"
+                f"the published protocol has no selector {self.selector!r}, only "
+                f"{', '.join(PUBLISHED_SELECTORS)}; use protocol sound"
             )
         if self.recipe != "classifier":
             raise UserError(
@@ -203,7 +203,7 @@ class SubsetConfig(Config):
             )
         if self.eval_split != "test":
             raise UserError(
-                "the published protocol scores on the test images, as the study did, "
+                "the published protocol scores on the test images, as the paper did, "
                 f"got eval_split {self.eval_split!r}; use protocol sound"
             )
         if self.augment_mode == "add":
@@ -214,7 +214,7 @@ class SubsetConfig(Config):
 
     @classmethod
     def inapplicable(cls, values: Mapping[str, Any]) -> set[str]:
-        """Options of other arms, embeddings, clusterers, recipes and networks."""
+        """Options of other selectors, embeddings, clusterers, recipes and networks."""
         for name, known in _TABLES.items():
             if values.get(name) is not None:
                 require_known(name, values[name], known)
@@ -222,7 +222,7 @@ class SubsetConfig(Config):
 
     @classmethod
     def owners(cls, name: str) -> str:
-        """Returns the arms, embeddings, … that have an option."""
+        """Returns the selectors, embeddings, … that have an option."""
         owners = _OWNERS.get(name, {})
         return "; ".join(f"{kind} {', '.join(names)}" for kind, names in owners.items())
 
@@ -261,7 +261,7 @@ class SubsetConfig(Config):
 
 
 _TABLES: dict[str, dict[str, dict[str, Any]]] = {
-    "arm": ARM_OPTIONS,
+    "selector": SELECTOR_OPTIONS,
     "embedding": EMBEDDING_OPTIONS,
     "clusterer": CLUSTERER_OPTIONS,
     "recipe": RECIPE_OPTIONS,
@@ -278,9 +278,9 @@ def _options_of(values: Mapping[str, Any]) -> dict[str, Any]:
     """
 
     def value(name: str, default: str | None = None) -> Any:
-        return values.get(name) or default or fields_of(SubsetConfig)[name].default
+        return values.get(name) or default or fields_of(SelectionConfig)[name].default
 
-    own = dict(ARM_OPTIONS[value("arm")])
+    own = dict(SELECTOR_OPTIONS[value("selector")])
     if "embedding" in own:
         own = EMBEDDING_OPTIONS[value("embedding", own["embedding"])] | own
     if "clusterer" in own:
@@ -291,7 +291,7 @@ def _options_of(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _owners() -> dict[str, dict[str, list[str]]]:
-    """Returns, for every option, what has it: its arms, embeddings, clusterers and networks."""
+    """Returns, for every option, what has it: its selectors, embeddings, clusterers and networks."""
     owners: dict[str, dict[str, list[str]]] = {}
     for kind, table in _TABLES.items():
         for owner, options in table.items():
@@ -304,13 +304,13 @@ _OWNERS = _owners()
 
 CHOICE_OPTION_NAMES = tuple(
     name
-    for name in fields_of(SubsetConfig)
-    if {"arm", "embedding", "clusterer"} & _OWNERS.get(name, {}).keys()
+    for name in fields_of(SelectionConfig)
+    if {"selector", "embedding", "clusterer"} & _OWNERS.get(name, {}).keys()
     and name not in ("fraction", "ipc")
 )
-"""The hyper-parameters of the choice: they belong to some arms, embeddings or clusterers."""
+"""The hyper-parameters of the choice: they belong to some selectors, embeddings or clusterers."""
 
-KINDS: dict[str, type[Config]] = {own.kind: own for own in (TrialConfig, SubsetConfig)}
+KINDS: dict[str, type[Config]] = {own.kind: own for own in (DistillationConfig, SelectionConfig)}
 """Every kind of configuration, by the name that it has in results."""
 
 
@@ -323,6 +323,6 @@ def config_from_dict(values: Mapping[str, Any]) -> Config:
     Raises:
         UserError: the kind or a key is unknown, or a value is not allowed.
     """
-    kind = values.get("kind", TrialConfig.kind)
+    kind = values.get("kind", DistillationConfig.kind)
     require_known("kind of trial", kind, KINDS)
     return KINDS[kind].from_dict({key: value for key, value in values.items() if key != "kind"})

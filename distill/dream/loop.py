@@ -7,10 +7,10 @@ Every outer iteration starts from a freshly initialised network. In each of its 
    closer to its gradient on the representatives;
 3. the network trains on real images for some batches.
 
-Under the published protocol the loop has study 1's peculiarities: images are embedded as they are,
+Under the published protocol the loop has paper 1's peculiarities: images are embedded as they are,
 while the network is trained on normalised ones; during the first outer iteration the network starts
 in eval mode and is left in train mode afterwards (the sound protocol embeds in eval mode and
-matches in train mode throughout); weights are inert. (That study's weights of the last class were
+matches in train mode throughout); weights are inert. (That paper's weights of the last class were
 used for all classes; being inert, they had no effect either, so this is not reproduced.)
 
 Shapes: c channels, h, w pixels, `n_classes`, `ipc` stored images a class.
@@ -28,7 +28,7 @@ from distill.clustering.base import InfeasibleClusteringError
 from distill.clustering.embeddings import check_gradient_size, embed
 from distill.clustering.registry import build_clusterer
 from distill.clustering.sizes import size_columns
-from distill.config.distillation import TrialConfig, derive_seed
+from distill.config.distillation import DistillationConfig, derive_seed
 from distill.datasets import ImageData
 from distill.dream.image_optimizer import ImageOptimizer
 from distill.dream.matching import Matcher, mixes_images
@@ -78,7 +78,7 @@ class Dream:
 
     def __init__(
         self,
-        config: TrialConfig,
+        config: DistillationConfig,
         data: ImageData,
         *,
         dtype: torch.dtype = torch.float32,
@@ -355,7 +355,7 @@ class Dream:
                 torch.randperm(len(indices), generator=self.generators["init"])[:k].to(self.device)
                 for indices in self.data.class_indices
             ]
-        if self.config.clusterer == "agglomerative_published":  # as study 1: the first images
+        if self.config.clusterer == "agglomerative_published":  # as paper 1: the first images
             return [torch.arange(k, device=self.device) for _ in self.data.class_indices]
         chosen = self._select_all(k)
         for name, own in zip(self.data.class_names, chosen, strict=True):
@@ -447,7 +447,7 @@ class Dream:
         self.cluster_statistics = dict(values["cluster_statistics"])
 
 
-def check_fit(config: TrialConfig, data: ImageData) -> None:
+def check_fit(config: DistillationConfig, data: ImageData) -> None:
     """Checks, before any work, that a configuration can be run on a data set.
 
     Raises:

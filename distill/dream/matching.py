@@ -62,7 +62,7 @@ class Matcher:
         match: `gradients`, `features` (the batch mean of the last block's output) or `both`.
         metric: see `distance`.
         feature_weight: factor of the feature term when both are matched.
-        inert_weights: study 1's way: the weights of the real images multiply a loss that is
+        inert_weights: paper 1's way: the weights of the real images multiply a loss that is
             averaged already. Their mean is one, so they change nothing but the last bit; kept to
             reproduce its rows.
     """

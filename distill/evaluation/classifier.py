@@ -1,4 +1,4 @@
-"""Training a classifier on chosen images, epoch by epoch, as the second study did.
+"""Training a classifier on chosen images, epoch by epoch, as the second paper did.
 
 Adam on the cross-entropy of batches; the loss and the accuracy of an epoch are those of its batches
 in train mode, as Keras prints them. A classifier has streams of random numbers of its own for its
@@ -8,8 +8,8 @@ Batch norms score with statistics of their own, and Keras's running ones are a p
 they start at 0 and 1, need some 600 batches to forget that, and lag behind weights that Adam moves
 fast, so that a classifier that has learnt its few images may score at chance, or jump by many
 points from one epoch to the next. `recomputed` statistics are the means over the training images
-under the weights as they are ("precise batch norm"), so that arms of different sizes are compared
-by what they chose; `running` ones are what the study had.
+under the weights as they are ("precise batch norm"), so that selectors of different sizes are compared
+by what they chose; `running` ones are what the paper had.
 
 References:
     Wu & Johnson, Rethinking "batch" in BatchNorm, arXiv 2105.07576, 2021 (precise batch norm).
@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.config.distillation import derive_seed
-from distill.config.selection import SubsetConfig
+from distill.config.selection import SelectionConfig
 from distill.datasets import ImageData
 from distill.evaluation.scores import score_network
 from distill.evaluation.sgd import load_network_state, network_state
@@ -97,7 +97,7 @@ class Classifier:
         UserError: such a network cannot be built for such images.
     """
 
-    def __init__(self, config: SubsetConfig, data: ImageData, *, purpose: str) -> None:
+    def __init__(self, config: SelectionConfig, data: ImageData, *, purpose: str) -> None:
         self.config = config
         self.device = data.train_images.device
         self.purpose = purpose
@@ -208,7 +208,7 @@ def _scaled(images: Tensor) -> Tensor:
     return images.float() / 255
 
 
-def _build(config: SubsetConfig, data: ImageData, generator: torch.Generator) -> Network:
+def _build(config: SelectionConfig, data: ImageData, generator: torch.Generator) -> Network:
     if config.network == "photo_cnn":
         return build_photo_cnn(
             n_classes=data.n_classes,

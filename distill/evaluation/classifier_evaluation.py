@@ -1,9 +1,9 @@
 """Training fresh classifiers on chosen images, one after the other, and scoring them.
 
-The counterpart of `Evaluation` for the second study's classifier: a curve with a
+The counterpart of `Evaluation` for the second paper's classifier: a curve with a
 point for every epoch, and scores after the last one. Under the sound protocol validation images,
 where there are any, are looked at after every epoch, and the images that give the result once.
-Under the published one the study's defect stands: its test images are what is looked at.
+Under the published one the paper's defect stands: its test images are what is looked at.
 """
 
 import math
@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from distill.config.selection import SubsetConfig
+from distill.config.selection import SelectionConfig
 from distill.datasets import ImageData
 from distill.errors import DivergedError
 from distill.evaluation.classifier import Classifier, n_batches_of
@@ -51,7 +51,7 @@ class ClassifierEvaluation:
 
     def __init__(
         self,
-        config: SubsetConfig,
+        config: SelectionConfig,
         data: ImageData,
         images: Tensor,
         labels: Tensor,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from distill.augment.siamese import Augmentation
-from distill.config.distillation import TrialConfig, derive_seed
+from distill.config.distillation import DistillationConfig, derive_seed
 from distill.datasets import ImageData
 from distill.errors import InterruptedTrialError
 from distill.evaluation.scores import Evaluation, TrainingRecipe
@@ -16,7 +16,7 @@ from distill.runtime.execution import AUTOMATIC, Execution
 
 
 def network_for(
-    config: TrialConfig, data: ImageData, name: str, generator: torch.Generator
+    config: DistillationConfig, data: ImageData, name: str, generator: torch.Generator
 ) -> Network:
     """Returns a network for the images of a trial, on their device.
 
@@ -45,7 +45,7 @@ def network_for(
 
 
 def evaluation_of(
-    config: TrialConfig,
+    config: DistillationConfig,
     data: ImageData,
     network: Network,
     images: Tensor,
@@ -94,7 +94,7 @@ def evaluation_of(
 
 
 def random_images_baseline(
-    config: TrialConfig, data: ImageData, should_stop: Callable[[], bool] = lambda: False
+    config: DistillationConfig, data: ImageData, should_stop: Callable[[], bool] = lambda: False
 ) -> list[float]:
     """Returns the accuracies of `n_eval` networks trained on `ipc` random real images a class.
 

@@ -2,7 +2,7 @@
 
 The recipe is IDC's (Kim et al., ICML 2022): SGD with momentum, learning rate × 0.2 at 2/3 and at
 5/6 of the epochs, augmentation drawn per image, CutMix. The score is the accuracy after the last
-epoch; the best of four tests (at each quarter of the epochs, study 1's way, which looks at the test
+epoch; the best of four tests (at each quarter of the epochs, paper 1's way, which looks at the test
 set) is kept beside it and never mixed with it. Shapes: n images, c channels, h, w pixels.
 """
 
@@ -29,7 +29,7 @@ LR_DECAY = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRecipe(SGDRecipe):
-    """How a fresh network is trained on a small set; the fields are `TrialConfig`'s `eval_…`."""
+    """How a fresh network is trained on a small set; the fields are `DistillationConfig`'s `eval_…`."""
 
     epochs: int
     batch_size: int

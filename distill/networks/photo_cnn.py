@@ -1,6 +1,6 @@
-"""The classifier of the second study: six convolutions and two linear layers, as in Keras.
+"""The classifier of the second paper: six convolutions and two linear layers, as in Keras.
 
-Where Keras and PyTorch differ, Keras's defaults are kept, for the study used Keras:
+Where Keras and PyTorch differ, Keras's defaults are kept, for the paper used Keras:
 
 - weights of convolutions and linear layers are Glorot-uniform, within ±√(6 / (fan_in + fan_out))
   (Glorot & Bengio, AISTATS 2010), and biases zero;
@@ -11,7 +11,7 @@ Where Keras and PyTorch differ, Keras's defaults are kept, for the study used Ke
 One difference remains: the running variance is the unbiased one of a batch, which Keras's own
 implementations do not agree on.
 
-The study's images are 150×150 and pixels are in [0, 1], not normalised. Its summary counts
+The paper's images are 150×150 and pixels are in [0, 1], not normalised. Its summary counts
 1,467,457 parameters, among them 2,816 running means and variances, which are not trained.
 """
 
@@ -34,7 +34,7 @@ NORM_EPSILON = 1e-3
 class SigmoidUnit(nn.Linear):
     """One logit z as the two logits (0, z): their softmax is the sigmoid of z.
 
-    So the cross-entropy of two classes is the binary cross-entropy of the study, and everything
+    So the cross-entropy of two classes is the binary cross-entropy of the paper, and everything
     that takes one logit a class works with its single unit.
     """
 
@@ -78,7 +78,7 @@ class PhotoCNN(Network):
     six (1×1), 32×32 five, 8×8 three.
 
     Features, the input of the classifier, are the 512 values after linear layer, batch norm, ReLU
-    and dropout. Two classes have the study's single sigmoid unit (see `SigmoidUnit`), more of them
+    and dropout. Two classes have the paper's single sigmoid unit (see `SigmoidUnit`), more of them
     one logit each.
 
     Args:

@@ -1,6 +1,6 @@
 """How real images are chosen: one file a method, one table of names (registry.py).
 
-What the second study (cats and dogs) really did, and what stands in its place. Every defect is
+What the second paper (cats and dogs) really did, and what stands in its place. Every defect is
 reproduced under the `published` protocol, so that its figures can be explained, and absent under
 `sound`:
 

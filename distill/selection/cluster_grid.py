@@ -1,13 +1,13 @@
-"""The study's clustering arm: cluster all images, lay a grid over their plane, one image a cell.
+"""The paper's clustering selector: cluster all images, lay a grid over their plane, one image a cell.
 
-All images together are clustered (the study: k-means, 2 clusters, on pixels) and projected onto
+All images together are clustered (the paper: k-means, 2 clusters, on pixels) and projected onto
 the plane of their first principal components. Every pair of a class and a cluster is a *group*; a
 grid of g × g cells divides the plane, and every occupied cell gives a random image. Where that is
 not enough, more images are drawn from the group. Noise of a clustering is a group like the others.
 
 Cost: the clustering and the principal components (see `distill.selection.pca`); the grid is cheap.
 
-`ClusterGrid` is the sound form, `PublishedClusterGrid` what the study's notebook did; they differ
+`ClusterGrid` is the sound form, `PublishedClusterGrid` what the paper's notebook did; they differ
 in the defects that the latter names.
 """
 
@@ -81,7 +81,7 @@ class ClusterGrid(Selector):
 @final
 @dataclass(frozen=True, kw_only=True)
 class PublishedClusterGrid(Selector):
-    """What the study's sampler did, defects included.
+    """What the paper's sampler did, defects included.
 
     1. It was given all images, test images among them: that is up to the caller's pool.
     2. It drew the number meant for the whole subset from **every** group, so 2 classes × 2

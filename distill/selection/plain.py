@@ -13,7 +13,7 @@ from distill.selection.base import Selection, Selector, rows_by_class, shuffled
 @final
 @dataclass(frozen=True, kw_only=True)
 class AllImages(Selector):
-    """The whole pool, the study's base; the quotas are not used."""
+    """The whole pool, the paper's base; the quotas are not used."""
 
     needs_points: ClassVar[bool] = False
 
@@ -49,7 +49,7 @@ class RandomImages(Selector):
 class RepeatedDraws(Selector):
     """Several independent draws of random images, so that images can be chosen more than once.
 
-    What the study's augmentation did before it transformed them: 10 % drawn five times.
+    What the paper's augmentation did before it transformed them: 10 % drawn five times.
 
     Attributes:
         n_draws: how many, each of the quotas.

@@ -2,7 +2,7 @@
 
 Under the sound protocol the pool is the training images, less those whose very pixels are also
 among the images held out: photo collections repeat themselves, and an exact copy of a test image in
-the training set is the test image. Under the published protocol the study's cluster sampler drew
+the training set is the test image. Under the published protocol the paper's cluster sampler drew
 from all images, test images included (defect 1), so its pool is all of them.
 """
 

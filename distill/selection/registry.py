@@ -1,10 +1,10 @@
-"""The selectors by the names of the arms."""
+"""The selectors by the names of the selectors."""
 
 from collections.abc import Callable
 
 from distill.clustering.base import Clusterer
 from distill.clustering.registry import build_clusterer
-from distill.config.selection import SubsetConfig
+from distill.config.selection import SelectionConfig
 from distill.selection.base import Selector
 from distill.selection.cluster_grid import ClusterGrid, PublishedClusterGrid
 from distill.selection.herding import Herding
@@ -13,11 +13,11 @@ from distill.selection.nearest_center import NearestCenter
 from distill.selection.plain import AllImages, RandomImages, RepeatedDraws
 
 
-def _clusterer(config: SubsetConfig) -> Clusterer:
+def _clusterer(config: SelectionConfig) -> Clusterer:
     return build_clusterer(str(config.clusterer), **config.clusterer_options)
 
 
-def _cluster_grid(config: SubsetConfig) -> Selector:
+def _cluster_grid(config: SelectionConfig) -> Selector:
     kind = PublishedClusterGrid if config.protocol == "published" else ClusterGrid
     return kind(
         clusterer=_clusterer(config),
@@ -27,13 +27,13 @@ def _cluster_grid(config: SubsetConfig) -> Selector:
     )
 
 
-def _augmentation(config: SubsetConfig) -> Selector:
+def _augmentation(config: SelectionConfig) -> Selector:
     if config.protocol == "published":
         return RepeatedDraws(n_draws=int(config.augment_copies or 1))
     return RandomImages()
 
 
-SELECTORS: dict[str, Callable[[SubsetConfig], Selector]] = {
+SELECTORS: dict[str, Callable[[SelectionConfig], Selector]] = {
     "base": lambda _: AllImages(),
     "random": lambda _: RandomImages(),
     "cluster_grid": _cluster_grid,
@@ -46,14 +46,14 @@ SELECTORS: dict[str, Callable[[SubsetConfig], Selector]] = {
         medoids=config.center == "medoid",
     ),
 }
-"""Every arm by the name it has in configurations, results and tables."""
+"""Every selector by the name it has in configurations, results and tables."""
 
 
-def build_selector(config: SubsetConfig) -> Selector:
-    """Builds the selector of an arm.
+def build_selector(config: SelectionConfig) -> Selector:
+    """Builds the selector of a selector.
 
     Args:
         config: its defaults are filled in here.
     """
     config = config.resolved()
-    return SELECTORS[config.arm](config)
+    return SELECTORS[config.selector](config)

@@ -8,7 +8,7 @@ than k; within a cluster the images nearest its center come first (a medoid befo
 k clusters that is one image each. Where the clusters hold fewer than k images in all (DBSCAN with
 much noise), the rest is drawn at random from the noise, each noise image counting for itself alone.
 
-The others are what study 1 did; see the functions. Shapes: n points, d features, k representatives.
+The others are what paper 1 did; see the functions. Shapes: n points, d features, k representatives.
 """
 
 from collections.abc import Callable
@@ -146,7 +146,7 @@ def _nearest_in_class(
 def _one_per_cluster(
     points: Tensor, clustering: Clustering, k: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Study 1's DBSCAN: one image a cluster, however many there are; noise is dropped."""
+    """Paper 1's DBSCAN: one image a cluster, however many there are; noise is dropped."""
     del k, generator
     quotas = (clustering.sizes > 0).long()
     indices = _nearest_in_cluster(points, clustering, quotas)
@@ -156,7 +156,7 @@ def _one_per_cluster(
 def _proportional(
     points: Tensor, clustering: Clustering, k: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Study 1's Agglomerative: round(k · share) images a cluster; a share below half gives none."""
+    """Paper 1's Agglomerative: round(k · share) images a cluster; a share below half gives none."""
     del generator
     sizes = clustering.sizes
     quotas = (sizes.double() * k / sizes.sum()).round().long().minimum(sizes)

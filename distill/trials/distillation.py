@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from distill.clustering.sizes import SIZE_COLUMNS
-from distill.config.distillation import TrialConfig
+from distill.config.distillation import DistillationConfig
 from distill.datasets import ImageData
 from distill.dream.loop import Dream, check_fit
 from distill.dream.multiformation import decode
@@ -91,7 +91,7 @@ class Trial:
     """
 
     def __init__(
-        self, config: TrialConfig, data: ImageData, execution: Execution = AUTOMATIC
+        self, config: DistillationConfig, data: ImageData, execution: Execution = AUTOMATIC
     ) -> None:
         self.config = config = config.resolved()
         self.data = data
@@ -301,7 +301,7 @@ CURVE_COLUMNS = (
 
 
 def run_trial(
-    config: TrialConfig,
+    config: DistillationConfig,
     data: ImageData,
     *,
     checkpoint_folder: Folder | None = None,
@@ -359,7 +359,7 @@ def run_trial(
     )
 
 
-def _scores_row(config: TrialConfig, trial: Trial | None) -> dict[str, Any]:
+def _scores_row(config: DistillationConfig, trial: Trial | None) -> dict[str, Any]:
     """Returns the result columns, always all of them; those that do not exist are None.
 
     Args:

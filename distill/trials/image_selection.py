@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from distill.config.distillation import derive_seed
-from distill.config.selection import SubsetConfig
+from distill.config.selection import SelectionConfig
 from distill.datasets import ImageData
 from distill.datasets.rows import Part
 from distill.errors import DivergedError, UserError
@@ -24,7 +24,7 @@ from distill.selection.pool import Pool, check_no_leak, training_pool, whole_poo
 from distill.selection.registry import build_selector
 
 FIGURE_DIM = 2
-"""Dimensions of the plane of arms that need none to choose."""
+"""Dimensions of the plane of selectors that need none to choose."""
 
 
 class Choice:
@@ -34,7 +34,7 @@ class Choice:
     under the published one the training images, and for the cluster grid all images.
 
     Args:
-        config: resolved; the arm and all that belongs to it.
+        config: resolved; the selector and all that belongs to it.
         data: the images.
         on_warning: told of training images that are left out, in one line.
 
@@ -50,7 +50,7 @@ class Choice:
 
     def __init__(
         self,
-        config: SubsetConfig,
+        config: SelectionConfig,
         data: ImageData,
         *,
         on_warning: Callable[[str], None] = lambda _: None,
@@ -68,7 +68,7 @@ class Choice:
             self._network = Classifier(config, data, purpose="features")
 
     def _pool(self, on_warning: Callable[[str], None]) -> Pool:
-        if self.published and self.config.arm == "cluster_grid":
+        if self.published and self.config.selector == "cluster_grid":
             return whole_pool(self.data)
         pool = training_pool(self.data, leave_out_duplicates=not self.published)
         if pool.n_duplicates:
@@ -128,7 +128,7 @@ class Choice:
     def chosen(self) -> tuple[Tensor, Tensor]:
         """Returns the (m, c, h, w) uint8 images chosen and their (m,) labels, on their device."""
         assert self.selection is not None
-        if self.config.arm == "base":
+        if self.config.selector == "base":
             return self.pool.images, self._labels  # all of them, in order: no copy
         rows = self.selection.rows.to(self.pool.images.device)
         return self.pool.images[rows], self._labels[rows]

@@ -22,12 +22,12 @@ from distill.runtime.provenance import provenance
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """Where a trial stands. In the second study an outer iteration is an epoch.
+    """Where a trial stands. In the second paper an outer iteration is an epoch.
 
     Attributes:
         outer: outer iterations finished; `n_outer`: of how many.
         fraction: share of the estimated work that is done, in [0, 1].
-        matching_loss: of the last finished outer iteration (second study: the training loss).
+        matching_loss: of the last finished outer iteration (second paper: the training loss).
         accuracy: mean of the last finished evaluation, in [0, 1].
         accuracy_outer: the outer iteration that evaluation was made after.
         evaluating: whether networks are being trained on the synthetic images right now.

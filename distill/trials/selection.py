@@ -1,4 +1,4 @@
-"""One trial of the second study from configuration to result: choose, train, score.
+"""One trial of the second paper from configuration to result: choose, train, score.
 
 A trial is a chain of units of work: epochs of the network whose features images are compared by
 (where they are), the choice, epochs of each network that is trained on what was chosen. Between any
@@ -7,8 +7,8 @@ two of them its whole state can be saved.
 Under the sound protocol images are chosen among the training images, without those that the test or
 validation set holds too; the validation images, where there are any, are scored after every epoch;
 the images of `eval_split` give the result after the last one, and test images are used for nothing
-else. The published protocol is the study's: scores on the test images after every epoch, no check
-for copies, and for the cluster grid a choice among all images (see `distill.subsets`).
+else. The published protocol is the paper's: scores on the test images after every epoch, no check
+for copies, and for the cluster grid a choice among all images (see `distill.selection`).
 
 With the recipe `distillation` the images chosen are evaluated as distilled images are
 (`evaluation.scores`): the rows of real images, coresets, that papers print beside distilled sets.
@@ -24,8 +24,8 @@ from torch import Tensor
 
 from distill.augment.photo_transforms import transform_at_random
 from distill.clustering.sizes import SIZE_COLUMNS
-from distill.config.distillation import TrialConfig, derive_seed
-from distill.config.selection import SubsetConfig
+from distill.config.distillation import DistillationConfig, derive_seed
+from distill.config.selection import SelectionConfig
 from distill.datasets import ImageData
 from distill.datasets.images import with_classes
 from distill.evaluation.classifier import n_batches_of
@@ -48,7 +48,7 @@ from distill.trials.runner import (
     without_prefix,
 )
 
-__all__ = ["COUNT_COLUMNS", "CURVE_COLUMNS", "SubsetResult", "SubsetTrial", "run_subset"]
+__all__ = ["COUNT_COLUMNS", "CURVE_COLUMNS", "SelectionResult", "SelectionTrial", "run_selection"]
 
 COUNT_COLUMNS = (
     "n_pool",
@@ -75,7 +75,7 @@ distributed, see `distill.clustering.sizes`. None where there is nothing to coun
 
 
 @dataclass(frozen=True, kw_only=True)
-class SubsetResult:
+class SelectionResult:
     """What a trial leaves behind.
 
     Attributes:
@@ -94,7 +94,7 @@ class SubsetResult:
     samples: Samples | None
 
 
-class SubsetTrial:
+class SelectionTrial:
     """A trial as a chain of units of work.
 
     Args:
@@ -114,7 +114,7 @@ class SubsetTrial:
 
     def __init__(
         self,
-        config: SubsetConfig,
+        config: SelectionConfig,
         data: ImageData,
         on_warning: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -182,10 +182,10 @@ class SubsetTrial:
     def _training_set(self) -> tuple[Tensor, Tensor]:
         """Returns the (n, c, h, w) uint8 images that networks train on, and (n,) labels.
 
-        The images chosen, or for the augmentation arm what is made of them.
+        The images chosen, or for the augmentation selector what is made of them.
         """
         images, labels = self.choice.chosen()
-        if self.config.arm == "augmentation":
+        if self.config.selector == "augmentation":
             images, labels = self._augmented(images, labels)
         self._n_trained_on = len(images)
         self.samples = sample(images, labels, self.data.class_names)
@@ -271,9 +271,9 @@ class SubsetTrial:
         if self._n_trained_on is not None:
             return self._n_trained_on
         n = sum(self.choice.quotas)
-        if config.arm == "augmentation":
+        if config.selector == "augmentation":
             return n * (int(config.augment_copies or 1) + (config.augment_mode == "add"))
-        if config.arm == "cluster_grid" and config.protocol == "published":
+        if config.selector == "cluster_grid" and config.protocol == "published":
             return n * self.data.n_classes * int(config.n_clusters or 1)
         return n
 
@@ -308,9 +308,9 @@ class SubsetTrial:
             )
 
 
-def _as_distillation(config: SubsetConfig) -> TrialConfig:
+def _as_distillation(config: SelectionConfig) -> DistillationConfig:
     """Returns the distillation's configuration, resolved, whose evaluation a trial borrows."""
-    return TrialConfig(
+    return DistillationConfig(
         dataset=config.dataset,
         image_size=config.image_size,
         val_fraction=config.val_fraction,
@@ -323,8 +323,8 @@ def _as_distillation(config: SubsetConfig) -> TrialConfig:
     ).resolved()
 
 
-def run_subset(
-    config: SubsetConfig,
+def run_selection(
+    config: SelectionConfig,
     data: ImageData,
     *,
     checkpoint_folder: Folder | None = None,
@@ -332,8 +332,8 @@ def run_subset(
     on_progress: Callable[[Progress], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
     on_warning: Callable[[str], None] = lambda _: None,
-) -> SubsetResult:
-    """Runs a trial of the second study, or what is left of it, to its end.
+) -> SelectionResult:
+    """Runs a trial of the second paper, or what is left of it, to its end.
 
     Args:
         config: what to do.
@@ -356,7 +356,7 @@ def run_subset(
             told that it cannot be.
     """
     run = run_to_end(
-        lambda: SubsetTrial(config, data, on_warning),
+        lambda: SelectionTrial(config, data, on_warning),
         checkpoint_folder=checkpoint_folder,
         checkpoint_seconds=checkpoint_seconds,
         on_progress=on_progress,
@@ -371,8 +371,8 @@ def run_subset(
     }
     curve = trial.curve if trial is not None else []
     if trial is None or run.status != "ok":
-        return SubsetResult(row=row, curve=curve, selection=None, grids=[], samples=None)
-    return SubsetResult(
+        return SelectionResult(row=row, curve=curve, selection=None, grids=[], samples=None)
+    return SelectionResult(
         row=row,
         curve=curve,
         selection=trial.choice.columns(),
@@ -381,7 +381,9 @@ def run_subset(
     )
 
 
-def _result_columns(config: SubsetConfig, trial: SubsetTrial | None, *, ok: bool) -> dict[str, Any]:
+def _result_columns(
+    config: SelectionConfig, trial: SelectionTrial | None, *, ok: bool
+) -> dict[str, Any]:
     """Returns the result columns, always all of them; those that do not exist are None.
 
     Args:

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from distill.config.distillation import CLUSTERER_OPTION_NAMES, Config, TrialConfig
-from distill.config.selection import SubsetConfig
+from distill.config.distillation import CLUSTERER_OPTION_NAMES, Config, DistillationConfig
+from distill.config.selection import SelectionConfig
 
-_SUBSET_OPTIONS = (
+_SELECTION_OPTIONS = (
     *("fraction", "embedding", "clusterer", "n_clusters", "grid_size", "pca_dim"),
     *("center", "augment_mode", "augment_copies", "equal_steps"),
 )
@@ -13,9 +13,11 @@ _SUBSET_OPTIONS = (
 
 def method_label(config: Config) -> str:
     """Returns the method with the parameters that were given for it, such as `dbscan eps=15`."""
-    if isinstance(config, SubsetConfig):
-        return " ".join([config.arm, *_given(config, (*_SUBSET_OPTIONS, *CLUSTERER_OPTION_NAMES))])
-    if isinstance(config, TrialConfig):
+    if isinstance(config, SelectionConfig):
+        return " ".join(
+            [config.selector, *_given(config, (*_SELECTION_OPTIONS, *CLUSTERER_OPTION_NAMES))]
+        )
+    if isinstance(config, DistillationConfig):
         label = " ".join([config.clusterer, *_given(config, CLUSTERER_OPTION_NAMES)])
         return label if config.embedding == "features" else f"{config.embedding}: {label}"
     raise TypeError(f"config must be of a known kind, got {type(config).__name__}")

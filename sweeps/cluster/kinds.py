@@ -1,6 +1,6 @@
 """What the kinds of trials have in common for a sweep: check, run, and files of results.
 
-A distillation (`TrialConfig`) and a choice of real images (`SubsetConfig`) go through the same
+A distillation (`DistillationConfig`) and a choice of real images (`SelectionConfig`) go through the same
 runner and store; this is the one place that tells them apart.
 """
 
@@ -12,14 +12,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distill.config.distillation import Config, TrialConfig
-from distill.config.selection import SubsetConfig
+from distill.config.distillation import Config, DistillationConfig
+from distill.config.selection import SelectionConfig
 from distill.datasets import ImageData
 from distill.dream.loop import check_fit
 from distill.runtime.execution import AUTOMATIC, Execution
 from distill.trials.distillation import run_trial
 from distill.trials.distilled_files import distilled_bytes
-from distill.trials.selection import SubsetTrial, run_subset
+from distill.trials.selection import SelectionTrial, run_selection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +39,10 @@ class Outputs:
 
 def check_config(config: Config, data: ImageData) -> None:
     """Raises a UserError for a configuration that does not fit its images."""
-    if isinstance(config, TrialConfig):
+    if isinstance(config, DistillationConfig):
         check_fit(config.resolved(), data)
-    elif isinstance(config, SubsetConfig):
-        SubsetTrial(config, data, lambda _: None)
+    elif isinstance(config, SelectionConfig):
+        SelectionTrial(config, data, lambda _: None)
     else:
         raise _unknown(config)
 
@@ -56,19 +56,19 @@ def run_config(
         config: what to run.
         data: the images, on the device to run on.
         execution: how the arithmetic of a distillation is carried out.
-        options: those that `run_trial` and `run_subset` share.
+        options: those that `run_trial` and `run_selection` share.
 
     Raises:
         UserError, OSError, InterruptedTrialError: as they do.
     """
-    if isinstance(config, TrialConfig):
+    if isinstance(config, DistillationConfig):
         return _distill(config, data, execution=execution, **options)
-    if isinstance(config, SubsetConfig):
+    if isinstance(config, SelectionConfig):
         return _choose(config, data, **options)
     raise _unknown(config)
 
 
-def _distill(config: TrialConfig, data: ImageData, **options: Any) -> Outputs:
+def _distill(config: DistillationConfig, data: ImageData, **options: Any) -> Outputs:
     result = run_trial(config, data, **options)
     files = {}
     if result.images is not None:
@@ -79,8 +79,8 @@ def _distill(config: TrialConfig, data: ImageData, **options: Any) -> Outputs:
     return Outputs(row=result.row, curve=result.curve, files=files)
 
 
-def _choose(config: SubsetConfig, data: ImageData, **options: Any) -> Outputs:
-    result = run_subset(config, data, **options)
+def _choose(config: SelectionConfig, data: ImageData, **options: Any) -> Outputs:
+    result = run_selection(config, data, **options)
     files = {}
     if result.selection is not None and result.samples is not None:
         about = {"class_names": result.samples.class_names, "grids": result.grids}

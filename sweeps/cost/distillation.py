@@ -6,7 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from distill.config.distillation import CLUSTERER_OPTION_NAMES, PUBLISHED_VARIANTS, TrialConfig
+from distill.config.distillation import (
+    CLUSTERER_OPTION_NAMES,
+    PUBLISHED_VARIANTS,
+    DistillationConfig,
+)
 from sweeps.cost.model import CostModel, Values
 
 _NETWORK = ("dataset", "image_size", "network", "width", "depth", "norm", "pooling")
@@ -19,7 +23,7 @@ COST_GROUPS: dict[str, tuple[tuple[str, ...], ...]] = {
         (*_NETWORK, *_SPACE),
     ),
     "matching": (
-        # Study 1's variants choose as many images as they find clusters.
+        # Paper 1's variants choose as many images as they find clusters.
         (*_NETWORK, *_SYNTHETIC, "match", "augment", "n_representatives", "batch_maker"),
         (*_NETWORK, *_SYNTHETIC, "match", "augment", "n_representatives"),
         (*_NETWORK, "match"),
@@ -64,14 +68,14 @@ class Work:
     n_epochs: int
 
 
-def work_units(config: TrialConfig) -> Work:
+def work_units(config: DistillationConfig) -> Work:
     """Returns the work of a trial that runs to its end."""
     return _work(config.resolved().to_dict())
 
 
 def _work(values: Values) -> Work:
     n_outer, n_inner, every = values["n_outer"], values["n_inner"], values["eval_every"]
-    # Study 1's agglomerative clustering starts from the first images of a class.
+    # Paper 1's agglomerative clustering starts from the first images of a class.
     clusters_first = (
         values["init"] == "clusters" and values["clusterer"] != "agglomerative_published"
     )
@@ -105,7 +109,7 @@ def _derived(values: Values) -> dict[str, Any]:
     return {"batch_maker": values["clusterer"] if own_batches else None}
 
 
-def _shortened(config: TrialConfig) -> Iterable[TrialConfig]:
+def _shortened(config: DistillationConfig) -> Iterable[DistillationConfig]:
     """Yields a trial in two lengths, whatever its seed.
 
     They start from random images, so that every clustering in them is of the kind that the loop
@@ -118,7 +122,7 @@ def _shortened(config: TrialConfig) -> Iterable[TrialConfig]:
 
 
 DISTILLATION = CostModel(
-    config_class=TrialConfig,
+    config_class=DistillationConfig,
     groups=COST_GROUPS,
     work_fields=_WORK_FIELDS,
     derived=_derived,

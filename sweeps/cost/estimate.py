@@ -6,12 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from distill.config.distillation import AnyConfig, Config, TrialConfig
+from distill.config.distillation import AnyConfig, Config, DistillationConfig
 from sweeps.cost.distillation import DISTILLATION
 from sweeps.cost.model import CostModel, Values, plain
-from sweeps.cost.subset import SUBSET
+from sweeps.cost.selection import SELECTION
 
-MODELS: dict[str, CostModel] = {model.config_class.kind: model for model in (DISTILLATION, SUBSET)}
+MODELS: dict[str, CostModel] = {
+    model.config_class.kind: model for model in (DISTILLATION, SELECTION)
+}
 """How the cost of every kind of trial is made up."""
 
 
@@ -118,7 +120,7 @@ class _Prices:
         self._prices: dict[tuple[Any, ...], tuple[float, float]] = {}
         for row in measured:
             if row["status"] == "ok":
-                self._add(row, MODELS[row.get("kind", TrialConfig.kind)])
+                self._add(row, MODELS[row.get("kind", DistillationConfig.kind)])
 
     def _add(self, row: Mapping[Any, Any], model: CostModel) -> None:
         values = model.values(row)

@@ -1,14 +1,14 @@
-"""What a grid is, and those of study 1: which methods, which parameters, how many of each.
+"""What a grid is, and those of paper 1: which methods, which parameters, how many of each.
 
 A grid lists rows, not axes: a product of all parameters would hold combinations that mean nothing
-(the linkage of a k-means). What is done with a grid is in `sweeps.grid.plan`; study 2's are in
+(the linkage of a k-means). What is done with a grid is in `sweeps.grid.plan`; paper 2's are in
 `sweeps.grid.selection_presets`.
 """
 
 from dataclasses import dataclass
 from typing import Any, Generic
 
-from distill.config.distillation import AnyConfig, TrialConfig
+from distill.config.distillation import AnyConfig, DistillationConfig
 
 Row = dict[str, Any]
 """A method and its own parameters, as fields of the configuration."""
@@ -47,8 +47,8 @@ def _weighted(clusterer: str, **options: Any) -> tuple[Row, Row]:
     return with_weights, without
 
 
-def _study_1_rows(**dbscan: Any) -> tuple[Row, ...]:
-    """Returns the nine rows of study 1's tables.
+def _paper_1_rows(**dbscan: Any) -> tuple[Row, ...]:
+    """Returns the nine rows of paper 1's tables.
 
     Args:
         dbscan: parameters of DBSCAN; none: the protocol's defaults.
@@ -58,12 +58,12 @@ def _study_1_rows(**dbscan: Any) -> tuple[Row, ...]:
         *_weighted("kmeans++"),
         *_weighted("kmedoids"),
         *_weighted("dbscan", **dbscan),
-        {"clusterer": "agglomerative", "weights": "none"},  # study 1 has no weighted one
+        {"clusterer": "agglomerative", "weights": "none"},  # paper 1 has no weighted one
     )
 
 
 def _extended_rows() -> tuple[Row, ...]:
-    """Returns study 1's rows, the variants of their parameters, and its future work.
+    """Returns paper 1's rows, the variants of their parameters, and its future work.
 
     The radii of DBSCAN lie close to 15: with an untrained network nine of ten images are noise at
     10, and all are one cluster at 20. In gradient space the radius is a quantile, since 15 is a
@@ -93,9 +93,9 @@ def _one_at_a_time(**values: tuple[Any, ...]) -> tuple[Row, ...]:
 
 
 QUICKSTART = Grid(
-    config_class=TrialConfig,
+    config_class=DistillationConfig,
     name="quickstart",
-    summary="study 1's nine rows on 8×8 digits, ipc 1 and 10, 3 seeds: 54 trials, minutes on a CPU",
+    summary="paper 1's nine rows on 8×8 digits, ipc 1 and 10, 3 seeds: 54 trials, minutes on a CPU",
     base={
         "dataset": "digits",
         "n_outer": 2,
@@ -109,14 +109,14 @@ QUICKSTART = Grid(
         "eval_epochs": 300,
         "eval_every": 1,
     },
-    rows=_study_1_rows(),
+    rows=_paper_1_rows(),
     ipcs=(1, 10),
     n_seeds=3,
 )
 """Sizes by measurement (see `LOG.md`): for a first look at the whole way, not for claims."""
 
 SMOKE = Grid(
-    config_class=TrialConfig,
+    config_class=DistillationConfig,
     name="smoke",
     summary="two trials of seconds each on 8×8 digits, to see whether everything works",
     base={
@@ -139,21 +139,21 @@ SMOKE = Grid(
 )
 
 PAPER = Grid(
-    config_class=TrialConfig,
+    config_class=DistillationConfig,
     name="paper",
-    summary="study 1 as published: CIFAR-10, nine rows, ipc 1 and 10, 3 seeds: 54 trials, GPU days",
+    summary="paper 1 as published: CIFAR-10, nine rows, ipc 1 and 10, 3 seeds: 54 trials, GPU days",
     base={"dataset": "cifar10"},
-    rows=_study_1_rows(eps=15.0, min_samples=2),
+    rows=_paper_1_rows(eps=15.0, min_samples=2),
     ipcs=(1, 10),
     n_seeds=3,
     protocols=("published",),
 )
-"""Every size is the default of `TrialConfig`: ConvNet-3 of width 128, 1,000 × 100 loops, clustering
-every 10th. Under the published protocol the clusterers are the variants that study 1 really ran
+"""Every size is the default of `DistillationConfig`: ConvNet-3 of width 128, 1,000 × 100 loops, clustering
+every 10th. Under the published protocol the clusterers are the variants that paper 1 really ran
 (single linkage among them), under the sound one the methods that their names stand for."""
 
 EXTENDED = Grid(
-    config_class=TrialConfig,
+    config_class=DistillationConfig,
     name="extended",
     summary="paper and its future work: BIRCH, ipc 50 and 100, gradient space, all linkages, "
     "eps × MinPts, random control, 5 seeds: 940 trials, a GPU cluster for weeks",
@@ -166,7 +166,7 @@ EXTENDED = Grid(
 costs the same (unprojected they are ten times as many)."""
 
 COST = Grid(
-    config_class=TrialConfig,
+    config_class=DistillationConfig,
     name="cost",
     summary="how cost grows: short trials of k-means that differ in one size, 3 seeds: 36 trials, "
     "minutes on a CPU",
@@ -200,7 +200,7 @@ COST = Grid(
 the images: results of several data sets at one `image_size` vary it. `--set` of a field that is
 varied here fixes it for all trials."""
 
-PRESETS: dict[str, Grid[TrialConfig]] = {
+PRESETS: dict[str, Grid[DistillationConfig]] = {
     "quickstart": QUICKSTART,
     "paper": PAPER,
     "extended": EXTENDED,

@@ -43,7 +43,7 @@ def make_plan(
 
     Seeds change slowest, so a sweep that is stopped early has been through as many methods as it
     could. A row that a protocol does not have (a linkage under the published one, which knows only
-    study 1's) is left out under that protocol.
+    paper 1's) is left out under that protocol.
 
     Args:
         grid: what there is.

@@ -1,6 +1,6 @@
-"""The grids of study 2 as Python values: ways of choosing the images that a network trains on."""
+"""The grids of paper 2 as Python values: ways of choosing the images that a network trains on."""
 
-from distill.config.selection import SubsetConfig
+from distill.config.selection import SelectionConfig
 from sweeps.grid.distillation_presets import Grid, Row
 
 BOTH = ("published", "sound")
@@ -8,34 +8,34 @@ BOTH = ("published", "sound")
 CLUSTERERS = ("kmeans", "kmeans++", "kmedoids", "dbscan", "agglomerative", "birch")
 
 
-def _at(fraction: float, *arms: str, **options: object) -> tuple[Row, ...]:
-    return tuple({"arm": arm, "fraction": fraction, **options} for arm in arms)
+def _at(fraction: float, *selectors: str, **options: object) -> tuple[Row, ...]:
+    return tuple({"selector": selector, "fraction": fraction, **options} for selector in selectors)
 
 
-_STUDY_2_ROWS: tuple[Row, ...] = (
-    {"arm": "base"},
+_PAPER2_ROWS: tuple[Row, ...] = (
+    {"selector": "base"},
     *_at(0.5, "random"),
     *_at(0.25, "random"),
     *_at(0.1, "random", "cluster_grid", "augmentation"),
 )
-"""The six rows of study 2's table, in its order."""
+"""The six rows of paper 2's table, in its order."""
 
 _AS_MANY_AS_PUBLISHED = _at(0.4, "random")
-"""As many images as study 2's clustering really trained on, but any: four times its 10 %."""
+"""As many images as paper 2's clustering really trained on, but any: four times its 10 %."""
 
 _GREEDY = ("herding", "k_center")
 
 
 def _extended_rows() -> tuple[Row, ...]:
-    """Returns the study's rows, what explains them, and what it left open.
+    """Returns the paper's rows, what explains them, and what it left open.
 
     As many steps for few images as for all of them; smaller fractions; transformed images beside
     their originals; every clusterer in the grid and by itself; the sizes of the grid; embeddings.
     """
     return (
-        *_STUDY_2_ROWS,
+        *_PAPER2_ROWS,
         *_AS_MANY_AS_PUBLISHED,
-        *(row | {"equal_steps": True} for row in _STUDY_2_ROWS[1:]),
+        *(row | {"equal_steps": True} for row in _PAPER2_ROWS[1:]),
         *(row for fraction in (0.05, 0.02, 0.01) for row in _at(fraction, "random")),
         *_at(0.1, "augmentation", augment_mode="add"),
         *(row for name in CLUSTERERS[1:] for row in _at(0.1, "cluster_grid", clusterer=name)),
@@ -60,9 +60,9 @@ def _extended_rows() -> tuple[Row, ...]:
 
 
 QUICKSTART = Grid(
-    config_class=SubsetConfig,
+    config_class=SelectionConfig,
     name="quickstart",
-    summary="study 2's six rows under both protocols, and three of the literature, on the digits "
+    summary="paper 2's six rows under both protocols, and three of the literature, on the digits "
     "3 and 8, 3 seeds: 45 trials, two minutes on a CPU",
     base={
         "dataset": "digits",
@@ -71,7 +71,7 @@ QUICKSTART = Grid(
         "val_fraction": 0.1,  # so that there are curves of images not trained on
         "batch_size": 12,  # 32 would leave a tenth of the images twenty steps in all
     },
-    rows=(*_STUDY_2_ROWS, *_at(0.1, *_GREEDY, "nearest_center", embedding="pixels")),
+    rows=(*_PAPER2_ROWS, *_at(0.1, *_GREEDY, "nearest_center", embedding="pixels")),
     ipcs=(None,),
     n_seeds=3,
     protocols=BOTH,
@@ -79,22 +79,22 @@ QUICKSTART = Grid(
 """For a first look at the whole way, not for claims: two digits are told apart too easily."""
 
 PAPER = Grid(
-    config_class=SubsetConfig,
+    config_class=SelectionConfig,
     name="paper",
-    summary="study 2 as published and as it should be, and as many random images as it really "
+    summary="paper 2 as published and as it should be, and as many random images as it really "
     "used, 5 seeds, on photos of your own (--dataset): 70 trials",
     base={"image_size": 150},
-    rows=(*_STUDY_2_ROWS, *_AS_MANY_AS_PUBLISHED),
+    rows=(*_PAPER2_ROWS, *_AS_MANY_AS_PUBLISHED),
     ipcs=(None,),
     n_seeds=5,
     protocols=BOTH,
 )
-"""Every size but that of the photos is the default of `SubsetConfig`."""
+"""Every size but that of the photos is the default of `SelectionConfig`."""
 
 EXTENDED = Grid(
-    config_class=SubsetConfig,
+    config_class=SelectionConfig,
     name="extended",
-    summary="what study 2 left open: equal steps, smaller fractions, every clusterer, sizes of the "
+    summary="what paper 2 left open: equal steps, smaller fractions, every clusterer, sizes of the "
     "grid, embeddings, herding and k-center, 5 seeds, on photos of your own: 260 trials",
     base={"image_size": 150},
     rows=_extended_rows(),
@@ -103,16 +103,16 @@ EXTENDED = Grid(
 )
 
 CORESET = Grid(
-    config_class=SubsetConfig,
+    config_class=SelectionConfig,
     name="coreset",
     summary="real images in place of distilled ones: every way of choosing them on CIFAR-10, "
     "ipc 1, 10 and 50, with the evaluation of the distillation, 5 seeds: 150 trials, a GPU",
     base={"dataset": "cifar10", "recipe": "distillation", "network": "convnet", "n_eval": 3},
     rows=(
-        {"arm": "random"},
-        *({"arm": arm} for arm in _GREEDY),
-        *({"arm": "nearest_center", "clusterer": name} for name in CLUSTERERS),
-        {"arm": "nearest_center", "n_clusters": 1},
+        {"selector": "random"},
+        *({"selector": selector} for selector in _GREEDY),
+        *({"selector": "nearest_center", "clusterer": name} for name in CLUSTERERS),
+        {"selector": "nearest_center", "n_clusters": 1},
     ),
     ipcs=(1, 10, 50),
     n_seeds=5,
@@ -120,7 +120,7 @@ CORESET = Grid(
 """The rows that papers print beside distilled images. One center a class: its most central images.
 """
 
-PRESETS: dict[str, Grid[SubsetConfig]] = {
+PRESETS: dict[str, Grid[SelectionConfig]] = {
     "quickstart": QUICKSTART,
     "paper": PAPER,
     "extended": EXTENDED,

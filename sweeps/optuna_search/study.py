@@ -41,7 +41,7 @@ import optuna
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState
 
-from distill.config.distillation import Config, TrialConfig
+from distill.config.distillation import Config, DistillationConfig
 from distill.errors import UserError, require_known
 from distill.runtime.checkpoint import remove_checkpoints
 from sweeps.store.store import Store
@@ -339,7 +339,7 @@ def open_study(
     shared: Mapping[str, Any],
     objectives: Sequence[str],
     first_point: Mapping[str, Any] | None = None,
-    config_class: type[Config] = TrialConfig,
+    config_class: type[Config] = DistillationConfig,
     seed: int = 0,
     pruner: optuna.pruners.BasePruner | None = None,
 ) -> SearchStudy:

@@ -6,8 +6,8 @@ earlier version lacks some, and reads as null there.
 
 import pyarrow as pa
 
-from distill.config.distillation import TrialConfig, field_type, fields_of
-from distill.config.selection import SubsetConfig
+from distill.config.distillation import DistillationConfig, field_type, fields_of
+from distill.config.selection import SelectionConfig
 
 _ARROW_TYPES = {
     int: pa.int64(),
@@ -20,7 +20,7 @@ _ARROW_TYPES = {
 _IDENTITY = [
     ("trial_id", pa.string()),
     ("schema_version", pa.int64()),
-    ("kind", pa.string()),  # distillation or subset
+    ("kind", pa.string()),  # distillation or selection
     ("status", pa.string()),  # ok, infeasible, diverged or out_of_memory
     ("status_message", pa.string()),
 ]
@@ -32,13 +32,13 @@ _SWEEP = [
     ("gpu_share", pa.float64()),
     ("finished_at", pa.string()),  # ISO 8601, UTC
 ]
-_CONFIG = [(name, _ARROW_TYPES[field_type(name)[0]]) for name in fields_of(TrialConfig)]
-_SUBSET_CONFIG = [
-    (name, _ARROW_TYPES[field_type(name, SubsetConfig)[0]])
-    for name in fields_of(SubsetConfig)
-    if name not in fields_of(TrialConfig)
+_CONFIG = [(name, _ARROW_TYPES[field_type(name)[0]]) for name in fields_of(DistillationConfig)]
+_SELECTION_CONFIG = [
+    (name, _ARROW_TYPES[field_type(name, SelectionConfig)[0]])
+    for name in fields_of(SelectionConfig)
+    if name not in fields_of(DistillationConfig)
 ]
-_SUBSET_RESULTS = [
+_SELECTION_RESULTS = [
     *(
         (f"test_{part}_accuracy_{statistic}", pa.float64())
         for part in ("seen", "unseen")
@@ -108,8 +108,8 @@ TRIAL_SCHEMA = pa.schema(
         *_CLUSTER_SIZES,
         *_SECONDS,
         *_PROVENANCE,
-        *_SUBSET_CONFIG,
-        *_SUBSET_RESULTS,
+        *_SELECTION_CONFIG,
+        *_SELECTION_RESULTS,
     ]
 )
 """One row a trial: who it is, the sweep it ran in, its configuration, its result, its origin.

@@ -1,17 +1,17 @@
-"""Small results of a study, and what its tables must be.
+"""Small results of a paper, and what its tables must be.
 
     uv run python -m tests.analysis.golden      # writes the golden files anew; then look at them
 
-Nothing is random; the numbers in `test_study1.py` are worked out by hand.
+Nothing is random; the numbers in `test_paper1.py` are worked out by hand.
 """
 
 from pathlib import Path
 from typing import Any
 
 from analysis.data.trials import plan_of
-from analysis.tables.files import write_study1_table
-from analysis.tables.study1 import Study1, build
-from distill.config.distillation import TrialConfig
+from analysis.tables.files import write_paper1_table
+from analysis.tables.paper1 import Paper1, build
+from distill.config.distillation import DistillationConfig
 from tests.analysis.results import Row, config_of, frame_of, row_of, rows_of
 
 FOLDER = Path(__file__).parent / "golden"
@@ -41,7 +41,7 @@ def rows() -> list[Row]:
     return [*found, row_of(infeasible, None, status="infeasible", total_seconds=3.0)]
 
 
-def plan() -> list[TrialConfig]:
+def plan() -> list[DistillationConfig]:
     """The grid that these rows come from."""
     sound = [
         config_of(clusterer, weights, seed, **fields)
@@ -67,13 +67,13 @@ def failures() -> dict[str, dict[str, Any]]:
     return {config.trial_id: record}
 
 
-def study() -> Study1:
+def paper() -> Paper1:
     """The tables of these results."""
     return build(frame_of(rows()), plan_of(plan()), failures())
 
 
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
-    for table in study().tables:
-        for file in write_study1_table(table, FOLDER):
+    for table in paper().tables:
+        for file in write_paper1_table(table, FOLDER):
             print(file)

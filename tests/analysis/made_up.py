@@ -1,6 +1,6 @@
 """A store of made-up results with everything in it, for figures and the report.
 
-uv run python -m tests.analysis.made_up DIR     # makes one as large as the study, to look at
+uv run python -m tests.analysis.made_up DIR     # makes one as large as the paper, to look at
 """
 
 import io
@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from distill.config.distillation import TrialConfig
+from distill.config.distillation import DistillationConfig
 from sweeps.store.store import Store
 from tests.analysis.results import Row, config_of, row_of
 
@@ -92,7 +92,7 @@ def fill(
 
 def _put(
     store: Store,
-    config: TrialConfig,
+    config: DistillationConfig,
     *,
     every: int,
     statistics: tuple[float, float, float] | None = None,
@@ -157,7 +157,7 @@ def _provenance() -> Row:
     }
 
 
-def images_file(config: TrialConfig, random: np.random.Generator) -> bytes:
+def images_file(config: DistillationConfig, random: np.random.Generator) -> bytes:
     """A file in the Hub's layout: ten classes of smooth random pictures."""
     cells, labels = [], []
     for label in range(10):

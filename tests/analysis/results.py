@@ -6,20 +6,22 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from distill.config.distillation import TrialConfig
-from distill.config.selection import SubsetConfig
+from distill.config.distillation import DistillationConfig
+from distill.config.selection import SelectionConfig
 from sweeps.store.schema import TRIAL_SCHEMA
 
 Row = dict[str, Any]
 
 
-def config_of(clusterer: str, weights: str = "none", seed: int = 0, **fields: Any) -> TrialConfig:
-    """A trial of study 1 on CIFAR-10, ten images a class, under the sound protocol."""
+def config_of(
+    clusterer: str, weights: str = "none", seed: int = 0, **fields: Any
+) -> DistillationConfig:
+    """A trial of paper 1 on CIFAR-10, ten images a class, under the sound protocol."""
     values = {"dataset": "cifar10", "ipc": 10, "clusterer": clusterer, "weights": weights}
-    return TrialConfig.from_dict(values | {"seed": seed} | fields)
+    return DistillationConfig.from_dict(values | {"seed": seed} | fields)
 
 
-def row_of(config: TrialConfig, accuracy: float | None, **values: Any) -> Row:
+def row_of(config: DistillationConfig, accuracy: float | None, **values: Any) -> Row:
     """A finished trial's row; the best of four tests is three points above the last one."""
     row = dict.fromkeys(TRIAL_SCHEMA.names) | config.resolved().to_dict()
     row |= {
@@ -46,24 +48,24 @@ def rows_of(clusterer: str, weights: str, accuracies: Iterable[float], **fields:
     ]
 
 
-def subset_config_of(arm: str, seed: int = 0, **fields: Any) -> SubsetConfig:
-    """A trial of study 2 on photos, a tenth of the images where the arm takes a fraction."""
-    values = {"dataset": "folder:photos", "arm": arm, "seed": seed}
-    return SubsetConfig.from_dict(values | fields)
+def selection_config_of(selector: str, seed: int = 0, **fields: Any) -> SelectionConfig:
+    """A trial of paper 2 on photos, a tenth of the images where the selector takes a fraction."""
+    values = {"dataset": "folder:photos", "selector": selector, "seed": seed}
+    return SelectionConfig.from_dict(values | fields)
 
 
-def subset_rows_of(
-    arm: str, accuracies: Iterable[float | None], values: Row | None = None, **fields: Any
+def selection_rows_of(
+    selector: str, accuracies: Iterable[float | None], values: Row | None = None, **fields: Any
 ) -> list[Row]:
     """Rows of seeds 0, 1, …; without an accuracy the trial diverged."""
     rows = []
     for seed, accuracy in enumerate(accuracies):
-        config = subset_config_of(arm, seed, **fields)
+        config = selection_config_of(selector, seed, **fields)
         row = dict.fromkeys(TRIAL_SCHEMA.names) | config.resolved().to_dict()
         row |= {
             "trial_id": config.trial_id,
             "schema_version": 1,
-            "kind": "subset",
+            "kind": "selection",
             "status": "ok" if accuracy is not None else "diverged",
             "phase": "grid",
             "test_accuracy_mean": accuracy,

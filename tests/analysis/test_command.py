@@ -45,10 +45,10 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_prints_and_writes_the_tables(results: Path, tmp_path: Path) -> None:
-    ran = analysis(results, "study1", "--out", tmp_path / "out" / "tables")
+    ran = analysis(results, "paper1", "--out", tmp_path / "out" / "tables")
 
     assert (ran.returncode, ran.stderr) == (0, "")
-    assert (golden.FOLDER / "study1-cifar10-ipc10-features.txt").read_text() in ran.stdout
+    assert (golden.FOLDER / "paper1-cifar10-ipc10-features.txt").read_text() in ran.stdout
     assert "Nothing yet of CIFAR-10, 50 images a class" in ran.stdout
     written = sorted((tmp_path / "out" / "tables").iterdir())
     assert [file.name for file in written] == sorted(f.name for f in golden.FOLDER.iterdir())
@@ -57,7 +57,7 @@ def test_prints_and_writes_the_tables(results: Path, tmp_path: Path) -> None:
 
 
 def test_again_gives_the_same_bytes(results: Path, tmp_path: Path) -> None:
-    first, second = (analysis(results, "study1", "--out", tmp_path / n) for n in ("a", "b"))
+    first, second = (analysis(results, "paper1", "--out", tmp_path / n) for n in ("a", "b"))
 
     assert first.stdout.replace(str(tmp_path / "a"), str(tmp_path / "b")) == second.stdout
     for file in (tmp_path / "a").iterdir():
@@ -72,7 +72,7 @@ def test_everything_at_once(results: Path, tmp_path: Path) -> None:
     assert {
         "findings.md",
         "report.html",
-        "figures/study1-cifar10-ipc10-features-cost.svg",
+        "figures/paper1-cifar10-ipc10-features-cost.svg",
     } < written
     assert (tmp_path / "findings.md").read_text().startswith("# Findings\n")
     assert "Weights that act: of 4 comparisons with and without" in ran.stdout
@@ -84,7 +84,7 @@ def test_several_stores_are_read_as_one(results: Path, tmp_path: Path) -> None:
     other.put_result(golden.rows()[0], [])  # is in both
     other.put_result(row_of(config_of("agglomerative", seed=2), 0.41), [])  # failed in the first
 
-    ran = analysis(results, "study1", "--also", other.uri, "--out", tmp_path / "out")
+    ran = analysis(results, "paper1", "--also", other.uri, "--out", tmp_path / "out")
 
     assert (ran.returncode, ran.stderr) == (0, "")
     (line,) = (own for own in ran.stdout.splitlines() if "40.50 ±" in own)
@@ -118,7 +118,7 @@ def test_many_rows_are_copied_into_one_file(tmp_path: Path) -> None:
         file.write_bytes(row_content(row))
         os.utime(file, (an_hour_ago, an_hour_ago))
 
-    first, second = (analysis(store.uri, "study1", "--out", tmp_path / "out") for _ in range(2))
+    first, second = (analysis(store.uri, "paper1", "--out", tmp_path / "out") for _ in range(2))
 
     assert len(list((tmp_path / "results" / "compacted").iterdir())) == 1
     assert (first.returncode, first.stderr) == (0, "")
@@ -129,10 +129,10 @@ def test_many_rows_are_copied_into_one_file(tmp_path: Path) -> None:
 def test_an_empty_store(tmp_path: Path) -> None:
     Store(tmp_path / "results").create()
 
-    ran = analysis(tmp_path / "results", "study1", "--out", tmp_path / "out")
+    ran = analysis(tmp_path / "results", "paper1", "--out", tmp_path / "out")
 
     assert (ran.returncode, ran.stderr) == (0, "")
-    assert ran.stdout.strip() == "No trials of study 1 to make a table of yet."
+    assert ran.stdout.strip() == "No trials of paper 1 to make a table of yet."
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_an_empty_store(tmp_path: Path) -> None:
         (("nowhere",), "there are no results at"),
         (
             ("nowhere", "studie1"),
-            "unknown name 'studie1'; did you mean 'study1'? (known: study1, study2, ",
+            "unknown name 'studie1'; did you mean 'paper1'? (known: paper1, paper2, ",
         ),
         (("nowhere", "--oot", "x"), "unrecognized arguments: --oot x; see --help"),
     ],
@@ -170,4 +170,4 @@ def test_the_help_names_what_can_be_made() -> None:
     ran = analysis("--help")
 
     assert ran.returncode == 0
-    assert "study1" in ran.stdout
+    assert "paper1" in ran.stdout

@@ -2,7 +2,7 @@
 
     uv run python tests/benchmarks/analysis_scale.py [N_TRIALS [N_SEEDS]]
 
-Makes a store of so many trials of study 1 (100,000 by default, in grids of N_SEEDS seeds, 10 by
+Makes a store of so many trials of paper 1 (100,000 by default, in grids of N_SEEDS seeds, 10 by
 default) with the plans that asked for them, and goes through it in a fresh process, step by step:
 load, tables, findings, `summarise`. Then the same for a store of which no row is compacted, at a
 size where reading file by file does not take minutes. Seconds are by the clock; peak memory is that
@@ -20,7 +20,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from distill.config.distillation import TrialConfig
+from distill.config.distillation import DistillationConfig
 from sweeps.grid.distillation_presets import EXTENDED
 from sweeps.grid.plan import make_plan
 from sweeps.store.files import Files
@@ -50,17 +50,17 @@ def step(name, call):
 
 def imports():
     import analysis.tables.comparing, analysis.findings.paper1
-    import analysis.data.reading, analysis.tables.study1
+    import analysis.data.reading, analysis.tables.paper1
 
 start = time.perf_counter()
 step("imports", imports)
 from analysis import load, summarise
 from analysis.findings.paper1 import findings
-from analysis.tables.study1 import build_from
+from analysis.tables.paper1 import build_from
 
 sweeps = step("load", lambda: load(sys.argv[1]))
 if "load only" not in sys.argv:
-    study = step("tables", lambda: build_from(sweeps.study1_trials))
+    study = step("tables", lambda: build_from(sweeps.paper1_trials))
     found = step("findings", lambda: findings(study.tables))
     summary = step("summarise", lambda: summarise(sweeps))
     print(f"{len(study.tables):,} tables, {len(found):,} findings, {len(summary):,} groups")
@@ -111,7 +111,7 @@ def _fill(store: Store, n_trials: int, n_seeds: int) -> None:
     files.write("compacted/benchmark.parquet", compacted_content(rows))
 
 
-def _grids(n_trials: int, n_seeds: int) -> Iterator[list[TrialConfig]]:
+def _grids(n_trials: int, n_seeds: int) -> Iterator[list[DistillationConfig]]:
     """Yields the extended grid on all data sets, under both protocols, in one size after another.
 
     Until there are `n_trials`; the last grid is cut.
@@ -133,7 +133,7 @@ def _grids(n_trials: int, n_seeds: int) -> Iterator[list[TrialConfig]]:
                 return
 
 
-def _row(config: TrialConfig) -> dict[str, Any]:
+def _row(config: DistillationConfig) -> dict[str, Any]:
     """A finished trial with scores that do not matter; one of a hundred has none."""
     score = int(config.trial_id, 16) / 16**16
     ok = score > 0.01

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from distill.cli.options import add_execution_options, execution_of
-from distill.config.distillation import TrialConfig
+from distill.config.distillation import DistillationConfig
 from distill.datasets import ImageData
 from distill.dream.loop import Dream
 from distill.runtime.execution import AUTOMATIC
@@ -102,7 +102,7 @@ def _set_up(kind: str, values: dict[str, Any], options: argparse.Namespace) -> A
     device = torch.device(options.device)
     data = random_images(options.classes).to(device)
     execution = execution_of(options) if kind == "here" else AUTOMATIC
-    dream = Dream(TrialConfig.from_dict(values), data, execution=execution)
+    dream = Dream(DistillationConfig.from_dict(values), data, execution=execution)
     dream.prepare_loop()
     matching, network, images = _parts(kind, dream)
     return {
@@ -165,7 +165,7 @@ def roofline_seconds(
     maps), the derivative of the backward pass in the maps (not for the first layer), and one more
     backward to the maps. Bytes are one write and one read of every map in each of these passes.
     """
-    config = TrialConfig.from_dict(values).resolved()
+    config = DistillationConfig.from_dict(values).resolved()
     width, n_classes = int(config.width or 0), options.classes
     m = min(config.ipc * int(config.factor or 1) ** 2, int(config.batch_syn_max)) * n_classes
     n = int(config.n_representatives or 0) * n_classes

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from distill.config.distillation import CLUSTERER_OPTIONS, TrialConfig
+from distill.config.distillation import CLUSTERER_OPTIONS, DistillationConfig
 from sweeps.store.row_files import row_content
 from sweeps.store.store import Store
 
@@ -63,7 +63,7 @@ def main(n_trials: int = 10_000) -> None:
 
 
 def _row_of(clusterer: str) -> dict[str, Any]:
-    config = TrialConfig(dataset="cifar10", clusterer=clusterer)
+    config = DistillationConfig(dataset="cifar10", clusterer=clusterer)
     return {
         "schema_version": 1,
         "kind": "distillation",

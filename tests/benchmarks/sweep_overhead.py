@@ -11,7 +11,7 @@ import tempfile
 import time
 from typing import Any
 
-from distill.config.distillation import TrialConfig
+from distill.config.distillation import DistillationConfig
 from sweeps.cli.display import SweepDisplay
 from sweeps.cluster.runner import connect, run_trials
 from sweeps.cluster.worker import WorkOrder
@@ -31,7 +31,7 @@ TRIVIAL: dict[str, Any] = {
 
 def main(n_trials: int = 200) -> None:
     """Runs the benchmark and prints its figures."""
-    plan = [TrialConfig.from_dict(TRIVIAL | {"seed": seed}) for seed in range(n_trials)]
+    plan = [DistillationConfig.from_dict(TRIVIAL | {"seed": seed}) for seed in range(n_trials)]
     with tempfile.TemporaryDirectory() as folder:
         store = Store(folder + "/results")
         store.create()

@@ -34,7 +34,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from distill.config.distillation import Config, TrialConfig
+from distill.config.distillation import Config, DistillationConfig
 from sweeps.full_grid import COMMAND
 from sweeps.grid.distillation_presets import EXTENDED
 from sweeps.grid.plan import make_plan, plan_digest
@@ -118,9 +118,9 @@ def _print(name: str, seconds: float, cpu: float, *remarks: str) -> None:
     print(f"  {name:<50}{seconds:10.2f}{cpu:11.2f}{peak:9,.0f}{about}", flush=True)
 
 
-def _plan(folder: str) -> list[TrialConfig]:
+def _plan(folder: str) -> list[DistillationConfig]:
     """Returns the plan that the first step made."""
-    configs: list[TrialConfig] = pickle.loads(Path(folder, "plan").read_bytes())  # noqa: S301
+    configs: list[DistillationConfig] = pickle.loads(Path(folder, "plan").read_bytes())  # noqa: S301
     return configs
 
 
@@ -276,7 +276,7 @@ def drive(folder: str, n_trials: int) -> None:
                 note("enough")
                 os.kill(os.getpid(), signal.SIGUSR1)
 
-    configs = [TrialConfig.from_dict(TRIVIAL | {"seed": seed}) for seed in range(n_trials)]
+    configs = [DistillationConfig.from_dict(TRIVIAL | {"seed": seed}) for seed in range(n_trials)]
     store = Store(f"{folder}/driven")
     store.create()
     with (
@@ -350,7 +350,7 @@ def reports(folder: str, n_concurrent: int) -> None:
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     with SweepDisplay("reports", None, 0) as display:
         callback = Callback(WorkOrder(store=Store(folder), sweep="reports"), display, {})
-        points = [point_of(TrialConfig(seed=seed)) for seed in range(n_concurrent)]
+        points = [point_of(DistillationConfig(seed=seed)) for seed in range(n_concurrent)]
         tune.Tuner(
             tune.with_resources(trial, tune.PlacementGroupFactory([{"CPU": 1}])),
             tune_config=tune.TuneConfig(
@@ -429,11 +429,13 @@ def requests(folder: str, unused: int) -> None:
     )
     store = Store(f"s3://bucket/results?endpoint_override={host}:{port}&scheme=http")
     store.create()
-    base = TrialConfig(dataset="digits", ipc=1, n_outer=20, n_inner=1, eval_epochs=1, n_eval=1)
+    base = DistillationConfig(
+        dataset="digits", ipc=1, n_outer=20, n_inner=1, eval_epochs=1, n_eval=1
+    )
     data = load_dataset("digits")
     sizes = _checkpoint_sizes()
 
-    def count(name: str, config: TrialConfig, **order: Any) -> collections.Counter[str]:
+    def count(name: str, config: DistillationConfig, **order: Any) -> collections.Counter[str]:
         seen.clear()
         start, cpu = time.perf_counter(), time.process_time()
         work = WorkOrder(store=store, sweep="requests", report_seconds=1e6, **order)

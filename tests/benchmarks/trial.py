@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from distill.cli.options import add_execution_options, execution_of
 from distill.clustering.embeddings import embed
-from distill.config.distillation import TrialConfig
+from distill.config.distillation import DistillationConfig
 from distill.dream.loop import Dream
 from distill.dream.multiformation import decode
 from distill.evaluation.recipe import evaluation_of
@@ -103,7 +103,7 @@ class _Trial:
             "n_inner": options.loops,
             "cluster_interval": options.loops,
         }
-        self.config = TrialConfig.from_dict(values).resolved()
+        self.config = DistillationConfig.from_dict(values).resolved()
         self.data = random_images(10, options.images).to(options.device)
         self.execution = execution_of(options) if kind == "here" else AUTOMATIC
         self.dream = Dream(self.config, self.data, execution=self.execution)

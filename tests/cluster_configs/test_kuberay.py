@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from distill.config.distillation import TrialConfig
+from distill.config.distillation import DistillationConfig
 from sweeps import full_grid
 from tests.cluster_configs.files import filled, load
 
@@ -117,7 +117,7 @@ def test_the_entrypoint_is_a_sweep_that_needs_no_gpu_to_start(job: dict[str, Any
     program, script, *arguments = job["spec"]["entrypoint"].split()
 
     assert (program, script) == ("python", "/dream-sweep/sweeps/full_grid.py")
-    assert all(isinstance(trial, TrialConfig) for trial in full_grid.COMMAND.plan(arguments))
+    assert all(isinstance(trial, DistillationConfig) for trial in full_grid.COMMAND.plan(arguments))
     assert "--gpus-per-trial" in arguments
     assert "--results" in arguments
     data_root = arguments[arguments.index("--data-root") + 1]

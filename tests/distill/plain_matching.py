@@ -16,7 +16,7 @@ def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | Non
 
 
 def inert_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
-    """Study 1's way: the weights multiply a loss that is averaged already."""
+    """Paper 1's way: the weights multiply a loss that is averaged already."""
     loss = F.cross_entropy(logits, labels)
     return loss if weights is None else (weights * loss).mean()
 

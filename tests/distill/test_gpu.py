@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from distill.config.distillation import TrialConfig
-from distill.config.selection import ARM_OPTIONS, SubsetConfig
+from distill.config.distillation import DistillationConfig
+from distill.config.selection import SELECTOR_OPTIONS, SelectionConfig
 from distill.datasets import ImageData
 from distill.dream.loop import Dream
 from distill.errors import InterruptedTrialError
 from distill.runtime.checkpoint import LocalFolder
 from distill.runtime.execution import Execution
 from distill.trials.distillation import run_trial
-from distill.trials.selection import run_subset
+from distill.trials.selection import run_selection
 from tests.distill.clustering.blobs import blobs
 from tests.distill.clustering.test_conformance import CASES, RUNNABLE, clusterer_of
 
@@ -28,7 +28,11 @@ pytestmark = [
 @pytest.mark.parametrize("batching", ["class", "all"])
 @pytest.mark.parametrize("graphs", ["on", "off"])
 def test_inner_loops_in_float64_agree_with_the_cpu(
-    digits: ImageData, tiny: Callable[..., TrialConfig], match: str, batching: str, graphs: str
+    digits: ImageData,
+    tiny: Callable[..., DistillationConfig],
+    match: str,
+    batching: str,
+    graphs: str,
 ) -> None:
     """Same generators, on the CPU in both cases, so the same draws; rounding alone differs.
 
@@ -51,7 +55,7 @@ def test_inner_loops_in_float64_agree_with_the_cpu(
 
 @pytest.mark.parametrize("batching", ["class", "all"])
 def test_bfloat16_moves_the_images_as_float32_on_the_cpu_does(
-    digits: ImageData, tiny: Callable[..., TrialConfig], batching: str
+    digits: ImageData, tiny: Callable[..., DistillationConfig], batching: str
 ) -> None:
     """The tolerance of `test_precision.py`; recorded steps hold the rounding, too."""
     config = tiny(n_inner=10, n_outer=1, weights="size", clusterer="random")
@@ -66,7 +70,7 @@ def test_bfloat16_moves_the_images_as_float32_on_the_cpu_does(
 
 
 def test_an_evaluation_with_graphs_scores_as_without(
-    digits: ImageData, tiny: Callable[..., TrialConfig]
+    digits: ImageData, tiny: Callable[..., DistillationConfig]
 ) -> None:
     config = tiny(n_outer=0, eval_epochs=12, eval_every=0)
     data = digits.to("cuda")
@@ -103,7 +107,7 @@ def test_many_classes_at_once_agree_with_each_on_the_cpu(name: str) -> None:
 
 
 def test_a_whole_trial_stops_and_resumes(
-    digits: ImageData, tiny: Callable[..., TrialConfig], tmp_path: Path
+    digits: ImageData, tiny: Callable[..., DistillationConfig], tmp_path: Path
 ) -> None:
     data = digits.to("cuda")
     with pytest.raises(InterruptedTrialError):
@@ -116,20 +120,20 @@ def test_a_whole_trial_stops_and_resumes(
     assert result.images.device.type == "cpu"
 
 
-@pytest.mark.parametrize("arm", ARM_OPTIONS)
-def test_every_arm_of_the_second_study_stops_and_resumes(
-    digits: ImageData, tmp_path: Path, arm: str
+@pytest.mark.parametrize("selector", SELECTOR_OPTIONS)
+def test_every_selector_of_the_second_paper_stops_and_resumes(
+    digits: ImageData, tmp_path: Path, selector: str
 ) -> None:
     """Nothing is drawn on the GPU, and pixels are the same there, so the choice is the CPU's."""
-    values = {"arm": arm, "classes": ["3", "8"], "epochs": 2}
-    if "embedding" in ARM_OPTIONS[arm]:
+    values = {"selector": selector, "classes": ["3", "8"], "epochs": 2}
+    if "embedding" in SELECTOR_OPTIONS[selector]:
         values["embedding"] = "pixels"
-    config, data = SubsetConfig.from_dict(values), digits.to("cuda")
+    config, data = SelectionConfig.from_dict(values), digits.to("cuda")
     folder = LocalFolder(tmp_path)
     with pytest.raises(InterruptedTrialError):
-        run_subset(config, data, checkpoint_folder=folder, should_stop=lambda: True)
-    ours = run_subset(config, data, checkpoint_folder=folder)
-    theirs = run_subset(config, digits)
+        run_selection(config, data, checkpoint_folder=folder, should_stop=lambda: True)
+    ours = run_selection(config, data, checkpoint_folder=folder)
+    theirs = run_selection(config, digits)
 
     assert ours.row["status"] == "ok"
     assert ours.selection is not None
@@ -139,6 +143,6 @@ def test_every_arm_of_the_second_study_stops_and_resumes(
 
 
 def test_features_are_trained_and_compared_on_the_gpu(digits: ImageData) -> None:
-    config = SubsetConfig(arm="herding", classes=("3", "8"), epochs=2, feature_epochs=2)
+    config = SelectionConfig(selector="herding", classes=("3", "8"), epochs=2, feature_epochs=2)
 
-    assert run_subset(config, digits.to("cuda")).row["status"] == "ok"
+    assert run_selection(config, digits.to("cuda")).row["status"] == "ok"

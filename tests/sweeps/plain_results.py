@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from distill.config.distillation import TrialConfig
+from distill.config.distillation import DistillationConfig
 
 
-def row_of(config: TrialConfig, **changes: Any) -> dict[str, Any]:
+def row_of(config: DistillationConfig, **changes: Any) -> dict[str, Any]:
     """A finished trial's row; columns that do not matter to the tests are left out."""
     return {
         "trial_id": config.trial_id,

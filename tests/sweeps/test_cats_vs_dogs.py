@@ -1,4 +1,4 @@
-"""Study 2's command as a user runs it: a process of its own, a real Ray, a real store."""
+"""Paper 2's command as a user runs it: a process of its own, a real Ray, a real store."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from distill.config.selection import SubsetConfig
+from distill.config.selection import SelectionConfig
 from sweeps.cats_vs_dogs import COMMAND
 from sweeps.store.store import Store, load_curves, load_results
 from tests.paths import ROOT
@@ -37,7 +37,7 @@ def test_submitting_again_runs_what_is_missing(tmp_path: Path) -> None:
     first = run(results, *SMALL, "--protocol", "sound")
     assert first.returncode == 0, first.stderr
     assert "5 of 5 trials finished: 5 ok" in first.stdout
-    assert "Study 2: digits" in first.stdout
+    assert "Paper 2: digits" in first.stdout
     before = {file.name: file.stat() for file in (results / "trials").iterdir()}
 
     second = run(results, *SMALL)
@@ -61,7 +61,7 @@ def _check_store(results: Path) -> None:
     plan = {config.trial_id: config for config in COMMAND.plan(SMALL)}
     rows = load_results(str(results))
     assert set(rows["trial_id"]) == set(plan)
-    assert set(rows["kind"]) == {"subset"}
+    assert set(rows["kind"]) == {"selection"}
     assert rows["test_accuracy_mean"].between(0, 1).all()
     assert (rows["test_fraction"] == 0.2).all()
     curves = load_curves(str(results), plan)
@@ -75,18 +75,18 @@ def _check_store(results: Path) -> None:
     last = Store(results).submissions()[-1]
     assert last["script"] == "sweeps/cats_vs_dogs.py"
     assert last["plan"] == json.loads(
-        json.dumps([{"kind": "subset", **config.to_dict()} for config in COMMAND.plan(SMALL)])
+        json.dumps([{"kind": "selection", **config.to_dict()} for config in COMMAND.plan(SMALL)])
     )
 
 
-def _check_choice(config: SubsetConfig, row: Mapping[Hashable, Any]) -> None:
-    """The fraction is exact under the sound protocol; study 2's clustering takes four times it."""
+def _check_choice(config: SelectionConfig, row: Mapping[Hashable, Any]) -> None:
+    """The fraction is exact under the sound protocol; paper 2's clustering takes four times it."""
     n = int(row["n_pool"])
     if config.protocol == "sound":
         fraction = 1.0 if config.fraction is None else config.fraction
         assert row["n_selected"] == row["n_distinct"] == int(fraction * n + 0.5)
         assert row["n_test_selected"] == 0
-    elif config.arm == "cluster_grid":
+    elif config.selector == "cluster_grid":
         n_train = row["n_selected"] / 0.4
         assert n > n_train
         assert row["n_test_selected"] > 0

@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from distill.config.distillation import TrialConfig
+from distill.config.distillation import DistillationConfig
 from distill.datasets import load_dataset
 from distill.trials.distillation import run_trial
 from sweeps.full_grid import COMMAND
@@ -82,12 +82,12 @@ def number_of(checkpoint: Path) -> int:
     return int(checkpoint.name.split("-")[0])
 
 
-def planned(*options: str) -> list[TrialConfig]:
+def planned(*options: str) -> list[DistillationConfig]:
     return COMMAND.plan(options)
 
 
 @functools.cache
-def undisturbed(config: TrialConfig) -> float:
+def undisturbed(config: DistillationConfig) -> float:
     """The accuracy of a trial that nothing happened to."""
     row = run_trial(config, load_dataset(config.dataset)).row
     return float(row["test_accuracy_mean"])
@@ -333,7 +333,7 @@ def test_what_a_killed_driver_left_is_compacted_by_the_next(tmp_path: Path) -> N
     results = tmp_path / "results"
     store = Store(results)
     store.create()
-    others = [TrialConfig(seed=seed) for seed in range(COMPACT_FROM)]
+    others = [DistillationConfig(seed=seed) for seed in range(COMPACT_FROM)]
     for config in [*planned("--preset", "smoke"), *others]:
         path = results / "trials" / f"{config.trial_id}.parquet"
         path.write_bytes(row_content(row_of(config)))

@@ -30,16 +30,16 @@ from typing import Any, cast
 
 import optuna
 
-from distill.config.distillation import Config, TrialConfig, fields_of
+from distill.config.distillation import Config, DistillationConfig, fields_of
 from distill.errors import UserError, require_known
-from sweeps.optuna_search.spaces import dbscan, dbscan_eps, grid_size, joint, subset
+from sweeps.optuna_search.spaces import dbscan, dbscan_eps, grid_size, joint, selection
 
 SPACES: dict[str, ModuleType] = {
     "dbscan": dbscan,
     "dbscan_eps": dbscan_eps,
     "joint": joint,
     "grid_size": grid_size,
-    "subset": subset,
+    "selection": selection,
 }
 """The spaces that have a name."""
 
@@ -69,7 +69,7 @@ class Space:
     base: Mapping[str, Any]
     default: Mapping[str, Any]
     suggest: Callable[[optuna.Trial], dict[str, Any]]
-    config_class: type[Config] = TrialConfig
+    config_class: type[Config] = DistillationConfig
     fixed: Mapping[str, Any] = field(default_factory=dict)
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
@@ -298,5 +298,5 @@ def _space_of(name: str, module: ModuleType) -> Space:
         base=dictionaries["BASE"],
         default=dictionaries["DEFAULT"],
         suggest=suggest,
-        config_class=getattr(module, "CONFIG", TrialConfig),
+        config_class=getattr(module, "CONFIG", DistillationConfig),
     )

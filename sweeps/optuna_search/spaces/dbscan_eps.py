@@ -1,4 +1,4 @@
-"""DBSCAN's radius in feature units, as study 1 gives it, and MinPts.
+"""DBSCAN's radius in feature units, as paper 1 gives it, and MinPts.
 
 The limits suit 32×32 images; features of other images may have another scale, so narrow them
 (`--range eps=0.03:0.3` for digits). Most of the range is one cluster, or noise alone: the share of

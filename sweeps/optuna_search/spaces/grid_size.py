@@ -9,11 +9,11 @@ from typing import Any
 
 import optuna
 
-from distill.config.selection import SubsetConfig
+from distill.config.selection import SelectionConfig
 
-CONFIG = SubsetConfig
+CONFIG = SelectionConfig
 
-BASE = {"arm": "cluster_grid", "fraction": 0.1, "n_eval": 2}
+BASE = {"selector": "cluster_grid", "fraction": 0.1, "n_eval": 2}
 
 DEFAULT = {"grid_size": 8, "n_clusters": 2, "pca_dim": 2}
 

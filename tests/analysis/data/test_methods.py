@@ -5,13 +5,13 @@ import pytest
 from analysis.data.methods import (
     BASELINE,
     LABELS,
-    STUDY1_DBSCAN,
-    STUDY1_ROWS,
+    PAPER1_DBSCAN,
+    PAPER1_ROWS,
     label,
     method_of,
     method_order,
     options_text,
-    study_options,
+    paper_options,
     weights_of,
 )
 from distill.config.distillation import CLUSTERER_OPTIONS, PUBLISHED_VARIANTS
@@ -23,10 +23,10 @@ def test_every_clusterer_has_a_label_of_its_own() -> None:
     assert label("of_a_later_version") == "of_a_later_version"
 
 
-def test_the_study_has_nine_rows_and_a_baseline_among_them() -> None:
-    assert len(STUDY1_ROWS) == 9
-    assert BASELINE in STUDY1_ROWS
-    assert {method for method, _ in STUDY1_ROWS} <= PUBLISHED_VARIANTS.keys()
+def test_the_paper_has_nine_rows_and_a_baseline_among_them() -> None:
+    assert len(PAPER1_ROWS) == 9
+    assert BASELINE in PAPER1_ROWS
+    assert {method for method, _ in PAPER1_ROWS} <= PUBLISHED_VARIANTS.keys()
 
 
 @pytest.mark.parametrize(("name", "variant"), PUBLISHED_VARIANTS.items())
@@ -53,7 +53,7 @@ def test_methods_sort_as_in_the_registry_and_unknown_ones_come_last() -> None:
 
 
 def test_options_as_text() -> None:
-    assert options_text(STUDY1_DBSCAN) == "eps 15, min_samples 2"
-    assert options_text(STUDY1_DBSCAN, ["min_samples"]) == "min_samples 2"
-    assert options_text(study_options("kmedoids")) == "fasterpam, lab"
-    assert options_text(study_options("kmeans")) == ""
+    assert options_text(PAPER1_DBSCAN) == "eps 15, min_samples 2"
+    assert options_text(PAPER1_DBSCAN, ["min_samples"]) == "min_samples 2"
+    assert options_text(paper_options("kmedoids")) == "fasterpam, lab"
+    assert options_text(paper_options("kmeans")) == ""

@@ -11,7 +11,7 @@ from analysis.__main__ import main
 from analysis.data.reading import load
 from sweeps.store.store import Store
 from tests.analysis import made_up
-from tests.analysis.results import subset_rows_of
+from tests.analysis.results import selection_rows_of
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def remote(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
 
 def fill(store: Store) -> None:
     made_up.fill(store, ipcs=(1,), seeds=2, n_outer=4, every=2)
-    for row in subset_rows_of("random", (0.7, 0.72)) + subset_rows_of("base", (0.9, 0.91)):
+    for row in selection_rows_of("random", (0.7, 0.72)) + selection_rows_of("base", (0.9, 0.91)):
         store.put_result(row, [])
 
 
@@ -45,12 +45,12 @@ def test_results_in_a_bucket_give_what_the_same_on_a_disk_give(
     fill(local)
     fill(remote)
 
-    names = ["study1", "study2", "findings"]
+    names = ["paper1", "paper2", "findings"]
     for store, out in ((local, "from disk"), (remote, "from bucket")):
         assert main([store.uri, *names, "--out", str(tmp_path / out)]) == 0
 
     written = sorted(file.name for file in (tmp_path / "from disk").iterdir())
-    assert len(written) == 13  # two tables of study 1, one of study 2, in four formats; findings
+    assert len(written) == 13  # two tables of paper 1, one of paper 2, in four formats; findings
     for name in written:
         ours, theirs = (tmp_path / out / name for out in ("from bucket", "from disk"))
         assert ours.read_bytes() == theirs.read_bytes(), name
@@ -62,7 +62,7 @@ def test_images_from_a_bucket(remote: Store, tmp_path: Path) -> None:
     empty.create()
     fill(remote)
     sweeps = load(empty.uri, remote.uri)
-    (trial_id, *_) = sweeps.study1_trials.query("state == 'ok'")["trial_id"]
+    (trial_id, *_) = sweeps.paper1_trials.query("state == 'ok'")["trial_id"]
 
     images = sweeps.distilled(trial_id)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from analysis.data.methods import STUDY1_ROWS
+from analysis.data.methods import PAPER1_ROWS
 from analysis.data.published import load_published
 
 
@@ -32,20 +32,20 @@ def test_numbers_as_they_were_printed(table: str, row: str, accuracy: float, los
     }
 
 
-def test_study_1_has_its_nine_rows_for_both_sizes() -> None:
-    published = load_published("study1")
+def test_paper_1_has_its_nine_rows_for_both_sizes() -> None:
+    published = load_published("paper1")
 
     for ipc, table in ((1, "Table 1"), (10, "Table 2")):
         own = published[(published["ipc"] == ipc) & (published["column"] == "accuracy")]
         assert set(own["table"]) == {table}
-        assert tuple(zip(own["method"], own["weights"], strict=True)) == STUDY1_ROWS
+        assert tuple(zip(own["method"], own["weights"], strict=True)) == PAPER1_ROWS
     assert set(published["dataset"]) == {"cifar10"}
     assert len(published) == 2 * 9 * 2
 
 
-def test_weights_changed_the_accuracies_of_study_1_by_at_most_a_point() -> None:
+def test_weights_changed_the_accuracies_of_paper_1_by_at_most_a_point() -> None:
     """Two unseeded runs of one algorithm, which is its noise: 0.04 to 0.93 points."""
-    published = load_published("study1")
+    published = load_published("paper1")
     accuracies = published[published["column"] == "accuracy"].pivot_table(
         index=["ipc", "method"], columns="weights", values="value"
     )
@@ -59,10 +59,10 @@ def test_weights_changed_the_accuracies_of_study_1_by_at_most_a_point() -> None:
 def test_every_value_has_a_place_and_a_source() -> None:
     published = load_published()
 
-    for column in ("study", "table", "row", "column", "value", "dataset", "source"):
+    for column in ("paper", "table", "row", "column", "value", "dataset", "source"):
         assert published[column].notna().all(), column
-    assert set(published["study"]) == {"study1", "study2", "reference"}
-    key = ["study", "table", "row", "column", "ipc", "n_outer"]
+    assert set(published["paper"]) == {"paper1", "paper2", "reference"}
+    key = ["paper", "table", "row", "column", "ipc", "n_outer"]
     assert not published.duplicated(key).any()
     accuracies = published[published["column"] == "accuracy"]["value"]
     assert accuracies.between(0.1, 0.95).all()

@@ -15,14 +15,14 @@ from PIL import Image
 from analysis.data.reading import Sweeps, load
 from analysis.figures import bands, clusters, cost, curves, searches, sheets
 from analysis.figures.gather import plots
+from analysis.figures.paper1 import image_sheets
 from analysis.figures.plot import Plot, svg, write_plot
 from analysis.figures.sheets import write_sheet
-from analysis.figures.study1 import image_sheets
 from analysis.figures.style import PAPER, legend_below, look, new_figure, styled
 from analysis.findings.importances import databases, importances
-from analysis.tables.study1 import Study1, build
+from analysis.tables.paper1 import Paper1, build
 from distill.config.distillation import CLUSTERER_OPTIONS
-from distill.config.selection import ARM_OPTIONS
+from distill.config.selection import SELECTOR_OPTIONS
 from sweeps.store.store import Store
 from tests.analysis import golden, made_up
 from tests.analysis.results import config_of, frame_of, row_of
@@ -40,13 +40,13 @@ def sweeps(tmp_path_factory: pytest.TempPathFactory) -> Sweeps:
 
 
 @pytest.fixture(scope="module")
-def study(sweeps: Sweeps) -> Study1:
+def paper(sweeps: Sweeps) -> Paper1:
     return build(sweeps.results, sweeps.plan, sweeps.failures)
 
 
 @pytest.fixture(scope="module")
-def drawn(study: Study1, sweeps: Sweeps) -> dict[str, Plot]:
-    found = list(plots(study, (), sweeps))
+def drawn(paper: Paper1, sweeps: Sweeps) -> dict[str, Plot]:
+    found = list(plots(paper, (), sweeps))
     by_name = {plot.name: plot for plot in found}
     assert len(by_name) == len(found)
     return by_name
@@ -99,7 +99,7 @@ def test_long_curves_are_thinned_and_keep_their_ends() -> None:
 
 
 def test_the_cost_figure_has_the_numbers_of_the_table() -> None:
-    found = cost.build(golden.study().tables[0])
+    found = cost.build(golden.paper().tables[0])
 
     own = found[(found["method"] == "kmeans") & (found["weights"] == "F")].iloc[0]
     assert own["accuracy"] == pytest.approx(0.62)
@@ -141,8 +141,8 @@ def test_the_response_of_a_search(sweeps: Sweeps) -> None:
     assert searches.parameters(trials, ["eps"]) == ["eps"]
 
 
-def test_study_1s_figures_are_all_there(drawn: dict[str, Plot]) -> None:
-    name = "study1-cifar10-ipc1-features"
+def test_paper_1s_figures_are_all_there(drawn: dict[str, Plot]) -> None:
+    name = "paper1-cifar10-ipc1-features"
 
     expected = {
         f"{name}-{score}-{weights}{protocol}"
@@ -182,8 +182,8 @@ def test_figures_do_not_depend_on_what_a_user_has_set(
         assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
 
 
-def test_every_method_and_every_arm_has_a_look_of_its_own() -> None:
-    for names in (METHODS, tuple(ARM_OPTIONS)):
+def test_every_method_and_every_selector_has_a_look_of_its_own() -> None:
+    for names in (METHODS, tuple(SELECTOR_OPTIONS)):
         own = {look(name) for name in names}
         assert len({style.colour for style in own}) == len(names)
         assert len({style.marker for style in own}) == len(names)
@@ -214,17 +214,17 @@ def luminance(colour: str) -> float:
 
 
 @pytest.mark.parametrize("paper", [PAPER, "#151b23"])
-@pytest.mark.parametrize("name", dict.fromkeys((*METHODS, *ARM_OPTIONS)))
+@pytest.mark.parametrize("name", dict.fromkeys((*METHODS, *SELECTOR_OPTIONS)))
 def test_colours_are_seen_on_light_and_dark_paper(name: str, paper: str) -> None:
     light, dark = sorted((luminance(look(name).colour), luminance(paper)), reverse=True)
 
     assert (light + 0.05) / (dark + 0.05) >= 3  # WCAG 2.2, 1.4.11: graphics
 
 
-def test_sheets_of_images_show_the_pixels(tmp_path: Path, study: Study1, sweeps: Sweeps) -> None:
-    found = list(image_sheets(study.tables[0], sweeps))
+def test_sheets_of_images_show_the_pixels(tmp_path: Path, paper: Paper1, sweeps: Sweeps) -> None:
+    found = list(image_sheets(paper.tables[0], sweeps))
 
-    names = [sheet.name.removeprefix("study1-cifar10-ipc1-features-images-") for sheet in found]
+    names = [sheet.name.removeprefix("paper1-cifar10-ipc1-features-images-") for sheet in found]
     assert names[:4] == ["k-means-t", "k-means-f", "k-meanspp-t", "k-meanspp-f"]
     assert len(set(names)) == len(names)
     assert "k-means-t-published" in names
@@ -263,10 +263,10 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 storage = optuna.storages.JournalStorage(
     optuna.storages.journal.JournalFileBackend({str(journal)!r})
 )
-study = optuna.create_study(study_name="search", storage=storage, direction="maximize",
+paper = optuna.create_paper(paper_name="search", storage=storage, direction="maximize",
                             sampler=optuna.samplers.RandomSampler(seed=0))
-study.set_user_attr("dream_sweep", {{"objectives": ["accuracy"]}})
-study.optimize(lambda t: t.suggest_float("eps", 0, 1) + 0 * t.suggest_float("idle", 0, 1),
+paper.set_user_attr("dream_sweep", {{"objectives": ["accuracy"]}})
+paper.optimize(lambda t: t.suggest_float("eps", 0, 1) + 0 * t.suggest_float("idle", 0, 1),
                n_trials=20)
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
@@ -287,22 +287,22 @@ def test_importances_of_a_search_in_a_database(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Found by the command that is in the record; a database that is not there is not made."""
-    url = f"sqlite:///{tmp_path / 'studies.db'}"
+    url = f"sqlite:///{tmp_path / 'papers.db'}"
     code = f"""
 import optuna, warnings
 warnings.simplefilter("ignore")
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 for name, direction in (("ours", "maximize"), ("theirs", "minimize")):
-    study = optuna.create_study(study_name=name, storage={url!r}, direction=direction,
+    paper = optuna.create_paper(paper_name=name, storage={url!r}, direction=direction,
                                 sampler=optuna.samplers.RandomSampler(seed=0))
-    study.optimize(lambda t: t.suggest_int("grid_size", 1, 40), n_trials=6)
+    paper.optimize(lambda t: t.suggest_int("grid_size", 1, 40), n_trials=6)
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
     monkeypatch.chdir(tmp_path)
     commands = {
         "ours": ["grid_size", "--storage", url],
         "lost": ["grid_size", "--storage=sqlite:///lost.db"],
-        "journal": ["grid_size", "--storage", "studies/own.journal"],
+        "journal": ["grid_size", "--storage", "papers/own.journal"],
         "default": ["grid_size"],
     }
 
@@ -310,9 +310,9 @@ for name, direction in (("ours", "maximize"), ("theirs", "minimize")):
 
     assert found == {"ours": url, "lost": "sqlite:///lost.db"}
     ours = importances(found["ours"], "ours")
-    assert ours[["study", "parameter", "trials"]].to_numpy().tolist() == [["ours", "grid_size", 6]]
+    assert ours[["paper", "parameter", "trials"]].to_numpy().tolist() == [["ours", "grid_size", 6]]
     assert len(importances(found["lost"], "lost")) == 0
-    assert [file.name for file in tmp_path.iterdir()] == ["studies.db"]
+    assert [file.name for file in tmp_path.iterdir()] == ["papers.db"]
 
 
 def test_a_damaged_journal_gives_no_importances(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from analysis.findings.paper1 import (
     markdown,
     published_noise,
 )
-from analysis.tables.study1 import Study1Table, build
+from analysis.tables.paper1 import Paper1Table, build
 from tests.analysis import golden
 from tests.analysis.results import Row, frame_of, rows_of
 
@@ -27,12 +27,12 @@ def shifted(by: float, jitter: float = 1.0) -> list[float]:
     return [score + by + jitter * j for score, j in zip(BASELINE, JITTER, strict=True)]
 
 
-def table_of(*more: Row, **fields: object) -> Study1Table:
+def table_of(*more: Row, **fields: object) -> Paper1Table:
     rows = [*rows_of("kmeans", "none", BASELINE, **fields), *more]
     return build(frame_of(rows)).tables[0]
 
 
-def claim(table: Study1Table, topic: str, method: str) -> pd.Series:
+def claim(table: Paper1Table, topic: str, method: str) -> pd.Series:
     numbers = claims(table)
     own = numbers[(numbers["topic"] == topic) & (numbers["method"] == method)]
     assert len(own) == 1
@@ -157,11 +157,11 @@ def test_sentences_name_verdict_numbers_and_seeds() -> None:
 
 
 def test_the_golden_findings() -> None:
-    text = markdown(findings(golden.study().tables))
+    text = markdown(findings(golden.paper().tables))
 
     assert "published +0.25: to tell that from 0 takes about 23 seeds" in text
     assert "BIRCH (−0.33 ± 3.79, 3 pairs)" in text
-    assert text == markdown(findings(golden.study().tables))
+    assert text == markdown(findings(golden.paper().tables))
 
 
 def test_the_noise_between_two_printed_runs_of_one_algorithm() -> None:

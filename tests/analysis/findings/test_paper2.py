@@ -1,16 +1,18 @@
-"""Findings of study 2: its claims, and what its best number is made of, by hand."""
+"""Findings of paper 2: its claims, and what its best number is made of, by hand."""
 
 import pytest
 
 from analysis.findings.paper1 import in_short, markdown
-from analysis.findings.paper2 import parts, study2_claims, study2_findings
-from analysis.tables.study2 import Study2, Study2Table, build
-from tests.analysis.results import Row, frame_of, subset_rows_of
+from analysis.findings.paper2 import paper2_claims, paper2_findings, parts
+from analysis.tables.paper2 import Paper2, Paper2Table, build
+from tests.analysis.results import Row, frame_of, selection_rows_of
 
 
-def published(arm: str, accuracies: tuple[float, ...], n_images: int, **fields: float) -> list[Row]:
-    return subset_rows_of(
-        arm, accuracies, {"n_trained_on": n_images}, protocol="published", **fields
+def published(
+    selector: str, accuracies: tuple[float, ...], n_images: int, **fields: float
+) -> list[Row]:
+    return selection_rows_of(
+        selector, accuracies, {"n_trained_on": n_images}, protocol="published", **fields
     )
 
 
@@ -34,30 +36,30 @@ def many(fraction: float = 0.4, n_images: int = 5400) -> list[Row]:
     return published("random", (0.80, 0.82), n_images, fraction=fraction)
 
 
-def study_of(*rows: Row) -> Study2:
+def paper_of(*rows: Row) -> Paper2:
     return build(frame_of(rows))
 
 
-def table_of(*rows: Row) -> Study2Table:
-    (found,) = study_of(*rows).tables
+def table_of(*rows: Row) -> Paper2Table:
+    (found,) = paper_of(*rows).tables
     return found
 
 
-def cases(study: Study2, topic: str) -> dict[str, tuple[str, ...]]:
-    found = study2_findings(study)
+def cases(paper: Paper2, topic: str) -> dict[str, tuple[str, ...]]:
+    found = paper2_findings(paper)
     return {finding.verdict: finding.cases for finding in found if finding.topic == topic}
 
 
 def test_ways_of_choosing_against_random_images() -> None:
-    study = study_of(
-        *subset_rows_of("base", (0.91,)),
-        *subset_rows_of("random", (0.70, 0.72, 0.74)),
-        *subset_rows_of("random", (0.80, 0.81, None), fraction=0.25),
-        *subset_rows_of("cluster_grid", (0.72, 0.75, 0.76)),
-        *subset_rows_of("herding", (0.6, 0.61, 0.62)),
+    paper = paper_of(
+        *selection_rows_of("base", (0.91,)),
+        *selection_rows_of("random", (0.70, 0.72, 0.74)),
+        *selection_rows_of("random", (0.80, 0.81, None), fraction=0.25),
+        *selection_rows_of("cluster_grid", (0.72, 0.75, 0.76)),
+        *selection_rows_of("herding", (0.6, 0.61, 0.62)),
     )
 
-    found = cases(study, "arms")
+    found = cases(paper, "selectors")
 
     # Published: 0.8947 − 0.7553. That it is so much more than here is the leak's doing.
     assert found["holds"] == (
@@ -67,19 +69,19 @@ def test_ways_of_choosing_against_random_images() -> None:
     assert found["lower"] == ("herding 10 % (−11.00 ± 2.48, 3 pairs)",)
     assert found["cannot be said"][0] == "base (all images) (+21.00, 1 pair, published +15.67)"
     assert "random 50 % (no pairs, published −0.73)" in found["cannot be said"]
-    short = in_short(study2_findings(study))
+    short = in_short(paper2_findings(paper))
     assert short[0].startswith("Ways of choosing images: of 6 comparisons with random 10 %, 2 as")
     assert len(short) == 2  # and the order of the random subsets
 
 
 def test_the_printed_order_of_the_random_subsets() -> None:
     table = table_of(
-        *subset_rows_of("random", (0.84, 0.85, 0.86), fraction=0.5),
-        *subset_rows_of("random", (0.80, 0.82, 0.81), fraction=0.25),
-        *subset_rows_of("random", (0.70, 0.72, 0.71)),
+        *selection_rows_of("random", (0.84, 0.85, 0.86), fraction=0.5),
+        *selection_rows_of("random", (0.80, 0.82, 0.81), fraction=0.25),
+        *selection_rows_of("random", (0.70, 0.72, 0.71)),
     )
 
-    claims = study2_claims(table)
+    claims = paper2_claims(table)
     order = claims[claims["topic"] == "order"]
 
     # 0.04, 0.03, 0.05 and three times 0.10; printed 0.7480 − 0.8133 and 0.8133 − 0.7553.
@@ -103,9 +105,9 @@ def test_what_the_published_clustering_is_made_of() -> None:
 
 
 def test_the_parts_are_said_in_words() -> None:
-    study = study_of(*clustering(), *many(), *few())
+    paper = paper_of(*clustering(), *many(), *few())
 
-    assert cases(study, "why")["measured"] == (
+    assert cases(paper, "why")["measured"] == (
         "the leak: +5.00 ± 12.71 (2 seeds) of its 90.00 ± 12.71 on all test images, of which it "
         "was trained on 450 (accuracy there 99.00 ± 0.00)",
         "the number of images: it was trained on 5,400, and random 40 %, as many, is "
@@ -113,15 +115,15 @@ def test_the_parts_are_said_in_words() -> None:
         "what is left for the choice itself, on test images it was not trained on: "
         "+4.00 ± 12.71 (2 seeds) from random 40 %",
     )
-    text = markdown(study2_findings(study))
+    text = markdown(paper2_findings(paper))
     assert (
-        "- Study 2: folder photos, clustering 10 % under the published protocol: the leak: " in text
+        "- Paper 2: folder photos, clustering 10 % under the published protocol: the leak: " in text
     )
     assert "- measured: the leak: +5.00" in text
 
 
 def test_the_nearest_random_subset_stands_in_for_one_of_the_size() -> None:
-    study = study_of(
+    paper = paper_of(
         *clustering(),
         *many(0.5, 6750),
         *published("random", (0.7, 0.7), 3375, fraction=0.25),
@@ -130,7 +132,7 @@ def test_the_nearest_random_subset_stands_in_for_one_of_the_size() -> None:
 
     assert (
         "and random 50 %, 6,750, the nearest there is, is +6.00"
-        in cases(study, "why")["measured"][1]
+        in cases(paper, "why")["measured"][1]
     )
 
 
@@ -146,27 +148,27 @@ def test_the_nearest_random_subset_stands_in_for_one_of_the_size() -> None:
     ],
 )
 def test_where_rows_are_missing_nothing_is_said(rows: list[Row], n_sentences: int) -> None:
-    study = study_of(*subset_rows_of("random", (0.7,)), *rows)
+    paper = paper_of(*selection_rows_of("random", (0.7,)), *rows)
 
-    assert len(cases(study, "why").get("measured", ())) == n_sentences
+    assert len(cases(paper, "why").get("measured", ())) == n_sentences
 
 
 def test_coresets_against_as_many_random_images() -> None:
-    def rows(arm: str, accuracies: tuple[float, ...], ipc: int | None = 10) -> list[Row]:
+    def rows(selector: str, accuracies: tuple[float, ...], ipc: int | None = 10) -> list[Row]:
         own: Row = {"dataset": "cifar10", "recipe": "distillation", "network": "convnet"}
-        return subset_rows_of(arm, accuracies, **own, ipc=ipc)
+        return selection_rows_of(selector, accuracies, **own, ipc=ipc)
 
-    study = study_of(
+    paper = paper_of(
         *rows("random", (0.30, 0.32, 0.31)),
         *rows("nearest_center", (0.40, 0.41, 0.42)),
         *rows("herding", (0.20, 0.22, 0.21)),
     )
 
-    found = cases(study, "coresets")
+    found = cases(paper, "coresets")
 
     # 0.10, 0.09, 0.11, s = 0.01, t(2) = 4.302653; reported 0.415 − 0.310.
     assert found["holds"] == ("nearest center (+10.00 ± 2.48, 3 pairs, published +10.50)",)
     assert found["lower"] == ("herding (−10.00 ± 0.00, 3 pairs)",)
-    assert cases(study, "arms") == {}
-    (short,) = in_short(study2_findings(study))
+    assert cases(paper, "selectors") == {}
+    (short,) = in_short(paper2_findings(paper))
     assert short.startswith("Real images in place of distilled ones: of 3 comparisons with random")

@@ -16,7 +16,7 @@ from analysis.report.sections import json_block
 from sweeps.store.store import Store
 from tests.analysis import made_up
 from tests.analysis.browser import CHROMIUM, DRIVER, MISSING, Browser
-from tests.analysis.results import Row, subset_config_of, subset_rows_of
+from tests.analysis.results import Row, selection_config_of, selection_rows_of
 
 LEFT, ENTER = "\ue012", "\ue007"
 
@@ -152,38 +152,38 @@ def test_commands_name_their_script(tmp_path: Path) -> None:
 CORESET: Row = {"dataset": "cifar10", "recipe": "distillation", "network": "convnet", "ipc": 10}
 
 OTHERS = {
-    "study 2": [
-        *subset_rows_of("random", (0.7, 0.72)),
-        *subset_rows_of("base", (0.9, 0.91)),
-        *subset_rows_of("cluster_grid", (0.89, 0.9), protocol="published"),
+    "paper 2": [
+        *selection_rows_of("random", (0.7, 0.72)),
+        *selection_rows_of("base", (0.9, 0.91)),
+        *selection_rows_of("cluster_grid", (0.89, 0.9), protocol="published"),
     ],
     "coresets": [
-        *subset_rows_of("random", (0.3, 0.31), **CORESET),
-        *subset_rows_of("herding", (0.3, 0.32), **CORESET),
+        *selection_rows_of("random", (0.3, 0.31), **CORESET),
+        *selection_rows_of("herding", (0.3, 0.32), **CORESET),
     ],
 }
 
 
-@pytest.mark.parametrize("names", [("study 2",), ("coresets",), ("study 2", "coresets")])
-def test_without_study_1_the_page_is_of_the_others(names: tuple[str, ...], tmp_path: Path) -> None:
+@pytest.mark.parametrize("names", [("paper 2",), ("coresets",), ("paper 2", "coresets")])
+def test_without_paper_1_the_page_is_of_the_others(names: tuple[str, ...], tmp_path: Path) -> None:
     store = Store(tmp_path / "results")
     store.create()
     for name in names:
         for row in OTHERS[name]:
             store.put_result(row, [])
-    crashed = subset_config_of("k_center", **(CORESET if names == ("coresets",) else {}))
+    crashed = selection_config_of("k_center", **(CORESET if names == ("coresets",) else {}))
     record = {"phase": "grid", "message": "ValueError: no images", "config": crashed.to_dict()}
     store.put_failure(crashed.trial_id, record)
 
     assert main([store.uri, "report", "--out", str(tmp_path)]) == 0
 
     text = (tmp_path / "report.html").read_text()
-    assert ("Study 2: folder photos. Test accuracy in %" in text) == ("study 2" in names)
+    assert ("Paper 2: folder photos. Test accuracy in %" in text) == ("paper 2" in names)
     assert ("Real images in place of distilled ones: CIFAR-10" in text) == ("coresets" in names)
-    assert ("against random 10 % (paired by seed)" in text) == ("study 2" in names)
+    assert ("against random 10 % (paired by seed)" in text) == ("paper 2" in names)
     assert ("against random ones (paired by seed)" in text) == ("coresets" in names)
     assert "ValueError: no images" in text
-    assert "study 1 to make a table of" not in text
+    assert "paper 1 to make a table of" not in text
     assert "In print, rows with and without weights" not in text
 
 
@@ -192,7 +192,7 @@ def test_an_empty_store_has_a_report(tmp_path: Path) -> None:
 
     assert main([str(tmp_path / "results"), "report", "--out", str(tmp_path)]) == 0
 
-    assert "No trials of study 1 to make a table of yet." in (tmp_path / "report.html").read_text()
+    assert "No trials of paper 1 to make a table of yet." in (tmp_path / "report.html").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -227,12 +227,12 @@ def test_no_errors_no_requests_no_sideways_scrolling(
 
 @needs_browser
 @pytest.mark.parametrize(("width", "dark"), [(390, True), (1280, False)])
-def test_a_page_of_study_2_and_coresets_is_as_sound(
+def test_a_page_of_paper_2_and_coresets_is_as_sound(
     browser: Browser, width: int, dark: bool, tmp_path: Path
 ) -> None:
     store = Store(tmp_path / "results")
     store.create()
-    for row in OTHERS["study 2"] + OTHERS["coresets"]:
+    for row in OTHERS["paper 2"] + OTHERS["coresets"]:
         store.put_result(row, [])
     assert main([store.uri, "report", "--out", str(tmp_path)]) == 0
     browser.console()

@@ -10,12 +10,12 @@ import pytest
 import analysis
 from analysis import load, pair, summarise
 from analysis.data.reading import Sweeps
-from analysis.tables import study2
-from analysis.tables.study1 import build
+from analysis.tables import paper2
+from analysis.tables.paper1 import build
 from distill.errors import UserError
 from sweeps.store.store import Store
 from tests.analysis import golden
-from tests.analysis.results import Row, config_of, row_of, rows_of, subset_rows_of
+from tests.analysis.results import Row, config_of, row_of, rows_of, selection_rows_of
 from tests.paths import ROOT
 
 
@@ -91,41 +91,41 @@ def test_a_baseline_with_two_sets_of_parameters_is_refused(tmp_path: Path) -> No
     assert pair(sweeps, "method", baseline="kmeans")["parameters"].tolist() == ["single", "ward"]
 
 
-def test_study_2_has_the_numbers_of_its_table(tmp_path: Path) -> None:
+def test_paper_2_has_the_numbers_of_its_table(tmp_path: Path) -> None:
     rows = [
-        *subset_rows_of("base", (0.9, 0.8)),
-        *subset_rows_of("random", (0.5, 0.6, 0.7), fraction=0.1),
-        *subset_rows_of("random", (0.6, 0.8), fraction=0.5),
-        *subset_rows_of("cluster_grid", (0.6, 0.6, 0.9), fraction=0.1),
-        *subset_rows_of("cluster_grid", (0.4,), fraction=0.1, protocol="published"),
+        *selection_rows_of("base", (0.9, 0.8)),
+        *selection_rows_of("random", (0.5, 0.6, 0.7), fraction=0.1),
+        *selection_rows_of("random", (0.6, 0.8), fraction=0.5),
+        *selection_rows_of("cluster_grid", (0.6, 0.6, 0.9), fraction=0.1),
+        *selection_rows_of("cluster_grid", (0.4,), fraction=0.1, protocol="published"),
         *rows_of("kmeans", "none", (0.5,)),
     ]
     sweeps = sweeps_of(tmp_path, rows)
 
-    found = summarise(sweeps, study=2)
-    assert found["arm"].tolist() == [
+    found = summarise(sweeps, paper=2)
+    assert found["selector"].tolist() == [
         *("cluster_grid", "base", "random", "random", "cluster_grid"),
     ]
-    table = study2.build(sweeps.results).tables[0].rows
+    table = paper2.build(sweeps.results).tables[0].rows
     for _, row in table[table["sound_seeds"].notna()].iterrows():
-        own = found[(found["arm"] == row["arm"]) & (found["protocol"] == "sound")]
-        if row["arm"] != "base":
+        own = found[(found["selector"] == row["selector"]) & (found["protocol"] == "sound")]
+        if row["selector"] != "base":
             own = own[own["fraction"] == row["fraction"]]
         assert own["mean"].item() == row["sound_accuracy"]
         assert own["low"].item() == row["sound_low"]
 
-    arms = pair(sweeps, "arm", baseline="random", study=2)
-    own = only(arms, arm="cluster_grid")
+    selectors = pair(sweeps, "selector", baseline="random", paper=2)
+    own = only(selectors, selector="cluster_grid")
     assert own["difference"] == pytest.approx(0.1)  # 0.1, 0 and 0.2 at the same fraction
     assert own["n_pairs"] == 3
-    fractions = pair(sweeps, "fraction", baseline=0.1, study=2)
+    fractions = pair(sweeps, "fraction", baseline=0.1, paper=2)
     assert only(fractions, fraction=0.5)["difference"] == pytest.approx(0.15)
-    protocols = pair(sweeps, "protocol", baseline="published", study=2)
-    assert only(protocols, arm="cluster_grid")["difference"] == pytest.approx(0.2)
+    protocols = pair(sweeps, "protocol", baseline="published", paper=2)
+    assert only(protocols, selector="cluster_grid")["difference"] == pytest.approx(0.2)
 
     assert len(summarise(sweeps)) == 1
-    with pytest.raises(UserError, match=r"study must be 1 .*, got 3"):
-        summarise(sweeps, study=3)
+    with pytest.raises(UserError, match=r"paper must be 1 .*, got 3"):
+        summarise(sweeps, paper=3)
 
 
 def test_unknown_names_say_what_is_known(sweeps: Sweeps) -> None:

@@ -1,4 +1,4 @@
-"""The augmentation arm's transforms, each right for images in [0, 1], and the study's defect."""
+"""The augmentation selector's transforms, each right for images in [0, 1], and the paper's defect."""
 
 import math
 
@@ -72,7 +72,7 @@ def test_brightness_multiplies_and_clips(strength: float, factor: float) -> None
     )
 
 
-def test_the_study_s_brightness_leaves_black_and_full_only() -> None:
+def test_the_paper_s_brightness_leaves_black_and_full_only() -> None:
     """What became 1 or more stays as 1, everything else is cut off to 0."""
     pixels = torch.tensor([0.1, 0.5, 0.79, 0.81, 1.0]).view(1, 1, 1, 5)
     bright = apply("brightness", pixels, 0.75, published=True)  # × 1.25

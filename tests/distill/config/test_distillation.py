@@ -11,7 +11,7 @@ from distill.clustering.registry import CLUSTERERS, build_clusterer
 from distill.config.distillation import (
     CLUSTERER_OPTIONS,
     PUBLISHED_VARIANTS,
-    TrialConfig,
+    DistillationConfig,
     derive_seed,
     parse_value,
 )
@@ -19,7 +19,7 @@ from distill.errors import UserError
 
 
 def test_the_defaults_of_the_paper_are_filled_in() -> None:
-    config = TrialConfig(dataset="cifar10", ipc=50).resolved()
+    config = DistillationConfig(dataset="cifar10", ipc=50).resolved()
 
     assert (config.n_outer, config.n_inner, config.n_representatives) == (1000, 100, 128)
     assert (config.width, config.depth, config.norm) == (128, 3, "instance")
@@ -30,7 +30,7 @@ def test_the_defaults_of_the_paper_are_filled_in() -> None:
 
 
 def test_defaults_depend_on_the_family_of_the_data_set() -> None:
-    mnist = TrialConfig(dataset="mnist", ipc=10).resolved()
+    mnist = DistillationConfig(dataset="mnist", ipc=10).resolved()
 
     assert mnist.metric == "l1"
     assert mnist.lr_img == pytest.approx(1e-4)
@@ -39,7 +39,7 @@ def test_defaults_depend_on_the_family_of_the_data_set() -> None:
 
 def test_a_larger_image_raises_the_learning_rate_by_its_area() -> None:
     def lr(dataset: str, image_size: int | None = None) -> float | None:
-        return TrialConfig(dataset=dataset, ipc=10, image_size=image_size).resolved().lr_img
+        return DistillationConfig(dataset=dataset, ipc=10, image_size=image_size).resolved().lr_img
 
     assert lr("cifar10", 64) == pytest.approx(0.02)
     assert lr("mnist", 56) == pytest.approx(4e-4)
@@ -48,13 +48,13 @@ def test_a_larger_image_raises_the_learning_rate_by_its_area() -> None:
 
 
 def test_a_given_value_is_never_replaced() -> None:
-    config = TrialConfig(n_outer=0, lr_img=0.5, eval_every=0).resolved()
+    config = DistillationConfig(n_outer=0, lr_img=0.5, eval_every=0).resolved()
 
     assert (config.n_outer, config.lr_img, config.eval_every) == (0, 0.5, 0)
 
 
 def test_replacing_ipc_changes_the_derived_learning_rate() -> None:
-    config = dataclasses.replace(TrialConfig(dataset="cifar10", ipc=1), ipc=10)
+    config = dataclasses.replace(DistillationConfig(dataset="cifar10", ipc=1), ipc=10)
 
     assert config.resolved().lr_img == pytest.approx(5e-3)
 
@@ -62,7 +62,7 @@ def test_replacing_ipc_changes_the_derived_learning_rate() -> None:
 @pytest.mark.parametrize("name", CLUSTERER_OPTIONS)
 @pytest.mark.parametrize("protocol", ["sound", "published"])
 def test_resolving_twice_changes_nothing(name: str, protocol: str) -> None:
-    config = TrialConfig(clusterer=name, protocol=protocol, weights="size").resolved()  # type: ignore[arg-type]
+    config = DistillationConfig(clusterer=name, protocol=protocol, weights="size").resolved()  # type: ignore[arg-type]
 
     assert config.resolved() == config
 
@@ -70,14 +70,16 @@ def test_resolving_twice_changes_nothing(name: str, protocol: str) -> None:
 def test_every_clusterer_of_the_configuration_can_be_built_and_the_other_way_round() -> None:
     assert set(CLUSTERERS) == set(CLUSTERER_OPTIONS)
     for name in CLUSTERER_OPTIONS:
-        config = TrialConfig(clusterer=name).resolved()
+        config = DistillationConfig(clusterer=name).resolved()
         build_clusterer(config.clusterer, **config.clusterer_options)
 
 
-def test_the_published_protocol_runs_what_study_1_ran() -> None:
+def test_the_published_protocol_runs_what_paper_1_ran() -> None:
     for name, variant in PUBLISHED_VARIANTS.items():
-        assert TrialConfig(protocol="published", clusterer=name).resolved().clusterer == variant
-    config = TrialConfig(
+        assert (
+            DistillationConfig(protocol="published", clusterer=name).resolved().clusterer == variant
+        )
+    config = DistillationConfig(
         protocol="published", clusterer="dbscan", weights="size", embedding="gradients"
     ).resolved()
 
@@ -86,20 +88,20 @@ def test_the_published_protocol_runs_what_study_1_ran() -> None:
 
 
 def test_a_fixed_eps_switches_the_default_quantile_off() -> None:
-    config = TrialConfig(clusterer="dbscan", eps=3).resolved()
+    config = DistillationConfig(clusterer="dbscan", eps=3).resolved()
 
     assert (config.eps, config.eps_quantile) == (3.0, None)
 
 
 def test_equal_meaning_is_one_trial_and_any_change_is_another() -> None:
-    plain = TrialConfig()
-    spelt_out = TrialConfig(n_outer=4, linkage=None, feature_weight=1)
+    plain = DistillationConfig()
+    spelt_out = DistillationConfig(n_outer=4, linkage=None, feature_weight=1)
     ids = {
         plain.trial_id,
-        TrialConfig(seed=1).trial_id,
-        TrialConfig(ipc=2).trial_id,
-        TrialConfig(clusterer="agglomerative").trial_id,
-        TrialConfig(clusterer="agglomerative", linkage="single").trial_id,
+        DistillationConfig(seed=1).trial_id,
+        DistillationConfig(ipc=2).trial_id,
+        DistillationConfig(clusterer="agglomerative").trial_id,
+        DistillationConfig(clusterer="agglomerative", linkage="single").trial_id,
     }
 
     assert spelt_out.trial_id == plain.trial_id == plain.resolved().trial_id
@@ -107,18 +109,18 @@ def test_equal_meaning_is_one_trial_and_any_change_is_another() -> None:
 
 
 def test_the_identity_is_the_same_in_a_fresh_process() -> None:
-    code = "from distill.config.distillation import TrialConfig; print(TrialConfig(ipc=7).trial_id)"
+    code = "from distill.config.distillation import DistillationConfig; print(DistillationConfig(ipc=7).trial_id)"
     output = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout
 
-    assert output.strip() == TrialConfig(ipc=7).trial_id
+    assert output.strip() == DistillationConfig(ipc=7).trial_id
 
 
 def test_json_and_back() -> None:
-    config = TrialConfig(clusterer="dbscan", eps=2.5, eval_networks=("resnet10",))
+    config = DistillationConfig(clusterer="dbscan", eps=2.5, eval_networks=("resnet10",))
 
-    assert TrialConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert DistillationConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
 @pytest.mark.parametrize(
@@ -151,7 +153,7 @@ def test_json_and_back() -> None:
 )
 def test_bad_values_are_named(values: dict[str, object], message: str) -> None:
     with pytest.raises(UserError) as error:
-        TrialConfig.from_dict(values)
+        DistillationConfig.from_dict(values)
 
     assert message in str(error.value)
     assert "\n" not in str(error.value)

@@ -1,4 +1,4 @@
-"""Configurations of the second study: what belongs to which arm, and what names a trial."""
+"""Configurations of the second paper: what belongs to which selector, and what names a trial."""
 
 import dataclasses
 import json
@@ -10,17 +10,22 @@ import pytest
 from distill.clustering.registry import build_clusterer
 from distill.config.distillation import (
     CLUSTERER_OPTIONS,
-    TrialConfig,
+    DistillationConfig,
     field_type,
     fields_of,
     parse_value,
 )
-from distill.config.selection import ARM_OPTIONS, EMBEDDING_OPTIONS, SubsetConfig, config_from_dict
+from distill.config.selection import (
+    EMBEDDING_OPTIONS,
+    SELECTOR_OPTIONS,
+    SelectionConfig,
+    config_from_dict,
+)
 from distill.errors import UserError
 
 
-def test_the_defaults_are_the_study_s() -> None:
-    config = SubsetConfig(arm="cluster_grid").resolved()
+def test_the_defaults_are_the_paper_s() -> None:
+    config = SelectionConfig(selector="cluster_grid").resolved()
 
     assert (config.fraction, config.test_fraction) == (0.1, 0.1)
     assert (config.embedding, config.clusterer, config.n_clusters) == ("pixels", "kmeans", 2)
@@ -33,53 +38,53 @@ def test_the_defaults_are_the_study_s() -> None:
     )
 
 
-@pytest.mark.parametrize("arm", ARM_OPTIONS)
-def test_resolving_twice_changes_nothing(arm: str) -> None:
-    config = SubsetConfig(arm=arm).resolved()
+@pytest.mark.parametrize("selector", SELECTOR_OPTIONS)
+def test_resolving_twice_changes_nothing(selector: str) -> None:
+    config = SelectionConfig(selector=selector).resolved()
 
     assert config.resolved() == config
-    assert config.trial_id == SubsetConfig(arm=arm).trial_id
+    assert config.trial_id == SelectionConfig(selector=selector).trial_id
 
 
 @pytest.mark.parametrize("clusterer", CLUSTERER_OPTIONS)
 def test_every_clusterer_can_be_used(clusterer: str) -> None:
-    for arm in ("cluster_grid", "nearest_center"):
-        config = SubsetConfig(arm=arm, clusterer=clusterer).resolved()
+    for selector in ("cluster_grid", "nearest_center"):
+        config = SelectionConfig(selector=selector, clusterer=clusterer).resolved()
         build_clusterer(clusterer, **config.clusterer_options)
         assert config.resolved() == config
 
 
 def test_without_a_clusterer_there_are_no_options_of_it() -> None:
-    config = SubsetConfig(arm="random").resolved()
+    config = SelectionConfig(selector="random").resolved()
 
     assert config.clusterer is None
     assert config.clusterer_options == {}
 
 
 def test_a_fixed_eps_switches_the_default_quantile_off() -> None:
-    config = SubsetConfig(arm="nearest_center", clusterer="dbscan", eps=3).resolved()
+    config = SelectionConfig(selector="nearest_center", clusterer="dbscan", eps=3).resolved()
 
     assert (config.eps, config.eps_quantile, config.min_samples) == (3.0, None, 2)
 
 
 @pytest.mark.parametrize("embedding", EMBEDDING_OPTIONS)
 def test_an_embedding_brings_its_own_options(embedding: str) -> None:
-    config = SubsetConfig.from_dict({"arm": "herding", "embedding": embedding}).resolved()
+    config = SelectionConfig.from_dict({"selector": "herding", "embedding": embedding}).resolved()
 
     assert config.feature_epochs == (5 if embedding == "features" else None)
     assert config.pca_dim == (32 if embedding == "pca" else None)
 
 
-def test_the_grid_s_plane_is_the_arm_s_whatever_is_clustered() -> None:
-    assert SubsetConfig(arm="cluster_grid", embedding="pca").resolved().pca_dim == 2
-    assert SubsetConfig(arm="cluster_grid", embedding="features", pca_dim=3).pca_dim == 3
+def test_the_grid_s_plane_is_the_selector_s_whatever_is_clustered() -> None:
+    assert SelectionConfig(selector="cluster_grid", embedding="pca").resolved().pca_dim == 2
+    assert SelectionConfig(selector="cluster_grid", embedding="features", pca_dim=3).pca_dim == 3
 
 
 def test_the_convnet_is_as_wide_as_in_the_distillation() -> None:
     widths = [
         (
-            SubsetConfig(network="convnet", dataset=dataset).resolved().width,
-            TrialConfig(dataset=dataset).resolved().width,
+            SelectionConfig(network="convnet", dataset=dataset).resolved().width,
+            DistillationConfig(dataset=dataset).resolved().width,
         )
         for dataset in ("digits", "cifar10")
     ]
@@ -88,7 +93,7 @@ def test_the_convnet_is_as_wide_as_in_the_distillation() -> None:
 
 
 def test_images_per_class_take_the_place_of_the_fraction() -> None:
-    config = SubsetConfig(arm="herding", ipc=10).resolved()
+    config = SelectionConfig(selector="herding", ipc=10).resolved()
 
     assert (config.ipc, config.fraction) == (10, None)
     assert config.resolved() == config
@@ -96,13 +101,14 @@ def test_images_per_class_take_the_place_of_the_fraction() -> None:
 
 def test_the_recipe_of_the_distillation_has_its_epochs() -> None:
     configs = [
-        SubsetConfig(recipe="distillation", network="convnet", dataset=dataset).resolved()
+        SelectionConfig(recipe="distillation", network="convnet", dataset=dataset).resolved()
         for dataset in ("digits", "cifar10")
     ]
 
     assert [config.epochs for config in configs] == [None, None]
     assert [config.eval_epochs for config in configs] == [
-        TrialConfig(dataset=dataset).resolved().eval_epochs for dataset in ("digits", "cifar10")
+        DistillationConfig(dataset=dataset).resolved().eval_epochs
+        for dataset in ("digits", "cifar10")
     ]
 
 
@@ -112,78 +118,87 @@ def test_the_recipe_of_the_distillation_has_its_epochs() -> None:
 def test_batch_norms_score_with_keras_s_statistics_under_the_published_protocol_only(
     protocol: str, statistics: str
 ) -> None:
-    config = SubsetConfig.from_dict({"protocol": protocol}).resolved()
+    config = SelectionConfig.from_dict({"protocol": protocol}).resolved()
 
     assert config.norm_statistics == statistics
 
 
 def test_equal_meaning_is_one_trial_and_any_change_is_another() -> None:
     configs = [
-        SubsetConfig(),
-        SubsetConfig(seed=1),
-        SubsetConfig(fraction=0.2),
-        SubsetConfig(equal_steps=True),
-        SubsetConfig(protocol="published"),
-        SubsetConfig(classes=("3", "8")),
-        *(SubsetConfig(arm=arm) for arm in ARM_OPTIONS if arm != "random"),
+        SelectionConfig(),
+        SelectionConfig(seed=1),
+        SelectionConfig(fraction=0.2),
+        SelectionConfig(equal_steps=True),
+        SelectionConfig(protocol="published"),
+        SelectionConfig(classes=("3", "8")),
+        *(
+            SelectionConfig(selector=selector)
+            for selector in SELECTOR_OPTIONS
+            if selector != "random"
+        ),
     ]
 
     assert len({config.trial_id for config in configs}) == len(configs)
-    assert SubsetConfig(fraction=0.1).trial_id == SubsetConfig().trial_id
-    assert SubsetConfig(classes=("8", "3")).trial_id == SubsetConfig(classes=("3", "8")).trial_id
+    assert SelectionConfig(fraction=0.1).trial_id == SelectionConfig().trial_id
+    assert (
+        SelectionConfig(classes=("8", "3")).trial_id == SelectionConfig(classes=("3", "8")).trial_id
+    )
 
 
 def test_the_kind_is_part_of_the_identity() -> None:
     """A kind of its own with the very same values is another trial."""
 
-    class Other(SubsetConfig):
+    class Other(SelectionConfig):
         kind = "other"
 
-    assert Other().to_dict() == SubsetConfig().to_dict()
-    assert Other().trial_id != SubsetConfig().trial_id
+    assert Other().to_dict() == SelectionConfig().to_dict()
+    assert Other().trial_id != SelectionConfig().trial_id
 
 
 def test_the_identity_is_the_same_in_a_fresh_process_without_torch() -> None:
     code = (
-        "import sys; from distill.config.selection import SubsetConfig; "
-        "print(SubsetConfig(seed=7).trial_id, 'torch' in sys.modules)"
+        "import sys; from distill.config.selection import SelectionConfig; "
+        "print(SelectionConfig(seed=7).trial_id, 'torch' in sys.modules)"
     )
     output = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout
 
-    assert output.split() == [SubsetConfig(seed=7).trial_id, "False"]
+    assert output.split() == [SelectionConfig(seed=7).trial_id, "False"]
 
 
 @pytest.mark.parametrize(
     "config",
     [
-        TrialConfig(clusterer="dbscan", eps=2.5, eval_networks=("resnet10",)),
-        SubsetConfig(arm="cluster_grid", classes=("3", "8"), grid_size=7, equal_steps=True),
+        DistillationConfig(clusterer="dbscan", eps=2.5, eval_networks=("resnet10",)),
+        SelectionConfig(selector="cluster_grid", classes=("3", "8"), grid_size=7, equal_steps=True),
     ],
-    ids=["distillation", "subset"],
+    ids=["distillation", "selection"],
 )
-def test_json_and_back_by_kind(config: TrialConfig | SubsetConfig) -> None:
+def test_json_and_back_by_kind(config: DistillationConfig | SelectionConfig) -> None:
     values = json.loads(json.dumps({"kind": config.kind, **config.to_dict()}))
 
     assert config_from_dict(values) == config
 
 
 def test_without_a_kind_it_is_a_distillation() -> None:
-    assert config_from_dict({"ipc": 10}) == TrialConfig(ipc=10)
+    assert config_from_dict({"ipc": 10}) == DistillationConfig(ipc=10)
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"kind": "subsets"}, "unknown kind of trial 'subsets'; did you mean 'subset'?"),
-        ({"kind": "subset", "factor": 1}, "unknown option 'factor'"),
-        ({"arm": "randm"}, "unknown arm 'randm'; did you mean 'random'?"),
-        ({"arm": "cluster_grid", "clusterer": "kmean"}, "unknown clusterer 'kmean'"),
+        ({"kind": "selections"}, "unknown kind of trial 'selections'; did you mean 'selection'?"),
+        ({"kind": "selection", "factor": 1}, "unknown option 'factor'"),
+        ({"selector": "randm"}, "unknown selector 'randm'; did you mean 'random'?"),
+        ({"selector": "cluster_grid", "clusterer": "kmean"}, "unknown clusterer 'kmean'"),
         ({"network": "vgg"}, "unknown network 'vgg' (known: photo_cnn, convnet)"),
         ({"fraction": 0.0}, "fraction must be above 0 and at most 1, got 0.0"),
         ({"fraction": 0.1, "ipc": 3}, "give fraction or ipc, not both; got 0.1 and 3"),
-        ({"arm": "base", "ipc": 3}, "ipc does not apply to arm 'base', only to arm random"),
+        (
+            {"selector": "base", "ipc": 3},
+            "ipc does not apply to selector 'base', only to selector random",
+        ),
         ({"eval_epochs": 3}, "eval_epochs does not apply to recipe 'classifier', only to recipe"),
         (
             {"recipe": "distillation"},
@@ -206,41 +221,47 @@ def test_without_a_kind_it_is_a_distillation() -> None:
         ({"equal_steps": 1}, "equal_steps must be of type bool, got 1"),
         ({"classes": ["3"]}, "classes must name at least two, each once, got '3'"),
         ({"classes": ["3", "3"]}, "classes must name at least two, each once, got '3,3'"),
-        ({"arm": "base", "fraction": 0.5}, "fraction does not apply to arm 'base', only to arm"),
-        ({"clusterer": "kmeans"}, "clusterer does not apply to arm 'random', only to arm cluster"),
-        ({"eps": 1.0}, "eps does not apply to arm 'random', only to clusterer dbscan"),
         (
-            {"arm": "cluster_grid", "eps": 1.0},
+            {"selector": "base", "fraction": 0.5},
+            "fraction does not apply to selector 'base', only to selector",
+        ),
+        (
+            {"clusterer": "kmeans"},
+            "clusterer does not apply to selector 'random', only to selector cluster",
+        ),
+        ({"eps": 1.0}, "eps does not apply to selector 'random', only to clusterer dbscan"),
+        (
+            {"selector": "cluster_grid", "eps": 1.0},
             "eps does not apply to clusterer 'kmeans', only to dbscan",
         ),
         (
-            {"arm": "herding", "pca_dim": 3},
-            "pca_dim does not apply to arm 'herding', embedding 'features', only to arm "
+            {"selector": "herding", "pca_dim": 3},
+            "pca_dim does not apply to selector 'herding', embedding 'features', only to selector "
             "cluster_grid; embedding pca; leave it out",
         ),
         (
-            {"arm": "herding", "embedding": "pixels", "feature_epochs": 3},
+            {"selector": "herding", "embedding": "pixels", "feature_epochs": 3},
             "feature_epochs does not apply to embedding 'pixels', only to embedding features",
         ),
         ({"width": 8}, "width does not apply to network 'photo_cnn', only to network convnet"),
         ({"eval_split": "val"}, "val_fraction is 0; set val_fraction"),
         (
-            {"protocol": "published", "arm": "herding"},
-            "the published protocol has no arm 'herding', only base, random, cluster_grid, augm",
+            {"protocol": "published", "selector": "herding"},
+            "the published protocol has no selector 'herding', only base, random, cluster_grid, augm",
         ),
         (
-            {"protocol": "published", "arm": "augmentation", "augment_mode": "add"},
+            {"protocol": "published", "selector": "augmentation", "augment_mode": "add"},
             "trains on transformed images only, got augment_mode 'add'",
         ),
         (
             {"protocol": "published", "eval_split": "val", "val_fraction": 0.1},
-            "scores on the test images, as the study did, got eval_split 'val'",
+            "scores on the test images, as the paper did, got eval_split 'val'",
         ),
     ],
 )
 def test_bad_values_are_named(values: dict[str, object], message: str) -> None:
     with pytest.raises(UserError) as error:
-        config_from_dict({"kind": "subset"} | values)
+        config_from_dict({"kind": "selection"} | values)
 
     assert message in str(error.value)
     assert "\n" not in str(error.value)
@@ -257,23 +278,23 @@ def test_bad_values_are_named(values: dict[str, object], message: str) -> None:
     ],
 )
 def test_text_becomes_a_value(name: str, text: str, value: object) -> None:
-    assert parse_value(name, text, SubsetConfig) == value
+    assert parse_value(name, text, SelectionConfig) == value
 
 
 def test_text_that_is_neither_true_nor_false() -> None:
     with pytest.raises(UserError, match="unknown equal_steps 'ja'"):
-        parse_value("equal_steps", "ja", SubsetConfig)
+        parse_value("equal_steps", "ja", SelectionConfig)
 
 
-def test_fields_of_the_same_name_mean_the_same_in_both_studies() -> None:
+def test_fields_of_the_same_name_mean_the_same_in_both_papers() -> None:
     """They share columns of the results, so they must share their types, too."""
-    shared = fields_of(TrialConfig).keys() & fields_of(SubsetConfig).keys()
+    shared = fields_of(DistillationConfig).keys() & fields_of(SelectionConfig).keys()
 
     assert {"dataset", "clusterer", "eps", "seed", "eval_split", "network", "n_eval"} <= shared
     for name in shared:
-        assert field_type(name)[0] is field_type(name, SubsetConfig)[0], name
+        assert field_type(name)[0] is field_type(name, SelectionConfig)[0], name
 
 
 def test_a_replaced_field_is_checked_again() -> None:
     with pytest.raises(UserError, match="epochs must be at least 1, got 0"):
-        dataclasses.replace(SubsetConfig(), epochs=0)
+        dataclasses.replace(SelectionConfig(), epochs=0)

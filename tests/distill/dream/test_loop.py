@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from distill.clustering.base import InfeasibleClusteringError
-from distill.config.distillation import TrialConfig
+from distill.config.distillation import DistillationConfig
 from distill.datasets import ImageData
 from distill.dream.loop import Dream
 from distill.errors import DivergedError, UserError
 from distill.runtime.execution import Execution
 from tests.distill.oracle import run_oracle
 
-Tiny = Callable[..., TrialConfig]
+Tiny = Callable[..., DistillationConfig]
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_the_published_variants_run(digits: ImageData, tiny: Tiny, clusterer: st
 
 
 def test_the_sizes_of_the_last_clustering_are_noted(digits: ImageData, tiny: Tiny) -> None:
-    """Study 1's single linkage: one cluster that holds nearly all of a class, and singletons."""
+    """Paper 1's single linkage: one cluster that holds nearly all of a class, and singletons."""
     dream = Dream(
         tiny(clusterer="agglomerative", protocol="published", n_representatives=20), digits
     )

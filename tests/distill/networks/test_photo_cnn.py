@@ -1,4 +1,4 @@
-"""The second study's classifier: its size, its single sigmoid, Keras's defaults, small images."""
+"""The second paper's classifier: its size, its single sigmoid, Keras's defaults, small images."""
 
 import math
 
@@ -25,7 +25,7 @@ def images(n: int, size: int, seed: int = 1) -> Tensor:
     return torch.rand(n, 3, size, size, generator=generator(seed))
 
 
-def test_the_study_s_summary_counts_running_statistics_too() -> None:
+def test_the_paper_s_summary_counts_running_statistics_too() -> None:
     network = build(size=150)
     n_trained = sum(parameter.numel() for parameter in network.parameters())
     n_running = sum(b.numel() for name, b in network.named_buffers() if "running" in name)

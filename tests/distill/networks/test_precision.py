@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from distill.config.distillation import TrialConfig
+from distill.config.distillation import DistillationConfig
 from distill.datasets import ImageData
 from distill.dream.loop import Dream
 from distill.dream.matching import Matcher
@@ -24,7 +24,7 @@ from distill.runtime.execution import Execution
 from distill.trials.distillation import run_trial
 from tests.benchmarks.reference import plain_network
 
-Tiny = Callable[..., TrialConfig]
+Tiny = Callable[..., DistillationConfig]
 
 HALF = Execution(precision="bfloat16")
 
@@ -224,7 +224,7 @@ def test_accuracies_agree_over_seeds(digits: ImageData) -> None:
     differences = []
     for seed in range(6):
         values = {"dataset": "digits", "ipc": 1, "seed": seed, "eval_every": 0, "n_eval": 3}
-        config = TrialConfig.from_dict(values)
+        config = DistillationConfig.from_dict(values)
         own, half = (
             run_trial(config, digits, execution=Execution(precision=precision)).row
             for precision in ("float32", "bfloat16")

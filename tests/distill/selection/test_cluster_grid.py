@@ -1,4 +1,4 @@
-"""The cluster grid: cells and rounds by hand, exact quotas, and the study's defects counted."""
+"""The cluster grid: cells and rounds by hand, exact quotas, and the paper's defects counted."""
 
 import pytest
 import torch

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from distill.config.distillation import TrialConfig
+from distill.config.distillation import DistillationConfig
 from distill.datasets import ImageData
 from distill.errors import InterruptedTrialError, UserError
 from distill.evaluation.recipe import random_images_baseline
@@ -22,7 +22,7 @@ from distill.trials.distillation import (
 )
 from distill.trials.distilled_files import to_uint8
 
-Tiny = Callable[..., TrialConfig]
+Tiny = Callable[..., DistillationConfig]
 UNREPEATABLE = {"started_at", "peak_memory_bytes", "n_resumes"}
 
 

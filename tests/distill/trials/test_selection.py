@@ -1,4 +1,4 @@
-"""A whole trial of the second study: both protocols, every arm, stopped and resumed anywhere."""
+"""A whole trial of the second paper: both protocols, every selector, stopped and resumed anywhere."""
 
 import dataclasses
 import json
@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from distill.config.selection import ARM_OPTIONS, PUBLISHED_ARMS, SubsetConfig
+from distill.config.selection import PUBLISHED_SELECTORS, SELECTOR_OPTIONS, SelectionConfig
 from distill.datasets import ImageData, load_dataset
 from distill.errors import InterruptedTrialError, UserError
 from distill.runtime.checkpoint import LocalFolder
 from distill.trials.selection import (
     COUNT_COLUMNS,
     CURVE_COLUMNS,
-    SubsetResult,
-    SubsetTrial,
-    run_subset,
+    SelectionResult,
+    SelectionTrial,
+    run_selection,
 )
 from tests.distill.datasets.test_datasets import needs
 
@@ -26,36 +26,42 @@ if TYPE_CHECKING:
 
 UNREPEATABLE = {"started_at", "peak_memory_bytes", "n_resumes", "git_commit"}
 CASES: list[dict[str, Any]] = [
-    *({"arm": arm} for arm in ARM_OPTIONS),
-    *({"arm": arm, "protocol": "published"} for arm in PUBLISHED_ARMS),
-    {"arm": "augmentation", "augment_mode": "add"},
-    {"arm": "herding", "embedding": "pca"},
-    {"arm": "nearest_center", "clusterer": "kmedoids", "embedding": "pixels"},
+    *({"selector": selector} for selector in SELECTOR_OPTIONS),
+    *({"selector": selector, "protocol": "published"} for selector in PUBLISHED_SELECTORS),
+    {"selector": "augmentation", "augment_mode": "add"},
+    {"selector": "herding", "embedding": "pca"},
+    {"selector": "nearest_center", "clusterer": "kmedoids", "embedding": "pixels"},
     {"network": "convnet", "width": 8, "depth": 2},
-    {"arm": "herding", "ipc": 3, "recipe": "distillation", "network": "convnet", "eval_epochs": 5},
+    {
+        "selector": "herding",
+        "ipc": 3,
+        "recipe": "distillation",
+        "network": "convnet",
+        "eval_epochs": 5,
+    },
 ]
 IDS = ["-".join(str(value) for value in case.values()) for case in CASES]
 
 
-def small(**changes: object) -> SubsetConfig:
+def small(**changes: object) -> SelectionConfig:
     """Two digits, two epochs: about a second."""
     values: dict[str, object] = {"classes": ["3", "8"], "val_fraction": 0.1}
     if changes.get("recipe") != "distillation":
         values["epochs"] = 2
-    if changes.get("embedding", "features") == "features" and changes.get("arm") in (
+    if changes.get("embedding", "features") == "features" and changes.get("selector") in (
         "herding",
         "k_center",
         "nearest_center",
     ):
         values["feature_epochs"] = 2
-    return SubsetConfig.from_dict(values | changes)
+    return SelectionConfig.from_dict(values | changes)
 
 
-def run(data: ImageData, **changes: object) -> SubsetResult:
-    return run_subset(small(**changes), data)
+def run(data: ImageData, **changes: object) -> SelectionResult:
+    return run_selection(small(**changes), data)
 
 
-def repeatable(result: SubsetResult) -> dict[str, object]:
+def repeatable(result: SelectionResult) -> dict[str, object]:
     """The row without what a second run cannot repeat."""
     return {
         name: value
@@ -64,12 +70,12 @@ def repeatable(result: SubsetResult) -> dict[str, object]:
     }
 
 
-def samples_of(result: SubsetResult) -> tuple[list[object], list[int]]:
+def samples_of(result: SelectionResult) -> tuple[list[object], list[int]]:
     assert result.samples is not None
     return result.samples.images.tolist(), result.samples.labels.tolist()
 
 
-def selected(result: SubsetResult) -> list[int]:
+def selected(result: SelectionResult) -> list[int]:
     """Rows of the training set that were chosen; none of them of another part."""
     assert result.selection is not None
     columns = result.selection
@@ -83,7 +89,7 @@ def selected(result: SubsetResult) -> list[int]:
 
 
 @pytest.mark.parametrize("changes", CASES, ids=IDS)
-def test_every_arm_ends_with_scores_and_a_selection(
+def test_every_selector_ends_with_scores_and_a_selection(
     digits: ImageData, changes: dict[str, object]
 ) -> None:
     result = run(digits, **changes)
@@ -109,8 +115,8 @@ def test_every_arm_ends_with_scores_and_a_selection(
 def test_all_rows_have_the_same_columns(digits: ImageData) -> None:
     results = [
         run(digits),
-        run(digits, protocol="published", arm="cluster_grid"),
-        run(digits, arm="nearest_center", clusterer="dbscan", eps=1e-6, embedding="pixels"),
+        run(digits, protocol="published", selector="cluster_grid"),
+        run(digits, selector="nearest_center", clusterer="dbscan", eps=1e-6, embedding="pixels"),
     ]
 
     assert [result.row["status"] for result in results] == ["ok", "ok", "infeasible"]
@@ -120,16 +126,16 @@ def test_all_rows_have_the_same_columns(digits: ImageData) -> None:
     assert results[2].row["test_accuracy_mean"] is None
 
 
-@pytest.mark.parametrize("arm", ARM_OPTIONS)
+@pytest.mark.parametrize("selector", SELECTOR_OPTIONS)
 def test_the_sound_fraction_is_exact_stratified_and_without_repeats(
-    digits: ImageData, arm: str
+    digits: ImageData, selector: str
 ) -> None:
-    changes = {} if arm == "base" else {"fraction": 0.2}
-    result = run(digits, arm=arm, epochs=1, **changes)
-    n_train = len(SubsetTrial(small(), digits).data.train_images)
+    changes = {} if selector == "base" else {"fraction": 0.2}
+    result = run(digits, selector=selector, epochs=1, **changes)
+    n_train = len(SelectionTrial(small(), digits).data.train_images)
     rows = selected(result)
 
-    assert len(rows) == (n_train if arm == "base" else int(0.2 * n_train + 0.5))
+    assert len(rows) == (n_train if selector == "base" else int(0.2 * n_train + 0.5))
     assert result.row["n_selected"] == result.row["n_distinct"] == len(rows)
     assert result.row["n_test_selected"] == 0
     assert result.selection is not None
@@ -139,7 +145,7 @@ def test_the_sound_fraction_is_exact_stratified_and_without_repeats(
 
 
 def test_images_of_each_class_can_be_asked_for_by_number(digits: ImageData) -> None:
-    result = run(digits, arm="k_center", embedding="pixels", ipc=7)
+    result = run(digits, selector="k_center", embedding="pixels", ipc=7)
     assert result.selection is not None
     labels = [result.selection["label"][row] for row in selected(result)]
 
@@ -182,12 +188,12 @@ def test_searches_score_the_validation_images_and_never_the_test_images(
     assert ours.row["test_accuracy_mean"] is None
 
 
-@pytest.mark.parametrize("arm", ["cluster_grid", "herding", "augmentation"])
+@pytest.mark.parametrize("selector", ["cluster_grid", "herding", "augmentation"])
 def test_the_test_images_have_no_influence_under_the_sound_protocol(
-    digits: ImageData, arm: str
+    digits: ImageData, selector: str
 ) -> None:
     changed = dataclasses.replace(digits, test_images=255 - digits.test_images)
-    ours, theirs = (run(data, arm=arm) for data in (digits, changed))
+    ours, theirs = (run(data, selector=selector) for data in (digits, changed))
 
     assert ours.selection == theirs.selection
     assert ours.curve == theirs.curve
@@ -197,8 +203,8 @@ def test_the_test_images_have_no_influence_under_the_sound_protocol(
 @pytest.mark.parametrize("protocol", ["sound", "published"])
 def test_the_samples_are_images_that_were_trained_on(digits: ImageData, protocol: str) -> None:
     """Eight of each class; the augmentation's are transformed ones."""
-    for arm in ("random", "augmentation"):
-        trial = SubsetTrial(small(arm=arm, protocol=protocol), digits)
+    for selector in ("random", "augmentation"):
+        trial = SelectionTrial(small(selector=selector, protocol=protocol), digits)
         while not trial.choice.done:
             trial.advance()
         images, labels = trial._training_set()
@@ -213,13 +219,13 @@ def test_the_samples_are_images_that_were_trained_on(digits: ImageData, protocol
 
 
 def test_copies_of_test_images_are_left_out_counted_and_told(digits: ImageData) -> None:
-    config = small(arm="base", epochs=1)
-    data = SubsetTrial(config, digits).data
+    config = small(selector="base", epochs=1)
+    data = SelectionTrial(config, digits).data
     images = data.train_images.clone()
     images[[2, 9]] = data.test_images[:2]
     warnings: list[str] = []
     leaky = dataclasses.replace(data, train_images=images)
-    result = run_subset(config, leaky, on_warning=warnings.append)
+    result = run_selection(config, leaky, on_warning=warnings.append)
 
     assert result.row["n_duplicates"] == 2
     assert result.row["n_pool"] == len(images) - 2
@@ -228,12 +234,12 @@ def test_copies_of_test_images_are_left_out_counted_and_told(digits: ImageData) 
 
 
 def test_two_digits_are_told_apart_in_seconds(digits: ImageData) -> None:
-    assert run(digits, arm="base", epochs=10).row["test_accuracy_mean"] > 0.9
+    assert run(digits, selector="base", epochs=10).row["test_accuracy_mean"] > 0.9
     assert run(digits, fraction=0.2, epochs=10).row["test_accuracy_mean"] > 0.8
 
 
 class TestPublished:
-    """The study's defects, counted on ten digits."""
+    """The paper's defects, counted on ten digits."""
 
     def test_the_cluster_grid_takes_test_images_and_four_times_too_many(
         self, digits: ImageData
@@ -243,9 +249,9 @@ class TestPublished:
         Distinct images are under half of all, so about that share of the test images is chosen,
         and those are known to the classifier.
         """
-        result = run(digits, protocol="published", arm="cluster_grid", fraction=0.3)
+        result = run(digits, protocol="published", selector="cluster_grid", fraction=0.3)
         row = result.row
-        data = SubsetTrial(small(), digits).data
+        data = SelectionTrial(small(), digits).data
         n_meant = int(0.3 * len(data.train_images) + 0.5)
 
         assert row["n_selected"] == row["n_trained_on"] == 4 * n_meant
@@ -274,19 +280,19 @@ class TestPublished:
         assert result.row["test_seen_accuracy_mean"] is None
 
     def test_copies_of_test_images_are_not_noticed(self, digits: ImageData) -> None:
-        data = SubsetTrial(small(), digits).data
+        data = SelectionTrial(small(), digits).data
         images = data.train_images.clone()
         images[2] = data.test_images[0]
         row = run(
-            dataclasses.replace(data, train_images=images), protocol="published", arm="base"
+            dataclasses.replace(data, train_images=images), protocol="published", selector="base"
         ).row
 
         assert row["n_duplicates"] == 0
-        assert row["n_test_selected"] == 0, "not by its place, which is all the study looked at"
+        assert row["n_test_selected"] == 0, "not by its place, which is all the paper looked at"
         assert row["test_seen_accuracy_mean"] in (0.0, 1.0)
 
     def test_augmentation_draws_five_times_and_keeps_no_original(self, digits: ImageData) -> None:
-        trial = SubsetTrial(small(protocol="published", arm="augmentation"), digits)
+        trial = SelectionTrial(small(protocol="published", selector="augmentation"), digits)
         while not trial.choice.done:
             trial.advance()
         n = sum(trial.choice.quotas)
@@ -302,7 +308,7 @@ class TestPublished:
         assert float(destroyed.double().mean()) == pytest.approx(0.2, abs=0.12)
         assert not ((originals == 0) | (originals == 255)).flatten(1).all(dim=1).any()
 
-    def test_running_statistics_are_the_study_s(self) -> None:
+    def test_running_statistics_are_the_paper_s(self) -> None:
         assert small(protocol="published").resolved().norm_statistics == "running"
         assert small().resolved().norm_statistics == "recomputed"
 
@@ -313,7 +319,9 @@ class TestPublished:
 def test_sound_augmentation_makes_copies_of_the_exact_fraction(
     digits: ImageData, mode: str, copies: int, factor: int
 ) -> None:
-    trial = SubsetTrial(small(arm="augmentation", augment_mode=mode, augment_copies=copies), digits)
+    trial = SelectionTrial(
+        small(selector="augmentation", augment_mode=mode, augment_copies=copies), digits
+    )
     while not trial.choice.done:
         trial.advance()
     originals, own_labels = trial.choice.chosen()
@@ -325,17 +333,19 @@ def test_sound_augmentation_makes_copies_of_the_exact_fraction(
     assert kept == (mode == "add")
 
 
-def test_equal_steps_give_every_arm_the_steps_of_the_whole(digits: ImageData) -> None:
-    whole = run(digits, arm="base")
-    for changes in ({"fraction": 0.1}, {"fraction": 0.5}, {"arm": "augmentation"}):
+def test_equal_steps_give_every_selector_the_steps_of_the_whole(digits: ImageData) -> None:
+    whole = run(digits, selector="base")
+    for changes in ({"fraction": 0.1}, {"fraction": 0.5}, {"selector": "augmentation"}):
         own = run(digits, equal_steps=True, **changes)
         assert [p["n_steps"] for p in own.curve] == [p["n_steps"] for p in whole.curve]
     assert run(digits, fraction=0.1).row["n_steps"] < whole.row["n_steps"]
 
 
-@pytest.mark.parametrize("arm", ["cluster_grid", "herding", "augmentation"])
-def test_the_same_trial_twice_is_the_same_and_the_seed_decides(digits: ImageData, arm: str) -> None:
-    first, again, other = (run(digits, arm=arm, seed=seed) for seed in (3, 3, 4))
+@pytest.mark.parametrize("selector", ["cluster_grid", "herding", "augmentation"])
+def test_the_same_trial_twice_is_the_same_and_the_seed_decides(
+    digits: ImageData, selector: str
+) -> None:
+    first, again, other = (run(digits, selector=selector, seed=seed) for seed in (3, 3, 4))
 
     assert repeatable(first) == repeatable(again)
     assert first.curve == again.curve
@@ -344,12 +354,12 @@ def test_the_same_trial_twice_is_the_same_and_the_seed_decides(digits: ImageData
 
 
 RESUMED: list[dict[str, Any]] = [
-    {"arm": "herding", "n_eval": 2},
-    {"arm": "cluster_grid", "protocol": "published", "epochs": 5},
-    {"arm": "augmentation", "epochs": 5},
-    {"arm": "random", "network": "convnet", "width": 8, "depth": 2, "epochs": 5},
+    {"selector": "herding", "n_eval": 2},
+    {"selector": "cluster_grid", "protocol": "published", "epochs": 5},
+    {"selector": "augmentation", "epochs": 5},
+    {"selector": "random", "network": "convnet", "width": 8, "depth": 2, "epochs": 5},
     {
-        "arm": "random",
+        "selector": "random",
         "ipc": 3,
         "recipe": "distillation",
         "network": "convnet",
@@ -359,14 +369,14 @@ RESUMED: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("changes", RESUMED, ids=[str(own["arm"]) for own in RESUMED])
+@pytest.mark.parametrize("changes", RESUMED, ids=[str(own["selector"]) for own in RESUMED])
 @pytest.mark.parametrize("n_units", [1, 3, 6])
 def test_interrupted_anywhere_it_ends_bit_for_bit_the_same(
     digits: ImageData, tmp_path: Path, changes: dict[str, Any], n_units: int
 ) -> None:
     """Units are epochs and the choice: seven in the first case, six in the next three."""
     config = small(**changes)
-    plain = run_subset(config, digits)
+    plain = run_selection(config, digits)
     done = 0
 
     def stop() -> bool:
@@ -376,9 +386,9 @@ def test_interrupted_anywhere_it_ends_bit_for_bit_the_same(
 
     folder = LocalFolder(tmp_path)
     try:
-        resumed = run_subset(config, digits, checkpoint_folder=folder, should_stop=stop)
+        resumed = run_selection(config, digits, checkpoint_folder=folder, should_stop=stop)
     except InterruptedTrialError:
-        resumed = run_subset(config, digits, checkpoint_folder=folder)
+        resumed = run_selection(config, digits, checkpoint_folder=folder)
 
     assert repeatable(resumed) == repeatable(plain)
     assert resumed.curve == plain.curve
@@ -388,12 +398,12 @@ def test_interrupted_anywhere_it_ends_bit_for_bit_the_same(
 
 
 def test_interrupted_after_every_unit_it_still_arrives(digits: ImageData, tmp_path: Path) -> None:
-    config = small(arm="herding", n_eval=2)
-    plain, n_runs, places = run_subset(config, digits), 0, []
+    config = small(selector="herding", n_eval=2)
+    plain, n_runs, places = run_selection(config, digits), 0, []
     while True:
         n_runs += 1
         try:
-            result = run_subset(
+            result = run_selection(
                 config,
                 digits,
                 checkpoint_folder=LocalFolder(tmp_path),
@@ -414,10 +424,10 @@ def test_interrupted_after_every_unit_it_still_arrives(digits: ImageData, tmp_pa
 def test_a_checkpoint_of_another_trial_is_refused(digits: ImageData, tmp_path: Path) -> None:
     folder = LocalFolder(tmp_path)
     with pytest.raises(InterruptedTrialError):
-        run_subset(small(), digits, checkpoint_folder=folder, should_stop=lambda: True)
+        run_selection(small(), digits, checkpoint_folder=folder, should_stop=lambda: True)
 
     with pytest.raises(UserError, match="the checkpoint has trial_id"):
-        run_subset(small(seed=1), digits, checkpoint_folder=folder)
+        run_selection(small(seed=1), digits, checkpoint_folder=folder)
 
 
 def test_a_diverged_trial_leaves_a_record(digits: ImageData) -> None:
@@ -429,13 +439,13 @@ def test_a_diverged_trial_leaves_a_record(digits: ImageData) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"arm": "herding"}, {"arm": "cluster_grid", "protocol": "published"}]
+    "changes", [{}, {"selector": "herding"}, {"selector": "cluster_grid", "protocol": "published"}]
 )
 def test_progress_rises_to_one_and_counts_epochs(
     digits: ImageData, changes: dict[str, object]
 ) -> None:
     seen: list[Progress] = []
-    run_subset(small(**changes), digits, on_progress=seen.append)
+    run_selection(small(**changes), digits, on_progress=seen.append)
     fractions = [progress.fraction for progress in seen]
 
     assert fractions == sorted(fractions)
@@ -448,9 +458,9 @@ def test_progress_rises_to_one_and_counts_epochs(
 
 def test_coresets_are_scored_as_distilled_images_are(digits: ImageData) -> None:
     """Ten images a class of ten digits: above chance, with the distillation's four tests."""
-    result = run_subset(
-        SubsetConfig(
-            arm="nearest_center",
+    result = run_selection(
+        SelectionConfig(
+            selector="nearest_center",
             embedding="pixels",
             ipc=10,
             recipe="distillation",
@@ -469,15 +479,15 @@ def test_coresets_are_scored_as_distilled_images_are(digits: ImageData) -> None:
     assert result.curve == []
 
 
-def test_on_real_photos_the_study_s_sampler_takes_nearly_a_third_of_the_test_images() -> None:
-    """Half of the study's photos, small: the shares that its log and figures show."""
+def test_on_real_photos_the_paper_s_sampler_takes_nearly_a_third_of_the_test_images() -> None:
+    """Half of the paper's photos, small: the shares that its log and figures show."""
     data = load_dataset(
         f"parquet:{needs('cats-vs-dogs-0.parquet')}", image_size=16, test_fraction=0.1
     )
     counts = {}
     for protocol in ("published", "sound"):
-        trial = SubsetTrial(
-            SubsetConfig.from_dict({"arm": "cluster_grid", "protocol": protocol}), data
+        trial = SelectionTrial(
+            SelectionConfig.from_dict({"selector": "cluster_grid", "protocol": protocol}), data
         )
         trial.advance()
         counts[protocol] = {name: value or 0 for name, value in trial.counts().items()}
@@ -505,4 +515,4 @@ def test_a_configuration_that_does_not_fit_is_refused_before_any_work(
     digits: ImageData, changes: dict[str, object], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        SubsetTrial(small(**changes), digits)
+        SelectionTrial(small(**changes), digits)

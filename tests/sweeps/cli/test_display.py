@@ -2,14 +2,16 @@
 
 import pytest
 
-from distill.config.distillation import TrialConfig
+from distill.config.distillation import DistillationConfig
 from sweeps.cli.display import SweepDisplay, SweepState
 
-KMEANS = TrialConfig(clusterer="kmeans", ipc=10)
-DBSCAN = TrialConfig(clusterer="dbscan", eps=15, weights="size", protocol="published", seed=2)
+KMEANS = DistillationConfig(clusterer="kmeans", ipc=10)
+DBSCAN = DistillationConfig(
+    clusterer="dbscan", eps=15, weights="size", protocol="published", seed=2
+)
 
 
-def report(config: TrialConfig, **values: object) -> dict[str, object]:
+def report(config: DistillationConfig, **values: object) -> dict[str, object]:
     return {"trial_id": config.trial_id, "status": "running"} | values
 
 

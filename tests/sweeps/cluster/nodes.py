@@ -23,7 +23,7 @@ from typing import Any
 
 import pandas as pd
 
-from distill.config.distillation import TrialConfig
+from distill.config.distillation import DistillationConfig
 from distill.datasets import load_dataset
 from sweeps.cluster.kinds import run_config
 from sweeps.full_grid import COMMAND
@@ -417,7 +417,7 @@ class References:
     def __init__(self) -> None:
         self._known: dict[str, dict[str, Any]] = {}
 
-    def of(self, config: TrialConfig) -> dict[str, Any]:
+    def of(self, config: DistillationConfig) -> dict[str, Any]:
         """Returns what a store would hold of a trial that nothing happens to."""
         if config.trial_id not in self._known:
             outputs = run_config(config, load_dataset(config.dataset))
@@ -431,7 +431,7 @@ class References:
 
 
 def check_results(
-    results: Path | str, plan: Iterable[TrialConfig], references: References
+    results: Path | str, plan: Iterable[DistillationConfig], references: References
 ) -> pd.DataFrame:
     """Asserts that a store holds the planned rows and no others, each as if nothing had happened.
 
@@ -450,5 +450,5 @@ def check_results(
     return frame
 
 
-def planned(options: Iterable[str]) -> list[TrialConfig]:
+def planned(options: Iterable[str]) -> list[DistillationConfig]:
     return COMMAND.plan(list(options))

@@ -6,7 +6,7 @@ import pytest
 import ray
 import torch
 
-from distill.config.distillation import TrialConfig
+from distill.config.distillation import DistillationConfig
 from sweeps.cli.display import SweepDisplay
 from sweeps.cluster.runner import run_trials
 from sweeps.cluster.worker import WorkOrder
@@ -25,7 +25,7 @@ def local_ray() -> Iterator[None]:
     ray.shutdown()
 
 
-def run(plan: list[TrialConfig], store: Store, gpu_share: float) -> None:
+def run(plan: list[DistillationConfig], store: Store, gpu_share: float) -> None:
     with SweepDisplay("gpu", len(plan), 0) as display:
         run_trials(
             plan,
@@ -38,7 +38,7 @@ def run(plan: list[TrialConfig], store: Store, gpu_share: float) -> None:
         )
 
 
-def test_four_trials_share_a_gpu(tiny: Callable[..., TrialConfig], store: Store) -> None:
+def test_four_trials_share_a_gpu(tiny: Callable[..., DistillationConfig], store: Store) -> None:
     run([tiny(seed=seed, val_fraction=0.0) for seed in range(4)], store, 0.25)
 
     results = load_results(store.uri)
@@ -47,7 +47,7 @@ def test_four_trials_share_a_gpu(tiny: Callable[..., TrialConfig], store: Store)
 
 
 def test_an_oversize_trial_becomes_a_row_and_its_neighbours_live(
-    tiny: Callable[..., TrialConfig], store: Store
+    tiny: Callable[..., DistillationConfig], store: Store
 ) -> None:
     """A hundredth of the memory, some hundred megabytes, is too little for the wide network."""
     total = torch.cuda.get_device_properties(0).total_memory
@@ -59,7 +59,7 @@ def test_an_oversize_trial_becomes_a_row_and_its_neighbours_live(
 
 
 def test_trials_without_a_share_stay_off_the_gpu(
-    tiny: Callable[..., TrialConfig], store: Store
+    tiny: Callable[..., DistillationConfig], store: Store
 ) -> None:
     run([tiny(val_fraction=0.0)], store, 0.0)
 

@@ -11,7 +11,7 @@ from ray.tune.experiment import Experiment, Trial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import BasicVariantGenerator, SearchGenerator
 
-from distill.config.distillation import TrialConfig
+from distill.config.distillation import DistillationConfig
 from sweeps.cluster.plan_searcher import InOrder, PlanSearcher, most_waiting
 from sweeps.cluster.runner import point_of
 
@@ -32,7 +32,9 @@ def points_of(search: Any, folder: Path, **experiment: Any) -> list[Any]:
 
 
 def test_the_points_are_those_of_a_grid_in_its_order(tmp_path: Path) -> None:
-    points = [point_of(TrialConfig(seed=seed)) | {"attempt": seed + 1} for seed in (3, 1, 4, 1, 5)]
+    points = [
+        point_of(DistillationConfig(seed=seed)) | {"attempt": seed + 1} for seed in (3, 1, 4, 1, 5)
+    ]
     grid = {"point": tune.grid_search(points)}
 
     plain = points_of(BasicVariantGenerator(), tmp_path, config=grid)

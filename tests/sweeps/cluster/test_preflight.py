@@ -15,7 +15,7 @@ import ray
 from PIL import Image
 from ray.cluster_utils import Cluster as RayCluster
 
-from distill.config.distillation import TrialConfig
+from distill.config.distillation import DistillationConfig
 from distill.datasets import describe_source
 from distill.errors import UserError
 from sweeps.cli.display import SweepDisplay
@@ -31,7 +31,7 @@ from sweeps.cluster.preflight import (
 from sweeps.search import main as search
 from sweeps.store.store import Store
 
-Tiny = Callable[..., TrialConfig]
+Tiny = Callable[..., DistillationConfig]
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def check(store: Store, configs: list[TrialConfig], **options: object) -> None:
+def check(store: Store, configs: list[DistillationConfig], **options: object) -> None:
     values = {
         "data_root": "data",
         "cpus_per_trial": 1,

@@ -11,8 +11,8 @@ import pytest
 import ray
 from ray.tune.search import Searcher
 
-from distill.config.distillation import Config, TrialConfig
-from distill.config.selection import SubsetConfig
+from distill.config.distillation import Config, DistillationConfig
+from distill.config.selection import SelectionConfig
 from distill.errors import UserError
 from sweeps.cli.display import SweepDisplay
 from sweeps.cluster.runner import Cluster, Outcome, connect, run_trials
@@ -29,7 +29,7 @@ from sweeps.grid.distillation_presets import EXTENDED
 from sweeps.grid.plan import make_plan
 from sweeps.store.store import Store
 
-Tiny = Callable[..., TrialConfig]
+Tiny = Callable[..., DistillationConfig]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def local_ray() -> Iterator[None]:
 
 
 def run(
-    source: Any, store: Store, data_for: list[TrialConfig] | None = None, **order: Any
+    source: Any, store: Store, data_for: list[DistillationConfig] | None = None, **order: Any
 ) -> Outcome:
     with SweepDisplay("test", None, 0) as display:
         return run_trials(
@@ -225,7 +225,7 @@ def test_what_differs_in_its_seed_only_is_checked_once(tiny: Tiny) -> None:
     n_rows = len(plan) // 2
 
     assert _without_repetitions(plan) == plan[:n_rows], "the first of each, in order"
-    others = [tiny(), tiny(ipc=1000), SubsetConfig(), SubsetConfig(seed=1), tiny(seed=5)]
+    others = [tiny(), tiny(ipc=1000), SelectionConfig(), SelectionConfig(seed=1), tiny(seed=5)]
     assert _without_repetitions(others) == others[:3]
 
 

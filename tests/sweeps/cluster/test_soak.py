@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from distill.config.distillation import TrialConfig
+from distill.config.distillation import DistillationConfig
 from sweeps.store.store import Store, load_results
 from tests.sweeps.cluster.nodes import (
     CIRCUMSTANCES,
@@ -214,7 +214,9 @@ class Soak:
             self._due.append(time.monotonic() + delay)
 
 
-def differences(plan: list[TrialConfig], found: Store, expected: Store) -> dict[str, list[str]]:
+def differences(
+    plan: list[DistillationConfig], found: Store, expected: Store
+) -> dict[str, list[str]]:
     """Returns for trials that differ in what: the columns of the row, the curve, the images."""
     different = {}
     for config in plan:

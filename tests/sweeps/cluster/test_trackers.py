@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-from distill.config.distillation import TrialConfig
+from distill.config.distillation import DistillationConfig
 from distill.errors import UserError
 from distill.trials.runner import Progress
 from sweeps.cluster.trackers import TRACKERS, Trackers, check_trackers
 from sweeps.store.store import Store
 from tests.paths import ROOT
 
-CONFIG = TrialConfig(ipc=3)
+CONFIG = DistillationConfig(ipc=3)
 
 
 def progress(outer: int, accuracy: float | None, loss: float | None = 0.5) -> Progress:

@@ -15,13 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from distill.config.distillation import Config, TrialConfig
-from distill.config.selection import SubsetConfig
+from distill.config.distillation import Config, DistillationConfig
+from distill.config.selection import SelectionConfig
 from distill.datasets import ImageData
 from distill.errors import SlowerWarning
 from distill.trials.distillation import run_trial
 from distill.trials.distilled_files import load_distilled
-from distill.trials.selection import run_subset
+from distill.trials.selection import run_selection
 from sweeps.cluster import worker
 from sweeps.cluster.worker import (
     REPORTS_PER_SECOND,
@@ -35,7 +35,7 @@ from sweeps.cluster.worker import (
 from sweeps.store.store import Store
 from tests.paths import ROOT
 
-Tiny = Callable[..., TrialConfig]
+Tiny = Callable[..., DistillationConfig]
 Reports = list[dict[str, Any]]
 
 
@@ -73,9 +73,9 @@ def test_a_trial_leaves_a_row_a_curve_and_images(
 def test_a_choice_of_real_images_leaves_them_their_plane_and_a_few_to_look_at(
     digits: ImageData, store: Store
 ) -> None:
-    config = SubsetConfig(arm="cluster_grid", fraction=0.3, epochs=1, classes=("3", "8"))
+    config = SelectionConfig(selector="cluster_grid", fraction=0.3, epochs=1, classes=("3", "8"))
     run(config, digits, WorkOrder(store=store, sweep="s"))
-    plain = run_subset(config, digits)
+    plain = run_selection(config, digits)
     folder = store.local_path or Path()
     files = {path.parent.name: path for path in folder.rglob("*.parquet")}
 
@@ -118,7 +118,7 @@ def test_a_trial_that_raises_leaves_a_record(digits: ImageData, tiny: Tiny, stor
     assert record["message"] == reports[0]["message"]
     assert (record["cause"], record["attempt"]) == ("error", 2)
     assert "Traceback" in record["traceback"]
-    assert TrialConfig.from_dict(record["config"]).trial_id == config.trial_id
+    assert DistillationConfig.from_dict(record["config"]).trial_id == config.trial_id
     assert not store.has_row(config.trial_id)
 
 
@@ -206,13 +206,13 @@ def test_a_full_disk_stops_the_run_and_costs_nothing_that_was_there(
 LOGGED_TRIAL = """
 import json, sys
 from pathlib import Path
-from distill.config.distillation import TrialConfig
+from distill.config.distillation import DistillationConfig
 from distill.datasets import load_dataset
 from sweeps.store.store import Store
 from sweeps.cluster.worker import WorkOrder, run_and_store
 
 log = Path(sys.argv[3]).open("a", buffering=1)
-config = TrialConfig.from_dict(json.loads(sys.argv[2]))
+config = DistillationConfig.from_dict(json.loads(sys.argv[2]))
 order = WorkOrder(
     store=Store(sys.argv[1]), sweep="s", checkpoint_seconds=float(sys.argv[4]), report_seconds=0
 )

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 import torch
 
-from distill.config.distillation import TrialConfig
-from distill.config.selection import SubsetConfig
+from distill.config.distillation import DistillationConfig
+from distill.config.selection import SelectionConfig
 from distill.datasets import load_dataset
 from distill.trials.distillation import run_trial
 from sweeps.cost import calibration_configs, estimate
@@ -22,18 +22,20 @@ from sweeps.grid.plan import make_plan
 
 PARTS = tuple(DISTILLATION.groups)
 
-SMALL = TrialConfig(
+SMALL = DistillationConfig(
     n_outer=4, n_inner=25, cluster_interval=10, eval_every=2, n_eval=3, eval_epochs=100
 )
 
 
-def row(config: TrialConfig, *, status: str = "ok", **seconds: float | None) -> dict[str, Any]:
+def row(
+    config: DistillationConfig, *, status: str = "ok", **seconds: float | None
+) -> dict[str, Any]:
     """A result row with the seconds of its parts (`clustering=…`, …)."""
     parts = {f"{part}_seconds": seconds.get(part) for part in PARTS}
     return {"status": status, **config.resolved().to_dict(), **parts}
 
 
-def priced(config: TrialConfig, **changes: Any) -> dict[str, Any]:
+def priced(config: DistillationConfig, **changes: Any) -> dict[str, Any]:
     """A row under fixed prices: clustering 2 s, inner loop 0.1 + 0.2 s, network 3 s + 10 ms·ipc."""
     work = work_units(config)
     seconds = {
@@ -45,11 +47,11 @@ def priced(config: TrialConfig, **changes: Any) -> dict[str, Any]:
     return row(config, **(seconds | changes))
 
 
-def replace(config: TrialConfig, **changes: Any) -> TrialConfig:
+def replace(config: DistillationConfig, **changes: Any) -> DistillationConfig:
     return dataclasses.replace(config, **changes)
 
 
-def seconds_of(config: TrialConfig, measured: Iterable[Mapping[Any, Any]]) -> float | None:
+def seconds_of(config: DistillationConfig, measured: Iterable[Mapping[Any, Any]]) -> float | None:
     return estimate([config], measured).seconds[config.trial_id]
 
 
@@ -78,7 +80,7 @@ def test_work_is_counted_from_the_configuration(changes: dict[str, Any], work: W
 
 
 def test_the_defaults_of_the_paper_are_counted() -> None:
-    work = work_units(TrialConfig(dataset="cifar10"))
+    work = work_units(DistillationConfig(dataset="cifar10"))
 
     assert work == Work(n_clusterings=10_001, n_inner_loops=100_000, n_networks=25, n_epochs=25_000)
 
@@ -180,7 +182,7 @@ def test_another_ipc_is_priced_by_its_images() -> None:
     assert seconds_of(larger, measured) == pytest.approx(6.5 * 100 / 65 + 5.0 * 36)
 
 
-def test_study_1s_batches_have_the_sizes_of_their_clusterers() -> None:
+def test_paper_1s_batches_have_the_sizes_of_their_clusterers() -> None:
     base = replace(SMALL, protocol="published")
     kmeans, dbscan = priced(base), priced(replace(base, clusterer="dbscan"), matching=100.0)
 
@@ -209,7 +211,11 @@ def test_what_is_not_alike_is_unknown(changes: dict[str, Any]) -> None:
 def test_rows_that_cannot_be_priced_by_are_passed_over() -> None:
     sound = priced(SMALL)
     diverged = priced(SMALL, matching=9999.0) | {"status": "diverged"}
-    subset = {"status": "ok", "kind": "subset", **SubsetConfig(arm="base").resolved().to_dict()}
+    subset = {
+        "status": "ok",
+        "kind": "selection",
+        **SelectionConfig(selector="base").resolved().to_dict(),
+    }
     subset |= dict.fromkeys((f"{part}_seconds" for part in PARTS), 1.0)
     without = priced(SMALL, matching=None)
 

@@ -1,4 +1,4 @@
-"""Study 2's trials: work counted in shares of the training images, priced by what was measured."""
+"""Paper 2's trials: work counted in shares of the training images, priced by what was measured."""
 
 import dataclasses
 import math
@@ -8,55 +8,63 @@ from typing import Any
 import pytest
 import torch
 
-from distill.config.selection import SubsetConfig
+from distill.config.selection import SelectionConfig
 from distill.datasets import load_dataset
-from distill.trials.selection import run_subset
+from distill.trials.selection import run_selection
 from sweeps.cost import calibration_configs, estimate
-from sweeps.cost.subset import SUBSET
+from sweeps.cost.selection import SELECTION
 from sweeps.grid.plan import make_plan
 from sweeps.grid.selection_presets import PRESETS
 
-PARTS = tuple(SUBSET.groups)
-RANDOM = SubsetConfig(arm="random", fraction=0.5, epochs=10)
+PARTS = tuple(SELECTION.groups)
+RANDOM = SelectionConfig(selector="random", fraction=0.5, epochs=10)
 
 
-def row(config: SubsetConfig, **seconds: float | None) -> dict[str, Any]:
+def row(config: SelectionConfig, **seconds: float | None) -> dict[str, Any]:
     """A result row with the seconds of its parts (`evaluation=…`, …)."""
     parts = {f"{part}_seconds": seconds.get(part, 0.0) for part in PARTS}
-    return {"status": "ok", "kind": "subset", **config.resolved().to_dict(), **parts}
+    return {"status": "ok", "kind": "selection", **config.resolved().to_dict(), **parts}
 
 
-def replace(config: SubsetConfig, **changes: Any) -> SubsetConfig:
+def replace(config: SelectionConfig, **changes: Any) -> SelectionConfig:
     return dataclasses.replace(config, **changes)
 
 
-def seconds_of(config: SubsetConfig, measured: Iterable[Mapping[Any, Any]]) -> float | None:
+def seconds_of(config: SelectionConfig, measured: Iterable[Mapping[Any, Any]]) -> float | None:
     return estimate([config], measured).seconds[config.trial_id]
 
 
-def evaluation_units(config: SubsetConfig) -> float:
-    return SUBSET.units(SUBSET.values(config.resolved().to_dict()))["evaluation"][0]
+def evaluation_units(config: SelectionConfig) -> float:
+    return SELECTION.units(SELECTION.values(config.resolved().to_dict()))["evaluation"][0]
 
 
 @pytest.mark.parametrize(
     ("config", "per_epoch"),
     [
-        (SubsetConfig(arm="base"), 1.0),
-        (SubsetConfig(arm="random", fraction=0.25), 0.25),
-        (SubsetConfig(arm="random", fraction=0.25, equal_steps=True), 1.0),
-        (SubsetConfig(arm="augmentation", fraction=0.1), 0.5),
-        (SubsetConfig(arm="augmentation", fraction=0.1, augment_mode="add"), 0.6),
+        (SelectionConfig(selector="base"), 1.0),
+        (SelectionConfig(selector="random", fraction=0.25), 0.25),
+        (SelectionConfig(selector="random", fraction=0.25, equal_steps=True), 1.0),
+        (SelectionConfig(selector="augmentation", fraction=0.1), 0.5),
+        (SelectionConfig(selector="augmentation", fraction=0.1, augment_mode="add"), 0.6),
         # The test images are scored after every epoch, at a third of the cost of training.
-        (SubsetConfig(arm="random", fraction=0.25, protocol="published", test_fraction=0.3), 0.35),
+        (
+            SelectionConfig(
+                selector="random", fraction=0.25, protocol="published", test_fraction=0.3
+            ),
+            0.35,
+        ),
         # A tenth of each class and each of two clusters: four tenths.
-        (SubsetConfig(arm="cluster_grid", protocol="published", test_fraction=0.3), 0.4 + 0.1),
-        (SubsetConfig(arm="cluster_grid", protocol="sound"), 0.1),
+        (
+            SelectionConfig(selector="cluster_grid", protocol="published", test_fraction=0.3),
+            0.4 + 0.1,
+        ),
+        (SelectionConfig(selector="cluster_grid", protocol="sound"), 0.1),
         # Validation images are scored, after a pass over those trained on.
-        (SubsetConfig(arm="random", fraction=0.3, val_fraction=0.3), 0.4 + 0.1),
-        (SubsetConfig(arm="random", ipc=7), 7.0),
+        (SelectionConfig(selector="random", fraction=0.3, val_fraction=0.3), 0.4 + 0.1),
+        (SelectionConfig(selector="random", ipc=7), 7.0),
     ],
 )
-def test_an_epoch_counts_by_its_images(config: SubsetConfig, per_epoch: float) -> None:
+def test_an_epoch_counts_by_its_images(config: SelectionConfig, per_epoch: float) -> None:
     assert evaluation_units(config) == pytest.approx(20 * per_epoch)
     assert evaluation_units(replace(config, n_eval=3, epochs=5)) == pytest.approx(15 * per_epoch)
 
@@ -71,7 +79,7 @@ def test_the_counted_shares_are_what_a_trial_trains_on() -> None:
             set_values={"epochs": "1", "val_fraction": "0", "test_fraction": "0.2"},
             only=["method=base|random|cluster_grid|augmentation"],
         ):
-            own = run_subset(config, data).row
+            own = run_selection(config, data).row
             scored = 0.2 / 3 if protocol == "published" else 0.0
             share = evaluation_units(config) - scored
 
@@ -83,13 +91,13 @@ def test_seconds_scale_with_images_epochs_and_networks() -> None:
 
     assert seconds_of(RANDOM, measured) == pytest.approx(5.0)
     assert seconds_of(replace(RANDOM, fraction=0.1, seed=3), measured) == pytest.approx(1.0)
-    assert seconds_of(SubsetConfig(arm="base", epochs=40), measured) == pytest.approx(40.0)
+    assert seconds_of(SelectionConfig(selector="base", epochs=40), measured) == pytest.approx(40.0)
     assert seconds_of(replace(RANDOM, n_eval=2), measured) == pytest.approx(10.0)
 
 
 def test_features_and_the_choice_are_priced_by_trials_that_have_them() -> None:
-    herding = SubsetConfig(arm="herding", fraction=0.5, epochs=10, feature_epochs=4)
-    other = replace(herding, arm="k_center")
+    herding = SelectionConfig(selector="herding", fraction=0.5, epochs=10, feature_epochs=4)
+    other = replace(herding, selector="k_center")
     measured = [row(RANDOM, evaluation=5.0), row(herding, evaluation=5, network=8, clustering=3)]
 
     assert seconds_of(replace(herding, feature_epochs=2), measured) == pytest.approx(5 + 4 + 3)
@@ -127,17 +135,18 @@ def test_a_calibration_is_short_and_prices_the_whole_plan(name: str) -> None:
         assert config.recipe == "distillation" or (config.epochs or 0) <= 1
         assert (config.eval_epochs or 0) <= 40
         assert (config.feature_epochs or 0) <= 1
-        assert config.arm != "base", "all images are too many for a calibration"
+        assert config.selector != "base", "all images are too many for a calibration"
 
 
 @pytest.mark.slow
 def test_a_real_calibration_predicts_a_real_trial() -> None:
     data = load_dataset("digits", device=torch.device("cpu"))
-    config = SubsetConfig(arm="herding", fraction=0.5, feature_epochs=2, epochs=10)
+    config = SelectionConfig(selector="herding", fraction=0.5, feature_epochs=2, epochs=10)
     measured = [
-        run_subset(own, data).row | {"kind": "subset"} for own in calibration_configs([config])
+        run_selection(own, data).row | {"kind": "selection"}
+        for own in calibration_configs([config])
     ]
-    real = run_subset(config, data).row
+    real = run_selection(config, data).row
 
     guess = seconds_of(config, measured)
 

@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from distill.config.distillation import CLUSTERER_OPTION_NAMES, TrialConfig
+from distill.config.distillation import CLUSTERER_OPTION_NAMES, DistillationConfig
 from distill.datasets import load_dataset
 from distill.trials.distillation import run_trial
 from sweeps.grid.distillation_presets import PRESETS
@@ -36,7 +36,7 @@ def test_the_number_of_trials(name: str, n_trials: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["quickstart", "paper"])
-def test_the_rows_of_study_1_in_the_order_of_its_tables(name: str) -> None:
+def test_the_rows_of_paper_1_in_the_order_of_its_tables(name: str) -> None:
     assert [(row["clusterer"], row["weights"]) for row in PRESETS[name].rows] == [
         ("kmeans", "size"),
         ("kmeans", "none"),
@@ -61,7 +61,7 @@ def test_the_paper_preset_is_made_of_defaults() -> None:
     first = make_plan(PRESETS["paper"])[0]
     dbscan = make_plan(PRESETS["paper"], only=["method=dbscan,ipc=10,weight=F"])[0].resolved()
 
-    assert first == TrialConfig(
+    assert first == DistillationConfig(
         dataset="cifar10", protocol="published", clusterer="kmeans", weights="size"
     )
     assert (dbscan.clusterer, dbscan.eps, dbscan.min_samples) == ("dbscan_published", 15.0, 2)
@@ -104,7 +104,7 @@ def test_the_extended_preset_has_the_future_work() -> None:
 @pytest.mark.parametrize("name", PRESETS)
 def test_combinations_without_a_meaning_are_absent(name: str) -> None:
     for config in make_plan(PRESETS[name], protocols=BOTH):
-        # Other clusterers' options are refused by TrialConfig itself.
+        # Other clusterers' options are refused by DistillationConfig itself.
         if config.clusterer == "random":  # it looks at neither sizes nor distances
             assert config.weights == "none"
             assert config.embedding == "features"

@@ -4,14 +4,14 @@ import dataclasses
 
 import pytest
 
-from distill.config.distillation import TrialConfig
+from distill.config.distillation import DistillationConfig
 from sweeps.cost import Estimate, estimate
 from sweeps.grid.distillation_presets import PRESETS, Grid
 from sweeps.grid.dry_run import WIDTH, describe_plan
 from sweeps.grid.plan import make_plan
 
 GRID = Grid(
-    config_class=TrialConfig,
+    config_class=DistillationConfig,
     name="small",
     summary="",
     base={"dataset": "digits"},
@@ -27,7 +27,7 @@ PLAN = make_plan(GRID)
 NOTHING_KNOWN = estimate(PLAN, [])
 
 
-def ids(plan: list[TrialConfig]) -> list[str]:
+def ids(plan: list[DistillationConfig]) -> list[str]:
     return [config.trial_id for config in plan]
 
 
@@ -43,7 +43,7 @@ def estimate_of(seconds: dict[str, float | None], **sums: float | None) -> Estim
     )
 
 
-def describe(plan: list[TrialConfig], **changes: object) -> str:
+def describe(plan: list[DistillationConfig], **changes: object) -> str:
     arguments: dict[str, object] = {
         "finished": {},
         "failed": (),

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 
 import pytest
 
-from distill.config.distillation import TrialConfig
+from distill.config.distillation import DistillationConfig
 from distill.errors import UserError
 from sweeps.grid.distillation_presets import Grid
 from sweeps.grid.plan import MAX_SEEDS, make_plan, parse_seeds, plan_digest
 
 GRID = Grid(
-    config_class=TrialConfig,
+    config_class=DistillationConfig,
     name="small",
     summary="a small grid",
     base={"dataset": "digits", "n_outer": 1},
@@ -33,7 +33,7 @@ GRID = Grid(
 )
 
 
-def methods(plan: Sequence[TrialConfig]) -> list[str]:
+def methods(plan: Sequence[DistillationConfig]) -> list[str]:
     return [config.clusterer for config in plan]
 
 
@@ -50,7 +50,7 @@ def test_seeds_protocols_and_limit() -> None:
     plan = make_plan(GRID, seeds=[7, 3], protocols=["sound", "published", "sound"], limit=20)
 
     assert len(plan) == 20
-    # Study 1's variants do not have the parameters of two rows.
+    # Paper 1's variants do not have the parameters of two rows.
     assert [config.protocol for config in plan] == (
         ["sound"] * 6 + ["published"] * 4 + ["sound"] * 6 + ["published"] * 4
     )

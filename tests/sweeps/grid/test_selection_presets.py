@@ -1,4 +1,4 @@
-"""Study 2's presets: what is in them, that they are planned right, and that they can be run."""
+"""Paper 2's presets: what is in them, that they are planned right, and that they can be run."""
 
 import re
 from collections import Counter
@@ -6,17 +6,17 @@ from collections import Counter
 import pytest
 import torch
 
-from distill.config.selection import PUBLISHED_ARMS, SubsetConfig
+from distill.config.selection import PUBLISHED_SELECTORS, SelectionConfig
 from distill.datasets import load_dataset
 from distill.errors import UserError
-from distill.trials.selection import run_subset
+from distill.trials.selection import run_selection
 from sweeps.grid.plan import make_plan
 from sweeps.grid.selection_presets import CLUSTERERS, PRESETS
 
 PHOTOS = "folder:photos"
 
 
-def plan_of(name: str, **options: object) -> list[SubsetConfig]:
+def plan_of(name: str, **options: object) -> list[SelectionConfig]:
     wants = "dataset" not in PRESETS[name].base
     options = ({"dataset": PHOTOS} if wants else {}) | options
     return make_plan(PRESETS[name], **options)  # type: ignore[arg-type]
@@ -42,10 +42,10 @@ def test_the_number_of_trials(name: str, n_trials: int) -> None:
 
 @pytest.mark.parametrize("name", ["quickstart", "paper"])
 @pytest.mark.parametrize("protocol", ["published", "sound"])
-def test_the_rows_of_study_2_in_the_order_of_its_table(name: str, protocol: str) -> None:
+def test_the_rows_of_paper_2_in_the_order_of_its_table(name: str, protocol: str) -> None:
     plan = plan_of(name, protocols=[protocol], seeds=[0])
 
-    assert [(config.arm, config.fraction) for config in plan[:6]] == [
+    assert [(config.selector, config.fraction) for config in plan[:6]] == [
         ("base", None),
         ("random", 0.5),
         ("random", 0.25),
@@ -55,48 +55,50 @@ def test_the_rows_of_study_2_in_the_order_of_its_table(name: str, protocol: str)
     ]
 
 
-def test_the_published_protocol_has_the_arms_of_the_study_only() -> None:
+def test_the_published_protocol_has_the_selectors_of_the_paper_only() -> None:
     for name in PRESETS:
         plan = plan_of(name, protocols=["published", "sound"])
-        published = {config.arm for config in plan if config.protocol == "published"}
+        published = {config.selector for config in plan if config.protocol == "published"}
 
-        assert published <= set(PUBLISHED_ARMS)
-        assert {config.arm for config in plan if config.protocol == "sound"} >= published
+        assert published <= set(PUBLISHED_SELECTORS)
+        assert {config.selector for config in plan if config.protocol == "sound"} >= published
 
 
 def test_the_paper_preset_is_made_of_defaults() -> None:
     first = plan_of("paper")[0]
 
-    assert first == SubsetConfig(dataset=PHOTOS, image_size=150, arm="base", protocol="published")
+    assert first == SelectionConfig(
+        dataset=PHOTOS, image_size=150, selector="base", protocol="published"
+    )
 
 
-def test_the_paper_preset_has_as_many_random_images_as_the_studys_clustering_used() -> None:
+def test_the_paper_preset_has_as_many_random_images_as_the_papers_clustering_used() -> None:
     plan = plan_of("paper", seeds=[0], protocols=["published"])
-    grid = next(config for config in plan if config.arm == "cluster_grid").resolved()
+    grid = next(config for config in plan if config.selector == "cluster_grid").resolved()
     assert grid.fraction is not None
     assert grid.n_clusters is not None
 
     n_groups = 2 * grid.n_clusters  # classes × clusters, each of which gives the fraction
-    assert plan[-1] == SubsetConfig(
+    assert plan[-1] == SelectionConfig(
         dataset=PHOTOS,
         image_size=150,
-        arm="random",
+        selector="random",
         fraction=grid.fraction * n_groups,
         protocol="published",
     )
 
 
-def test_the_extended_preset_holds_what_the_study_left_open() -> None:
+def test_the_extended_preset_holds_what_the_paper_left_open() -> None:
     plan = [config.resolved() for config in plan_of("extended", seeds=[0])]
     ids = {config.trial_id for config in plan}
 
     assert {own.trial_id for own in plan_of("paper", seeds=[0], protocols=["sound"])} <= ids
-    assert {c.clusterer for c in plan if c.arm == "cluster_grid"} == set(CLUSTERERS)
-    assert {c.clusterer for c in plan if c.arm == "nearest_center"} == set(CLUSTERERS)
-    assert {c.embedding for c in plan if c.arm == "herding"} == {"features", "pixels", "pca"}
+    assert {c.clusterer for c in plan if c.selector == "cluster_grid"} == set(CLUSTERERS)
+    assert {c.clusterer for c in plan if c.selector == "nearest_center"} == set(CLUSTERERS)
+    assert {c.embedding for c in plan if c.selector == "herding"} == {"features", "pixels", "pca"}
     assert min(c.fraction for c in plan if c.fraction is not None) == 0.01
     assert Counter(c.equal_steps for c in plan)[True] == 5
-    assert {c.augment_mode for c in plan if c.arm == "augmentation"} == {"replace", "add"}
+    assert {c.augment_mode for c in plan if c.selector == "augmentation"} == {"replace", "add"}
 
 
 def test_the_coreset_preset_evaluates_as_distilled_images_are() -> None:
@@ -106,7 +108,7 @@ def test_the_coreset_preset_evaluates_as_distilled_images_are() -> None:
     assert {config.dataset for config in plan} == {"cifar10"}
     assert {config.ipc for config in plan} == {1, 10, 50}
     assert {config.eval_epochs for config in plan} == {1000}
-    assert {c.clusterer for c in plan if c.arm == "nearest_center"} == set(CLUSTERERS)
+    assert {c.clusterer for c in plan if c.selector == "nearest_center"} == set(CLUSTERERS)
 
 
 def test_a_preset_without_images_asks_for_them() -> None:
@@ -119,12 +121,12 @@ def test_options_are_set_where_they_belong() -> None:
         "quickstart", set_values={"grid_size": "3", "fraction": "0.2", "clusterer": "birch"}
     )
 
-    assert {c.grid_size for c in plan if c.arm == "cluster_grid"} == {3}
-    assert {c.clusterer for c in plan if c.arm == "cluster_grid"} == {"birch"}
-    assert {(c.grid_size, c.clusterer) for c in plan if c.arm == "random"} == {(None, None)}
-    assert {c.fraction for c in plan if c.arm == "base"} == {None}
+    assert {c.grid_size for c in plan if c.selector == "cluster_grid"} == {3}
+    assert {c.clusterer for c in plan if c.selector == "cluster_grid"} == {"birch"}
+    assert {(c.grid_size, c.clusterer) for c in plan if c.selector == "random"} == {(None, None)}
+    assert {c.fraction for c in plan if c.selector == "base"} == {None}
     # The three random fractions are one now.
-    assert Counter(c.arm for c in plan)["random"] == 2 * 3
+    assert Counter(c.selector for c in plan)["random"] == 2 * 3
 
 
 def test_a_number_of_images_replaces_the_fraction() -> None:
@@ -136,13 +138,16 @@ def test_a_number_of_images_replaces_the_fraction() -> None:
 @pytest.mark.parametrize(
     ("set_values", "message"),
     [
-        ({"arm": "base"}, "--set does not take arm: choose among the methods of the preset"),
+        (
+            {"selector": "base"},
+            "--set does not take selector: choose among the methods of the preset",
+        ),
         ({"method": "base"}, "--set does not take method"),
         (
             {"linkage": "ward"},
             "changes no trial of the plan: it belongs to clusterer agglomerative",
         ),
-        ({"width": "8"}, "it belongs to network convnet; the plan has arm base, random"),
+        ({"width": "8"}, "it belongs to network convnet; the plan has selector base, random"),
         ({"weights": "T"}, "unknown field in --set 'weights'"),
         ({"weight": "T"}, "unknown field in --set 'weight'"),
         ({"embedding": "featres"}, "unknown embedding 'featres'; did you mean 'features'?"),
@@ -158,14 +163,16 @@ def test_values_that_cannot_be_set(set_values: dict[str, str], message: str) -> 
 
 
 @pytest.mark.parametrize("protocol", ["published", "sound"])
-def test_every_arm_of_the_quick_start_runs(protocol: str) -> None:
+def test_every_selector_of_the_quick_start_runs(protocol: str) -> None:
     plan = plan_of("quickstart", seeds=[0], protocols=[protocol], set_values={"epochs": "1"})
     data = load_dataset("digits", val_fraction=0.1, device=torch.device("cpu"))
 
-    rows = [run_subset(config, data).row for config in plan]
+    rows = [run_selection(config, data).row for config in plan]
 
     assert {row["status"] for row in rows} == {"ok"}
     n_train = 357 - round(0.2 * 357) - round(0.1 * (357 - round(0.2 * 357)))
-    by_arm = {(c.arm, c.fraction): row["n_trained_on"] for c, row in zip(plan, rows, strict=True)}
-    assert by_arm["base", None] == pytest.approx(n_train, abs=4)
-    assert by_arm["random", 0.5] == pytest.approx(n_train / 2, abs=2)
+    by_selector = {
+        (c.selector, c.fraction): row["n_trained_on"] for c, row in zip(plan, rows, strict=True)
+    }
+    assert by_selector["base", None] == pytest.approx(n_train, abs=4)
+    assert by_selector["random", 0.5] == pytest.approx(n_train / 2, abs=2)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from distill.config.distillation import TrialConfig
+from distill.config.distillation import DistillationConfig
 from sweeps.optuna_search.report import dashboard_command, describe_search, failure_lines
 from sweeps.optuna_search.spaces import load_space
 from sweeps.optuna_search.study import SearchStudy, confirm_plan, open_study
@@ -23,16 +23,16 @@ def study_of(tmp_path: Path, objectives: list[str]) -> SearchStudy:
     )
 
 
-def begin(study: SearchStudy, eps_quantile: float) -> tuple[int, TrialConfig]:
+def begin(study: SearchStudy, eps_quantile: float) -> tuple[int, DistillationConfig]:
     study.study.enqueue_trial({"eps_quantile": eps_quantile, "min_samples": 2})
     trial = study.ask()
     config = load_space("dbscan").config(trial)
-    assert isinstance(config, TrialConfig)
+    assert isinstance(config, DistillationConfig)
     study.note_config(trial.number, config)
     return trial.number, config
 
 
-def fill(study: SearchStudy) -> list[TrialConfig]:
+def fill(study: SearchStudy) -> list[DistillationConfig]:
     """Four trials that ended, one that failed, one that was stopped early and one that runs."""
     configs = []
     for eps_quantile, accuracy, seconds in ((0.25, 0.5, 9), (0.5, 0.801, 12), (0.75, 0.8, 30)):
@@ -56,7 +56,7 @@ def test_one_objective(tmp_path: Path, store: Store) -> None:
         plan = confirm_plan([configs[1], configs[2]], 3)
         for config, accuracy in zip(plan, (0.7, 0.6, 0.72, None, 0.74, None), strict=True):
             if accuracy is not None:
-                assert isinstance(config, TrialConfig)
+                assert isinstance(config, DistillationConfig)
                 store.put_result(row_of(config, test_accuracy_mean=accuracy), [], None)
         text = describe_search(study, store, n_trials=9, n_confirmed=2, n_seeds=3)
 

@@ -12,7 +12,7 @@ import pytest
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from distill.config.distillation import TrialConfig
+from distill.config.distillation import DistillationConfig
 from distill.config.selection import config_from_dict
 from distill.datasets import ImageData
 from sweeps.cluster.worker import WorkOrder, run_and_store
@@ -46,7 +46,7 @@ class Tune:
         self.scheduler = PruningScheduler(searcher)
         self._n_trials = 0
 
-    def next(self) -> tuple[str, TrialConfig] | None:
+    def next(self) -> tuple[str, DistillationConfig] | None:
         self._n_trials += 1
         tune_id = f"tune_{self._n_trials:05d}"
         suggestion = self.searcher.suggest(tune_id)
@@ -54,7 +54,7 @@ class Tune:
             return None
         assert isinstance(suggestion, dict)
         config = config_from_dict(suggestion["point"])
-        assert isinstance(config, TrialConfig)
+        assert isinstance(config, DistillationConfig)
         return tune_id, config
 
     def report(
@@ -95,7 +95,7 @@ def search(tmp_path: Path, store: Store) -> Iterator[Callable[..., tuple[Tune, S
             space=space.name,
             shared=space.shared,
             objectives=objectives,
-            pruner=median_pruner(TrialConfig(n_outer=8)),
+            pruner=median_pruner(DistillationConfig(n_outer=8)),
         )
         opened.append(study)
         study.repair(store)
@@ -114,11 +114,11 @@ def own_space(path: Path, body: str) -> Space:
     return load_space(str(path / "mine.py")).narrowed(SIZES)
 
 
-def put(store: Store, config: TrialConfig, accuracy: float | None, **changes: Any) -> None:
+def put(store: Store, config: DistillationConfig, accuracy: float | None, **changes: Any) -> None:
     assert store.put_result(row_of(config, val_accuracy_mean=accuracy, **changes), [], None)
 
 
-def finish(tune: Tune, store: Store, accuracy: float) -> TrialConfig:
+def finish(tune: Tune, store: Store, accuracy: float) -> DistillationConfig:
     """One whole trial, with a curve that is its accuracy from iteration 1 on."""
     following = tune.next()
     assert following is not None
@@ -201,7 +201,7 @@ def test_a_configuration_in_the_store_is_not_run_again(
 ) -> None:
     space = own_space(tmp_path, "return {'lr_img': trial.suggest_categorical('lr_img', [.1, .2])}")
     known = space.config(optuna.trial.FixedTrial({"lr_img": 0.1}))  # type: ignore[arg-type]
-    assert isinstance(known, TrialConfig)
+    assert isinstance(known, DistillationConfig)
     put(store, known, 0.8)
     tune, study = search(space, n_trials=12)
 
@@ -432,7 +432,7 @@ def test_tune_may_pickle_it(search: Search) -> None:
 def test_the_warm_up_is_a_quarter_of_the_iterations(n_outer: int, warm_up: int) -> None:
     def stops(step: int) -> bool:
         study = optuna.create_study(
-            direction="maximize", pruner=median_pruner(TrialConfig(n_outer=n_outer))
+            direction="maximize", pruner=median_pruner(DistillationConfig(n_outer=n_outer))
         )
         for _ in range(5):
             trial = study.ask()

@@ -7,7 +7,7 @@ from typing import Any
 import optuna
 import pytest
 
-from distill.config.distillation import CLUSTERER_OPTIONS, TrialConfig
+from distill.config.distillation import CLUSTERER_OPTIONS, DistillationConfig
 from distill.datasets import ImageData
 from distill.errors import UserError
 from sweeps.cluster.kinds import check_config
@@ -85,13 +85,13 @@ def test_ways_of_choosing_are_asked_for_their_own_parameters_only() -> None:
         "nearest_center": {"embedding", "clusterer"},
     }
     seen = set()
-    for config, params in draw(load_space("subset")):
-        assert set(params) == {"arm", "fraction"} | own[config.arm]
+    for config, params in draw(load_space("selection")):
+        assert set(params) == {"selector", "fraction"} | own[config.selector]
         assert 0.02 <= config.fraction <= 0.5
-        seen.add(config.arm)
+        seen.add(config.selector)
     assert seen == set(own)
 
-    by_number = load_space("subset").narrowed({"ipc": 10})
+    by_number = load_space("selection").narrowed({"ipc": 10})
     assert {(config.fraction, config.ipc) for config, _ in draw(by_number)} == {(None, 10)}
     assert "fraction" not in by_number.check()
 
@@ -186,7 +186,7 @@ def test_a_users_space(write: Any) -> None:
     assert (space.name, space.summary) == ("mine", "My own search.")
     assert space.check() == ["lr_img", "momentum_img"]
     config = space.config(optuna.trial.FixedTrial({"lr_img": 0.02, "momentum_img": 0.1}))  # type: ignore[arg-type]
-    assert isinstance(config, TrialConfig)
+    assert isinstance(config, DistillationConfig)
     assert (config.dataset, config.val_fraction) == ("cifar10", 0.2)
     assert (config.lr_img, config.momentum_img) == (0.02, 0.1)
     with pytest.raises(optuna.TrialPruned, match="too fast"):

@@ -20,7 +20,7 @@ import pytest
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from distill.config.distillation import TrialConfig
+from distill.config.distillation import DistillationConfig
 from distill.config.selection import config_from_dict
 from distill.errors import UserError
 from sweeps.optuna_search import study as study_module
@@ -35,7 +35,11 @@ CHECKPOINT = f"00000001-{'f' * 32}.safetensors"
 
 
 def row_of(
-    config: TrialConfig, accuracy: float | None, *, seconds: float | None = 2.0, status: str = "ok"
+    config: DistillationConfig,
+    accuracy: float | None,
+    *,
+    seconds: float | None = 2.0,
+    status: str = "ok",
 ) -> dict[str, Any]:
     return plain_results.row_of(
         config, val_accuracy_mean=accuracy, total_seconds=seconds, status=status
@@ -58,16 +62,16 @@ def open_(tmp_path: Path) -> Open:
     return open_
 
 
-def begin(study: SearchStudy, space: Space | None = None) -> tuple[int, TrialConfig]:
+def begin(study: SearchStudy, space: Space | None = None) -> tuple[int, DistillationConfig]:
     """A trial that runs, as far as the study knows."""
     trial = study.ask()
     config = (space or load_space("dbscan")).config(trial)
-    assert isinstance(config, TrialConfig)
+    assert isinstance(config, DistillationConfig)
     study.note_config(trial.number, config)
     return trial.number, config
 
 
-def finish(study: SearchStudy, accuracy: float, *, seconds: float = 2.0) -> TrialConfig:
+def finish(study: SearchStudy, accuracy: float, *, seconds: float = 2.0) -> DistillationConfig:
     number, config = begin(study)
     study.tell_row(number, row_of(config, accuracy, seconds=seconds))
     return config
@@ -296,7 +300,7 @@ def test_a_row_is_told_by_its_status_and_numbers(
     assert (trial.state.name, trial.value) == (state, value)
     assert trial.user_attrs["status"] == status
     assert trial.user_attrs["trial_id"] == config.trial_id
-    assert TrialConfig.from_dict(trial.user_attrs["config"]) == config
+    assert DistillationConfig.from_dict(trial.user_attrs["config"]) == config
     assert trial.user_attrs.get("seconds") == (2.0 if state == "COMPLETE" else None)
     assert ("message" in trial.user_attrs) == (state == "FAIL")
 
@@ -492,7 +496,7 @@ def driver(folder: Path, n_trials: int, kill_at: int) -> None:
             if isinstance(suggestion, str):
                 break
             config = config_from_dict(suggestion["point"])
-            assert isinstance(config, TrialConfig)
+            assert isinstance(config, DistillationConfig)
             print("begin", config.trial_id, file=log, flush=True)
             searcher.on_trial_result(f"tune-{i}", {"curve_outer": 0, "curve_accuracy": 0.1})
             step()
@@ -599,7 +603,7 @@ def test_no_trial_ended(open_: Open) -> None:
 
 def test_the_plan_that_confirms() -> None:
     configs = [
-        TrialConfig(eval_split="val", val_fraction=0.1, ipc=ipc, eval_networks=("resnet10",))
+        DistillationConfig(eval_split="val", val_fraction=0.1, ipc=ipc, eval_networks=("resnet10",))
         for ipc in (1, 2)
     ]
     plan = confirm_plan(configs, 3)
@@ -613,7 +617,7 @@ def test_the_plan_that_confirms() -> None:
         (2, 1002),
     ]
     for config in plan:
-        assert isinstance(config, TrialConfig)
+        assert isinstance(config, DistillationConfig)
         assert (config.eval_split, config.val_fraction) == ("test", 0.0)
         assert config.eval_networks == ("resnet10",)
 

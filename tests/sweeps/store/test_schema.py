@@ -5,12 +5,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from distill.config.distillation import TrialConfig
-from distill.config.selection import SubsetConfig
+from distill.config.distillation import DistillationConfig
+from distill.config.selection import SelectionConfig
 from distill.datasets import ImageData
 from distill.trials.distillation import CURVE_COLUMNS, run_trial
-from distill.trials.selection import CURVE_COLUMNS as SUBSET_CURVE_COLUMNS
-from distill.trials.selection import run_subset
+from distill.trials.selection import CURVE_COLUMNS as SELECTION_CURVE_COLUMNS
+from distill.trials.selection import run_selection
 from sweeps.store.schema import CURVE_SCHEMA, TRIAL_SCHEMA
 
 OF_THE_SWEEP = {
@@ -28,7 +28,7 @@ OF_SUBSETS = set(TRIAL_SCHEMA.names[TRIAL_SCHEMA.names.index("ray_version") + 1 
 
 
 def test_a_real_trial_has_exactly_the_columns_and_types(
-    digits: ImageData, tiny: Callable[..., TrialConfig]
+    digits: ImageData, tiny: Callable[..., DistillationConfig]
 ) -> None:
     result = run_trial(tiny(eval_networks=["resnet10"], norm="batch"), digits)
     row = result.row | OF_THE_SWEEP
@@ -47,13 +47,13 @@ def test_a_real_trial_has_exactly_the_columns_and_types(
 
 
 def test_a_real_choice_of_images_has_columns_of_the_schema(digits: ImageData) -> None:
-    config = SubsetConfig(arm="cluster_grid", fraction=0.2, epochs=1, classes=("3", "8"))
-    result = run_subset(config, digits)
+    config = SelectionConfig(selector="cluster_grid", fraction=0.2, epochs=1, classes=("3", "8"))
+    result = run_selection(config, digits)
     row = result.row | OF_THE_SWEEP | {"network_scores": "{}"}
 
     assert set(TRIAL_SCHEMA.names) >= set(row) >= OF_SUBSETS
     assert written(row, TRIAL_SCHEMA) == row
-    assert set(SUBSET_CURVE_COLUMNS) <= set(CURVE_SCHEMA.names)
+    assert set(SELECTION_CURVE_COLUMNS) <= set(CURVE_SCHEMA.names)
     assert [written(point, CURVE_SCHEMA) for point in result.curve] == result.curve
 
 

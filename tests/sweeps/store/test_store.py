@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from distill.config.distillation import TrialConfig
+from distill.config.distillation import DistillationConfig
 from distill.errors import UserError
 from distill.runtime.checkpoint import load_checkpoint, save_checkpoint
 from sweeps.store.row_files import row_content
@@ -27,7 +27,7 @@ from sweeps.store.store import COMPACT_FROM, MERGED_AT_ONCE, Store, load_curves,
 from tests.paths import ROOT
 from tests.sweeps.plain_results import curve_of, row_of
 
-CONFIGS = [TrialConfig(seed=seed) for seed in range(6)]
+CONFIGS = [DistillationConfig(seed=seed) for seed in range(6)]
 IDS = [config.trial_id for config in CONFIGS]
 
 
@@ -35,7 +35,7 @@ def fail(message: str) -> None:
     pytest.fail(f"unexpected: {message}")
 
 
-def put(store: Store, config: TrialConfig, *, replace: bool = False, **changes: Any) -> bool:
+def put(store: Store, config: DistillationConfig, *, replace: bool = False, **changes: Any) -> bool:
     return store.put_result(
         row_of(config, **changes), curve_of(), {"distilled": b"images"}, replace=replace
     )
@@ -46,7 +46,7 @@ def folder_of(store: Store) -> Path:
     return store.local_path
 
 
-def file_of(store: Store, config: TrialConfig, kind: str = "trials") -> Path:
+def file_of(store: Store, config: DistillationConfig, kind: str = "trials") -> Path:
     return folder_of(store) / kind / f"{config.trial_id}.parquet"
 
 
@@ -556,13 +556,13 @@ def test_a_store_on_a_full_disk_is_refused_before_anything_is_computed(
 
 WRITER = """
 import sys
-from distill.config.distillation import TrialConfig
+from distill.config.distillation import DistillationConfig
 from sweeps.store.store import Store
 from tests.sweeps.plain_results import curve_of, row_of
 
 store, host, n = Store(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 for seed in range(n):
-    row = row_of(TrialConfig(seed=seed), host=host)
+    row = row_of(DistillationConfig(seed=seed), host=host)
     if store.put_result(row, curve_of(), {"distilled": host.encode() * 1000}):
         print(row["trial_id"], flush=True)
 """
@@ -586,7 +586,7 @@ def test_two_processes_that_finish_the_same_trials_leave_one_row_each(store: Sto
 
 
 def test_readers_see_whole_rows_at_every_moment(store: Store) -> None:
-    put(store, TrialConfig(seed=1000))
+    put(store, DistillationConfig(seed=1000))
     writer = start_writer(store, "a", 60)
     counts: list[tuple[int, int]] = []
     while writer.poll() is None or not counts:
@@ -622,7 +622,7 @@ def test_killed_writers_leave_only_whole_rows(store: Store) -> None:
 # --- compacted copies
 
 
-def settle(store: Store, config: TrialConfig, seconds: float = 1000.0) -> None:
+def settle(store: Store, config: DistillationConfig, seconds: float = 1000.0) -> None:
     """Makes a row's file older than the moments in which its time stamp says too little."""
     then = time.time() - seconds
     os.utime(file_of(store, config), (then, then))

@@ -16,7 +16,7 @@ import pytest
 import torch
 from moto.server import ThreadedMotoServer
 
-from distill.config.distillation import TrialConfig
+from distill.config.distillation import DistillationConfig
 from distill.errors import UserError
 from distill.runtime.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint
 from sweeps.store.files import Files
@@ -24,7 +24,7 @@ from sweeps.store.store import Store, load_curves, load_results
 from tests.paths import ROOT
 from tests.sweeps.plain_results import curve_of, row_of
 
-CONFIGS = [TrialConfig(seed=seed) for seed in range(4)]
+CONFIGS = [DistillationConfig(seed=seed) for seed in range(4)]
 IDS = [config.trial_id for config in CONFIGS]
 
 
@@ -147,7 +147,7 @@ def objects(client: Any, bucket: str) -> dict[str, int]:
     }
 
 
-def put(store: Store, config: TrialConfig, *, replace: bool = False, **changes: Any) -> bool:
+def put(store: Store, config: DistillationConfig, *, replace: bool = False, **changes: Any) -> bool:
     return store.put_result(
         row_of(config, **changes), curve_of(), {"distilled": b"images"}, replace=replace
     )

@@ -1,4 +1,4 @@
-"""The work of a trial of study 2: features, the choice of images, training on what was chosen.
+"""The work of a trial of paper 2: features, the choice of images, training on what was chosen.
 
 Where a trial chooses a fraction, images are counted as shares of all training images: how many
 these are, only the data tell. The price of a share comes from trials on the same data.
@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from distill.config.distillation import CLUSTERER_OPTION_NAMES
-from distill.config.selection import SubsetConfig
+from distill.config.selection import SelectionConfig
 from sweeps.cost.model import CostModel, Values
 
 _DATA = ("dataset", "classes", "image_size", "val_fraction", "test_fraction")
 _NETWORK = (*_DATA, "network", "width", "depth")
-_CHOICE = (*_DATA, "arm", "embedding", "clusterer", "center")
+_CHOICE = (*_DATA, "selector", "embedding", "clusterer", "center")
 
 COST_GROUPS: dict[str, tuple[tuple[str, ...], ...]] = {
     "clustering": (
@@ -53,7 +53,7 @@ def _units(values: Values) -> dict[str, tuple[float, int]]:
     n_eval = values["n_eval"]
     epochs = values["epochs"] if values["recipe"] == "classifier" else values["eval_epochs"]
     return {
-        "clustering": (float(values["arm"] not in _WITHOUT_LOOKING), 1),
+        "clustering": (float(values["selector"] not in _WITHOUT_LOOKING), 1),
         "network": (float(values["feature_epochs"] or 0), 1),
         "evaluation": (n_eval * epochs * _per_epoch(values), n_eval),
     }
@@ -75,14 +75,14 @@ def _share(values: Values) -> float:
     if values["equal_steps"] or values["fraction"] is None:
         return 1.0
     share = float(values["fraction"])
-    if values["arm"] == "augmentation":
+    if values["selector"] == "augmentation":
         share *= values["augment_copies"] + (values["augment_mode"] == "add")
-    if values["arm"] == "cluster_grid" and values["protocol"] == "published":
+    if values["selector"] == "cluster_grid" and values["protocol"] == "published":
         share *= values["n_clusters"] * (len(values["classes"]) or 2)  # of each class and cluster
     return share
 
 
-def _shortened(config: SubsetConfig) -> Iterable[SubsetConfig]:
+def _shortened(config: SelectionConfig) -> Iterable[SelectionConfig]:
     """Yields short trials, whatever the seed: one epoch on few images, after the same choice.
 
     Arms that choose in no time are tried with two small fractions in place of their own.
@@ -90,7 +90,7 @@ def _shortened(config: SubsetConfig) -> Iterable[SubsetConfig]:
     config = dataclasses.replace(config.resolved(), seed=0, n_eval=1, equal_steps=False)
     if config.feature_epochs:
         config = dataclasses.replace(config, feature_epochs=1)
-    looks = config.arm not in _WITHOUT_LOOKING
+    looks = config.selector not in _WITHOUT_LOOKING
     if config.recipe == "distillation":
         for n_epochs in (4,) if looks else (4, 40):
             yield dataclasses.replace(config, eval_epochs=n_epochs)
@@ -98,11 +98,11 @@ def _shortened(config: SubsetConfig) -> Iterable[SubsetConfig]:
         yield dataclasses.replace(config, epochs=1)
     else:
         for fraction in _CALIBRATION_FRACTIONS:
-            yield dataclasses.replace(config, arm="random", fraction=fraction, epochs=1)
+            yield dataclasses.replace(config, selector="random", fraction=fraction, epochs=1)
 
 
-SUBSET = CostModel(
-    config_class=SubsetConfig,
+SELECTION = CostModel(
+    config_class=SelectionConfig,
     groups=COST_GROUPS,
     work_fields=(
         *("n_eval", "epochs", "eval_epochs", "feature_epochs", "equal_steps"),

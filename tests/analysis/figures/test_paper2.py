@@ -1,4 +1,4 @@
-"""Study 2's figures: numbers by hand, and everything there is of real trials."""
+"""Paper 2's figures: numbers by hand, and everything there is of real trials."""
 
 import io
 import json
@@ -16,13 +16,13 @@ from analysis.__main__ import main
 from analysis.data.reading import Sweeps, load
 from analysis.figures import cluster_sizes, epochs, plane, searches, sheets
 from analysis.figures.gather import Gallery
+from analysis.figures.paper2 import image_sheets
 from analysis.figures.plot import Plot, svg, write_plot
-from analysis.figures.study2 import image_sheets
 from analysis.report.sections import figures_section
-from analysis.tables.study1 import build as build_study1
-from analysis.tables.study2 import Study2Table
-from analysis.tables.study2 import build as build_study2
-from distill.config.selection import SubsetConfig
+from analysis.tables.paper1 import build as build_paper1
+from analysis.tables.paper2 import Paper2Table
+from analysis.tables.paper2 import build as build_paper2
+from distill.config.selection import SelectionConfig
 from distill.datasets import ImageData
 from sweeps.cluster.worker import WorkOrder, run_and_store
 from sweeps.store.schema import TRIAL_SCHEMA
@@ -30,23 +30,23 @@ from sweeps.store.store import Store
 from tests.analysis.results import Row, config_of, frame_of, row_of
 
 CASES: tuple[dict[str, Any], ...] = (
-    {"arm": "base"},
-    {"arm": "random", "fraction": 0.5},
-    {"arm": "augmentation"},
-    {"arm": "cluster_grid", "fraction": 0.2},
-    {"arm": "cluster_grid", "fraction": 0.2, "seed": 1},
-    {"arm": "base", "protocol": "published"},
-    {"arm": "cluster_grid", "fraction": 0.2, "protocol": "published"},
+    {"selector": "base"},
+    {"selector": "random", "fraction": 0.5},
+    {"selector": "augmentation"},
+    {"selector": "cluster_grid", "fraction": 0.2},
+    {"selector": "cluster_grid", "fraction": 0.2, "seed": 1},
+    {"selector": "base", "protocol": "published"},
+    {"selector": "cluster_grid", "fraction": 0.2, "protocol": "published"},
 )
 
 
 @pytest.fixture(scope="module")
 def sweeps(digits: ImageData, tmp_path_factory: pytest.TempPathFactory) -> Sweeps:
     """Real trials of two digits, two epochs each."""
-    store = Store(tmp_path_factory.mktemp("study2") / "results")
+    store = Store(tmp_path_factory.mktemp("paper2") / "results")
     store.create()
     for case in CASES:
-        config = SubsetConfig.from_dict(
+        config = SelectionConfig.from_dict(
             {"classes": ["3", "8"], "epochs": 2, "val_fraction": 0.1} | case
         )
         order = WorkOrder(store=store, sweep="test")
@@ -55,14 +55,14 @@ def sweeps(digits: ImageData, tmp_path_factory: pytest.TempPathFactory) -> Sweep
 
 
 @pytest.fixture(scope="module")
-def table(sweeps: Sweeps) -> Study2Table:
-    (found,) = build_study2(sweeps.results).tables
+def table(sweeps: Sweeps) -> Paper2Table:
+    (found,) = build_paper2(sweeps.results).tables
     return found
 
 
 @pytest.fixture(scope="module")
-def drawn(table: Study2Table, sweeps: Sweeps) -> dict[str, Plot]:
-    gallery = Gallery.of(build_study1(sweeps.results), [table], sweeps)
+def drawn(table: Paper2Table, sweeps: Sweeps) -> dict[str, Plot]:
+    gallery = Gallery.of(build_paper1(sweeps.results), [table], sweeps)
     return {plot.name.split("-", 3)[3]: plot for plot in gallery.plots}
 
 
@@ -71,7 +71,9 @@ def drawn(table: Study2Table, sweeps: Sweeps) -> dict[str, Plot]:
 
 def members(*trials: tuple[str, int]) -> pd.DataFrame:
     frame = pd.DataFrame(trials, columns=["trial_id", "row"])
-    return frame.assign(arm="random", variant=frame["row"], label=[f"row {r}" for _, r in trials])
+    return frame.assign(
+        selector="random", variant=frame["row"], label=[f"row {r}" for _, r in trials]
+    )
 
 
 def curve(trial_id: str, *accuracies: tuple[float | None, float]) -> pd.DataFrame:
@@ -203,7 +205,7 @@ def test_without_a_plane_or_notes_of_its_grid_there_is_no_figure() -> None:
 
 @pytest.mark.parametrize("protocol", ["", "-published"])
 def test_the_lines_that_are_drawn_divide_the_images_as_the_trial_did(
-    drawn: dict[str, Plot], table: Study2Table, sweeps: Sweeps, protocol: str
+    drawn: dict[str, Plot], table: Paper2Table, sweeps: Sweeps, protocol: str
 ) -> None:
     """Cells that hold an image, counted between the lines, are those that the trial counted."""
     plot = drawn[f"plane-clustering-20{protocol}"]
@@ -220,7 +222,7 @@ def test_the_lines_that_are_drawn_divide_the_images_as_the_trial_did(
             n_occupied += len(set(cells))
 
     chosen = table.members[
-        (table.members["arm"] == "cluster_grid")
+        (table.members["selector"] == "cluster_grid")
         & (table.members["protocol"] == ("published" if protocol else "sound"))
     ]
     trial_id = chosen["trial_id"].iloc[0]
@@ -249,7 +251,7 @@ def test_the_caption_counts_what_is_seen() -> None:
 # All there is
 
 
-def test_study_2s_figures_are_all_there(drawn: dict[str, Plot]) -> None:
+def test_paper_2s_figures_are_all_there(drawn: dict[str, Plot]) -> None:
     kinds = ("accuracy", "loss", "plane-clustering-20", "cluster-sizes")
 
     assert drawn.keys() == {kind + protocol for kind in kinds for protocol in ("", "-published")}
@@ -274,7 +276,7 @@ def test_the_files_are_the_same_bytes_every_time(drawn: dict[str, Plot], tmp_pat
         assert file.read_bytes() == (tmp_path / "second" / file.name).read_bytes(), file.name
 
 
-def test_sheets_show_images_that_were_trained_on(table: Study2Table, sweeps: Sweeps) -> None:
+def test_sheets_show_images_that_were_trained_on(table: Paper2Table, sweeps: Sweeps) -> None:
     found = {sheet.name.split("-", 3)[3]: sheet for sheet in image_sheets(table, sweeps)}
 
     assert found.keys() == {
@@ -325,8 +327,9 @@ def test_the_values_under_the_pointer_lie_where_the_axes_were_saved(
 
 
 def searched_row(seed: int, **fields: Any) -> Row:
-    config = SubsetConfig.from_dict(
-        {"arm": "cluster_grid", "seed": seed, "eval_split": "val", "val_fraction": 0.1} | fields
+    config = SelectionConfig.from_dict(
+        {"selector": "cluster_grid", "seed": seed, "eval_split": "val", "val_fraction": 0.1}
+        | fields
     )
     return (
         dict.fromkeys(TRIAL_SCHEMA.names)
@@ -334,7 +337,7 @@ def searched_row(seed: int, **fields: Any) -> Row:
         | {
             "trial_id": config.trial_id,
             "schema_version": 1,
-            "kind": "subset",
+            "kind": "selection",
             "status": "ok",
             "phase": "search",
             "sweep": "grid_size",
@@ -360,8 +363,8 @@ def test_a_search_of_the_grid_s_size() -> None:
     assert set(found["method"]) == {"kmeans"}
 
 
-def test_a_search_without_a_clusterer_goes_by_its_arm() -> None:
-    rows = [searched_row(seed, arm="random", fraction=0.1 * (1 + seed)) for seed in range(3)]
+def test_a_search_without_a_clusterer_goes_by_its_selector() -> None:
+    rows = [searched_row(seed, selector="random", fraction=0.1 * (1 + seed)) for seed in range(3)]
     (trials,) = searches.searches(frame_of(rows)).values()
 
     found = searches.build(trials, searches.parameters(trials))

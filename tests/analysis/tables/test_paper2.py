@@ -1,4 +1,4 @@
-"""Study 2's table: numbers by hand, variants in rows of their own, the studies kept apart."""
+"""Paper 2's table: numbers by hand, variants in rows of their own, the papers kept apart."""
 
 import io
 import math
@@ -10,40 +10,40 @@ import pytest
 from rich.console import Console
 
 from analysis.data.trials import plan_of
-from analysis.findings.paper2 import study2_findings
-from analysis.tables import print_study2_tables
+from analysis.findings.paper2 import paper2_findings
+from analysis.tables import print_paper2_tables
 from analysis.tables.coreset_sheet import coreset_sheet
-from analysis.tables.files import write_coreset_table, write_study2_table
-from analysis.tables.printing import unstarted_subset_lines
+from analysis.tables.files import write_coreset_table, write_paper2_table
+from analysis.tables.paper1 import build as build_paper1
+from analysis.tables.paper2 import Paper2Table, build
+from analysis.tables.paper2_sheet import paper2_sheet
+from analysis.tables.printing import unstarted_selection_lines
 from analysis.tables.sheet import Sheet
-from analysis.tables.study1 import build as build_study1
-from analysis.tables.study2 import Study2Table, build
-from analysis.tables.study2_sheet import study2_sheet
 from tests.analysis import golden
-from tests.analysis.results import Row, frame_of, subset_config_of, subset_rows_of
+from tests.analysis.results import Row, frame_of, selection_config_of, selection_rows_of
 
 
 def results() -> list[Row]:
     return [
-        *subset_rows_of("base", (0.91,)),
-        *subset_rows_of("random", (0.70, 0.72, 0.74)),
-        *subset_rows_of("random", (0.80, 0.81, None), fraction=0.25),
-        *subset_rows_of("cluster_grid", (0.72, 0.75, 0.76)),
-        *subset_rows_of("cluster_grid", (0.71,), n_clusters=4),
-        *subset_rows_of("cluster_grid", (0.89, 0.90), protocol="published"),
-        *subset_rows_of("herding", (0.6, 0.61, 0.62)),
+        *selection_rows_of("base", (0.91,)),
+        *selection_rows_of("random", (0.70, 0.72, 0.74)),
+        *selection_rows_of("random", (0.80, 0.81, None), fraction=0.25),
+        *selection_rows_of("cluster_grid", (0.72, 0.75, 0.76)),
+        *selection_rows_of("cluster_grid", (0.71,), n_clusters=4),
+        *selection_rows_of("cluster_grid", (0.89, 0.90), protocol="published"),
+        *selection_rows_of("herding", (0.6, 0.61, 0.62)),
     ]
 
 
 @pytest.fixture(scope="module")
-def table() -> Study2Table:
+def table() -> Paper2Table:
     (found,) = build(frame_of(results())).tables
     return found
 
 
-def cells(table: Study2Table, arm: str, fraction: float = 0.1, options: str = "") -> pd.Series:
+def cells(table: Paper2Table, selector: str, fraction: float = 0.1, options: str = "") -> pd.Series:
     rows = table.rows
-    own = rows[(rows["arm"] == arm) & (rows["options"] == options)]
+    own = rows[(rows["selector"] == selector) & (rows["options"] == options)]
     own = own[(own["fraction"] == fraction) | own["fraction"].isna()]
     assert len(own) == 1
     return own.iloc[0]
@@ -53,8 +53,8 @@ def column(printed: Sheet, heading: str) -> tuple[str, ...]:
     return next(c.cells for c in printed.columns if c.heading.startswith(heading))
 
 
-def test_the_rows_stand_in_the_study_s_order_and_then_the_others(table: Study2Table) -> None:
-    assert study2_sheet(table).keys[0].cells == (
+def test_the_rows_stand_in_the_paper_s_order_and_then_the_others(table: Paper2Table) -> None:
+    assert paper2_sheet(table).keys[0].cells == (
         "base (all images)",
         "random 50 %",
         "random 25 %",
@@ -66,7 +66,7 @@ def test_the_rows_stand_in_the_study_s_order_and_then_the_others(table: Study2Ta
     )
 
 
-def test_a_row_by_hand(table: Study2Table) -> None:
+def test_a_row_by_hand(table: Paper2Table) -> None:
     row = cells(table, "cluster_grid")
 
     assert (row["published_accuracy"], row["published_loss"]) == (0.8947, 0.4024)
@@ -78,14 +78,14 @@ def test_a_row_by_hand(table: Study2Table) -> None:
     assert (row["sound_images"], row["sound_gpu_seconds"]) == (1350, 5.0)
 
 
-def test_members_are_the_trials_behind_the_rows(table: Study2Table) -> None:
+def test_members_are_the_trials_behind_the_rows(table: Paper2Table) -> None:
     own = table.members[table.members["row"] == 2]
 
-    assert table.rows["arm"][2] == "random"
+    assert table.rows["selector"][2] == "random"
     assert own["seed"].tolist() == [0, 1, 2]
     assert own["state"].tolist() == ["ok", "ok", "failed"]
     expected = [
-        row["trial_id"] for row in subset_rows_of("random", (0.8, 0.81, None), fraction=0.25)
+        row["trial_id"] for row in selection_rows_of("random", (0.8, 0.81, None), fraction=0.25)
     ]
     assert own["trial_id"].tolist() == expected
     clustering = table.members[table.members["row"] == 4]
@@ -93,7 +93,7 @@ def test_members_are_the_trials_behind_the_rows(table: Study2Table) -> None:
     assert len(table.members) == len(results())
 
 
-def test_gaps_and_failures(table: Study2Table) -> None:
+def test_gaps_and_failures(table: Paper2Table) -> None:
     assert cells(table, "augmentation")["sound_seeds"] is pd.NA
     quarter = cells(table, "random", 0.25)
     assert (quarter["sound_seeds"], quarter["sound_failed"]) == (2, 1)
@@ -101,28 +101,30 @@ def test_gaps_and_failures(table: Study2Table) -> None:
     assert math.isnan(cells(table, "base")["sound_high"])
 
 
-def test_the_baseline_is_a_random_tenth(table: Study2Table) -> None:
-    printed = study2_sheet(table)
+def test_the_baseline_is_a_random_tenth(table: Paper2Table) -> None:
+    printed = paper2_sheet(table)
 
     assert column(printed, "difference")[3] == "baseline"
     assert column(printed, "difference")[4] == "+2.33 ± 1.43 *"
     assert column(printed, "published")[:2] == ("91.20", "74.80")
     assert column(printed, "reproduced")[4] == "89.50 ± 6.35 (2)"
-    assert printed.title == "Study 2: folder photos. Test accuracy in %"
+    assert printed.title == "Paper 2: folder photos. Test accuracy in %"
 
 
 def test_settings_that_differ_are_tables_of_their_own() -> None:
     found = build(
-        frame_of(subset_rows_of("random", (0.7,)) + subset_rows_of("random", (0.5,), epochs=2))
+        frame_of(
+            selection_rows_of("random", (0.7,)) + selection_rows_of("random", (0.5,), epochs=2)
+        )
     ).tables
 
     assert [t.distinguishing for t in found] == [{"epochs": 2}, {"epochs": 20}]
-    assert len({study2_sheet(t).name for t in found}) == 2
+    assert len({paper2_sheet(t).name for t in found}) == 2
 
 
 def test_the_protocols_may_hold_out_different_images_for_validation() -> None:
-    """The study had none for that; each protocol's commonest options are its main row."""
-    rows = subset_rows_of("base", (0.9,), val_fraction=0.1) + subset_rows_of(
+    """The paper had none for that; each protocol's commonest options are its main row."""
+    rows = selection_rows_of("base", (0.9,), val_fraction=0.1) + selection_rows_of(
         "base", (0.8,), protocol="published"
     )
 
@@ -132,82 +134,82 @@ def test_the_protocols_may_hold_out_different_images_for_validation() -> None:
     assert (row["sound_accuracy"], row["reproduced_accuracy"]) == (0.9, 0.8)
 
 
-def test_the_order_of_the_results_does_not_matter(table: Study2Table, tmp_path: Path) -> None:
+def test_the_order_of_the_results_does_not_matter(table: Paper2Table, tmp_path: Path) -> None:
     shuffled = frame_of(results()).sample(frac=1, random_state=0)
 
     for name, own in (("a", table), ("b", build(shuffled).tables[0])):
         (tmp_path / name).mkdir()
-        files = write_study2_table(own, tmp_path / name)
+        files = write_paper2_table(own, tmp_path / name)
     for file in files:
         assert file.read_bytes() == (tmp_path / "a" / file.name).read_bytes()
 
 
-def test_the_two_studies_do_not_mix() -> None:
+def test_the_two_papers_do_not_mix() -> None:
     both = frame_of(golden.rows() + results())
 
     assert len(build(both).tables[0].rows) == 8
-    (first,) = build_study1(both).tables
-    assert first.rows.equals(build_study1(frame_of(golden.rows())).tables[0].rows)
+    (first,) = build_paper1(both).tables
+    assert first.rows.equals(build_paper1(frame_of(golden.rows())).tables[0].rows)
     assert build(frame_of(golden.rows())).is_empty
 
 
 def test_what_is_planned_and_not_there_is_named() -> None:
     plan = [
-        *(subset_config_of("base", seed) for seed in range(3)),
-        *(subset_config_of("herding", seed, fraction=0.2) for seed in range(2)),
-        subset_config_of("base", epochs=9),
-        subset_config_of("base", eval_split="val", val_fraction=0.1),
+        *(selection_config_of("base", seed) for seed in range(3)),
+        *(selection_config_of("herding", seed, fraction=0.2) for seed in range(2)),
+        selection_config_of("base", epochs=9),
+        selection_config_of("base", eval_split="val", val_fraction=0.1),
     ]
-    crashed = subset_config_of("random", 1)
+    crashed = selection_config_of("random", 1)
     failures = {crashed.trial_id: {"phase": "grid", "config": crashed.to_dict()}}
-    rows = subset_rows_of("base", (0.9,)) + subset_rows_of("random", (0.7,))
+    rows = selection_rows_of("base", (0.9,)) + selection_rows_of("random", (0.7,))
 
-    study = build(frame_of(rows), plan_of([*plan, crashed]), failures)
+    paper = build(frame_of(rows), plan_of([*plan, crashed]), failures)
 
-    (found,) = study.tables
+    (found,) = paper.tables
     assert cells(found, "base")["sound_missing"] == "1-2"
     assert cells(found, "herding", 0.2)["sound_missing"] == "0-1"
     assert cells(found, "herding", 0.2)["sound_seeds"] is pd.NA
     assert (cells(found, "random")["sound_seeds"], cells(found, "random")["sound_failed"]) == (1, 1)
     assert found.members["state"].value_counts().to_dict() == {"missing": 4, "ok": 2, "failed": 1}
-    notes = study2_sheet(found).notes
+    notes = paper2_sheet(found).notes
     assert "Trials without a result: 1 failed." in notes
     assert (
         "Incomplete, sound protocol: seeds 1-2 of base (all images); seeds 0-1 of herding 20 %."
         in (notes)
     )
-    assert unstarted_subset_lines(study) == [
-        "Nothing yet of Study 2: folder photos, epochs 9: 1 trial is planned."
+    assert unstarted_selection_lines(paper) == [
+        "Nothing yet of Paper 2: folder photos, epochs 9: 1 trial is planned."
     ]
 
 
-def test_plans_of_one_study_leave_the_other_alone() -> None:
-    plan = plan_of([*golden.plan(), subset_config_of("base", 7)])
-    both = frame_of(golden.rows() + subset_rows_of("base", (0.9,)))
+def test_plans_of_one_paper_leave_the_other_alone() -> None:
+    plan = plan_of([*golden.plan(), selection_config_of("base", 7)])
+    both = frame_of(golden.rows() + selection_rows_of("base", (0.9,)))
 
     (table,) = build(both, plan).tables
     assert cells(table, "base")["sound_missing"] == "7"
     assert (
-        build_study1(both, plan)
+        build_paper1(both, plan)
         .tables[0]
-        .rows.equals(build_study1(both, plan_of(golden.plan())).tables[0].rows)
+        .rows.equals(build_paper1(both, plan_of(golden.plan())).tables[0].rows)
     )
 
 
-def test_the_study_s_row_is_that_of_its_own_options() -> None:
+def test_the_paper_s_row_is_that_of_its_own_options() -> None:
     """However many trials another variant has."""
     rows = [
-        *subset_rows_of("cluster_grid", (0.7,)),
-        *subset_rows_of("cluster_grid", (0.8, 0.8), clusterer="dbscan"),
-        *subset_rows_of("cluster_grid", (0.6, 0.6), clusterer="dbscan", min_samples=9),
-        *subset_rows_of("cluster_grid", (0.5, 0.5), equal_steps=True),
-        *subset_rows_of("cluster_grid", (0.4, 0.4), embedding="features"),
+        *selection_rows_of("cluster_grid", (0.7,)),
+        *selection_rows_of("cluster_grid", (0.8, 0.8), clusterer="dbscan"),
+        *selection_rows_of("cluster_grid", (0.6, 0.6), clusterer="dbscan", min_samples=9),
+        *selection_rows_of("cluster_grid", (0.5, 0.5), equal_steps=True),
+        *selection_rows_of("cluster_grid", (0.4, 0.4), embedding="features"),
     ]
 
     (found,) = build(frame_of(rows)).tables
 
     assert cells(found, "cluster_grid")["sound_accuracy"] == 0.7
-    assert [label for label in study2_sheet(found).keys[0].cells if "clustering" in label] == [
+    assert [label for label in paper2_sheet(found).keys[0].cells if "clustering" in label] == [
         "clustering 10 %",
         "clustering 10 % (DBSCAN)",
         "clustering 10 % (DBSCAN, min_samples 9)",
@@ -216,9 +218,9 @@ def test_the_study_s_row_is_that_of_its_own_options() -> None:
     ]
 
 
-def coreset_rows(arm: str, accuracies: tuple[float | None, ...], **fields: Any) -> list[Row]:
+def coreset_rows(selector: str, accuracies: tuple[float | None, ...], **fields: Any) -> list[Row]:
     own = {"dataset": "cifar10", "recipe": "distillation", "network": "convnet"}
-    return subset_rows_of(arm, accuracies, **(own | fields))
+    return selection_rows_of(selector, accuracies, **(own | fields))
 
 
 def coresets() -> list[Row]:
@@ -232,11 +234,11 @@ def coresets() -> list[Row]:
 
 
 def test_coresets_have_tables_of_their_own() -> None:
-    study = build(frame_of(coresets() + results()))
+    paper = build(frame_of(coresets() + results()))
 
-    assert [len(study.tables), len(study.coresets)] == [1, 2]
-    assert study.tables[0].rows.equals(build(frame_of(results())).tables[0].rows)
-    one, ten = map(coreset_sheet, study.coresets)
+    assert [len(paper.tables), len(paper.coresets)] == [1, 2]
+    assert paper.tables[0].rows.equals(build(frame_of(results())).tables[0].rows)
+    one, ten = map(coreset_sheet, paper.coresets)
     assert [one.name, ten.name] == ["coresets-cifar10-ipc1", "coresets-cifar10-ipc10"]
     assert ten.title == (
         "Real images in place of distilled ones: CIFAR-10, 10 images a class. Test accuracy in %"
@@ -259,7 +261,7 @@ def test_coresets_are_compared_with_random_images_of_their_number() -> None:
     (_, ten) = build(frame_of(coresets())).coresets
 
     row = ten.rows.iloc[1]
-    assert (row["arm"], row["n_pairs"]) == ("nearest_center", 2)
+    assert (row["selector"], row["n_pairs"]) == ("nearest_center", 2)
     assert row["difference"] == pytest.approx(0.105)  # 0.11 and 0.10
     assert column(coreset_sheet(ten), "difference")[0] == "baseline"
     notes = coreset_sheet(ten).notes
@@ -300,17 +302,17 @@ def test_coresets_by_fraction_have_one_table() -> None:
     assert column(printed, "reported") == ("84.80", "", "", "")
     assert column(printed, "difference")[2].startswith("+6.50 ± ")  # 0.05 and 0.08
     assert coreset_sheet(only_base).keys[0].cells == ("base (all images)", "random 10 %")
-    assert study2_findings(build(frame_of(rows[:1])))[0].verdict == "cannot be said"
+    assert paper2_findings(build(frame_of(rows[:1])))[0].verdict == "cannot be said"
 
 
 def test_planned_coresets_are_named() -> None:
     fields = {"recipe": "distillation", "network": "convnet", "dataset": "digits"}
-    plan = [subset_config_of("random", 1, ipc=10, **fields)]
+    plan = [selection_config_of("random", 1, ipc=10, **fields)]
 
     nothing_yet = build(frame_of([]), plan_of(plan))
     begun = build(frame_of(coreset_rows("random", (0.8,), ipc=10, **fields)), plan_of(plan))
 
-    assert unstarted_subset_lines(nothing_yet) == [
+    assert unstarted_selection_lines(nothing_yet) == [
         "Nothing yet of Real images in place of distilled ones: digits: 1 trial is planned."
     ]
     assert "Incomplete, sound protocol: seed 1 of random." in coreset_sheet(begun.coresets[0]).notes
@@ -318,13 +320,13 @@ def test_planned_coresets_are_named() -> None:
 
 def test_all_tables_are_printed_and_written(tmp_path: Path) -> None:
     output = io.StringIO()
-    plan = [subset_config_of("base", 5)]
+    plan = [selection_config_of("base", 5)]
 
-    print_study2_tables(frame_of(results() + coresets()), Console(file=output), plan=plan)
+    print_paper2_tables(frame_of(results() + coresets()), Console(file=output), plan=plan)
 
     text = output.getvalue()
     for part in (
-        "Study 2: folder photos. Test accuracy in %",
+        "Paper 2: folder photos. Test accuracy in %",
         "Real images in place of distilled ones: CIFAR-10, 1 image a class",
         "seed 5 of base (all images)",
     ):

@@ -1,4 +1,4 @@
-"""Study 2's table as it is printed. Ink only."""
+"""Paper 2's table as it is printed. Ink only."""
 
 import hashlib
 import json
@@ -19,12 +19,12 @@ from analysis.tables.cells import (
     seconds_cell,
 )
 from analysis.tables.notes import difference_note, gap_notes
+from analysis.tables.paper1_sheet import dataset_label
+from analysis.tables.paper2 import Paper2Table
 from analysis.tables.percent import percent
 from analysis.tables.sheet import Column, Sheet
-from analysis.tables.study1_sheet import dataset_label
-from analysis.tables.study2 import Study2Table
 
-ARM_LABELS = {
+SELECTOR_LABELS = {
     "base": "base (all images)",
     "cluster_grid": "clustering",
     "k_center": "k-center",
@@ -32,9 +32,9 @@ ARM_LABELS = {
 }
 
 
-def arm_label(arm: str, fraction: float, ipc: object, options: str) -> str:
+def selector_label(selector: str, fraction: float, ipc: object, options: str) -> str:
     """Returns what is printed for a row: `random 10 %`, `clustering 10 % (n_clusters 4)`."""
-    parts = [ARM_LABELS.get(arm, arm)]
+    parts = [SELECTOR_LABELS.get(selector, selector)]
     if not math.isnan(fraction):
         parts.append(f"{100 * fraction:g} %")
     elif not pd.isna(ipc):  # type: ignore[call-overload]
@@ -44,20 +44,20 @@ def arm_label(arm: str, fraction: float, ipc: object, options: str) -> str:
     return " ".join(parts)
 
 
-def row_labels(table: Study2Table) -> tuple[str, ...]:
+def row_labels(table: Paper2Table) -> tuple[str, ...]:
     """Returns what is printed for each row."""
-    columns = (table.rows[name] for name in ("arm", "fraction", "ipc", "options"))
-    return tuple(arm_label(*values) for values in zip(*columns, strict=True))
+    columns = (table.rows[name] for name in ("selector", "fraction", "ipc", "options"))
+    return tuple(selector_label(*values) for values in zip(*columns, strict=True))
 
 
-def setting_title(table: Study2Table) -> str:
+def setting_title(table: Paper2Table) -> str:
     """Returns what its trials share, as far as it tells the table from others."""
     return title_of(table.setting, table.distinguishing)
 
 
 def title_of(setting: Mapping[str, Any], distinguishing: Mapping[str, Any]) -> str:
     """Returns the title of a table, or of one to come."""
-    return ", ".join([f"Study 2: {dataset_label(setting['dataset'])}", *extras(distinguishing)])
+    return ", ".join([f"Paper 2: {dataset_label(setting['dataset'])}", *extras(distinguishing)])
 
 
 def extras(distinguishing: Mapping[str, Any]) -> list[str]:
@@ -65,7 +65,7 @@ def extras(distinguishing: Mapping[str, Any]) -> list[str]:
     return [f"{name} {value}" for name, value in distinguishing.items() if value is not None]
 
 
-def study2_sheet(table: Study2Table) -> Sheet:
+def paper2_sheet(table: Paper2Table) -> Sheet:
     """Returns a table as it is printed; columns without any data are left out."""
     rows = table.rows
     columns = [
@@ -96,7 +96,7 @@ def _published(row: pd.Series) -> str:
     return percent(row["published_accuracy"])
 
 
-def _notes(table: Study2Table) -> list[str]:
+def _notes(table: Paper2Table) -> list[str]:
     rows = table.rows
     notes = [
         "± is half of the 95 % t interval over n seeds; one seed has none. images: trained on, "
@@ -105,16 +105,16 @@ def _notes(table: Study2Table) -> list[str]:
     ]
     if rows["reproduced_seeds"].notna().any():
         notes.append(
-            "reproduced: study 2's protocol, its defects included: its clustering draws from the "
+            "reproduced: paper 2's protocol, its defects included: its clustering draws from the "
             "test images, too, and four times the number it says."
         )
     notes += difference_note(rows, "random 10 %")
     return [*notes, *gap_notes(rows, row_labels(table), table.failed)]
 
 
-def table_name(table: Study2Table) -> str:
+def table_name(table: Paper2Table) -> str:
     """Returns a name for files; a hash tells tables of different settings apart."""
-    return hashed_name("study2", table.setting, table.distinguishing)
+    return hashed_name("paper2", table.setting, table.distinguishing)
 
 
 def hashed_name(

@@ -1,4 +1,4 @@
-"""Study 1's tables in print: the golden files, headings and notes that say what is what."""
+"""Paper 1's tables in print: the golden files, headings and notes that say what is what."""
 
 import io
 import re
@@ -9,17 +9,17 @@ import pytest
 from rich.console import Console
 
 from analysis.data.trials import plan_of
-from analysis.tables import print_study1_tables
-from analysis.tables.files import write_study1_table
+from analysis.tables import print_paper1_tables
+from analysis.tables.files import write_paper1_table
+from analysis.tables.paper1 import build
+from analysis.tables.paper1_sheet import sheet
 from analysis.tables.sheet import Sheet
-from analysis.tables.study1 import build
-from analysis.tables.study1_sheet import sheet
-from distill.config.distillation import TrialConfig
+from distill.config.distillation import DistillationConfig
 from tests.analysis import golden
 from tests.analysis.results import Row, config_of, frame_of, row_of, rows_of
 
 
-def sheets_of(rows: list[Row], plan: tuple[TrialConfig, ...] = ()) -> list[Sheet]:
+def sheets_of(rows: list[Row], plan: tuple[DistillationConfig, ...] = ()) -> list[Sheet]:
     return [sheet(table) for table in build(frame_of(rows), plan_of(plan)).tables]
 
 
@@ -38,15 +38,15 @@ def printed_text(rows: list[Row], *, width: int | None = None, **arguments: Any)
         console = Console(file=output)
     else:
         console = Console(file=output, force_terminal=True, width=width, color_system="truecolor")
-    print_study1_tables(frame_of(rows), console, **arguments)
+    print_paper1_tables(frame_of(rows), console, **arguments)
     return re.sub(r"\x1b\[[0-9;]*m", "", output.getvalue())
 
 
 def test_the_golden_files(tmp_path: Path) -> None:
     """To change them: `uv run python -m tests.analysis.golden`, then look at them."""
-    (table,) = golden.study().tables
+    (table,) = golden.paper().tables
 
-    files = write_study1_table(table, tmp_path)
+    files = write_paper1_table(table, tmp_path)
 
     assert {file.name for file in files} == {file.name for file in golden.FOLDER.iterdir()}
     for file in files:
@@ -54,7 +54,7 @@ def test_the_golden_files(tmp_path: Path) -> None:
 
 
 def test_percent_with_half_the_interval_and_the_number_of_seeds() -> None:
-    (printed,) = (sheet(table) for table in golden.study().tables)
+    (printed,) = (sheet(table) for table in golden.paper().tables)
 
     assert column(printed, "sound")[:2] == ("63.33 ± 5.17 (3)", "62.00 ± 4.97 (3)")
     assert column(printed, "difference")[:2] == ("+1.33 ± 1.43", "baseline")
@@ -64,7 +64,7 @@ def test_percent_with_half_the_interval_and_the_number_of_seeds() -> None:
 
 
 def test_empty_cells_are_empty() -> None:
-    (printed,) = (sheet(table) for table in golden.study().tables)
+    (printed,) = (sheet(table) for table in golden.paper().tables)
 
     kmeans_plus_plus = [c.cells[2] for c in printed.columns]
 
@@ -73,7 +73,7 @@ def test_empty_cells_are_empty() -> None:
 
 
 def test_the_best_of_four_is_named_so() -> None:
-    (printed,) = (sheet(table) for table in golden.study().tables)
+    (printed,) = (sheet(table) for table in golden.paper().tables)
 
     assert headings(printed)[:3] == [
         "published",
@@ -83,16 +83,16 @@ def test_the_best_of_four_is_named_so() -> None:
     assert any("best of four tests on the test images" in note for note in printed.notes)
 
 
-def test_the_studys_own_tables_have_its_numbers() -> None:
+def test_the_papers_own_tables_have_its_numbers() -> None:
     first, second, third = sheets_of(
         [row_of(config_of("kmeans", ipc=ipc), 0.5) for ipc in (1, 10, 50)]
     )
 
-    assert first.title.startswith("Study 1, Table 1: CIFAR-10, 1 image a class, ")
-    assert second.title.startswith("Study 1, Table 2: CIFAR-10, 10 images a class, ")
-    assert third.title.startswith("Study 1: CIFAR-10, 50 images a class, ")
+    assert first.title.startswith("Paper 1, Table 1: CIFAR-10, 1 image a class, ")
+    assert second.title.startswith("Paper 1, Table 2: CIFAR-10, 10 images a class, ")
+    assert third.title.startswith("Paper 1: CIFAR-10, 50 images a class, ")
     assert not any(heading.startswith("published") for heading in headings(third))
-    assert "The study printed nothing for 50 images a class." in third.notes
+    assert "The paper printed nothing for 50 images a class." in third.notes
 
 
 def test_on_other_images_the_published_column_says_what_it_is_of() -> None:
@@ -117,12 +117,12 @@ def test_on_other_images_the_published_column_says_what_it_is_of() -> None:
     assert "secret" not in files.title + files.name
 
 
-def test_sizes_that_are_not_the_studys_are_named() -> None:
+def test_sizes_that_are_not_the_papers_are_named() -> None:
     (same,) = sheets_of(rows_of("kmeans", "none", (0.5,)))
     (smaller,) = sheets_of(rows_of("kmeans", "none", (0.5,), n_outer=20, width=32, n_eval=1))
 
-    assert not any("Not the study's" in note for note in same.notes)
-    assert "Not the study's settings: n_outer 20 (study 1,000), width 32 (study 128)." in (
+    assert not any("Not the paper's" in note for note in same.notes)
+    assert "Not the paper's settings: n_outer 20 (paper 1,000), width 32 (paper 128)." in (
         smaller.notes
     )
 
@@ -133,7 +133,7 @@ def test_a_learning_rate_that_follows_from_the_data_is_no_other_setting() -> Non
     (other,) = sheets_of(rows_of("kmeans", "none", (0.5,), **digits, lr_img=0.25))
 
     assert not any("lr_img" in note for note in own.notes)
-    assert any("lr_img 0.25 (study 0.005)" in note for note in other.notes)
+    assert any("lr_img 0.25 (paper 0.005)" in note for note in other.notes)
 
 
 def test_tables_that_differ_in_sizes_have_titles_and_names_that_differ() -> None:
@@ -144,7 +144,7 @@ def test_tables_that_differ_in_sizes_have_titles_and_names_that_differ() -> None
     assert "n_outer 20" in small.title
     assert "n_outer 1,000" in large.title
     assert small.name != large.name
-    assert re.fullmatch(r"study1-cifar10-ipc10-features-[0-9a-f]{6}", small.name)
+    assert re.fullmatch(r"paper1-cifar10-ipc10-features-[0-9a-f]{6}", small.name)
 
 
 def test_one_protocol_only_shows_no_columns_of_the_other() -> None:
@@ -201,7 +201,7 @@ def test_the_terminal_is_wide_enough(width: int) -> None:
 
 def test_into_a_log_the_same_without_colours() -> None:
     output = io.StringIO()
-    print_study1_tables(frame_of(golden.rows()), Console(file=output, width=40))
+    print_paper1_tables(frame_of(golden.rows()), Console(file=output, width=40))
 
     assert "\x1b" not in output.getvalue()
     assert output.getvalue() == printed_text(golden.rows(), width=100)
@@ -223,4 +223,4 @@ def test_names_from_data_are_not_markup() -> None:
 
 
 def test_nothing_to_print_is_said() -> None:
-    assert printed_text([]).strip() == "No trials of study 1 to make a table of yet."
+    assert printed_text([]).strip() == "No trials of paper 1 to make a table of yet."

@@ -1,4 +1,4 @@
-"""Study 2's figures: all that its tables have something for."""
+"""Paper 2's figures: all that its tables have something for."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -9,18 +9,18 @@ from analysis.data.reading import Sweeps
 from analysis.figures import cluster_sizes, epochs, plane
 from analysis.figures.plot import PROTOCOLS, Plot, file_name
 from analysis.figures.sheets import Sheet, sheet_of
-from analysis.tables.study2 import Study2Table
-from analysis.tables.study2_sheet import row_labels, setting_title, table_name
+from analysis.tables.paper2 import Paper2Table
+from analysis.tables.paper2_sheet import row_labels, setting_title, table_name
 
 LOOKED_AT = {
-    "test": "Of the test images, which the study looked at after every epoch, as it drew them.",
+    "test": "Of the test images, which the paper looked at after every epoch, as it drew them.",
     "validation": "Of the validation images, which are neither trained on nor tested with.",
     "training": "Of the images trained on themselves, as the network met them: none were held out "
     "for validation, and the test images are looked at once, at the end.",
 }
 
 
-def plots_of_table(table: Study2Table, sweeps: Sweeps) -> Iterator[Plot]:
+def plots_of_table(table: Paper2Table, sweeps: Sweeps) -> Iterator[Plot]:
     """Yields the figures of one table that have data."""
     for protocol in PROTOCOLS:
         yield from _curve_plots(table, sweeps, protocol)
@@ -29,9 +29,9 @@ def plots_of_table(table: Study2Table, sweeps: Sweeps) -> Iterator[Plot]:
         yield from _size_plots(table, sweeps, protocol)
 
 
-def _finished(table: Study2Table, protocol: str) -> pd.DataFrame:
-    """Returns the trials with scores, with `label` of their row and its `variant` of its arm."""
-    labels, variants = row_labels(table), table.rows.groupby("arm").cumcount()
+def _finished(table: Paper2Table, protocol: str) -> pd.DataFrame:
+    """Returns the trials with scores, with `label` of their row and its `variant` of its selector."""
+    labels, variants = row_labels(table), table.rows.groupby("selector").cumcount()
     members = table.members
     own = members[(members["protocol"] == protocol) & (members["state"] == "ok")]
     return own.assign(
@@ -39,7 +39,7 @@ def _finished(table: Study2Table, protocol: str) -> pd.DataFrame:
     )
 
 
-def _curve_plots(table: Study2Table, sweeps: Sweeps, protocol: str) -> Iterator[Plot]:
+def _curve_plots(table: Paper2Table, sweeps: Sweeps, protocol: str) -> Iterator[Plot]:
     members = _finished(table, protocol)
     if not len(members):
         return
@@ -60,10 +60,12 @@ def _curve_plots(table: Study2Table, sweeps: Sweeps, protocol: str) -> Iterator[
             )
 
 
-def _plane_plots(table: Study2Table, sweeps: Sweeps, protocol: str) -> Iterator[Plot]:
+def _plane_plots(table: Paper2Table, sweeps: Sweeps, protocol: str) -> Iterator[Plot]:
     ending, under = PROTOCOLS[protocol]
     members = _finished(table, protocol)
-    for _, first in members[members["arm"] == "cluster_grid"].groupby("row").head(1).iterrows():
+    for _, first in (
+        members[members["selector"] == "cluster_grid"].groupby("row").head(1).iterrows()
+    ):
         selection = sweeps.selection(str(first["trial_id"]))
         numbers = None if selection is None else plane.build(selection)
         if numbers is not None:
@@ -77,9 +79,9 @@ def _plane_plots(table: Study2Table, sweeps: Sweeps, protocol: str) -> Iterator[
             )
 
 
-def _size_plots(table: Study2Table, sweeps: Sweeps, protocol: str) -> Iterator[Plot]:
+def _size_plots(table: Paper2Table, sweeps: Sweeps, protocol: str) -> Iterator[Plot]:
     ending, under = PROTOCOLS[protocol]
-    members = _finished(table, protocol).rename(columns={"arm": "method"})
+    members = _finished(table, protocol).rename(columns={"selector": "method"})
     numbers = cluster_sizes.build(members, sweeps.results)
     if len(numbers):
         yield Plot(
@@ -92,7 +94,7 @@ def _size_plots(table: Study2Table, sweeps: Sweeps, protocol: str) -> Iterator[P
         )
 
 
-def image_sheets(table: Study2Table, sweeps: Sweeps) -> Iterator[Sheet]:
+def image_sheets(table: Paper2Table, sweeps: Sweeps) -> Iterator[Sheet]:
     """Yields a sheet of images that were trained on for every row of a table that has some."""
     for protocol, (ending, under) in PROTOCOLS.items():
         for _, first in _finished(table, protocol).groupby("row").head(1).iterrows():

@@ -1,4 +1,4 @@
-"""Study 1's tables: what was printed, what its protocol gives here, and what a sound one gives.
+"""Paper 1's tables: what was printed, what its protocol gives here, and what a sound one gives.
 
 `build` computes numbers; `sheet` makes a printed table of them. One table for each setting: data
 set, images a class, embedding, and everything else that trials must share to be compared.
@@ -15,17 +15,17 @@ import pandas as pd
 
 from analysis.data.methods import (
     BASELINE,
-    STUDY1_ROWS,
+    PAPER1_ROWS,
     WEIGHTS,
     Options,
     default_options,
     label,
     method_order,
     options_text,
-    study_options,
+    paper_options,
 )
 from analysis.data.published import load_published
-from analysis.data.trials import SETTING_COLUMNS, Plan, study1_trials
+from analysis.data.trials import SETTING_COLUMNS, Plan, paper1_trials
 from analysis.tables.rows import (
     correct,
     cost_numbers,
@@ -39,10 +39,10 @@ from distill.config.distillation import DATASETS
 PROTOCOLS = {"reproduced": ("published", "accuracy_best"), "sound": ("sound", "accuracy")}
 """Prefix of a protocol's columns → its name, and the score that its tables show.
 
-The study printed the best of four tests on the test images, a sound table the last one.
+The paper printed the best of four tests on the test images, a sound table the last one.
 """
 
-STUDY_DATASET, STUDY_EMBEDDING = "cifar10", "features"
+PAPER_DATASET, PAPER_EMBEDDING = "cifar10", "features"
 """What the published numbers are of, whatever a table is of."""
 
 Member = tuple[Any, str, bool]
@@ -52,14 +52,14 @@ EMBEDDINGS = ("features", "gradients", "predictions", "pixels")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Study1Table:
+class Paper1Table:
     """One table in numbers.
 
     Attributes:
         setting: what all its trials share, by field of the configuration.
         distinguishing: those of them that tell it from other tables of the same data set, ipc and
             embedding; mostly empty.
-        rows: one row a method, its hyper-parameters and weights. First the study's nine in its
+        rows: one row a method, its hyper-parameters and weights. First the paper's nine in its
             order, then what else there is in the registry's order. Columns: `dataset`, `ipc`,
             `embedding`, `method`, `weights` (`T`, `F`, `inert`), `label`, `baseline` (whether it
             is the one that others are compared with); `published_task`, and of it
@@ -74,7 +74,7 @@ class Study1Table:
         failed: how many trials of the table failed, by status.
         n_fingerprints: different sets of images that the trials ran on; more than 1 is a warning.
         labelled: its trials, finished and not, each with the label of its row, and whether that is
-            the study's row of the method, not one of a variant.
+            the paper's row of the method, not one of a variant.
     """
 
     setting: Mapping[str, Any]
@@ -90,7 +90,7 @@ class Study1Table:
 
         Columns: `trial_id`, `state`, `status`, `protocol`, `seed`, `method`, `weights`, `label`,
         `is_main`, `accuracy`, `accuracy_best`, `matching_loss`, `seconds`, `gpu_seconds`; see
-        `labelled` and `analysis.data.trials.study1_trials`.
+        `labelled` and `analysis.data.trials.paper1_trials`.
         """
         trials, labels, is_main = zip(*self.labelled, strict=True)
         frame = pd.DataFrame(trials).drop(columns=["Index", "options", "fingerprint"])
@@ -98,15 +98,15 @@ class Study1Table:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Study1:
-    """All tables of study 1.
+class Paper1:
+    """All tables of paper 1.
 
     Attributes:
         tables: by data set, ipc and embedding; each with at least one finished or failed trial.
         unstarted: settings of which trials are planned and none is done, with how many.
     """
 
-    tables: tuple[Study1Table, ...]
+    tables: tuple[Paper1Table, ...]
     unstarted: tuple[tuple[Mapping[str, Any], int], ...]
 
 
@@ -114,19 +114,19 @@ def build(
     results: pd.DataFrame,
     plan: Plan | None = None,
     failures: Mapping[str, Mapping[str, Any]] | None = None,
-) -> Study1:
-    """Computes study 1's tables from results.
+) -> Paper1:
+    """Computes paper 1's tables from results.
 
     Args:
         results: finished trials, as `sweeps.load_results` gives them, of any phase and kind.
         plan: what should be there in the end; without it nothing is called missing.
         failures: records of trials without a result, by trial_id, as `Store.failures` gives them.
     """
-    return build_from(study1_trials(results, plan, failures))
+    return build_from(paper1_trials(results, plan, failures))
 
 
-def build_from(all_trials: pd.DataFrame) -> Study1:
-    """Computes study 1's tables from what `analysis.data.trials.study1_trials` gives."""
+def build_from(all_trials: pd.DataFrame) -> Paper1:
+    """Computes paper 1's tables from what `analysis.data.trials.paper1_trials` gives."""
     unstarted, tables, records = [], [], []
     for setting, distinguishing, trials in _settings(all_trials):
         if all(trial.state == "missing" for trial in trials):
@@ -142,7 +142,7 @@ def build_from(all_trials: pd.DataFrame) -> Study1:
         failed = Counter(str(trial.status) for trial in trials if trial.state == "failed")
         images = {trial.fingerprint for trial in trials if isinstance(trial.fingerprint, str)}
         start, end = end, end + n_rows
-        table = Study1Table(
+        table = Paper1Table(
             setting=setting,
             distinguishing=distinguishing,
             rows=frame.iloc[start:end].reset_index(drop=True),
@@ -151,7 +151,7 @@ def build_from(all_trials: pd.DataFrame) -> Study1:
             labelled=members,
         )
         found.append(table)
-    return Study1(tables=tuple(found), unstarted=tuple(unstarted))
+    return Paper1(tables=tuple(found), unstarted=tuple(unstarted))
 
 
 def _settings(trials: pd.DataFrame) -> list[tuple[dict[str, Any], dict[str, Any], list[Any]]]:
@@ -216,7 +216,7 @@ def _rows(
                 "weights": weights,
                 "label": labels[key],
                 "baseline": key == baseline_key,
-                "published_task": f"{STUDY_DATASET}, {STUDY_EMBEDDING}",
+                "published_task": f"{PAPER_DATASET}, {PAPER_EMBEDDING}",
                 "published_accuracy": accuracy,
                 "published_loss": loss,
                 **_protocol_columns(own, "reproduced"),
@@ -237,7 +237,7 @@ RowKey = tuple[str, Options, str]
 
 
 def _all_main_options(trials: Sequence[Any]) -> dict[str, Options]:
-    """Returns, by method, the hyper-parameters that stand for it in the study's rows."""
+    """Returns, by method, the hyper-parameters that stand for it in the paper's rows."""
     by_method: dict[str, list[Any]] = {}
     for trial in trials:
         by_method.setdefault(trial.method, []).append(trial)
@@ -248,12 +248,12 @@ def _all_main_options(trials: Sequence[Any]) -> dict[str, Options]:
 
 
 def _main_options(method: str, trials: Sequence[Any]) -> Options:
-    """Returns the study's own hyper-parameters where there are any among a method's trials.
+    """Returns the paper's own hyper-parameters where there are any among a method's trials.
 
     Else the registry's, else those of most results.
     """
     found = {trial.options for trial in trials}
-    for options in (study_options(method), default_options(method)):
+    for options in (paper_options(method), default_options(method)):
         if options in found:
             return options
     counts = Counter(trial.options for trial in trials if trial.state == "ok")
@@ -263,7 +263,7 @@ def _main_options(method: str, trials: Sequence[Any]) -> Options:
 def _keys_of_rows(trials: Sequence[Any], main_options: Mapping[str, Options]) -> list[RowKey]:
     """Returns the row of every trial.
 
-    Under the published protocol most methods have no hyper-parameters, and DBSCAN has the study's:
+    Under the published protocol most methods have no hyper-parameters, and DBSCAN has the paper's:
     their trials belong to the method's main row.
     """
     sound = {(trial.method, trial.options) for trial in trials if trial.protocol == "sound"}
@@ -271,15 +271,15 @@ def _keys_of_rows(trials: Sequence[Any], main_options: Mapping[str, Options]) ->
     for trial in trials:
         method, options = trial.method, trial.options
         if trial.protocol == "published" and (method, options) not in sound:
-            is_studys = options in ((), study_options(method))
-            options = main_options[method] if is_studys else options
+            is_papers = options in ((), paper_options(method))
+            options = main_options[method] if is_papers else options
         keys.append((method, options, trial.weights))
     return keys
 
 
 def _row_order(found: Iterable[RowKey], main_options: Mapping[str, Options]) -> list[RowKey]:
-    """Returns the rows in their order: the study's nine, whether found or not, then the others."""
-    first: list[RowKey] = [(m, main_options.get(m, ()), weights) for m, weights in STUDY1_ROWS]
+    """Returns the rows in their order: the paper's nine, whether found or not, then the others."""
+    first: list[RowKey] = [(m, main_options.get(m, ()), weights) for m, weights in PAPER1_ROWS]
     others = sorted(
         (key for key in found if key not in first),
         key=lambda key: (method_order(key[0]), key[1], WEIGHTS.index(key[2])),
@@ -302,8 +302,8 @@ def _labels(keys: Sequence[RowKey]) -> dict[RowKey, str]:
 
 @cache
 def _published(ipc: int) -> dict[tuple[str, str], tuple[float, float]]:
-    """Returns accuracy and loss that the study printed, by method and weights."""
-    numbers = load_published("study1")
+    """Returns accuracy and loss that the paper printed, by method and weights."""
+    numbers = load_published("paper1")
     by_column = {
         column: dict(
             zip(zip(own["method"], own["weights"], strict=True), own["value"], strict=True)

@@ -1,4 +1,4 @@
-"""How real images are chosen, and how many: the arm with its own parameters, and the fraction.
+"""How real images are chosen, and how many: the selector with its own parameters, and the fraction.
 
 More images are nearly always better: search for accuracy and seconds together, or fix the fraction.
 """
@@ -8,9 +8,9 @@ from typing import Any
 
 import optuna
 
-from distill.config.selection import SubsetConfig
+from distill.config.selection import SelectionConfig
 
-CONFIG = SubsetConfig
+CONFIG = SelectionConfig
 
 BASE: dict[str, Any] = {}
 
@@ -53,9 +53,9 @@ _OWN_PARAMETERS: dict[str, Callable[[optuna.Trial], dict[str, Any]]] = {
 
 def suggest(trial: optuna.Trial) -> dict[str, Any]:
     """Returns the fields of one trial."""
-    arm = trial.suggest_categorical("arm", list(_OWN_PARAMETERS))
+    selector = trial.suggest_categorical("selector", list(_OWN_PARAMETERS))
     return {
-        "arm": arm,
-        **_OWN_PARAMETERS.get(arm, _none)(trial),
+        "selector": selector,
+        **_OWN_PARAMETERS.get(selector, _none)(trial),
         "fraction": trial.suggest_float("fraction", 0.02, 0.5, log=True),
     }

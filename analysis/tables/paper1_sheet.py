@@ -1,4 +1,4 @@
-"""Study 1's tables as they are printed: percent, intervals, headings, notes. Ink only."""
+"""Paper 1's tables as they are printed: percent, intervals, headings, notes. Ink only."""
 
 import hashlib
 import json
@@ -20,10 +20,10 @@ from analysis.tables.cells import (
     number_cell,
 )
 from analysis.tables.notes import difference_note, gap_notes
+from analysis.tables.paper1 import PAPER_DATASET, PAPER_EMBEDDING, Paper1Table
 from analysis.tables.percent import percent
 from analysis.tables.sheet import Column, Sheet
-from analysis.tables.study1 import STUDY_DATASET, STUDY_EMBEDDING, Study1Table
-from distill.config.distillation import TrialConfig
+from distill.config.distillation import DistillationConfig
 
 DATASET_LABELS = {
     "cifar10": "CIFAR-10",
@@ -38,7 +38,7 @@ NO_SIZES = {
     *("embedding", "projection_dim", "ipc", "n_eval", "n_eval_curve", "eval_every"),
     *("eval_networks", "eval_split"),
 }
-"""Settings that may differ from the study's without making it another computation."""
+"""Settings that may differ from the paper's without making it another computation."""
 
 
 def dataset_label(dataset: str) -> str:
@@ -61,7 +61,7 @@ def setting_title(setting: Mapping[str, Any], distinguishing: Mapping[str, Any])
     return ", ".join(parts)
 
 
-def sheet(table: Study1Table) -> Sheet:
+def sheet(table: Paper1Table) -> Sheet:
     """Returns a table as it is printed; columns without any data are left out."""
     rows, setting = table.rows, table.setting
     columns = (
@@ -70,13 +70,13 @@ def sheet(table: Study1Table) -> Sheet:
         Column(heading="sound\nlast epoch (n)", cells=cells(rows, mean_cell("sound"))),
         Column(heading="failed", cells=cells(rows, failed_cell)),
         Column(heading="difference\nfrom baseline", cells=cells(rows, difference_cell)),
-        *_loss_columns(rows, is_studys=_is_studys(setting)),
+        *_loss_columns(rows, is_papers=_is_papers(setting)),
         *cost_columns(rows, "seconds", "seconds"),
         *cost_columns(rows, "gpu_seconds", "GPU-seconds"),
     )
     return Sheet(
         name=table_name(table),
-        title=f"Study 1{_table_number(setting)}: {setting_title(setting, table.distinguishing)}. "
+        title=f"Paper 1{_table_number(setting)}: {setting_title(setting, table.distinguishing)}. "
         "Test accuracy in %",
         keys=(
             Column(heading="method", cells=tuple(rows["label"]), is_number=False),
@@ -88,33 +88,33 @@ def sheet(table: Study1Table) -> Sheet:
 
 
 def _table_number(setting: Mapping[str, Any]) -> str:
-    """Returns which of the study's tables this is, if it is one."""
-    published = load_published("study1")
+    """Returns which of the paper's tables this is, if it is one."""
+    published = load_published("paper1")
     names = published["table"][published["ipc"] == setting["ipc"]]
-    return f", {names.iloc[0]}" if _is_studys(setting) and len(names) else ""
+    return f", {names.iloc[0]}" if _is_papers(setting) and len(names) else ""
 
 
-def _is_studys(setting: Mapping[str, Any]) -> bool:
-    return bool(setting["dataset"] == STUDY_DATASET and setting["embedding"] == STUDY_EMBEDDING)
+def _is_papers(setting: Mapping[str, Any]) -> bool:
+    return bool(setting["dataset"] == PAPER_DATASET and setting["embedding"] == PAPER_EMBEDDING)
 
 
-def is_studys_computation(setting: Mapping[str, Any]) -> bool:
-    """Whether trials of a setting did what the study did, so that its numbers can come out."""
-    return _is_studys(setting) and not _other_settings(setting)
+def is_papers_computation(setting: Mapping[str, Any]) -> bool:
+    """Whether trials of a setting did what the paper did, so that its numbers can come out."""
+    return _is_papers(setting) and not _other_settings(setting)
 
 
 def _published_where(setting: Mapping[str, Any]) -> str:
     """Returns what the published numbers are of, where that is not what the table is of."""
     where = []
-    if setting["dataset"] != STUDY_DATASET:
-        where.append(DATASET_LABELS[STUDY_DATASET])
-    if setting["embedding"] != STUDY_EMBEDDING:
-        where.append(STUDY_EMBEDDING)
+    if setting["dataset"] != PAPER_DATASET:
+        where.append(DATASET_LABELS[PAPER_DATASET])
+    if setting["embedding"] != PAPER_EMBEDDING:
+        where.append(PAPER_EMBEDDING)
     return ",\n" + ", ".join(where) if where else ""
 
 
-def _loss_columns(rows: pd.DataFrame, *, is_studys: bool) -> list[Column]:
-    prefixes = (*(("published",) if is_studys else ()), "reproduced", "sound")
+def _loss_columns(rows: pd.DataFrame, *, is_papers: bool) -> list[Column]:
+    prefixes = (*(("published",) if is_papers else ()), "reproduced", "sound")
     return [
         Column(heading=f"loss\n{prefix}", cells=cells(rows, number_cell(f"{prefix}_loss")))
         for prefix in prefixes
@@ -131,7 +131,7 @@ def _value(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _notes(table: Study1Table) -> list[str]:
+def _notes(table: Paper1Table) -> list[str]:
     rows = table.rows
     notes = [
         "T: weighted by cluster size, F: without weights. ± is half of the 95 % t interval over "
@@ -139,7 +139,7 @@ def _notes(table: Study1Table) -> list[str]:
     ]
     if rows["reproduced_seeds"].notna().any():
         notes.append(
-            "reproduced: study 1's protocol, its defects included (its weights have no effect, its "
+            "reproduced: paper 1's protocol, its defects included (its weights have no effect, its "
             "Agglomerative is single linkage), and like it the best of four tests on the test "
             "images."
         )
@@ -149,14 +149,14 @@ def _notes(table: Study1Table) -> list[str]:
     return [*notes, *_setting_notes(table), *_parameter_notes(rows), *gaps]
 
 
-def _setting_notes(table: Study1Table) -> list[str]:
+def _setting_notes(table: Paper1Table) -> list[str]:
     notes = []
     setting = table.setting
     others = _other_settings(setting)
     if others:
-        notes.append(f"Not the study's settings: {', '.join(others)}.")
+        notes.append(f"Not the paper's settings: {', '.join(others)}.")
     if table.rows["published_accuracy"].isna().all():
-        notes.append(f"The study printed nothing for {setting['ipc']} images a class.")
+        notes.append(f"The paper printed nothing for {setting['ipc']} images a class.")
     if table.n_fingerprints > 1:
         notes.append(
             f"Careful: these trials ran on {table.n_fingerprints} different sets of images."
@@ -165,20 +165,20 @@ def _setting_notes(table: Study1Table) -> list[str]:
 
 
 def _other_settings(setting: Mapping[str, Any]) -> list[str]:
-    """Returns the settings that make these trials another computation than the study's."""
-    study = dict(_studys_setting(int(setting["ipc"])))
+    """Returns the settings that make these trials another computation than the paper's."""
+    paper = dict(_papers_setting(int(setting["ipc"])))
     if setting["lr_img"] == _default_lr_img(setting):
-        study["lr_img"] = setting["lr_img"]
+        paper["lr_img"] = setting["lr_img"]
     return [
-        f"{name} {_value(setting[name])} (study {_value(study[name])})"
+        f"{name} {_value(setting[name])} (paper {_value(paper[name])})"
         for name in setting
-        if name not in NO_SIZES and setting[name] != study[name]
+        if name not in NO_SIZES and setting[name] != paper[name]
     ]
 
 
 @cache
-def _studys_setting(ipc: int) -> Mapping[str, Any]:
-    return TrialConfig(dataset=STUDY_DATASET, ipc=ipc).resolved().to_dict()
+def _papers_setting(ipc: int) -> Mapping[str, Any]:
+    return DistillationConfig(dataset=PAPER_DATASET, ipc=ipc).resolved().to_dict()
 
 
 def _default_lr_img(setting: Mapping[str, Any]) -> float | None:
@@ -190,7 +190,7 @@ def _default_lr_img(setting: Mapping[str, Any]) -> float | None:
 
 @cache
 def _resolved_lr_img(dataset: str, ipc: int, image_size: int | None) -> float | None:
-    return TrialConfig(dataset=dataset, ipc=ipc, image_size=image_size).resolved().lr_img
+    return DistillationConfig(dataset=dataset, ipc=ipc, image_size=image_size).resolved().lr_img
 
 
 def _parameter_notes(rows: pd.DataFrame) -> list[str]:
@@ -209,16 +209,16 @@ def _parameter_notes(rows: pd.DataFrame) -> list[str]:
     return [f"Parameters: {'; '.join(texts)}."] if texts else []
 
 
-def table_name(table: Study1Table) -> str:
+def table_name(table: Paper1Table) -> str:
     """Returns a name for files; a hash tells apart tables that differ in their sizes only."""
     setting = table.setting
-    parts = ["study1", setting["dataset"], f"ipc{setting['ipc']}", setting["embedding"]]
+    parts = ["paper1", setting["dataset"], f"ipc{setting['ipc']}", setting["embedding"]]
     name = re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
     tail = dict(table.distinguishing)
     if ":" in setting["dataset"]:  # a path, of which the name keeps too little to be unique
         tail["dataset"] = setting["dataset"]
         name = re.sub(
-            r"[^a-z0-9]+", "-", f"study1-files-ipc{setting['ipc']}-{setting['embedding']}"
+            r"[^a-z0-9]+", "-", f"paper1-files-ipc{setting['ipc']}-{setting['embedding']}"
         )
     if tail:
         content = json.dumps(tail, sort_keys=True, default=str)

@@ -1,4 +1,4 @@
-"""Study 1's figures: all that its tables have something for."""
+"""Paper 1's figures: all that its tables have something for."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -10,13 +10,13 @@ from analysis.figures import cluster_sizes, clusters, cost, curves
 from analysis.figures.bands import VARIANT_LINES
 from analysis.figures.plot import PROTOCOLS, Plot, file_name
 from analysis.figures.sheets import Sheet, sheet_of
-from analysis.tables.study1 import Study1Table
-from analysis.tables.study1_sheet import setting_title, table_name
+from analysis.tables.paper1 import Paper1Table
+from analysis.tables.paper1_sheet import setting_title, table_name
 
-WITH = {"T": "with weights", "F": "without weights", "inert": "with the study's inert weights"}
+WITH = {"T": "with weights", "F": "without weights", "inert": "with the paper's inert weights"}
 
 
-def plots_of_table(table: Study1Table, sweeps: Sweeps) -> Iterator[Plot]:
+def plots_of_table(table: Paper1Table, sweeps: Sweeps) -> Iterator[Plot]:
     """Yields the figures of one table that have data."""
     name = table_name(table)
     title = setting_title(table.setting, table.distinguishing)
@@ -64,7 +64,7 @@ def _few_variants(members: pd.DataFrame) -> pd.DataFrame:
     return members[members["label"].isin(kept)]
 
 
-def _curve_plots(table: Study1Table, sweeps: Sweeps, name: str, title: str) -> Iterator[Plot]:
+def _curve_plots(table: Paper1Table, sweeps: Sweeps, name: str, title: str) -> Iterator[Plot]:
     members = table.members[table.members["state"] == "ok"]
     main = members[members["is_main"]]
     dbscan = members[members["method"].str.startswith("dbscan")]
@@ -103,7 +103,7 @@ def _by_weights(members: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
             yield weights, own
 
 
-def _in_row_order(table: Study1Table) -> pd.DataFrame:
+def _in_row_order(table: Paper1Table) -> pd.DataFrame:
     """Returns the trials of a table in the order of its rows."""
     labels = {label: position for position, label in enumerate(dict.fromkeys(table.rows["label"]))}
     return table.members.sort_values(
@@ -111,7 +111,7 @@ def _in_row_order(table: Study1Table) -> pd.DataFrame:
     )
 
 
-def image_sheets(table: Study1Table, sweeps: Sweeps) -> Iterator[Sheet]:
+def image_sheets(table: Paper1Table, sweeps: Sweeps) -> Iterator[Sheet]:
     """Yields a sheet of distilled images for every row of a table that has some."""
     name = table_name(table)
     ok = _in_row_order(table)

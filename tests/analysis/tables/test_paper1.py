@@ -1,4 +1,4 @@
-"""Study 1's tables: numbers by hand, gaps that stay gaps, rows where they belong."""
+"""Paper 1's tables: numbers by hand, gaps that stay gaps, rows where they belong."""
 
 import math
 from pathlib import Path
@@ -7,25 +7,27 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.data.methods import STUDY1_ROWS
+from analysis.data.methods import PAPER1_ROWS
 from analysis.data.trials import plan_of
-from analysis.tables.study1 import Study1Table, build
-from analysis.tables.study1_sheet import sheet
-from distill.config.distillation import TrialConfig
+from analysis.tables.paper1 import Paper1Table, build
+from analysis.tables.paper1_sheet import sheet
+from distill.config.distillation import DistillationConfig
 from sweeps.store.store import Store, load_results
 from tests.analysis import golden
 from tests.analysis.results import Row, config_of, frame_of, row_of, rows_of
 
 
 def only_table(
-    rows: list[Row], plan: tuple[TrialConfig, ...] | list[TrialConfig] = (), **arguments: Any
-) -> Study1Table:
-    study = build(frame_of(rows), plan_of(plan), **arguments)
-    assert len(study.tables) == 1
-    return study.tables[0]
+    rows: list[Row],
+    plan: tuple[DistillationConfig, ...] | list[DistillationConfig] = (),
+    **arguments: Any,
+) -> Paper1Table:
+    paper = build(frame_of(rows), plan_of(plan), **arguments)
+    assert len(paper.tables) == 1
+    return paper.tables[0]
 
 
-def cells(table: Study1Table, method: str, weights: str, label: str | None = None) -> pd.Series:
+def cells(table: Paper1Table, method: str, weights: str, label: str | None = None) -> pd.Series:
     rows = table.rows
     own = rows[(rows["method"] == method) & (rows["weights"] == weights)]
     if label is not None:
@@ -35,11 +37,11 @@ def cells(table: Study1Table, method: str, weights: str, label: str | None = Non
 
 
 @pytest.fixture(scope="module")
-def table() -> Study1Table:
-    return golden.study().tables[0]
+def table() -> Paper1Table:
+    return golden.paper().tables[0]
 
 
-def test_a_row_by_hand(table: Study1Table) -> None:
+def test_a_row_by_hand(table: Paper1Table) -> None:
     # 0.60, 0.62, 0.64: s = 0.02; t(2) at 97.5 % is 4.302653.
     row = cells(table, "kmeans", "F")
 
@@ -56,7 +58,7 @@ def test_a_row_by_hand(table: Study1Table) -> None:
 
 
 def test_the_reproduced_columns_are_the_best_of_four_under_the_published_protocol(
-    table: Study1Table,
+    table: Paper1Table,
 ) -> None:
     # 0.63 and 0.64 after the last epoch, so 0.66 and 0.67: s = 0.01 / √2, t(1) = 12.7062.
     row = cells(table, "kmeans", "F")
@@ -65,14 +67,14 @@ def test_the_reproduced_columns_are_the_best_of_four_under_the_published_protoco
     assert row["reproduced_high"] - 0.665 == pytest.approx(12.7062 * 0.01 / 2, rel=1e-5)
     assert row["reproduced_seeds"] == 2
     assert row["reproduced_missing"] == "2"
-    # K-Medoids with the study's inert weights is its T row, and has nothing under `sound`.
+    # K-Medoids with the paper's inert weights is its T row, and has nothing under `sound`.
     weighted = cells(table, "kmedoids", "T")
     assert weighted["reproduced_accuracy"] == pytest.approx(0.58)
     assert weighted["sound_seeds"] is pd.NA
 
 
 def test_differences_are_paired_and_corrected_over_the_rows_of_the_table(
-    table: Study1Table,
+    table: Paper1Table,
 ) -> None:
     # Differences from the baseline, seed by seed, with the tail of t(2): p = 1 − t / √(t² + 2).
     by_hand = {
@@ -110,7 +112,7 @@ def test_only_seeds_that_both_rows_have_are_compared() -> None:
     assert math.isnan(row["p"])
 
 
-def test_a_single_seed_has_no_interval(table: Study1Table) -> None:
+def test_a_single_seed_has_no_interval(table: Paper1Table) -> None:
     row = cells(table, "dbscan", "T")
 
     assert row["sound_accuracy"] == 0.45
@@ -118,7 +120,7 @@ def test_a_single_seed_has_no_interval(table: Study1Table) -> None:
     assert math.isnan(row["sound_high"])
 
 
-def test_failed_trials_are_counted_and_enter_no_mean(table: Study1Table) -> None:
+def test_failed_trials_are_counted_and_enter_no_mean(table: Paper1Table) -> None:
     dbscan, agglomerative = cells(table, "dbscan", "T"), cells(table, "agglomerative", "F")
 
     assert (dbscan["sound_seeds"], dbscan["sound_failed"], dbscan["sound_missing"]) == (1, 1, "2")
@@ -140,7 +142,7 @@ def test_a_row_of_failures_only_has_no_numbers() -> None:
     assert numbers.isna().all()
 
 
-def test_cells_without_data_are_missing_never_zero(table: Study1Table) -> None:
+def test_cells_without_data_are_missing_never_zero(table: Paper1Table) -> None:
     row = cells(table, "kmeans++", "T")
 
     numbers = row.drop(["ipc", "published_accuracy", "published_loss", "baseline"])
@@ -150,7 +152,7 @@ def test_cells_without_data_are_missing_never_zero(table: Study1Table) -> None:
     assert row["published_accuracy"] == 0.6687
 
 
-def test_what_is_planned_and_not_there_is_named(table: Study1Table) -> None:
+def test_what_is_planned_and_not_there_is_named(table: Paper1Table) -> None:
     assert cells(table, "dbscan", "F")["sound_missing"] == "0-2"
     assert cells(table, "dbscan", "F")["sound_seeds"] is pd.NA
     assert cells(table, "kmeans", "F")["sound_missing"] == ""
@@ -159,23 +161,23 @@ def test_what_is_planned_and_not_there_is_named(table: Study1Table) -> None:
 
 
 def test_a_table_that_is_planned_and_not_begun() -> None:
-    study = golden.study()
+    paper = golden.paper()
 
-    assert len(study.tables) == 1
-    ((setting, n),) = study.unstarted
+    assert len(paper.tables) == 1
+    ((setting, n),) = paper.unstarted
     assert (setting["ipc"], n) == (50, 1)
 
 
 def test_a_plan_without_any_result() -> None:
-    study = build(frame_of([]), plan_of(golden.plan()))
+    paper = build(frame_of([]), plan_of(golden.plan()))
 
-    assert study.tables == ()
-    assert [(setting["ipc"], n) for setting, n in study.unstarted] == [(10, 24), (50, 1)]
+    assert paper.tables == ()
+    assert [(setting["ipc"], n) for setting, n in paper.unstarted] == [(10, 24), (50, 1)]
 
 
 def test_a_plan_of_other_kinds_versions_and_splits_is_not_ours() -> None:
     plan: dict[str, dict[str, Any]] = {
-        "0" * 16: {"kind": "subset", "seed": 0},
+        "0" * 16: {"kind": "selection", "seed": 0},
         "1" * 16: {"no_such_field": 1},
         "2" * 16: {"val_fraction": 0.1, "eval_split": "val"},
     }
@@ -198,7 +200,7 @@ def test_without_a_plan_nothing_is_missing() -> None:
     assert cells(table, "dbscan", "F")["sound_seeds"] is pd.NA
 
 
-def test_the_rows_stand_in_the_order_of_the_study_and_then_of_the_registry() -> None:
+def test_the_rows_stand_in_the_order_of_the_paper_and_then_of_the_registry() -> None:
     rows: list[Row] = []
     for clusterer, weights, fields in (
         ("random", "none", {}),
@@ -222,7 +224,7 @@ def test_the_rows_stand_in_the_order_of_the_study_and_then_of_the_registry() -> 
         list(zip(table.rows[name], table.rows["weights"], strict=True))
         for name in ("method", "label")
     )
-    assert methods[:9] == list(STUDY1_ROWS)
+    assert methods[:9] == list(PAPER1_ROWS)
     assert labels[6:] == [
         ("DBSCAN (eps 15)", "T"),
         ("DBSCAN (eps 15)", "F"),
@@ -240,7 +242,7 @@ def test_the_rows_stand_in_the_order_of_the_study_and_then_of_the_registry() -> 
     ]
 
 
-def test_published_numbers_stand_in_the_rows_of_the_studys_parameters_only() -> None:
+def test_published_numbers_stand_in_the_rows_of_the_papers_parameters_only() -> None:
     rows = rows_of("dbscan", "none", (0.5,), eps=9.0) + rows_of("dbscan", "none", (0.5,), eps=15.0)
 
     table = only_table(rows)
@@ -249,7 +251,7 @@ def test_published_numbers_stand_in_the_rows_of_the_studys_parameters_only() -> 
     assert math.isnan(cells(table, "dbscan", "F", "DBSCAN (eps 9)")["published_accuracy"])
 
 
-def test_the_studys_row_is_the_default_where_its_own_parameters_were_not_run() -> None:
+def test_the_papers_row_is_the_default_where_its_own_parameters_were_not_run() -> None:
     rows = rows_of("dbscan", "none", (0.5,), eps_quantile=0.25)
     rows += rows_of("dbscan", "none", (0.5,))  # the default: the quantile 0.5
 
@@ -300,7 +302,7 @@ def test_search_trials_validation_scores_and_other_kinds_stay_out() -> None:
     rows.append(row_of(searched, 0.9, phase="search"))
     validated = config_of("kmeans", seed=2, eval_split="val", val_fraction=0.1)
     rows.append(row_of(validated, None, val_accuracy_mean=0.9))
-    rows.append(row_of(config_of("kmeans", seed=3), 0.9, kind="subset"))
+    rows.append(row_of(config_of("kmeans", seed=3), 0.9, kind="selection"))
     rows.append(row_of(config_of("kmeans", seed=1000), 0.7, phase="confirm"))
 
     row = cells(only_table(rows), "kmeans", "F")
@@ -319,11 +321,11 @@ def test_trials_of_other_sizes_are_tables_of_their_own() -> None:
         "kmeans", "none", (0.8,), dataset="parquet:a.parquet", eval_networks=["resnet10"]
     )
 
-    study = build(frame_of(rows))
+    paper = build(frame_of(rows))
 
     found = [
         (t.setting["dataset"], t.setting["ipc"], t.setting["embedding"], dict(t.distinguishing))
-        for t in study.tables
+        for t in paper.tables
     ]
     assert found == [
         ("digits", 10, "features", {}),
@@ -333,10 +335,10 @@ def test_trials_of_other_sizes_are_tables_of_their_own() -> None:
         ("cifar10", 10, "gradients", {}),
         ("parquet:a.parquet", 10, "features", {}),
     ]
-    assert [cells(t, "kmeans", "F")["sound_seeds"] for t in study.tables] == [1, 1, 1, 2, 1, 1]
+    assert [cells(t, "kmeans", "F")["sound_seeds"] for t in paper.tables] == [1, 1, 1, 2, 1, 1]
 
 
-def test_published_numbers_of_another_task_say_so(table: Study1Table) -> None:
+def test_published_numbers_of_another_task_say_so(table: Paper1Table) -> None:
     digits = only_table(rows_of("kmeans", "none", (0.9,), dataset="digits"))
 
     assert (digits.rows["dataset"] == "digits").all()
@@ -353,14 +355,14 @@ def test_different_images_are_counted() -> None:
     assert only_table(rows).n_fingerprints == 2
 
 
-def test_the_order_of_the_results_does_not_matter(table: Study1Table) -> None:
+def test_the_order_of_the_results_does_not_matter(table: Paper1Table) -> None:
     shuffled = frame_of(golden.rows()).sample(frac=1, random_state=3)
 
     again = build(shuffled, plan_of(golden.plan()[::-1]), golden.failures()).tables[0]
     pd.testing.assert_frame_equal(again.rows, table.rows, check_exact=True)
 
 
-def test_a_trial_that_is_there_twice_counts_once(table: Study1Table) -> None:
+def test_a_trial_that_is_there_twice_counts_once(table: Paper1Table) -> None:
     frame = frame_of(golden.rows())
 
     again = build(pd.concat([frame, frame]), plan_of(golden.plan()), golden.failures()).tables[0]
@@ -369,7 +371,7 @@ def test_a_trial_that_is_there_twice_counts_once(table: Study1Table) -> None:
 
 
 def test_results_from_a_store_and_from_pandas_give_the_same_table(
-    tmp_path: Path, table: Study1Table
+    tmp_path: Path, table: Paper1Table
 ) -> None:
     store = Store(tmp_path / "results")
     store.create()
@@ -407,7 +409,7 @@ def test_failures_that_cannot_be_placed_are_left_out() -> None:
         config.trial_id: {"phase": "search", "config": config.to_dict()},
         "0" * 16: {"phase": "grid", "config": {"no_such_field": 1}},
         "1" * 16: {"message": "nobody knows"},
-        "2" * 16: {"config": {"kind": "subset", "arm": "base"}},
+        "2" * 16: {"config": {"kind": "selection", "selector": "base"}},
     }
 
     table = only_table(rows_of("kmeans", "none", (0.5,)), failures=records)

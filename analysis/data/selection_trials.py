@@ -1,4 +1,4 @@
-"""Study 2's trials as tables want them: finished, failed and planned, one value each.
+"""Paper 2's trials as tables want them: finished, failed and planned, one value each.
 
 Like `analysis.data.trials`, for choices of real images (`distill.config.selection`).
 """
@@ -12,10 +12,10 @@ from typing import Any
 import pandas as pd
 
 from analysis.data.trials import PHASES, Plan, failed_configs, plain
-from distill.config.selection import SubsetConfig
+from distill.config.selection import SelectionConfig
 from distill.errors import UserError
 
-CONFIG_COLUMNS = tuple(SubsetConfig().to_dict())
+CONFIG_COLUMNS = tuple(SelectionConfig().to_dict())
 
 RESULT_COLUMNS = {
     "test_accuracy_mean": "accuracy",
@@ -28,12 +28,12 @@ RESULT_COLUMNS = {
     "total_seconds": "seconds",
     "gpu_share": "gpu_share",
 }
-"""Columns of the results → attributes of `SubsetTrial`."""
+"""Columns of the results → attributes of `SelectionTrial`."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SubsetTrial:
-    """A trial of the second study. Numbers are NaN where there are none.
+class SelectionTrial:
+    """A trial of the second paper. Numbers are NaN where there are none.
 
     Attributes:
         trial_id: its name.
@@ -81,12 +81,12 @@ class SubsetTrial:
         return self.seconds * self.gpu_share
 
 
-def subset_trials(
+def selection_trials(
     results: pd.DataFrame,
     plan: Plan | None = None,
     failures: Mapping[str, Mapping[str, Any]] | None = None,
-) -> list[SubsetTrial]:
-    """Returns the trials of study 2's kind that are scored on test images, by seed and trial_id.
+) -> list[SelectionTrial]:
+    """Returns the trials of paper 2's kind that are scored on test images, by seed and trial_id.
 
     Args:
         results: finished trials, as `sweeps.store.store.load_results` gives them.
@@ -104,9 +104,9 @@ def subset_trials(
     return sorted(found, key=lambda trial: (trial.seed, trial.trial_id))
 
 
-def _finished(results: pd.DataFrame) -> Iterable[SubsetTrial]:
+def _finished(results: pd.DataFrame) -> Iterable[SelectionTrial]:
     is_ours = (
-        (results["kind"] == SubsetConfig.kind)
+        (results["kind"] == SelectionConfig.kind)
         & results["phase"].isin(PHASES)
         & (results["eval_split"] == "test")
     )
@@ -120,7 +120,7 @@ def _finished(results: pd.DataFrame) -> Iterable[SubsetTrial]:
             attribute: math.nan if row[name] is None else float(row[name])
             for name, attribute in RESULT_COLUMNS.items()
         }
-        yield SubsetTrial(
+        yield SelectionTrial(
             trial_id=row["trial_id"],
             state="ok" if ok else "failed",
             status=row["status"],
@@ -131,8 +131,8 @@ def _finished(results: pd.DataFrame) -> Iterable[SubsetTrial]:
 
 def _configured(
     configs: Mapping[str, Mapping[str, Any]], state: str, status: str
-) -> Iterable[SubsetTrial]:
-    """Yields trials of which no more than the configuration is known, without those of study 1."""
+) -> Iterable[SelectionTrial]:
+    """Yields trials of which no more than the configuration is known, without those of paper 1."""
     resolved: dict[str, Mapping[str, Any] | None] = {}
     for trial_id, values in configs.items():
         # Seeds differ and nothing follows from them: each setting is resolved once.
@@ -143,18 +143,20 @@ def _configured(
         full = resolved[key]
         if full is not None:
             config = {**full, "seed": values.get("seed", full["seed"])}
-            yield SubsetTrial(trial_id=trial_id, state=state, status=status, config=config)
+            yield SelectionTrial(trial_id=trial_id, state=state, status=status, config=config)
 
 
 def _is_subset(values: Mapping[str, Any]) -> bool:
-    # Records of failures do not name the kind; no other kind of trial has arms.
-    return bool(values.get("kind", SubsetConfig.kind) == SubsetConfig.kind and "arm" in values)
+    # Records of failures do not name the kind; no other kind of trial has selectors.
+    return bool(
+        values.get("kind", SelectionConfig.kind) == SelectionConfig.kind and "selector" in values
+    )
 
 
 def _resolved(values: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Returns all fields of a configuration that is scored on test images; else None."""
     try:
-        config = SubsetConfig.from_dict(values)
+        config = SelectionConfig.from_dict(values)
     except UserError:  # of another version of this code
         return None
     if config.eval_split != "test":
