@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from distill.errors import UserError, require_known
-from distill.networks.networks import Network
+from distill.networks.base import Network
 
 SPACES = ("features", "pixels", "gradients", "predictions")
 

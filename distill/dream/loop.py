@@ -36,8 +36,8 @@ from distill.dream.multiformation import decode, encode
 from distill.errors import DivergedError, SlowerWarning, UserError
 from distill.evaluation.recipe import network_for
 from distill.evaluation.sgd import NetworkTrainer, SGDRecipe, load_network_state, network_state
+from distill.networks.base import reset_parameters
 from distill.networks.layers import norm_relu_pool
-from distill.networks.networks import reset_parameters
 from distill.networks.precision import set_precision
 from distill.runtime.clock import PartClock
 from distill.runtime.execution import AUTOMATIC, Execution

@@ -23,8 +23,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_weight
 
+from distill.networks.base import Network
 from distill.networks.layers.convolution import fixed_convolution
-from distill.networks.networks import Network
 
 _COSINE_EPSILON = 1e-6
 """Added to the product of the norms, as in IDC."""

@@ -26,13 +26,13 @@ from distill.config.selection import SelectionConfig
 from distill.datasets import ImageData
 from distill.evaluation.scores import score_network
 from distill.evaluation.sgd import load_network_state, network_state
-from distill.networks.networks import Network, build_network
+from distill.networks.base import Network
+from distill.networks.build import build_network
 from distill.networks.photo_cnn import (
     ADAM_EPSILON,
     NORM_MOMENTUM,
     WIDTHS,
     PhotoCNN,
-    build_photo_cnn,
 )
 
 N_NORM_BATCHES = 200
@@ -209,13 +209,6 @@ def _scaled(images: Tensor) -> Tensor:
 
 
 def _build(config: SelectionConfig, data: ImageData, generator: torch.Generator) -> Network:
-    if config.network == "photo_cnn":
-        return build_photo_cnn(
-            n_classes=data.n_classes,
-            channels=data.channels,
-            image_size=data.image_size,
-            generator=generator,
-        )
     return build_network(
         config.network,
         n_classes=data.n_classes,

@@ -10,7 +10,8 @@ from distill.config.distillation import DistillationConfig, derive_seed
 from distill.datasets import ImageData
 from distill.errors import InterruptedTrialError
 from distill.evaluation.scores import Evaluation, TrainingRecipe
-from distill.networks.networks import Network, build_network
+from distill.networks.base import Network
+from distill.networks.build import build_network
 from distill.networks.precision import set_precision
 from distill.runtime.execution import AUTOMATIC, Execution
 

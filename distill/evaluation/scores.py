@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from distill.evaluation.sgd import NetworkTrainer, SGDRecipe, load_network_state, network_state
-from distill.networks.networks import Network, reset_parameters
+from distill.networks.base import Network, reset_parameters
 from distill.networks.precision import full_precision
 from distill.runtime.execution import AUTOMATIC, Execution
 

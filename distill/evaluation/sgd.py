@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from distill.augment.siamese import Augmentation, draw_cutmix, draw_uniforms, mix
-from distill.networks.networks import Network
+from distill.networks.base import Network
 from distill.runtime.execution import Execution
 from distill.runtime.graphs import StepGraphs
 

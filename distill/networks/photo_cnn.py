@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.errors import UserError
-from distill.networks.networks import Network, draw_uniform, without_weights
+from distill.networks.base import Network, draw_uniform
 
 WIDTHS = (64, 128, 256, 256, 128, 64)
 N_FEATURES = 512
@@ -85,6 +85,8 @@ class PhotoCNN(Network):
         n_classes: at least 2.
         channels: of the images, at least 1.
         image_size: (height, width) in pixels, each at least 1.
+        norm_statistics: statistics that batch norms use when the network is scored: `running` or
+            `recomputed`, see `distill.evaluation.classifier`.
 
     Raises:
         UserError: there is only one class.
@@ -92,10 +94,18 @@ class PhotoCNN(Network):
 
     classifier: nn.Linear
 
-    def __init__(self, *, n_classes: int, channels: int, image_size: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        *,
+        n_classes: int,
+        channels: int,
+        image_size: tuple[int, int],
+        norm_statistics: str = "recomputed",
+    ) -> None:
         super().__init__()
         if n_classes < 2:
             raise UserError(f"a classifier needs at least 2 classes, got {n_classes}")
+        self.norm_statistics = norm_statistics
         height, width = image_size
         self.blocks = nn.ModuleList()
         for n_maps in WIDTHS:
@@ -119,37 +129,14 @@ class PhotoCNN(Network):
         two = n_classes == 2
         self.classifier = SigmoidUnit(N_FEATURES) if two else nn.Linear(N_FEATURES, n_classes)
 
+    def draw_weights(self, layer: nn.Conv2d | nn.Linear, generator: torch.Generator) -> None:
+        """Draws weights as Keras does: Glorot uniform, ±√(6 / (fan_in + fan_out)); biases zero."""
+        # In a convolution every pixel of the kernel counts, on both sides.
+        fan_in = layer.weight[0].numel()
+        fan_out = layer.weight[:, 0].numel()
+        draw_uniform(layer.weight, math.sqrt(6 / (fan_in + fan_out)), generator)
+        layer.bias.zero_()  # type: ignore[union-attr]  # all of them have one
+
     def _to_features(self, maps: Tensor) -> Tensor:
         features: Tensor = self.dense(maps.flatten(1))
         return features
-
-
-def build_photo_cnn(
-    *, n_classes: int, channels: int, image_size: tuple[int, int], generator: torch.Generator
-) -> PhotoCNN:
-    """Returns a freshly initialised network on the CPU, in float32 and training mode.
-
-    Args:
-        n_classes: see `PhotoCNN`, as the others.
-        channels: see there.
-        image_size: see there.
-        generator: the only source of the initial weights. That of the dropout is yet to be set.
-    """
-    network = without_weights(
-        lambda: PhotoCNN(n_classes=n_classes, channels=channels, image_size=image_size)
-    )
-    _reset_as_keras(network, generator)
-    return network
-
-
-@torch.no_grad()
-def _reset_as_keras(network: PhotoCNN, generator: torch.Generator) -> None:
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            # Of a convolution every pixel of the kernel counts, on both sides.
-            fan_in = layer.weight[0].numel()
-            fan_out = layer.weight[:, 0].numel()
-            draw_uniform(layer.weight, math.sqrt(6 / (fan_in + fan_out)), generator)
-            layer.bias.zero_()  # type: ignore[union-attr]  # all of them have one
-        elif isinstance(layer, nn.BatchNorm2d | nn.BatchNorm1d):
-            layer.reset_parameters()

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from distill.errors import SlowerWarning
-from distill.networks.networks import Network
+from distill.networks.base import Network
 
 
 def set_precision(network: Network, precision: str) -> None:

@@ -18,10 +18,10 @@ from distill.dream.loop import Dream
 from distill.dream.matching import distance
 from distill.dream.multiformation import decode
 from distill.evaluation.scores import Evaluation
+from distill.networks.base import Network
 from distill.networks.layers.instance_norm import InstanceNorm
 from distill.networks.layers.norm_relu_pool import NormReluPool
 from distill.networks.layers.pooling import AveragePool
-from distill.networks.networks import Network
 from distill.networks.precision import set_precision
 
 

@@ -466,7 +466,7 @@ def _checkpoint_sizes() -> str:
     """Returns the sizes of the images that are learnt and of the network, each with momentum."""
     import torch
 
-    from distill.networks.networks import build_network
+    from distill.networks.build import build_network
 
     generator = torch.Generator()
     network = build_network(

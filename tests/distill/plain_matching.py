@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from distill.dream.matching import Matcher, distance
-from distill.networks.networks import Network
+from distill.networks.base import Network
 
 
 def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:

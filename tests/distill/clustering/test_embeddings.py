@@ -8,7 +8,8 @@ from torch import Tensor
 from distill.clustering import embeddings
 from distill.clustering.embeddings import check_gradient_size, embed
 from distill.errors import UserError
-from distill.networks.networks import Network, build_network
+from distill.networks.base import Network
+from distill.networks.build import build_network
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from distill.dream.image_optimizer import ImageOptimizer
 from distill.dream.matching import Matcher, distance, mixes_images
-from distill.networks.networks import Network, build_network
+from distill.networks.base import Network
+from distill.networks.build import build_network
 from tests.distill.plain_matching import inert_cross_entropy, plain_loss, weighted_cross_entropy
 
 

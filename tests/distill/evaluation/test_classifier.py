@@ -12,7 +12,7 @@ from distill.config.selection import SelectionConfig
 from distill.datasets import ImageData
 from distill.datasets.images import with_classes
 from distill.evaluation.classifier import N_NORM_BATCHES, Classifier, epoch_batches, n_batches_of
-from distill.networks.photo_cnn import build_photo_cnn
+from distill.networks.build import build_network
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -67,8 +67,8 @@ def test_an_epoch_is_adam_on_the_binary_cross_entropy_written_plainly(two: Image
     streams = {
         what: generator(derive_seed(0, "test", what)) for what in ("weights", "batches", "dropout")
     }
-    network = build_photo_cnn(
-        n_classes=2, channels=1, image_size=(8, 8), generator=streams["weights"]
+    network = build_network(
+        "photo_cnn", n_classes=2, channels=1, image_size=(8, 8), generator=streams["weights"]
     )
     network.dropout.generator = streams["dropout"]
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, betas=(0.9, 0.999), eps=1e-7)

@@ -12,7 +12,8 @@ from distill.augment.siamese import Augmentation
 from distill.config.distillation import derive_seed
 from distill.datasets import ImageData
 from distill.evaluation.scores import Evaluation, TrainingRecipe, mean_and_std, score_network
-from distill.networks.networks import Network, build_network, reset_parameters
+from distill.networks.base import Network, reset_parameters
+from distill.networks.build import build_network
 
 RECIPE = TrainingRecipe(
     epochs=8,

@@ -11,17 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from distill.errors import UserError
-from distill.networks.networks import (
-    ACTIVATIONS,
-    NETWORKS,
-    NORMS,
-    POOLINGS,
-    ConvNet,
-    Network,
-    ResNet,
-    build_network,
-    reset_parameters,
-)
+from distill.networks.base import ACTIVATIONS, NORMS, POOLINGS, Network, reset_parameters
+from distill.networks.build import build_network
+from distill.networks.convnet import ConvNet
+from distill.networks.registry import NETWORKS
+from distill.networks.resnet import ResNet
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -264,7 +258,7 @@ def test_same_seed_same_weights_whatever_the_global_generator() -> None:
 
 def test_same_seed_same_weights_in_a_fresh_process() -> None:
     program = (
-        "import torch; from distill.networks.networks import build_network\n"
+        "import torch; from distill.networks.build import build_network\n"
         "network = build_network('convnet', n_classes=10, channels=3, image_size=(32, 32),"
         " generator=torch.Generator().manual_seed(4), width=16)\n"
         "print([repr(p.detach().double().sum().item()) for p in network.parameters()])"

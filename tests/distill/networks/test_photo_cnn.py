@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.errors import UserError
-from distill.networks.photo_cnn import Dropout, PhotoCNN, build_photo_cnn
+from distill.networks.build import build_network
+from distill.networks.photo_cnn import Dropout, PhotoCNN
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -16,8 +17,12 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def build(n_classes: int = 2, size: int = 32, channels: int = 3, seed: int = 0) -> PhotoCNN:
-    return build_photo_cnn(
-        n_classes=n_classes, channels=channels, image_size=(size, size), generator=generator(seed)
+    return build_network(
+        "photo_cnn",
+        n_classes=n_classes,
+        channels=channels,
+        image_size=(size, size),
+        generator=generator(seed),
     )
 
 
@@ -51,8 +56,8 @@ def test_a_block_pools_while_its_maps_have_two_pixels(
 
 
 def test_the_shorter_side_decides() -> None:
-    network = build_photo_cnn(
-        n_classes=2, channels=1, image_size=(4, 200), generator=generator()
+    network = build_network(
+        "photo_cnn", n_classes=2, channels=1, image_size=(4, 200), generator=generator()
     ).eval()
 
     assert network(torch.rand(3, 1, 4, 200)).shape == (3, 2)

@@ -17,8 +17,9 @@ from distill.dream.loop import Dream
 from distill.dream.matching import Matcher
 from distill.errors import SlowerWarning
 from distill.evaluation.scores import score_network
+from distill.networks.base import Network
+from distill.networks.build import build_network
 from distill.networks.layers.instance_norm import InstanceNorm
-from distill.networks.networks import Network, build_network
 from distill.networks.precision import full_precision, precision_of, set_precision
 from distill.runtime.execution import Execution
 from distill.trials.distillation import run_trial

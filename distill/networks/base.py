@@ -1,0 +1,146 @@
+"""What all networks have in common, and their initial weights.
+
+A network is a chain of blocks and a classifier: `forward` gives logits, `features` the values that
+enter the classifier, `block_features` the output of every block (feature matching, DREAM+ and IDC);
+always `forward(x) = classifier(features(x))`.
+
+`reset_parameters` draws new initial weights into the same module, so that a loop which wants a
+fresh network at every outer iteration keeps its parameters' addresses (optimisers and CUDA graphs
+stay valid).
+
+Initial weights follow PyTorch's defaults, as the published codes do: convolutions and linear
+layers, weights and biases alike, uniform within ±1/√fan_in (for the weights this is He et al.'s
+uniform rule with a = √5), norm layers one and zero. That holds for the ResNets too; the fan-out
+rule of their ImageNet form is not used.
+"""
+
+import math
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from distill.errors import UserError
+from distill.networks.layers.instance_norm import InstanceNorm
+
+AnyNetwork = TypeVar("AnyNetwork", bound="Network")
+
+
+class Network(nn.Module):
+    """A chain of blocks and one linear layer. Shapes: n images of c × h × w, d features.
+
+    Attributes:
+        blocks: the chain; the output of each is one entry of `block_features`.
+        classifier: the last layer, d features to the logits of the classes.
+        map_dtype: of the maps between the layers; None: that of the images.
+    """
+
+    blocks: nn.ModuleList
+    classifier: nn.Linear
+    map_dtype: torch.dtype | None = None
+
+    def draw_weights(self, layer: nn.Conv2d | nn.Linear, generator: torch.Generator) -> None:
+        """Draws the initial weights of one layer: PyTorch's default, unless the network differs."""
+        bound = 1 / math.sqrt(layer.weight[0].numel())  # fan_in = in_channels · kernel area
+        draw_uniform(layer.weight, bound, generator)
+        if layer.bias is not None:
+            draw_uniform(layer.bias, bound, generator)
+
+    def block_features(self, images: Tensor) -> list[Tensor]:
+        """Returns the output of every block, first to last: (n, channels, height, width) each."""
+        maps = self._to_maps(images)
+        outputs: list[Tensor] = []
+        for block in self.blocks:
+            maps = block(maps)
+            outputs.append(maps)
+        return outputs
+
+    def features(self, images: Tensor) -> Tensor:
+        """Returns the (n, d) values that enter the classifier.
+
+        Args:
+            images: (n, c, h, w), normalised, of the size the network was built for.
+        """
+        maps = self._to_maps(images)
+        for block in self.blocks:
+            maps = block(maps)
+        return self._to_features(maps).to(self.classifier.weight.dtype)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns the (n, n_classes) logits."""
+        logits: Tensor = self.classifier(self.features(images))
+        return logits
+
+    def _to_maps(self, images: Tensor) -> Tensor:
+        return images if self.map_dtype is None else images.to(self.map_dtype)
+
+    def _to_features(self, maps: Tensor) -> Tensor:
+        return maps.flatten(1)
+
+
+def without_weights(make: Callable[[], AnyNetwork]) -> AnyNetwork:
+    """Returns a network on the CPU whose weights are whatever lay in memory, to be drawn next.
+
+    The layers' own initialisation is not run, which would draw from the global generator.
+    """
+    with torch.device("meta"):
+        network = make()
+    # `to_empty` would do the same, but imports SymPy for it: 1.5 seconds at the first network.
+    tensors = network.state_dict().items()
+    empty = {key: torch.empty(tensor.shape, dtype=tensor.dtype) for key, tensor in tensors}
+    network.load_state_dict(empty, assign=True)
+    return network
+
+
+@torch.no_grad()
+def reset_parameters(network: Network, generator: torch.Generator) -> None:
+    """Draws new initial weights into a network, in place, by the network's own rule.
+
+    Numbers are drawn in float32 on the generator's device and copied, so one seed gives the same
+    weights on the CPU and on a GPU, and in float32 and float64. Running statistics of batch norms
+    start anew; gradients and optimisers are the caller's.
+
+    Args:
+        network: made of convolutions, linear layers and norm layers, on any device.
+        generator: the only source of randomness, read in the order of `network.modules()`.
+
+    Raises:
+        TypeError: a layer has parameters and is none of the kinds above.
+    """
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            network.draw_weights(layer, generator)
+        elif isinstance(layer, nn.BatchNorm2d | nn.BatchNorm1d | nn.GroupNorm):
+            layer.reset_parameters()  # ones, zeros and running statistics: nothing is drawn
+        elif next(layer.parameters(recurse=False), None) is not None:
+            raise TypeError(f"no rule for the initial weights of a {type(layer).__name__} layer")
+
+
+def draw_uniform(parameter: Tensor, bound: float, generator: torch.Generator) -> None:
+    """Fills a parameter with float32 numbers, uniform in [−bound, bound)."""
+    drawn = torch.empty(parameter.shape, dtype=torch.float32, device=generator.device)
+    parameter.copy_(drawn.uniform_(-bound, bound, generator=generator))
+
+
+def norm_layer(norm: str, channels: int) -> nn.Module:
+    """Returns a norm layer: `instance` (affine, one group a channel) or `batch`."""
+    return nn.BatchNorm2d(channels) if norm == "batch" else InstanceNorm(channels)
+
+
+def require_positive(**values: int) -> None:
+    """Raises a UserError for a value below 1."""
+    for name, value in values.items():
+        if value < 1:
+            raise UserError(f"{name} must be at least 1, got {value}")
+
+
+def require_image_size(image_size: tuple[int, int]) -> None:
+    """Raises a UserError for images of no pixels."""
+    if min(image_size) < 1:
+        raise UserError(f"image_size must be at least 1×1, got {size_text(image_size)}")
+
+
+def size_text(image_size: tuple[int, int]) -> str:
+    """Returns a size as messages show it: `32×32`."""
+    return "×".join(map(str, image_size))
