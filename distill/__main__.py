@@ -1,10 +1,11 @@
-"""`python -m distill`: one trial from the shell.
+"""`python -m distill`: run one trial from the shell.
 
-Distils a data set, tests the result with fresh networks and writes it to a folder: `result.json`,
-`curve.csv`, `distilled.parquet` (the Hub's image layout), `distilled.png` and `config.json`. The
-same command again goes on where it was interrupted, or says that it is finished.
+Runs a trial of any kind, by default a distillation, and writes its results to a folder:
+`result.json`, `curve.csv`, the images as Parquet (the Hub's image layout) and PNG, `config.json`.
+The same command resumes where it was interrupted, or says that it is finished.
 """
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -13,22 +14,31 @@ from typing import Any
 from distill.cli.options import (
     OneLineParser,
     add_config_options,
-    add_execution_options,
+    add_run_options,
     given_values,
+    run_options,
 )
 from distill.config.distillation import DistillationConfig
 from distill.errors import UserError
+from distill.kinds import KINDS, Kind
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns its exit code.
 
     0: finished; 1: the trial ended without a result (its `result.json` says why); 2: bad usage;
-    130 or 143: interrupted, the same command goes on.
+    130 or 143: interrupted, the same command resumes.
     """
     try:
-        options = _parser().parse_args(arguments)
-        config = _configuration(options.config, given_values(options))
+        first = _first_options(arguments)
+        values = _values_of_file(first.config)
+        name = values.pop("kind", DistillationConfig.kind) if first.kind is None else first.kind
+        kind = KINDS[str(name)]
+        parsed = _parser(kind).parse_args(arguments)
+        options = run_options(parsed)
+        values = {k: v for k, v in values.items() if k != "kind"}
+        values |= given_values(parsed, kind.config)
+        config = kind.config.from_dict(values)
         # torch takes seconds to import: only once the options are known to be right.
         from distill.cli.command import run_command
 
@@ -41,55 +51,51 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> OneLineParser:
+def _first_options(arguments: list[str] | None) -> argparse.Namespace:
+    """Returns `--kind` and `--config`: the other options depend on them."""
+    parser = OneLineParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--kind")
+    parser.add_argument("--config")
+    return parser.parse_known_args(arguments)[0]
+
+
+def _parser(kind: Kind) -> OneLineParser:
+    kinds = "; ".join(f"{name}: {known.summary}" for name, known in KINDS.items())
     parser = OneLineParser(
         prog="python -m distill",
         usage="python -m distill [options]",
-        description="Distil a data set: learn a few images per class that train a network nearly "
-        "as well as all of them (DREAM with a choice of clusterings). Without options: real "
-        "handwritten digits, about a minute on two CPU cores.",
+        description=f"Run one trial: {kind.summary}. Without options: distil real handwritten "
+        "digits, about a minute on two CPU cores.",
         epilog="Example: python -m distill --dataset cifar10 --data-root data --clusterer kmedoids "
         "--ipc 10 --n-outer 40",
         allow_abbrev=False,
     )
-    run = parser.add_argument_group("where and how to run (no influence on the result)")
-    run.add_argument("--out", metavar="DIR", help="folder of the results (default: distilled/…)")
-    run.add_argument("--overwrite", action="store_true", help="start anew in a used folder")
-    run.add_argument("--config", metavar="FILE", help="start from a config.json of another run")
-    run.add_argument("--data-root", metavar="DIR", default="data", help="torchvision's data sets")
-    run.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N")
-    run.add_argument(
-        "--threads",
-        type=int,
-        metavar="N",
-        help="CPU threads (default: one for small images and networks, else one per core)",
+    parser.add_argument(
+        "--kind",
+        metavar="NAME",
+        default=kind.name,
+        help=f"kind of trial, whose options are listed below (default: distillation). {kinds}",
     )
-    run.add_argument(
-        "--no-baseline",
-        dest="baseline",
-        action="store_false",
-        help="leave out the networks trained on random real images",
-    )
-    run.add_argument(
-        "--checkpoint-seconds",
-        type=float,
-        default=5.0,
-        metavar="X",
-        help="seconds of work between two checkpoints (default: 5)",
-    )
-    add_execution_options(run)
-    add_config_options(parser)
+    parser.add_argument("--config", metavar="FILE", help="start from a config.json of another run")
+    add_run_options(parser.add_argument_group("where and how to run (no influence on the result)"))
+    add_config_options(parser, kind.config)
     return parser
 
 
-def _configuration(path: str | None, given: dict[str, Any]) -> DistillationConfig:
-    values: dict[str, Any] = {}
-    if path is not None:
-        try:
-            values = json.loads(Path(path).read_text())
-        except (OSError, ValueError) as error:
-            raise UserError(f"config file {path} cannot be read: {error}") from None
-    return DistillationConfig.from_dict(values | given)
+def _values_of_file(path: str | None) -> dict[str, Any]:
+    """Returns the values of a configuration file; none without one."""
+    if path is None:
+        return {}
+    try:
+        values = json.loads(Path(path).read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"config file {path} cannot be read: {error}") from None
+    if not isinstance(values, dict):
+        raise UserError(
+            f"config file {path} must hold an object with the fields of a configuration, "
+            f"got {type(values).__name__}"
+        )
+    return values
 
 
 if __name__ == "__main__":

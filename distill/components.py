@@ -231,6 +231,7 @@ def fields_of(options_class: type) -> dict[str, Field]:
     return declared
 
 
+@functools.cache
 def option_type(declared: Field) -> OptionType:
     """Returns what a field of `fields_of` may hold."""
     annotation: Any = declared.type

@@ -1,35 +1,43 @@
-"""What a caller is meant to handle: bad input, divergence, being asked to stop, being slower."""
+"""Errors and warnings that callers can handle."""
 
 import difflib
 from collections.abc import Iterable
 
 
-class UserError(ValueError):
-    """Bad input. The message is one line: the value that came, what is allowed, what to do.
+class DreamSweepError(Exception):
+    """Base of all errors that this project raises for its callers."""
+
+
+class UserError(DreamSweepError, ValueError):
+    """Bad input. The message is one line: the value given, what is allowed, what to do.
 
     The commands print it and exit with code 2; library callers get it as a ValueError.
     """
 
 
-class InterruptedTrialError(Exception):
-    """A trial was asked to stop; its state is saved if it had a checkpoint folder."""
+class InterruptedTrialError(DreamSweepError):
+    """A trial was asked to stop; its state is saved if it has a checkpoint folder."""
 
 
-class DivergedError(Exception):
-    """A loss, or what is learnt, is no longer a finite number."""
+class DivergedError(DreamSweepError):
+    """A loss or a learnt value is no longer finite."""
+
+
+class InfeasibleClusteringError(DreamSweepError):
+    """A clustering leaves nothing to choose from (for example DBSCAN: every point is noise)."""
 
 
 class SlowerWarning(UserWarning):
-    """A fast way cannot be gone on this machine; the result is the same, later."""
+    """A fast path is unavailable on this machine; results are the same, but take longer."""
 
 
 def require_known(kind: str, name: str, known: Iterable[str]) -> None:
     """Raises a UserError for a name that is not among the known ones, with the nearest match.
 
     Args:
-        kind: what the name stands for, as the user calls it (`clusterer`, `dataset`, …).
-        name: the name that came.
-        known: the names that are allowed.
+        kind: noun for the message (`clusterer`, `dataset`, …).
+        name: the name given.
+        known: the allowed names.
     """
     names = list(known)
     if name in names:

@@ -7,7 +7,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-from distill.trials.distillation import Progress as TrialProgress
+from distill.trials.base import Progress as TrialProgress
 
 PLAIN_SECONDS = 10.0
 """Seconds between two plain lines."""
@@ -54,14 +54,14 @@ class Display:
             self._show(f"decoding image {n_done:,} of {n_total:,}", n_done / max(n_total, 1), "")
 
     def trial(self, progress: TrialProgress) -> None:
-        """Shows where the trial stands."""
-        parts = [f"iteration {min(progress.outer + 1, progress.n_outer)}/{progress.n_outer}"]
+        """Shows how far the trial is."""
+        parts = [f"step {min(progress.step + 1, progress.n_steps)}/{progress.n_steps}"]
         if progress.evaluating:
-            parts[0] = f"testing after {progress.outer}/{progress.n_outer}"
-        if progress.matching_loss is not None:
-            parts.append(f"loss {progress.matching_loss:.4g}")
-        if progress.seconds_per_outer is not None:
-            parts.append(f"{progress.seconds_per_outer:.3g} s/iteration")
+            parts[0] = f"testing after {progress.step}/{progress.n_steps}"
+        if progress.loss is not None:
+            parts.append(f"loss {progress.loss:.4g}")
+        if progress.seconds_per_step is not None:
+            parts.append(f"{progress.seconds_per_step:.3g} s/step")
         if progress.accuracy is not None:
             parts.append(f"accuracy {100 * progress.accuracy:.1f} %")
         left = "" if progress.seconds_left is None else f"{duration(progress.seconds_left)} left"

@@ -1,17 +1,13 @@
-"""Command-line options: the fields of `DistillationConfig`, and how the arithmetic is carried out."""
+"""Command-line options of a trial: the fields of its configuration, and how it is run."""
 
 import argparse
-import dataclasses
+import math
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from distill.config.distillation import (
-    CLUSTERER_OPTIONS,
-    FAMILY_DEFAULTS,
-    PAPER_DEFAULTS,
-    DistillationConfig,
-    field_type,
-    parse_value,
-)
+from distill.components import Field, known_names, option_type, registry_of
+from distill.config.base import Config
+from distill.config.defaults import DATASET_DEFAULTS, PAPER_DEFAULTS
 from distill.errors import UserError, require_known
 from distill.runtime.execution import BATCHINGS, GRAPHS, PRECISIONS, Execution
 
@@ -20,7 +16,7 @@ class OneLineParser(argparse.ArgumentParser):
     """An argument parser whose errors are one clear line, with the nearest option suggested."""
 
     def error(self, message: str) -> NoReturn:
-        """Raises a UserError instead of printing the usage and leaving."""
+        """Raises a UserError instead of printing the usage and exiting."""
         raise UserError(f"{message}; see --help")
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
@@ -32,6 +28,83 @@ class OneLineParser(argparse.ArgumentParser):
                 raise UserError(f"unexpected argument {name!r}; options start with --; see --help")
             require_known("option", name, sorted(self._option_string_actions))
         return parsed
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Where and how a trial is run; nothing of it changes a result.
+
+    Attributes:
+        out: folder of the results; None: derived from the configuration.
+        overwrite: whether results in a used folder are replaced.
+        data_root: folder of torchvision's data sets.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        threads: CPU threads, at least 1; None: chosen by the size of images and network.
+        baseline: whether networks are also trained on random real images, for comparison.
+        checkpoint_seconds: seconds of work between two checkpoints, at least 0.
+        execution: how the arithmetic is carried out.
+
+    Raises:
+        UserError: a value is out of range.
+    """
+
+    out: str | None
+    overwrite: bool
+    data_root: str
+    device: str
+    threads: int | None
+    baseline: bool
+    checkpoint_seconds: float
+    execution: Execution
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.checkpoint_seconds) and self.checkpoint_seconds >= 0):
+            raise UserError(f"checkpoint-seconds must be at least 0, got {self.checkpoint_seconds}")
+        if self.threads is not None and self.threads < 1:
+            raise UserError(f"threads must be at least 1, got {self.threads}")
+
+
+def add_run_options(group: Any) -> None:
+    """Adds the options of `RunOptions` to a group of options."""
+    group.add_argument("--out", metavar="DIR", help="folder of the results (default: distilled/…)")
+    group.add_argument(
+        "--overwrite", action="store_true", help="replace the results in a used folder"
+    )
+    group.add_argument(
+        "--data-root", metavar="DIR", default="data", help="folder of torchvision's data sets"
+    )
+    group.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N")
+    group.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="CPU threads (default: one for small images and networks, else one per core)",
+    )
+    group.add_argument(
+        "--no-baseline",
+        dest="baseline",
+        action="store_false",
+        help="leave out the networks trained on random real images",
+    )
+    group.add_argument(
+        "--checkpoint-seconds",
+        type=float,
+        default=5.0,
+        metavar="X",
+        help="seconds of work between two checkpoints (default: 5)",
+    )
+    add_execution_options(group)
+
+
+def run_options(parsed: argparse.Namespace) -> RunOptions:
+    """Returns the options of `add_run_options` as parsed.
+
+    Raises:
+        UserError: a value is out of range.
+    """
+    names = "out overwrite data_root device threads baseline checkpoint_seconds".split()
+    values: dict[str, Any] = {name: getattr(parsed, name) for name in names}
+    return RunOptions(**values, execution=execution_of(parsed))
 
 
 def add_execution_options(group: Any) -> None:
@@ -52,62 +125,82 @@ def add_execution_options(group: Any) -> None:
         "--precision",
         default="auto",
         choices=PRECISIONS,
-        help="of what is between a network's layers (default: float32)",
+        help="precision of the maps between a network's layers (default: float32)",
     )
 
 
 def execution_of(parsed: argparse.Namespace) -> Execution:
-    """Returns what the options of `add_execution_options` say."""
+    """Returns the options of `add_execution_options` as parsed."""
     return Execution(batching=parsed.batching, graphs=parsed.graphs, precision=parsed.precision)
 
 
-def add_config_options(parser: argparse.ArgumentParser) -> None:
-    """Adds one option for every field of `DistillationConfig`, in groups, none of them with a default."""
+def add_config_options(parser: argparse.ArgumentParser, config_class: type[Config]) -> None:
+    """Adds an option for every field of a configuration and every option of its components.
+
+    In groups, none of them with a default.
+    """
     groups: dict[str, Any] = {}
-    for own in dataclasses.fields(DistillationConfig):
-        title = own.metadata["group"]
+    owners: dict[str, list[tuple[str, Field]]] = {}
+    titles: dict[str, str] = {}
+    for name, found in config_class.declarations():
+        owners.setdefault(name, []).append((found.component, found.declared))
+        titles.setdefault(name, f"options of a {found.registry.noun}")
+    for name, declared in config_class.declared_fields().items():
+        title = titles.get(name) or declared.metadata["group"]
         if title not in groups:
             groups[title] = parser.add_argument_group(title)
         groups[title].add_argument(
-            f"--{own.name.replace('_', '-')}",
-            dest=own.name,
-            metavar=_metavar(own.name),
-            help=_help(own),
+            f"--{name.replace('_', '-')}",
+            dest=name,
+            metavar=_metavar(declared),
+            help=_help(name, declared, owners.get(name, [])),
             default=None,
         )
 
 
-def given_values(parsed: argparse.Namespace) -> dict[str, Any]:
-    """Returns the values of the fields that were given on the command line, in their types.
+def given_values(parsed: argparse.Namespace, config_class: type[Config]) -> dict[str, Any]:
+    """Returns the fields and options that were given on the command line, in their types.
 
     Raises:
         UserError: a text does not fit the type of its field.
     """
-    names = [own.name for own in dataclasses.fields(DistillationConfig)]
-    texts = {name: getattr(parsed, name) for name in names}
-    return {name: parse_value(name, text) for name, text in texts.items() if text is not None}
+    texts = {name: getattr(parsed, name) for name in config_class.declared_fields()}
+    return {
+        name: config_class.parse_value(name, text)
+        for name, text in texts.items()
+        if text is not None
+    }
 
 
-def _metavar(name: str) -> str:
-    kind, words, _ = field_type(name)
+def _metavar(declared: Field) -> str:
+    plain, words, _ = option_type(declared)
     if words:
         return "{" + ",".join(words) + "}"
-    return {int: "N", float: "X", str: "NAME", tuple: "NAME,…"}[kind]
+    return {int: "N", float: "X", str: "NAME", tuple: "NAME,…", bool: "{true,false}"}[plain]
 
 
-def _help(own: "dataclasses.Field[Any]") -> str:
-    text = own.metadata["help"] + _default(own.name, own.default)
-    return str(text).replace("%", "%%")
+def _help(name: str, declared: Field, owners: list[tuple[str, Field]]) -> str:
+    """Returns the help of an option: its owners, its text, and its defaults."""
+    text = str(declared.metadata["help"])
+    if owners:
+        text = f"{', '.join(component for component, _ in owners)}: {text}"
+    if registry_of(declared) is not None:
+        text += f": {', '.join(known_names(declared))}"
+    defaults = _defaults(name, declared, owners)
+    text += f" (default: {'; '.join(defaults)})" if defaults else ""
+    return text.replace("%", "%%")
 
 
-def _default(name: str, default: Any) -> str:
-    """Returns the default as the help shows it, with those of data sets and clusterers."""
-    shown = [] if default in (None, ()) else [f"{default}"]
+def _defaults(name: str, declared: Field, owners: list[tuple[str, Field]]) -> list[str]:
+    """Returns the defaults that the help shows, with those of data sets and components."""
+    by_component = {component: own.default for component, own in owners}
+    values = [value for value in by_component.values() if value is not None]
+    if len(set(map(str, values))) > 1:
+        return [f"{key}: {value}" for key, value in by_component.items() if value is not None]
+    default = values[0] if values else declared.default
+    shown = [] if default in (None, ()) else [str(default)]
     if name in PAPER_DEFAULTS:
-        families = FAMILY_DEFAULTS.items()
-        shown = [f"{PAPER_DEFAULTS[name]}"]
+        shown = [str(PAPER_DEFAULTS[name])]
+        families = DATASET_DEFAULTS.items()
         shown += [f"{key}: {values[name]}" for key, values in families if name in values]
-    for key, values in CLUSTERER_OPTIONS.items():
-        if values.get(name) is not None:
-            shown.append(f"{key}: {values[name]}")
-    return f" (default: {'; '.join(shown)})" if shown else ""
+    return shown

@@ -21,10 +21,6 @@ _TRIANGLE_ROWS = 512
 """Rows of a block of the upper triangle of distances; the diagonal blocks alone are done twice."""
 
 
-class InfeasibleClusteringError(Exception):
-    """The method found nothing to choose from (for example DBSCAN: every point is noise)."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Clustering:
     """A partition of the n points of one class into k clusters and noise.

@@ -38,12 +38,11 @@ from distill.clustering.base import (
     NOISE,
     Clusterer,
     Clustering,
-    InfeasibleClusteringError,
     cluster_means,
     pairwise_squares,
 )
 from distill.clustering.labels import number_by_first_occurrence, roots_of
-from distill.errors import UserError
+from distill.errors import InfeasibleClusteringError, UserError
 
 _BLOCK = 2**24
 """Distances worked on at a time on a GPU: 64 MB in float32."""

@@ -208,3 +208,12 @@ def lab(
         chosen[:, step] = sample.gather(1, costs.argmin(dim=1, keepdim=True))[:, 0]
         nearest = torch.minimum(nearest, distances[own[:, 0], chosen[:, step]])
     return chosen
+
+
+def build_kmedoids(
+    *,
+    medoid_algorithm: Literal["fasterpam", "alternate"],
+    medoid_init: Literal["build", "lab", "random", "heuristic"],
+) -> KMedoids:
+    """Builds k-medoids from the options of configurations."""
+    return KMedoids(algorithm=medoid_algorithm, init=medoid_init)

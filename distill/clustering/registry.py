@@ -1,51 +1,173 @@
-"""The clusterers by name."""
+"""Every clusterer and every embedding by name, with its options."""
 
-from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
-from distill.clustering.agglomerative import Agglomerative
-from distill.clustering.base import Clusterer
-from distill.clustering.birch import Birch
-from distill.clustering.dbscan import DBSCAN
-from distill.clustering.kmeans import KMeans
-from distill.clustering.kmedoids import KMedoids
-from distill.clustering.random_partition import RandomPartition
-from distill.clustering.sklearn_extra import SklearnExtraKMedoids
-from distill.errors import require_known
-
-CLUSTERERS: dict[str, Callable[..., Clusterer]] = {
-    "kmeans": lambda: KMeans(init="random"),
-    "kmeans++": lambda n_local_trials: KMeans(init="k-means++", n_local_trials=n_local_trials),
-    "kmedoids": lambda medoid_algorithm, medoid_init: KMedoids(
-        algorithm=medoid_algorithm, init=medoid_init
-    ),
-    "dbscan": DBSCAN,
-    "agglomerative": Agglomerative,
-    "birch": Birch,
-    "random": RandomPartition,
-    # What paper 1 really ran (Lloyd as in DREAM; k-means‖; heuristic start and alternate updates;
-    # the same by the library it used; its DBSCAN; single linkage).
-    "kmeans_published": lambda: KMeans(
-        init="random", max_iter=100, tol_relative=False, empty="zero"
-    ),
-    "kmeans++_published": lambda: KMeans(init="k-means||", max_iter=300),
-    "kmedoids_published": lambda: KMedoids(algorithm="alternate", init="heuristic"),
-    "kmedoids_sklearn_extra": SklearnExtraKMedoids,
-    "dbscan_published": DBSCAN,
-    "agglomerative_published": lambda: Agglomerative(linkage="single"),
-}
-"""Every method by the name it has in configurations, results and tables."""
+from distill.components import Component, Registry, option
 
 
-def build_clusterer(name: str, **options: Any) -> Clusterer:
-    """Builds a clusterer from its name and its own hyper-parameters.
+@dataclass(frozen=True, kw_only=True)
+class KMeansPlusPlusOptions:
+    """Options of k-means from k-means++ seeds, see `distill.clustering.kmeans`."""
 
-    Args:
-        name: a key of `CLUSTERERS`.
-        options: all of the fields that `CLUSTERER_OPTIONS` lists for it.
+    n_local_trials: int = option(
+        1, "candidates per seeding step; above 1 is greedy k-means++", minimum=1
+    )
 
-    Raises:
-        UserError: the name is unknown.
-    """
-    require_known("clusterer", name, CLUSTERERS)
-    return CLUSTERERS[name](**options)
+
+@dataclass(frozen=True, kw_only=True)
+class KMedoidsOptions:
+    """Options of k-medoids, see `distill.clustering.kmedoids`."""
+
+    medoid_algorithm: Literal["fasterpam", "alternate"] = option("fasterpam", "optimisation")
+    medoid_init: Literal["build", "lab", "random", "heuristic"] = option("lab", "initial medoids")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DBSCANOptions:
+    """Options of DBSCAN, see `distill.clustering.dbscan`."""
+
+    exclusive: ClassVar[tuple[tuple[str, str], ...]] = (("eps", "eps_quantile"),)
+
+    eps: float | None = option(None, "neighbourhood radius in feature units", above=0)
+    eps_quantile: float | None = option(
+        0.5,
+        "radius as a quantile of the min-samples-th neighbour distance, recomputed at each "
+        "clustering",
+        above=0,
+        maximum=1,
+    )
+    min_samples: int = option(
+        2, "points, itself included, that make a core point (MinPts)", minimum=1
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedDBSCANOptions(DBSCANOptions):
+    """DBSCAN's options with paper 1's defaults."""
+
+    eps: float | None = option(15.0, "neighbourhood radius in feature units", above=0)
+    eps_quantile: float | None = option(
+        None, "radius as a quantile of neighbour distances", above=0, maximum=1
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgglomerativeOptions:
+    """Options of agglomerative clustering, see `distill.clustering.agglomerative`."""
+
+    linkage: Literal["ward", "complete", "average", "single"] = option(
+        "ward", "distance between clusters"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BirchOptions:
+    """Options of BIRCH, see `distill.clustering.birch`."""
+
+    threshold_quantile: float = option(
+        0.5,
+        "radius of a sub-cluster as a quantile of nearest-neighbour distances",
+        above=0,
+        maximum=1,
+    )
+    branching_factor: int = option(50, "sub-clusters per node", minimum=2)
+
+
+CLUSTERERS = Registry(
+    "clusterer",
+    {
+        "kmeans": Component(
+            build="distill.clustering.kmeans:KMeans",
+            fixed={"init": "random"},
+            label="K-Means",
+            published="kmeans_published",
+        ),
+        "kmeans++": Component(
+            build="distill.clustering.kmeans:KMeans",
+            fixed={"init": "k-means++"},
+            options=KMeansPlusPlusOptions,
+            label="K-Means++",
+            published="kmeans++_published",
+        ),
+        "kmedoids": Component(
+            build="distill.clustering.kmedoids:build_kmedoids",
+            options=KMedoidsOptions,
+            label="K-Medoids",
+            published="kmedoids_published",
+        ),
+        "dbscan": Component(
+            build="distill.clustering.dbscan:DBSCAN",
+            options=DBSCANOptions,
+            label="DBSCAN",
+            published="dbscan_published",
+        ),
+        "agglomerative": Component(
+            build="distill.clustering.agglomerative:Agglomerative",
+            options=AgglomerativeOptions,
+            label="Agglomerative",
+            published="agglomerative_published",
+        ),
+        "birch": Component(
+            build="distill.clustering.birch:Birch", options=BirchOptions, label="BIRCH"
+        ),
+        "random": Component(
+            build="distill.clustering.random_partition:RandomPartition", label="Random"
+        ),
+        # What paper 1 really ran: Lloyd as in DREAM; k-means‖; heuristic start and alternate
+        # updates, and the same by the library it used; its DBSCAN; single linkage.
+        "kmeans_published": Component(
+            build="distill.clustering.kmeans:KMeans",
+            fixed={"init": "random", "max_iter": 100, "tol_relative": False, "empty": "zero"},
+            label="K-Means, the paper's",
+        ),
+        "kmeans++_published": Component(
+            build="distill.clustering.kmeans:KMeans",
+            fixed={"init": "k-means||", "max_iter": 300},
+            label="K-Means++, the paper's",
+        ),
+        "kmedoids_published": Component(
+            build="distill.clustering.kmedoids:KMedoids",
+            fixed={"algorithm": "alternate", "init": "heuristic"},
+            label="K-Medoids, the paper's",
+        ),
+        "kmedoids_sklearn_extra": Component(
+            build="distill.clustering.sklearn_extra:SklearnExtraKMedoids",
+            label="K-Medoids, scikit-learn-extra",
+        ),
+        "dbscan_published": Component(
+            build="distill.clustering.dbscan:DBSCAN",
+            options=PublishedDBSCANOptions,
+            label="DBSCAN, the paper's",
+        ),
+        "agglomerative_published": Component(
+            build="distill.clustering.agglomerative:Agglomerative",
+            fixed={"linkage": "single"},
+            label="Agglomerative, the paper's",
+        ),
+    },
+)
+"""Names as in configurations, results and tables; the order is that of tables."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientOptions:
+    """Options of the gradient space."""
+
+    projection_dim: int | None = option(
+        None, "seeded random projection to this many dimensions", minimum=1
+    )
+
+
+EMBEDDINGS = Registry(
+    "embedding",
+    {
+        "features": Component(build="distill.clustering.embeddings:embed"),
+        "pixels": Component(build="distill.clustering.embeddings:embed"),
+        "gradients": Component(
+            build="distill.clustering.embeddings:embed", options=GradientOptions
+        ),
+        "predictions": Component(build="distill.clustering.embeddings:embed"),
+    },
+)
+"""The spaces that the distillation clusters in, see `distill.clustering.embeddings`."""

@@ -24,19 +24,20 @@ import torch
 from torch import Tensor
 
 from distill.augment.siamese import Augmentation, draw_uniforms
-from distill.clustering.base import InfeasibleClusteringError
+from distill.clustering.base import Clusterer
 from distill.clustering.embeddings import check_gradient_size, embed
-from distill.clustering.registry import build_clusterer
+from distill.clustering.registry import CLUSTERERS
 from distill.clustering.sizes import size_columns
-from distill.config.distillation import DistillationConfig, derive_seed
+from distill.config.distillation import ResolvedDistillation
+from distill.config.seeds import derive_seed
 from distill.datasets import ImageData
 from distill.dream.image_optimizer import ImageOptimizer
 from distill.dream.matching import Matcher, mixes_images
 from distill.dream.multiformation import decode, encode
-from distill.errors import DivergedError, SlowerWarning, UserError
+from distill.errors import DivergedError, InfeasibleClusteringError, SlowerWarning, UserError
 from distill.evaluation.recipe import network_for
 from distill.evaluation.sgd import NetworkTrainer, SGDRecipe, load_network_state, network_state
-from distill.networks.base import reset_parameters
+from distill.networks.base import reset_parameters, width_of
 from distill.networks.layers import norm_relu_pool
 from distill.networks.precision import set_precision
 from distill.runtime.clock import PartClock
@@ -56,13 +57,12 @@ class Dream:
     """The distillation of one trial: `inner_loop` moves it on, `state` saves it.
 
     Args:
-        config: its defaults are filled in here.
+        config: resolved; `check_fit` passed for it and the data.
         data: the images, on the device that the loop is to run on.
         dtype: of the network and of the synthetic images.
         execution: how the arithmetic is carried out.
 
     Raises:
-        UserError: the configuration does not fit the data (see `check_fit`).
         InfeasibleClusteringError: the clustering gives no initial images.
 
     Attributes:
@@ -78,19 +78,18 @@ class Dream:
 
     def __init__(
         self,
-        config: DistillationConfig,
+        config: ResolvedDistillation,
         data: ImageData,
         *,
         dtype: torch.dtype = torch.float32,
         execution: Execution = AUTOMATIC,
     ) -> None:
-        self.config = config = config.resolved()
+        self.config = config
         self.data = data
         self.dtype = dtype
-        self.factor = int(config.factor or 1)
+        self.factor = config.factor
         self.device = data.train_images.device
         self.published = config.protocol == "published"
-        check_fit(config, data)
         self.generators = {
             purpose: torch.Generator().manual_seed(derive_seed(config.seed, purpose))
             for purpose in PURPOSES
@@ -102,11 +101,11 @@ class Dream:
         norm_relu_pool.prepare(self.network)
         self.network.train(not self.published)
         self.trainer = self._new_trainer(execution)
-        self.clusterer = build_clusterer(config.clusterer, **config.clusterer_options)
+        self.clusterer = build_clusterer(config)
         self.augment = Augmentation(strategy=config.augment)
         self.matcher = Matcher(
             match=config.match,
-            metric=str(config.metric),
+            metric=config.metric,
             feature_weight=config.feature_weight,
             inert_weights=config.weights == "published",
         )
@@ -121,7 +120,7 @@ class Dream:
         self._labels = torch.arange(data.n_classes, device=self.device)
         self.images = self._initial_images().to(dtype)
         self.image_optimizer = ImageOptimizer(
-            self.images, lr=float(config.lr_img or 0), momentum=config.momentum_img
+            self.images, lr=config.lr_img, momentum=config.momentum_img
         )
         mixed = mixes_images(self.network)
         self._class_by_class = mixed or execution.batching == "class"
@@ -143,14 +142,14 @@ class Dream:
             DivergedError: the loss or an image is NaN or infinite.
             InfeasibleClusteringError: the clustering leaves nothing to choose from.
         """
-        n_inner = int(self.config.n_inner or 0)
+        n_inner = self.config.n_inner
         self.prepare_loop()
         with self.clock.part("matching"):
             self.match_all()
         with self.clock.part("network"):
             self.update_network()
         self.inner += 1
-        due = self.inner % int(self.config.cluster_interval) == 0 or self.inner == n_inner
+        due = self.inner % self.config.cluster_interval == 0 or self.inner == n_inner
         if due and not bool(torch.isfinite(self._loss_sum + self.images.sum())):  # the only sync
             raise DivergedError(
                 f"matching loss or images are no longer finite numbers in outer iteration "
@@ -164,7 +163,7 @@ class Dream:
         """Does what comes before the matching: a fresh network, a clustering, when they are due."""
         if self.inner == 0:
             self._begin_outer_iteration()
-        if self.inner % int(self.config.cluster_interval) == 0:
+        if self.inner % self.config.cluster_interval == 0:
             with self.clock.part("clustering"):
                 self._choose_representatives()
 
@@ -200,7 +199,7 @@ class Dream:
             self.images.clamp_(0, 1)
 
     def _choose_representatives(self) -> None:
-        chosen = self._select_all(int(self.config.n_representatives or 0))
+        chosen = self._select_all(self.config.n_representatives)
         use_weights = self.config.weights != "none"
         self.representatives = [
             (indices[own.indices], own.weights.to(self.images) if use_weights else torch.empty(0))
@@ -239,7 +238,7 @@ class Dream:
             label,
             self.config.embedding,
             generator=self.generators["clustering"],
-            projection_dim=self.config.projection_dim,
+            projection_dim=self.config["projection_dim"],
         )
 
     def _draw(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -313,11 +312,11 @@ class Dream:
         n_classes = self.data.n_classes
         if self._class_by_class:
             return [slice(i, i + 1) for i in range(n_classes)]
-        n_images = int(self.config.n_representatives or 0) + min(
+        n_images = self.config.n_representatives + min(
             self.config.ipc * self.factor**2, self.config.batch_syn_max
         )
         height, width = self.data.image_size
-        values = n_images * height * width * int(self.config.width or 0)
+        values = n_images * height * width * width_of(self.network)
         at_once = max(1, PASS_VALUES[self.device.type] // values)
         return [slice(i, min(i + at_once, n_classes)) for i in range(0, n_classes, at_once)]
 
@@ -325,7 +324,7 @@ class Dream:
         """Trains the network on `n_net_batches` batches of a fresh shuffle of the real images."""
         self.network.train()
         config = self.config
-        n_images = int(config.n_net_batches or 0) * config.net_batch_size
+        n_images = config.n_net_batches * config.net_batch_size
         order = torch.randperm(len(self.data.train_images), generator=self.generators["batches"])
         if n_images == 0:
             return
@@ -447,28 +446,35 @@ class Dream:
         self.cluster_statistics = dict(values["cluster_statistics"])
 
 
-def check_fit(config: DistillationConfig, data: ImageData) -> None:
+def build_clusterer(config: ResolvedDistillation) -> Clusterer:
+    """Builds the clusterer of a configuration."""
+    clusterer: Clusterer = CLUSTERERS.build(
+        config.clusterer, **config.options_for(CLUSTERERS, config.clusterer)
+    )
+    return clusterer
+
+
+def check_fit(config: ResolvedDistillation, data: ImageData) -> None:
     """Checks, before any work, that a configuration can be run on a data set.
 
     Raises:
         UserError: a class is too small, a network, clusterer or augmentation cannot be built, or
             the points to be clustered would not fit into memory.
     """
-    config = config.resolved()
     if config.eval_split == "val" and len(data.val_images) == 0:
         raise UserError(f"data set {data.name!r} gives no validation images; raise val_fraction")
-    build_clusterer(config.clusterer, **config.clusterer_options)
-    for strategy in (config.augment, config.net_augment, config.eval_augment or "none"):
+    build_clusterer(config)
+    for strategy in (config.augment, config.net_augment, config.eval_augment):
         Augmentation(strategy=strategy)
     for name in (*config.eval_networks, config.network):
         network = network_for(config, data, name, torch.Generator())
     sizes = [len(indices) for indices in data.class_indices]
-    if config.embedding == "gradients" and config.projection_dim is None:
+    if config.embedding == "gradients" and config["projection_dim"] is None:
         check_gradient_size(sum(sizes), data.n_classes, network.classifier.in_features)
     smallest = min(range(len(sizes)), key=sizes.__getitem__)
-    needs = {"n_representatives": ("representatives", int(config.n_representatives or 0))}
+    needs = {"n_representatives": ("representatives", config.n_representatives)}
     if config.init != "noise":
-        needs["ipc · factor²"] = ("initial images", config.ipc * int(config.factor or 1) ** 2)
+        needs["ipc · factor²"] = ("initial images", config.ipc * config.factor**2)
     for name, (what, k) in needs.items():
         if k > sizes[smallest]:
             raise UserError(

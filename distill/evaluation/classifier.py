@@ -8,8 +8,8 @@ Batch norms score with statistics of their own, and Keras's running ones are a p
 they start at 0 and 1, need some 600 batches to forget that, and lag behind weights that Adam moves
 fast, so that a classifier that has learnt its few images may score at chance, or jump by many
 points from one epoch to the next. `recomputed` statistics are the means over the training images
-under the weights as they are ("precise batch norm"), so that selectors of different sizes are compared
-by what they chose; `running` ones are what the paper had.
+under the weights as they are ("precise batch norm"), so that selections of different sizes are
+compared by their images; `running` ones are what the paper had.
 
 References:
     Wu & Johnson, Rethinking "batch" in BatchNorm, arXiv 2105.07576, 2021 (precise batch norm).
@@ -21,12 +21,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.config.distillation import derive_seed
-from distill.config.selection import SelectionConfig
+from distill.config.seeds import derive_seed
+from distill.config.selection import ResolvedSelection
 from distill.datasets import ImageData
 from distill.evaluation.scores import score_network
 from distill.evaluation.sgd import load_network_state, network_state
-from distill.networks.base import Network
+from distill.networks.base import Network, width_of
 from distill.networks.build import build_network
 from distill.networks.photo_cnn import (
     ADAM_EPSILON,
@@ -34,6 +34,7 @@ from distill.networks.photo_cnn import (
     WIDTHS,
     PhotoCNN,
 )
+from distill.networks.registry import NETWORKS
 
 N_NORM_BATCHES = 200
 """Batches, at most, from which the statistics of batch norms are recomputed."""
@@ -89,7 +90,7 @@ class Classifier:
     """A network for the images of a data set, its optimiser and its random streams.
 
     Args:
-        config: resolved; gives network, batch size and learning rate.
+        config: gives network, batch size and learning rate.
         data: gives channels, size, classes, normalisation and device of the images.
         purpose: names the random streams; different purposes are independent.
 
@@ -97,7 +98,7 @@ class Classifier:
         UserError: such a network cannot be built for such images.
     """
 
-    def __init__(self, config: SelectionConfig, data: ImageData, *, purpose: str) -> None:
+    def __init__(self, config: ResolvedSelection, data: ImageData, *, purpose: str) -> None:
         self.config = config
         self.device = data.train_images.device
         self.purpose = purpose
@@ -108,10 +109,11 @@ class Classifier:
         self._to_input = data.normalize if config.network != "photo_cnn" else _scaled
         if isinstance(self.network, PhotoCNN):
             self.network.dropout.generator = self.dropout
+        self._recomputes_statistics = config["norm_statistics"] == "recomputed"
         self.optimizer = torch.optim.Adam(
             self.network.parameters(), lr=config.lr, eps=ADAM_EPSILON, fused=True
         )
-        widest = max(WIDTHS[0], int(config.width or 0)) * data.train_images[0, 0].numel()
+        widest = max(WIDTHS[0], width_of(self.network)) * data.train_images[0, 0].numel()
         self._chunk_size = max(1, min(1024, _CHUNK_VALUES // widest))
 
     def _stream(self, what: str) -> torch.Generator:
@@ -156,7 +158,7 @@ class Classifier:
             images: (n, c, h, w) uint8, on the device, n at least 2: those it trains on.
         """
         norms = [own for own in self.network.modules() if isinstance(own, _BATCH_NORMS)]
-        if not norms or self.config.norm_statistics != "recomputed":
+        if not norms or not self._recomputes_statistics:
             return
         self.network.eval()
         for norm in norms:
@@ -208,13 +210,12 @@ def _scaled(images: Tensor) -> Tensor:
     return images.float() / 255
 
 
-def _build(config: SelectionConfig, data: ImageData, generator: torch.Generator) -> Network:
+def _build(config: ResolvedSelection, data: ImageData, generator: torch.Generator) -> Network:
     return build_network(
         config.network,
         n_classes=data.n_classes,
         channels=data.channels,
         image_size=data.image_size,
         generator=generator,
-        width=int(config.width or 0),
-        depth=int(config.depth or 0),
+        **config.options_for(NETWORKS, config.network),
     )

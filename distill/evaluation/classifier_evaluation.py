@@ -11,10 +11,11 @@ from typing import Any
 
 from torch import Tensor
 
-from distill.config.selection import SelectionConfig
+from distill.config.selection import ResolvedSelection
 from distill.datasets import ImageData
 from distill.errors import DivergedError
 from distill.evaluation.classifier import Classifier, n_batches_of
+from distill.networks.base import Network
 
 CURVE_COLUMNS = (
     "network_index",
@@ -34,7 +35,7 @@ class ClassifierEvaluation:
     """Trains `n_eval` classifiers; the state between two epochs can be saved and loaded.
 
     Args:
-        config: resolved; gives the classifier and its training.
+        config: gives the classifier and its training.
         data: gives the images to score, and what a network has to fit.
         images: (n, c, h, w) uint8, the training set, on the device of the data; n at least 2.
         labels: (n,) int64, likewise.
@@ -51,7 +52,7 @@ class ClassifierEvaluation:
 
     def __init__(
         self,
-        config: SelectionConfig,
+        config: ResolvedSelection,
         data: ImageData,
         images: Tensor,
         labels: Tensor,
@@ -65,11 +66,16 @@ class ClassifierEvaluation:
         self.labels = labels
         self.seen = seen
         self.published = config.protocol == "published"
-        self.epochs = int(config.epochs or 1)
+        self.epochs: int = config["epochs"]
         self.n_batches = n_batches_of(n_whole, config.batch_size) if config.equal_steps else None
         self.curve: list[dict[str, Any]] = []
         self.scores: dict[str, list[float]] = {name: [] for name in SCORE_NAMES}
         self._classifier = self._new_classifier()
+
+    @property
+    def network(self) -> Network:
+        """The network of the current classifier."""
+        return self._classifier.network
 
     @property
     def done(self) -> bool:

@@ -6,23 +6,25 @@ import torch
 from torch import Tensor
 
 from distill.augment.siamese import Augmentation
-from distill.config.distillation import DistillationConfig, derive_seed
+from distill.config.distillation import ResolvedDistillation
+from distill.config.seeds import derive_seed
 from distill.datasets import ImageData
 from distill.errors import InterruptedTrialError
 from distill.evaluation.scores import Evaluation, TrainingRecipe
 from distill.networks.base import Network
 from distill.networks.build import build_network
 from distill.networks.precision import set_precision
+from distill.networks.registry import NETWORKS
 from distill.runtime.execution import AUTOMATIC, Execution
 
 
 def network_for(
-    config: DistillationConfig, data: ImageData, name: str, generator: torch.Generator
+    config: ResolvedDistillation, data: ImageData, name: str, generator: torch.Generator
 ) -> Network:
     """Returns a network for the images of a trial, on their device.
 
     Args:
-        config: resolved; gives width, depth, norm, pooling and activation.
+        config: gives the options of the network (width, depth, norm, pooling).
         data: gives channels, size and number of classes.
         name: architecture.
         generator: draws the weights.
@@ -36,17 +38,13 @@ def network_for(
         channels=data.channels,
         image_size=data.image_size,
         generator=generator,
-        width=int(config.width or 0),
-        depth=config.depth,
-        norm=config.norm,
-        pooling=config.pooling,
-        activation=config.activation,
+        **config.options_for(NETWORKS, name),
     )
     return network.to(data.train_images.device)
 
 
 def evaluation_of(
-    config: DistillationConfig,
+    config: ResolvedDistillation,
     data: ImageData,
     network: Network,
     images: Tensor,
@@ -59,7 +57,7 @@ def evaluation_of(
     """Returns the evaluation of a small training set under a trial's recipe.
 
     Args:
-        config: resolved.
+        config: gives the recipe.
         data: gives the images to test on and the normalisation.
         network: of the architecture to train; its weights are drawn anew.
         images: (n, c, h, w) floating point in [0, 1].
@@ -71,12 +69,12 @@ def evaluation_of(
     set_precision(network, execution.precision)
     on_test = config.eval_split == "test"
     recipe = TrainingRecipe(
-        epochs=int(config.eval_epochs or 0),
+        epochs=config.eval_epochs,
         batch_size=config.eval_batch_size,
-        lr=float(config.eval_lr or 0),
+        lr=config.eval_lr,
         momentum=config.eval_momentum,
         weight_decay=config.eval_weight_decay,
-        augment=Augmentation(strategy=config.eval_augment or "none"),
+        augment=Augmentation(strategy=config.eval_augment),
         cutmix_prob=config.cutmix_prob,
         cutmix_beta=config.cutmix_beta,
     )
@@ -95,7 +93,7 @@ def evaluation_of(
 
 
 def random_images_baseline(
-    config: DistillationConfig, data: ImageData, should_stop: Callable[[], bool] = lambda: False
+    config: ResolvedDistillation, data: ImageData, should_stop: Callable[[], bool] = lambda: False
 ) -> list[float]:
     """Returns the accuracies of `n_eval` networks trained on `ipc` random real images a class.
 
@@ -105,7 +103,6 @@ def random_images_baseline(
     Raises:
         InterruptedTrialError: `should_stop` said so.
     """
-    config = config.resolved()
     network = network_for(config, data, config.network, torch.Generator())
     accuracies: list[float] = []
     for index in range(config.n_eval):

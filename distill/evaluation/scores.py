@@ -29,7 +29,7 @@ LR_DECAY = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRecipe(SGDRecipe):
-    """How a fresh network is trained on a small set; the fields are `DistillationConfig`'s `eval_…`."""
+    """How a fresh network is trained on a small set: the `eval_…` fields of a configuration."""
 
     epochs: int
     batch_size: int

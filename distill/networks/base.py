@@ -123,6 +123,12 @@ def draw_uniform(parameter: Tensor, bound: float, generator: torch.Generator) ->
     parameter.copy_(drawn.uniform_(-bound, bound, generator=generator))
 
 
+def width_of(network: nn.Module) -> int:
+    """Returns the channels of the first convolution, whose maps are the largest of the network."""
+    first = next(layer for layer in network.modules() if isinstance(layer, nn.Conv2d))
+    return first.out_channels
+
+
 def norm_layer(norm: str, channels: int) -> nn.Module:
     """Returns a norm layer: `instance` (affine, one group a channel) or `batch`."""
     return nn.BatchNorm2d(channels) if norm == "batch" else InstanceNorm(channels)

@@ -68,3 +68,10 @@ class NearestCenter(Selector):
                 ),
             },
         )
+
+
+def build_nearest_center(
+    *, clusterer: Clusterer, n_clusters: int | None, center: str | None
+) -> NearestCenter:
+    """Builds the selector from its options; `center` is `medoid` or None."""
+    return NearestCenter(clusterer=clusterer, n_clusters=n_clusters, medoids=center == "medoid")

@@ -1,4 +1,4 @@
-"""Choosing without looking at the images: all of them, or stratified random ones."""
+"""Selectors that do not look at the images: all of them, or stratified random ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,3 +67,15 @@ class RepeatedDraws(Selector):
             for _ in range(self.n_draws)
         ]
         return Selection(rows=torch.cat(draws))
+
+
+def build_augmentation(*, augment_mode: str, augment_copies: int) -> RandomImages:
+    """Builds the selector of the augmentation: random images, which the trial then transforms."""
+    del augment_mode, augment_copies
+    return RandomImages()
+
+
+def build_published_augmentation(*, augment_mode: str, augment_copies: int) -> RepeatedDraws:
+    """Builds what the paper's augmentation did in its place: as many draws as copies."""
+    del augment_mode
+    return RepeatedDraws(n_draws=augment_copies)

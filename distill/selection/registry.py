@@ -1,59 +1,146 @@
-"""The selectors by the names of the selectors."""
+"""Every selector (way of choosing real images) by name, with its options."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
-from distill.clustering.base import Clusterer
-from distill.clustering.registry import build_clusterer
-from distill.config.selection import SelectionConfig
-from distill.selection.base import Selector
-from distill.selection.cluster_grid import ClusterGrid, PublishedClusterGrid
-from distill.selection.herding import Herding
-from distill.selection.k_center import KCenter
-from distill.selection.nearest_center import NearestCenter
-from distill.selection.plain import AllImages, RandomImages, RepeatedDraws
+from distill.clustering.registry import CLUSTERERS
+from distill.components import Component, Registry, choice, option
 
 
-def _clusterer(config: SelectionConfig) -> Clusterer:
-    return build_clusterer(str(config.clusterer), **config.clusterer_options)
+@dataclass(frozen=True, kw_only=True)
+class FeatureOptions:
+    """Options of the features of a network as embedding."""
 
-
-def _cluster_grid(config: SelectionConfig) -> Selector:
-    kind = PublishedClusterGrid if config.protocol == "published" else ClusterGrid
-    return kind(
-        clusterer=_clusterer(config),
-        n_clusters=int(config.n_clusters or 1),
-        pca_dim=int(config.pca_dim or 1),
-        grid_size=config.grid_size,
+    feature_epochs: int = option(
+        5, "epochs the network is trained on all training images; 0: random weights", minimum=0
     )
 
 
-def _augmentation(config: SelectionConfig) -> Selector:
-    if config.protocol == "published":
-        return RepeatedDraws(n_draws=int(config.augment_copies or 1))
-    return RandomImages()
+@dataclass(frozen=True, kw_only=True)
+class PCAOptions:
+    """Options of the principal components of the pixels as embedding."""
+
+    pca_dim: int = option(32, "dimensions of the embedding", minimum=1)
 
 
-SELECTORS: dict[str, Callable[[SelectionConfig], Selector]] = {
-    "base": lambda _: AllImages(),
-    "random": lambda _: RandomImages(),
-    "cluster_grid": _cluster_grid,
-    "augmentation": _augmentation,
-    "herding": lambda _: Herding(),
-    "k_center": lambda _: KCenter(),
-    "nearest_center": lambda config: NearestCenter(
-        clusterer=_clusterer(config),
-        n_clusters=config.n_clusters,
-        medoids=config.center == "medoid",
-    ),
-}
-"""Every selector by the name it has in configurations, results and tables."""
+POOL_EMBEDDINGS = Registry(
+    "embedding",
+    {
+        "pixels": Component(build="distill.trials.image_selection:ImageSelection"),
+        "features": Component(
+            build="distill.trials.image_selection:ImageSelection", options=FeatureOptions
+        ),
+        "pca": Component(build="distill.trials.image_selection:ImageSelection", options=PCAOptions),
+    },
+)
+"""What images are compared by, see `distill.trials.image_selection`."""
 
 
-def build_selector(config: SelectionConfig) -> Selector:
-    """Builds the selector of a selector.
+@dataclass(frozen=True, kw_only=True)
+class SelectorOptions:
+    """Options of all selectors but `base`: how many images are chosen."""
 
-    Args:
-        config: its defaults are filled in here.
-    """
-    config = config.resolved()
-    return SELECTORS[config.selector](config)
+    exclusive: ClassVar[tuple[tuple[str, str], ...]] = (("fraction", "ipc"),)
+
+    fraction: float | None = option(
+        0.1, "share of the training images to choose", above=0, maximum=1
+    )
+    ipc: int | None = option(
+        None, "in place of the fraction: images to choose of each class", minimum=1
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparingOptions(SelectorOptions):
+    """Options of selectors that compare images."""
+
+    embedding: str = choice("features", POOL_EMBEDDINGS, "what images are compared by")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterGridOptions(SelectorOptions):
+    """Options of paper 2's clustering, see `distill.selection.cluster_grid`."""
+
+    embedding: str = choice("pixels", POOL_EMBEDDINGS, "what images are compared by")
+    clusterer: str = choice("kmeans", CLUSTERERS, "clustering of the images")
+    n_clusters: int = option(2, "clusters of all images together", minimum=1)
+    pca_dim: int = option(2, "dimensions of the principal-component plane", minimum=1)
+    grid_size: int | None = option(
+        None,
+        "cells along each side of the grid; default: just enough for as many cells as images "
+        "wanted of a group",
+        minimum=1,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentationOptions(SelectorOptions):
+    """Options of paper 2's augmentation of a random subset."""
+
+    augment_mode: Literal["replace", "add"] = option(
+        "replace", "train on transformed images only, or on the originals too"
+    )
+    augment_copies: int = option(
+        5, "transformed images for each original (published: draws of the fraction)", minimum=1
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NearestCenterOptions(ComparingOptions):
+    """Options of the images nearest the centers, see `distill.selection.nearest_center`."""
+
+    clusterer: str = choice("kmeans", CLUSTERERS, "clustering of each class")
+    n_clusters: int | None = option(
+        None, "clusters of each class; default: one for each image wanted", minimum=1
+    )
+    center: Literal["medoid"] | None = option(
+        None, "medoid: the most central image of each cluster in place of the clusterer's center"
+    )
+
+
+SELECTORS = Registry(
+    "selector",
+    {
+        "base": Component(
+            build="distill.selection.plain:AllImages", label="base (all images)", published="base"
+        ),
+        "random": Component(
+            build="distill.selection.plain:RandomImages",
+            options=SelectorOptions,
+            published="random",
+        ),
+        "cluster_grid": Component(
+            build="distill.selection.cluster_grid:ClusterGrid",
+            options=ClusterGridOptions,
+            label="clustering",
+            published="cluster_grid_published",
+        ),
+        "augmentation": Component(
+            build="distill.selection.plain:build_augmentation",
+            options=AugmentationOptions,
+            published="augmentation_published",
+        ),
+        "herding": Component(build="distill.selection.herding:Herding", options=ComparingOptions),
+        "k_center": Component(
+            build="distill.selection.k_center:KCenter", options=ComparingOptions, label="k-center"
+        ),
+        "nearest_center": Component(
+            build="distill.selection.nearest_center:build_nearest_center",
+            options=NearestCenterOptions,
+            label="nearest center",
+        ),
+        "cluster_grid_published": Component(
+            build="distill.selection.cluster_grid:PublishedClusterGrid",
+            options=ClusterGridOptions,
+        ),
+        "augmentation_published": Component(
+            build="distill.selection.plain:build_published_augmentation",
+            options=AugmentationOptions,
+        ),
+    },
+)
+"""Names as in configurations, results and tables; those with `published` in them run in place of
+others under the published protocol and cannot be chosen."""
+
+PUBLISHED_FORMS = ("cluster_grid_published", "augmentation_published")
+"""Selectors that only run in place of others."""

@@ -1,8 +1,7 @@
-"""One trial from configuration to result: distil, evaluate, and be able to stop and go on anywhere.
+"""A distillation: run the DREAM loop, evaluate, stop and resume anywhere.
 
-A trial is a chain of small units of work, inner loops of the distillation and epochs of an
-evaluation; between any two of them its whole state can be saved. Evaluations at chosen outer
-iterations give the curve; the one at the end gives the result.
+Units of work are the inner loops of the distillation and the epochs of an evaluation. Evaluations
+at chosen outer iterations give the curve; the one at the end gives the result.
 """
 
 import time
@@ -10,46 +9,39 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 import torch
 from torch import Tensor
 
 from distill.clustering.sizes import SIZE_COLUMNS
-from distill.config.distillation import DistillationConfig
+from distill.config.distillation import DistillationConfig, ResolvedDistillation
 from distill.datasets import ImageData
 from distill.dream.loop import Dream, check_fit
 from distill.dream.multiformation import decode
-from distill.evaluation.recipe import evaluation_of, network_for
+from distill.evaluation.recipe import evaluation_of, network_for, random_images_baseline
 from distill.evaluation.scores import Evaluation, mean_and_std, score_columns
+from distill.kinds import CLUSTER_COLUMNS, KINDS
 from distill.networks.precision import precision_of
-from distill.runtime.checkpoint import Folder
 from distill.runtime.execution import AUTOMATIC, Execution
-from distill.trials.distilled_files import to_uint8
-from distill.trials.runner import (
+from distill.trials.base import (
     Progress,
-    check_whose_state,
-    run_to_end,
-    whose_state,
+    Result,
+    Trial,
+    Warn,
+    ignore,
+    with_prefix,
     without_prefix,
 )
+from distill.trials.distilled_files import (
+    distilled_table,
+    parquet_bytes,
+    read_distilled,
+    to_uint8,
+)
+from distill.trials.image_sheet import sheet_png
 
-__all__ = ["CLUSTER_COLUMNS", "CURVE_COLUMNS", "Progress", "Trial", "TrialResult", "run_trial"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrialResult:
-    """What a trial leaves behind.
-
-    Attributes:
-        row: one record: configuration, status, scores, losses, times, versions; see the README.
-        curve: one record per outer iteration, and one for the start.
-        images: (n_classes · ipc, c, h, w) uint8 on the CPU, class by class; None unless `ok`.
-        labels: (n_classes · ipc,) int64.
-    """
-
-    row: dict[str, Any]
-    curve: list[dict[str, Any]]
-    images: Tensor | None
-    labels: Tensor
+CURVE_COLUMNS = tuple(KINDS[DistillationConfig.kind].curve_columns)
+"""Columns of the curve: one record per outer iteration, and one for the start."""
 
 
 @dataclass
@@ -77,26 +69,25 @@ class _EvaluationPlan:
     n_networks: int
 
 
-class Trial:
-    """A trial as a chain of units of work.
-
-    Args:
-        config: what to do.
-        data: the images, on the device to run on.
-        execution: how the arithmetic is carried out.
+class DistillationTrial(Trial):
+    """A distillation as a chain of units of work; see `Trial`.
 
     Raises:
-        UserError: the configuration does not fit the data.
         InfeasibleClusteringError: the clustering gives no initial images.
     """
 
     def __init__(
-        self, config: DistillationConfig, data: ImageData, execution: Execution = AUTOMATIC
+        self,
+        config: ResolvedDistillation,
+        data: ImageData,
+        *,
+        execution: Execution = AUTOMATIC,
+        on_warning: Warn = ignore,
     ) -> None:
-        self.config = config = config.resolved()
+        del on_warning
+        self.config = config
         self.data = data
         self.execution = execution
-        check_fit(config, data)
         self._eval_networks = {
             name: network_for(config, data, name, torch.Generator())
             for name in dict.fromkeys((config.network, *config.eval_networks))
@@ -109,6 +100,11 @@ class Trial:
         self._inner_clock = _Clock()
         self._epoch_clock = _Clock()
 
+    @classmethod
+    def check(cls, config: ResolvedDistillation, data: ImageData) -> None:
+        """Checks that a configuration can be run on a data set; raises a UserError."""
+        check_fit(config, data)
+
     @property
     def done(self) -> bool:
         """Whether nothing is left to do."""
@@ -116,7 +112,7 @@ class Trial:
 
     @property
     def place(self) -> str:
-        """Where the trial stands, for a message."""
+        """The outer iteration it is in, for messages."""
         return f"outer iteration {self.dream.outer + 1} of {self.config.n_outer}"
 
     def advance(self) -> None:
@@ -155,7 +151,7 @@ class Trial:
         if outer == config.n_outer:
             missing = [name for name in self._eval_networks if name not in self.final_scores]
             return _EvaluationPlan(outer, missing[0], config.n_eval) if missing else None
-        every = config.eval_every or 0
+        every = config.eval_every
         if every == 0 or outer % every or self._is_evaluated(outer):
             return None
         return _EvaluationPlan(outer, config.network, config.n_eval_curve)
@@ -203,8 +199,8 @@ class Trial:
             }
 
     def progress(self) -> Progress:
-        """Returns where the trial stands."""
-        n_outer, n_inner = int(self.config.n_outer or 0), int(self.config.n_inner or 1)
+        """Returns how far the distillation is."""
+        n_outer, n_inner = self.config.n_outer, self.config.n_inner
         inner_done = self.dream.outer * n_inner + self.dream.inner
         inner_left = n_outer * n_inner - inner_done
         epochs_done, epochs_left = self._epochs()
@@ -215,14 +211,14 @@ class Trial:
         done = inner_done * inner_cost + epochs_done * epoch_cost
         evaluated = self._last_evaluated
         return Progress(
-            outer=self.dream.outer,
-            n_outer=n_outer,
+            step=self.dream.outer,
+            n_steps=n_outer,
             fraction=done / (done + left),
-            matching_loss=self.dream.matching_loss,
+            loss=self.dream.matching_loss,
             accuracy=evaluated["accuracy_mean"] if evaluated else None,
-            accuracy_outer=evaluated["outer"] if evaluated else None,
+            accuracy_step=evaluated["outer"] if evaluated else None,
             evaluating=self._due() is not None,
-            seconds_per_outer=inner_seconds * n_inner if inner_seconds else None,
+            seconds_per_step=inner_seconds * n_inner if inner_seconds else None,
             seconds_left=left if known else None,
         )
 
@@ -235,12 +231,12 @@ class Trial:
     def _epochs(self) -> tuple[int, int]:
         """Returns how many epochs of evaluations are done, and how many are left."""
         config = self.config
-        n_outer, every = int(config.n_outer or 0), config.eval_every or 0
+        n_outer, every = config.n_outer, config.eval_every
         due = range(0, n_outer, every) if every else range(0)
         n_points_left = sum(not self._is_evaluated(outer) for outer in due)
         n_final = len(self._eval_networks)
         n_final_left = n_final - len(self.final_scores)
-        epochs = int(config.eval_epochs or 0)
+        epochs = config.eval_epochs
         total = (len(due) * config.n_eval_curve + n_final * config.n_eval) * epochs
         left = (n_points_left * config.n_eval_curve + n_final_left * config.n_eval) * epochs
         if self._evaluation is not None:
@@ -248,11 +244,10 @@ class Trial:
         return total - left, left
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Returns what is needed to go on between two units of work."""
+        """Returns what is needed to resume between two units of work."""
         dream_tensors, dream_values = self.dream.state()
-        tensors = {f"dream/{name}": tensor for name, tensor in dream_tensors.items()}
+        tensors = with_prefix("dream/", dream_tensors)
         values: dict[str, Any] = {
-            **whose_state(self.config, self.data),
             "dream": dream_values,
             "curve": self.curve,
             "final_scores": self.final_scores,
@@ -260,17 +255,12 @@ class Trial:
             "evaluation": None,
         }
         if self._evaluation is not None:
-            own_tensors, values["evaluation"] = self._evaluation.state()
-            tensors |= {f"evaluation/{name}": tensor for name, tensor in own_tensors.items()}
+            evaluation_tensors, values["evaluation"] = self._evaluation.state()
+            tensors |= with_prefix("evaluation/", evaluation_tensors)
         return tensors, values
 
     def load_state(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        """Goes on from what `state` returned for an equal configuration and data set.
-
-        Raises:
-            UserError: the state belongs to another configuration or to other images.
-        """
-        check_whose_state(values, self.config, self.data)
+        """Resumes from what `state` returned for an equal configuration and data set."""
         self.dream.load_state(without_prefix("dream/", tensors), values["dream"])
         self._points = {point["outer"]: point for point in values["curve"]}
         self.final_scores = dict(values["final_scores"])
@@ -283,101 +273,53 @@ class Trial:
                 without_prefix("evaluation/", tensors), values["evaluation"]
             )
 
+    def result_columns(self, *, is_ok: bool) -> dict[str, Any]:
+        """Returns scores, losses, cluster statistics and seconds; see `distill.kinds`."""
+        del is_ok
+        config = self.config
+        final = self.final_scores.get(config.network, {})
+        statistics = self.dream.cluster_statistics
+        sizes = self.dream.cluster_size_columns()
+        seconds = self.dream.clock.seconds
+        return score_columns(final, config.eval_split) | {
+            "n_networks": len(final.get("accuracies", [])),
+            "network_scores": self.final_scores,
+            "matching_loss": self.dream.matching_loss,
+            **{name: statistics.get(name) for name in CLUSTER_COLUMNS},
+            **{name: sizes.get(name) for name in SIZE_COLUMNS},
+            "precision": precision_of(self.dream.network),
+            **{f"{part}_seconds": spent for part, spent in seconds.items()},
+            "evaluation_seconds": self.seconds_evaluating,
+        }
 
-CLUSTER_COLUMNS = (
-    "n_representatives_mean",
-    "n_clusters_mean",
-    "largest_cluster_mean",
-    "noise_mean",
-)
-CURVE_COLUMNS = (
-    "outer",
-    "matching_loss",
-    "accuracy_mean",
-    "accuracy_std",
-    "n_networks",
-    *CLUSTER_COLUMNS,
-)
+    @classmethod
+    def extra_files(cls, config: ResolvedDistillation, result: Result) -> dict[str, bytes]:
+        """Returns a picture of the images, and with multi-formation those that they hold."""
+        table = result.artifacts["distilled"]
+        distilled = read_distilled(table)
+        files = {"distilled.png": sheet_png(*distilled[:3])}
+        if config.factor > 1:
+            decoded = distilled_table(
+                decode(distilled.images.float() / 255, config.factor),
+                distilled.labels.repeat(config.factor**2),
+                distilled.class_names,
+                metadata=distilled.metadata | {"factor": "1"},
+            )
+            files["decoded.parquet"] = parquet_bytes(decoded)
+        return files
 
+    @classmethod
+    def reference_accuracies(
+        cls, config: ResolvedDistillation, data: ImageData, should_stop: Callable[[], bool]
+    ) -> list[float]:
+        """Returns the accuracies of networks trained on as many random real images."""
+        return random_images_baseline(config, data, should_stop)
 
-def run_trial(
-    config: DistillationConfig,
-    data: ImageData,
-    *,
-    checkpoint_folder: Folder | None = None,
-    checkpoint_seconds: float = 5.0,
-    on_progress: Callable[[Progress], None] = lambda _: None,
-    should_stop: Callable[[], bool] = lambda: False,
-    on_warning: Callable[[str], None] = lambda _: None,
-    execution: Execution = AUTOMATIC,
-) -> TrialResult:
-    """Runs a trial, or what is left of it, to its end.
-
-    Args:
-        config: what to do.
-        data: the images, on the device to run on.
-        checkpoint_folder: where to save the state and look for one to go on from; None: nowhere.
-            A state that cannot be saved does not stop the trial, see `run_to_end`.
-        checkpoint_seconds: seconds of work between two checkpoints; more where saving is slow. 0:
-            after every unit of work.
-        on_progress: called after every unit of work; must be quick.
-        should_stop: asked after every unit of work.
-        on_warning: told of damaged checkpoints and of those that cannot be saved.
-        execution: how the arithmetic is carried out; on a resumed trial it may differ.
-
-    Returns:
-        The result; also for trials whose status is `infeasible`, `diverged` or `out_of_memory`.
-        Their scores are None.
-
-    Raises:
-        UserError: the configuration does not fit the data, or the checkpoints belong to another
-            trial.
-        OSError: the checkpoint folder cannot be read.
-        InterruptedTrialError: `should_stop` said so; the state is saved, unless `on_warning` was
-            told that it cannot be.
-    """
-    run = run_to_end(
-        lambda: Trial(config, data, execution),
-        checkpoint_folder=checkpoint_folder,
-        checkpoint_seconds=checkpoint_seconds,
-        on_progress=on_progress,
-        should_stop=should_stop,
-        on_warning=on_warning,
-    )
-    trial = run.work
-    row = {
-        **run.identity_columns(config),
-        **_scores_row(config, trial),
-        **run.origin_columns(data),
-    }
-    ok = trial is not None and run.status == "ok"
-    return TrialResult(
-        row=row,
-        curve=trial.curve if trial is not None else [],
-        images=trial.stored_images().cpu() if ok and trial is not None else None,
-        labels=torch.arange(data.n_classes).repeat_interleave(config.ipc),
-    )
-
-
-def _scores_row(config: DistillationConfig, trial: Trial | None) -> dict[str, Any]:
-    """Returns the result columns, always all of them; those that do not exist are None.
-
-    Args:
-        config: of the trial.
-        trial: None if it could not even start.
-    """
-    final_scores = trial.final_scores if trial is not None else {}
-    final = final_scores.get(config.network, {})
-    statistics = trial.dream.cluster_statistics if trial is not None else {}
-    sizes = trial.dream.cluster_size_columns() if trial is not None else {}
-    seconds = trial.dream.clock.seconds if trial is not None else {}
-    return score_columns(final, config.eval_split) | {
-        "n_networks": len(final.get("accuracies", [])),
-        "network_scores": final_scores,
-        "matching_loss": trial.dream.matching_loss if trial is not None else None,
-        **{name: statistics.get(name) for name in CLUSTER_COLUMNS},
-        **{name: sizes.get(name) for name in SIZE_COLUMNS},
-        "precision": precision_of(trial.dream.network) if trial is not None else None,
-        **{f"{part}_seconds": seconds.get(part) for part in ("clustering", "matching", "network")},
-        "evaluation_seconds": trial.seconds_evaluating if trial is not None else None,
-    }
+    def artifacts(self) -> dict[str, pa.Table]:
+        """Returns `distilled`: the (n_classes · ipc) images in the Hub's layout, class by class."""
+        metadata = {"trial_id": self.config.trial_id, "factor": str(self.config.factor)}
+        labels = torch.arange(self.data.n_classes).repeat_interleave(self.config.ipc)
+        table = distilled_table(
+            self.stored_images().cpu(), labels, self.data.class_names, metadata=metadata
+        )
+        return {"distilled": table}

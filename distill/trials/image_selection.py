@@ -1,4 +1,4 @@
-"""The choice of real images as a chain of units of work, from a configuration to a selection.
+"""Select real images, from a configuration to a selection, as a chain of units of work.
 
 A unit is an epoch of the network whose features images are compared by, where they are compared by
 features, or the choice itself; between any two of them the whole state can be saved.
@@ -12,29 +12,32 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distill.config.distillation import derive_seed
-from distill.config.selection import SelectionConfig
+from distill.clustering.base import Clusterer
+from distill.clustering.registry import CLUSTERERS
+from distill.components import fields_of
+from distill.config.seeds import derive_seed
+from distill.config.selection import ResolvedSelection
 from distill.datasets import ImageData
 from distill.datasets.rows import Part
 from distill.errors import DivergedError, UserError
 from distill.evaluation.classifier import Classifier, Epoch
-from distill.selection.base import Grid, Selection, stratified_quotas
+from distill.selection.base import Grid, Selection, Selector, stratified_quotas
 from distill.selection.pca import principal_plane
 from distill.selection.pool import Pool, check_no_leak, training_pool, whole_pool
-from distill.selection.registry import build_selector
+from distill.selection.registry import SELECTORS, SelectorOptions
 
 FIGURE_DIM = 2
 """Dimensions of the plane of selectors that need none to choose."""
 
 
-class Choice:
+class ImageSelection:
     """Chooses images for a configuration.
 
     Under the sound protocol the pool is the training images without those that are held out, too;
     under the published one the training images, and for the cluster grid all images.
 
     Args:
-        config: resolved; the selector and all that belongs to it.
+        config: the selector and all that belongs to it.
         data: the images.
         on_warning: told of training images that are left out, in one line.
 
@@ -50,7 +53,7 @@ class Choice:
 
     def __init__(
         self,
-        config: SelectionConfig,
+        config: ResolvedSelection,
         data: ImageData,
         *,
         on_warning: Callable[[str], None] = lambda _: None,
@@ -63,8 +66,9 @@ class Choice:
         self.selector = build_selector(config)
         self.selection: Selection | None = None
         self.n_epochs = 0
+        self.feature_epochs: int = config["feature_epochs"] or 0
         self._network: Classifier | None = None
-        if config.embedding == "features":
+        if config["embedding"] == "features":
             self._network = Classifier(config, data, purpose="features")
 
     def _pool(self, on_warning: Callable[[str], None]) -> Pool:
@@ -86,16 +90,16 @@ class Choice:
         """
         labels = self.data.train_labels.cpu() if self.published else self.pool.labels
         counts = torch.bincount(labels, minlength=self.data.n_classes).tolist()
-        wanted = self.config.ipc or 1
+        ipc, fraction = self.config["ipc"], self.config["fraction"]
+        wanted = ipc or 1
         for name, count in zip(self.data.class_names, counts, strict=True):
             if count < wanted:
                 raise UserError(
                     f"class {name!r} has {count} training images to choose from, "
                     f"fewer than the {wanted} wanted"
                 )
-        if self.config.ipc is not None:
-            return [self.config.ipc] * self.data.n_classes
-        fraction = self.config.fraction
+        if ipc is not None:
+            return [ipc] * self.data.n_classes
         return counts if fraction is None else stratified_quotas(counts, fraction)
 
     @property
@@ -110,7 +114,7 @@ class Choice:
             InfeasibleClusteringError: the clustering finds nothing to choose from.
             DivergedError: the training loss is not a finite number.
         """
-        n_epochs = self.config.feature_epochs or 0
+        n_epochs = self.feature_epochs
         if self._network is not None and self.n_epochs < n_epochs:
             self.n_epochs += 1
             epoch = self._network.run_epoch(self.pool.images, self._labels)
@@ -166,9 +170,9 @@ class Choice:
             self._network.prepare_to_score(images)
             return self._network.features(images)
         pixels = images.flatten(start_dim=1).float().div_(255)
-        if self.config.embedding == "pixels":
+        if self.config["embedding"] == "pixels":
             return pixels
-        dim = int(self.config.pca_dim or 1)
+        dim = self.config["pca_dim"]
         return principal_plane(pixels, dim, self._generator("embedding")).coordinates
 
     def counts(self) -> dict[str, Any]:
@@ -242,3 +246,20 @@ class Choice:
             )
         elif self._network is not None:
             self._network.load_state(tensors)
+
+
+def build_selector(config: ResolvedSelection) -> Selector:
+    """Builds the selector that runs for a configuration, with its clusterer."""
+    name = config.running_selector
+    options = config.options_for(SELECTORS, name)
+    for shared in (*fields_of(SelectorOptions), "embedding"):
+        options.pop(shared, None)  # how many images, and what they are compared by
+    if "clusterer" in options:
+        options["clusterer"] = _build_clusterer(config, options["clusterer"])
+    selector: Selector = SELECTORS.build(name, **options)
+    return selector
+
+
+def _build_clusterer(config: ResolvedSelection, name: str) -> Clusterer:
+    clusterer: Clusterer = CLUSTERERS.build(name, **config.options_for(CLUSTERERS, name))
+    return clusterer

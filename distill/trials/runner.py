@@ -1,204 +1,260 @@
-"""Running a trial of any kind to its end: resume, work, save now and then, stop when asked.
-
-A trial is a chain of small units of work; between any two of them its whole state can be saved.
-"""
+"""Run a trial of any kind to its end: resume, work, save now and then, stop when asked."""
 
 import datetime as dt
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from distill.clustering.base import InfeasibleClusteringError
-from distill.config.distillation import SCHEMA_VERSION, Config
-from distill.datasets import ImageData
-from distill.errors import DivergedError, InterruptedTrialError, UserError
+from distill.components import resolve_reference
+from distill.config.base import SCHEMA_VERSION, Config
+from distill.datasets import ImageData, load_dataset
+from distill.datasets.images import with_classes
+from distill.errors import (
+    DivergedError,
+    InfeasibleClusteringError,
+    InterruptedTrialError,
+    UserError,
+)
+from distill.kinds import COMMON_COLUMNS, kind_of
 from distill.runtime.checkpoint import Folder, load_checkpoint, save_checkpoint
+from distill.runtime.execution import AUTOMATIC, Execution
 from distill.runtime.provenance import provenance
+from distill.trials.base import Progress, Result, Trial, Warn, ignore
+
+SAVING_SHARE = 1 / 20
+"""Share of the time that may be spent on saving checkpoints."""
+
+_WITHOUT_NETWORKS: dict[str, Any] = {"n_networks": 0, "network_scores": {}}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """Where a trial stands. In the second paper an outer iteration is an epoch.
+def run(
+    config: Config,
+    data: ImageData | None = None,
+    *,
+    checkpoint_folder: Folder | None = None,
+    checkpoint_seconds: float = 5.0,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    should_stop: Callable[[], bool] = lambda: False,
+    on_warning: Warn = ignore,
+    execution: Execution = AUTOMATIC,
+    is_checked: bool = False,
+) -> Result:
+    """Runs a trial of any kind, or what is left of it, to its end.
 
-    Attributes:
-        outer: outer iterations finished; `n_outer`: of how many.
-        fraction: share of the estimated work that is done, in [0, 1].
-        matching_loss: of the last finished outer iteration (second paper: the training loss).
-        accuracy: mean of the last finished evaluation, in [0, 1].
-        accuracy_outer: the outer iteration that evaluation was made after.
-        evaluating: whether networks are being trained on the synthetic images right now.
-        seconds_per_outer: mean seconds of an outer iteration so far.
-        seconds_left: estimate of the time to the end.
+    Args:
+        config: what to run.
+        data: the images of all classes, on the device to run on; None: they are loaded on the CPU.
+        checkpoint_folder: where to save the state and look for one to resume from; None: nowhere.
+            A state that cannot be saved (a full disk, a store out of reach) does not stop the
+            trial: `on_warning` is called once for each reason, and the next save tries again.
+        checkpoint_seconds: seconds of work between two checkpoints; more where saving is slow, so
+            that it takes at most a twentieth of the time. 0: after every unit of work.
+        on_progress: called after every unit of work; must be quick.
+        should_stop: asked after every unit of work.
+        on_warning: called with a line about corrupt checkpoints, checkpoints that cannot be saved,
+            and training images that are left out.
+        execution: how the arithmetic is carried out; it may differ when a trial resumes.
+        is_checked: whether `check` passed for this configuration and these images.
+
+    Returns:
+        The result; also for trials whose status is `infeasible`, `diverged` or `out_of_memory`.
+        Their scores are None.
+
+    Raises:
+        UserError: the configuration does not fit the data, an execution option does not apply, or
+            the checkpoints belong to another trial.
+        OSError: the checkpoint folder cannot be read.
+        InterruptedTrialError: `should_stop` returned True; the state is saved, unless `on_warning`
+            was called with the reason why it cannot be.
+
+    Example:
+        >>> from distill import DistillationConfig, run
+        >>> config = DistillationConfig(n_outer=1, n_inner=1, n_eval=1, eval_epochs=1)
+        >>> run(config).row["status"]
+        'ok'
     """
+    resolved = config.resolve()
+    if data is None:
+        data = load_images(resolved)
+    if not is_checked:
+        check(resolved, data, execution)
+    kept = with_classes(data, resolved.classes)
+    trial_class = trial_class_of(resolved)
+    finished = _run_to_end(
+        lambda: trial_class(resolved, kept, execution=execution, on_warning=on_warning),
+        resolved,
+        data,
+        checkpoint_folder=checkpoint_folder,
+        checkpoint_seconds=checkpoint_seconds,
+        on_progress=on_progress,
+        should_stop=should_stop,
+        on_warning=on_warning,
+    )
+    trial = finished.trial
+    is_ok = finished.status == "ok"
+    kind = kind_of(resolved)
+    row: dict[str, Any] = dict.fromkeys((*COMMON_COLUMNS, *kind.config_columns))
+    row |= dict.fromkeys(kind.result_columns) | _WITHOUT_NETWORKS
+    row |= resolved.to_dict()
+    row |= {
+        "trial_id": resolved.trial_id,
+        "schema_version": SCHEMA_VERSION,
+        "kind": resolved.kind,
+        "status": finished.status,
+        "status_message": finished.message,
+        "n_classes": kept.n_classes,
+        "n_train": len(kept.train_images),
+        "n_test": len(kept.test_images),
+        **(trial.result_columns(is_ok=is_ok) if trial is not None else {}),
+        "total_seconds": finished.seconds,
+        "n_resumes": finished.n_resumes,
+        "started_at": finished.started_at.isoformat(timespec="seconds"),
+        "fingerprint": data.fingerprint,
+        "n_corrupt": data.n_corrupt,
+        **provenance(data.train_images.device),
+    }
+    return Result(
+        row=row,
+        curve=trial.curve if trial is not None else [],
+        artifacts=trial.artifacts() if trial is not None and is_ok else {},
+    )
 
-    outer: int
-    n_outer: int
-    fraction: float
-    matching_loss: float | None
-    accuracy: float | None
-    accuracy_outer: int | None
-    evaluating: bool
-    seconds_per_outer: float | None
-    seconds_left: float | None
+
+def check(config: Config, data: ImageData, execution: Execution = AUTOMATIC) -> None:
+    """Checks, before any work, that a trial can be run on a data set.
+
+    Args:
+        config: what is to run.
+        data: the images of all classes.
+        execution: how the arithmetic is to be carried out.
+
+    Raises:
+        UserError: it cannot, or an execution option does not apply to it.
+    """
+    resolved = config.resolve()
+    check_execution(resolved, execution)
+    trial_class_of(resolved).check(resolved, with_classes(data, resolved.classes))
 
 
-class UnitsOfWork(Protocol):
-    """A trial as a chain of units of work."""
+def check_execution(config: Config, execution: Execution) -> None:
+    """Checks that execution options that were set have a meaning for a trial.
 
-    @property
-    def done(self) -> bool:
-        """Whether nothing is left to do."""
-
-    @property
-    def place(self) -> str:
-        """Where it stands, as a message says it: `outer iteration 3 of 10`."""
-
-    def advance(self) -> None:
-        """Does one unit of work."""
-
-    def progress(self) -> Progress:
-        """Returns where it stands."""
-
-    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Returns what is needed to go on, as tensors and as values that JSON can hold."""
-
-    def load_state(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        """Goes on from what `state` returned."""
+    Raises:
+        UserError: one has none, and would be dropped.
+    """
+    for name in trial_class_of(config).unused_execution_options(config.resolve()):
+        value = getattr(execution, name)
+        if value != "auto":
+            method = f"{config.method_field} {config[config.method_field]!r}"
+            raise UserError(
+                f"--{name} {value} does not apply to a {config.kind} with {method}: nothing in "
+                "it can be run that way; leave it out"
+            )
 
 
-Work = TypeVar("Work", bound=UnitsOfWork)
+def trial_class_of(config: Config) -> type[Trial]:
+    """Returns the class of the trials of a configuration."""
+    trial_class: type[Trial] = resolve_reference(kind_of(config).trial)
+    return trial_class
+
+
+def load_images(
+    config: Config,
+    *,
+    data_root: str = "data",
+    device: torch.device | str = "cpu",
+    on_progress: Callable[[int, int], None] | None = None,
+) -> ImageData:
+    """Returns the images of a configuration, of all classes.
+
+    Args:
+        config: names the data set, its size and splits.
+        data_root: folder of torchvision's data sets.
+        device: where the images are kept.
+        on_progress: called now and then with (images read, images in all).
+
+    Raises:
+        UserError: see `distill.datasets.load_dataset`.
+    """
+    arguments = config.data_arguments()
+    return load_dataset(
+        arguments.pop("dataset"),
+        data_root=data_root,
+        device=device,
+        on_progress=on_progress,
+        **arguments,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run(Generic[Work]):
+class _Finished:
     """A trial that was run to its end.
 
     Attributes:
-        work: the trial; None where it could not even start.
+        trial: None where it could not even start.
         status: `ok`, `infeasible`, `diverged` or `out_of_memory`.
         message: why it is not `ok`, in one line.
         started_at: when this process began, UTC.
         seconds: spent on it, in all processes.
-        n_resumes: processes that took it on after the first.
+        n_resumes: processes that resumed it.
     """
 
-    work: Work | None
+    trial: Trial | None
     status: str
     message: str
     started_at: dt.datetime
     seconds: float
     n_resumes: int
 
-    def identity_columns(self, config: Config) -> dict[str, Any]:
-        """Returns the columns of a row that say what was run, and with what outcome."""
-        return {
-            "trial_id": config.trial_id,
-            "schema_version": SCHEMA_VERSION,
-            "status": self.status,
-            "status_message": self.message,
-            **config.resolved().to_dict(),
-        }
 
-    def origin_columns(self, data: ImageData) -> dict[str, Any]:
-        """Returns the columns of a row that say when, where and on what it was run."""
-        return {
-            "total_seconds": self.seconds,
-            "n_resumes": self.n_resumes,
-            "started_at": self.started_at.isoformat(timespec="seconds"),
-            "fingerprint": data.fingerprint,
-            "n_corrupt": data.n_corrupt,
-            **provenance(data.train_images.device),
-        }
-
-
-def run_to_end(
-    begin: Callable[[], Work],
+def _run_to_end(
+    begin: Callable[[], Trial],
+    config: Config,
+    data: ImageData,
     *,
     checkpoint_folder: Folder | None,
     checkpoint_seconds: float,
     on_progress: Callable[[Progress], None],
     should_stop: Callable[[], bool],
-    on_warning: Callable[[str], None],
-) -> Run[Work]:
-    """Runs a trial, or what is left of it, to its end.
-
-    Args:
-        begin: makes the trial as it starts; may raise what `advance` may.
-        checkpoint_folder: where to save the state and look for one to go on from; None: nowhere.
-            A state that cannot be saved (a full disk, a store out of reach) does not stop the
-            trial: `on_warning` is told once of each reason, and the next save tries again.
-        checkpoint_seconds: seconds of work between two checkpoints; more where saving is slow, so
-            that it takes at most a twentieth of the time. 0: after every unit of work.
-        on_progress: called after every unit of work; must be quick.
-        should_stop: asked after every unit of work.
-        on_warning: told of damaged checkpoints and of those that cannot be saved.
-
-    Raises:
-        UserError: the configuration does not fit the data, or the checkpoints belong to another
-            trial.
-        OSError: the checkpoint folder cannot be read.
-        InterruptedTrialError: `should_stop` said so; the state is saved, unless `on_warning` was
-            told that it cannot be.
-    """
-    started = dt.datetime.now(dt.UTC)
+    on_warning: Warn,
+) -> _Finished:
+    started_at = dt.datetime.now(dt.UTC)
     start = time.perf_counter()
-    status, message, work, earlier = "ok", "", None, _Earlier()
+    identity = {"trial_id": config.trial_id, "fingerprint": data.fingerprint}
+    status, message, trial, earlier = "ok", "", None, _Earlier()
     try:
-        work = begin()
-        earlier = _resume(work, checkpoint_folder, on_warning)
-        begun = work
+        trial = begin()
+        earlier = _resume(trial, identity, checkpoint_folder, on_warning)
+        running = trial
 
         def save() -> None:
             if checkpoint_folder is not None:
-                tensors, values = begun.state()
+                tensors, values = running.state()
+                values |= identity
                 values["total_seconds"] = earlier.seconds + time.perf_counter() - start
                 values["n_resumes"] = earlier.n_resumes
                 save_checkpoint(checkpoint_folder, tensors, values)
 
         saver = _Saver(save, checkpoint_seconds, on_warning)
-        _work(work, saver, on_progress, should_stop)
+        _work(trial, saver, on_progress, should_stop)
     except InfeasibleClusteringError as error:
         status, message = "infeasible", str(error)
     except DivergedError as error:
         status, message = "diverged", str(error)
     except torch.cuda.OutOfMemoryError as error:
         status, message = "out_of_memory", str(error).splitlines()[0]
-    return Run(
-        work=work,
+    return _Finished(
+        trial=trial,
         status=status,
         message=message,
-        started_at=started,
+        started_at=started_at,
         seconds=earlier.seconds + time.perf_counter() - start,
         n_resumes=earlier.n_resumes,
     )
-
-
-def whose_state(config: Config, data: ImageData) -> dict[str, Any]:
-    """Returns what a saved state notes of the trial that it belongs to."""
-    return {"trial_id": config.trial_id, "fingerprint": data.fingerprint}
-
-
-def check_whose_state(values: dict[str, Any], config: Config, data: ImageData) -> None:
-    """Raises a UserError where a saved state is of another configuration or of other images."""
-    for name, value in whose_state(config, data).items():
-        if values[name] != value:
-            raise UserError(
-                f"the checkpoint has {name} {values[name]}, this trial has {value}: it belongs "
-                "to another configuration or other images; use another folder or --overwrite"
-            )
-
-
-def without_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Returns the tensors whose names have the prefix, under the rest of their names."""
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-SAVING_SHARE = 1 / 20
-"""Of a trial's time that saving its state may take, where the store is slow."""
 
 
 class _Saver:
@@ -207,70 +263,79 @@ class _Saver:
     Args:
         save: saves it; may raise an OSError.
         seconds: of work between two saves; 0: after every unit of work.
-        on_warning: told when the state cannot be saved.
+        on_warning: called when the state cannot be saved.
     """
 
-    def __init__(
-        self, save: Callable[[], None], seconds: float, on_warning: Callable[[str], None]
-    ) -> None:
+    def __init__(self, save: Callable[[], None], seconds: float, on_warning: Warn) -> None:
         self._save = save
         self._on_warning = on_warning
-        self._told: set[tuple[type[OSError], int | None]] = set()
+        self._reported: set[tuple[type[OSError], int | None]] = set()
         self._seconds = self._interval = seconds
         self._last = time.monotonic()
 
     def save_if_due(self) -> None:
-        """Saves when enough time has passed; tells once of each reason why it cannot."""
+        """Saves when enough time has passed; warns once of each reason why it cannot."""
         if time.monotonic() - self._last > self._interval:
             self.save(quiet=True)
 
     def save(self, *, quiet: bool = False) -> None:
-        """Saves; tells why it cannot, if `quiet` only of a reason not told before."""
+        """Saves; warns why it cannot, if `quiet` only of a reason not reported before."""
         start = time.monotonic()
         try:
             self._save()
         except OSError as error:
             reason = (type(error), error.errno)  # not the text: it may name a new file each time
-            if not quiet or reason not in self._told:
+            if not quiet or reason not in self._reported:
                 self._on_warning(f"the state of the trial cannot be saved: {error}")
-            self._told.add(reason)
+            self._reported.add(reason)
         self._last = time.monotonic()
         if self._seconds > 0:
             self._interval = max(self._seconds, (self._last - start) / SAVING_SHARE)
 
 
 def _work(
-    work: UnitsOfWork,
+    trial: Trial,
     saver: _Saver,
     on_progress: Callable[[Progress], None],
     should_stop: Callable[[], bool],
 ) -> None:
-    while not work.done:
-        work.advance()
-        on_progress(work.progress())
+    while not trial.done:
+        trial.advance()
+        on_progress(trial.progress())
         if should_stop():
             saver.save()
-            if not work.done:
-                raise InterruptedTrialError(f"stopped in {work.place}")
+            if not trial.done:
+                raise InterruptedTrialError(f"stopped in {trial.place}")
         else:
             saver.save_if_due()
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Earlier:
-    """What came before this process took the trial on."""
+    """What happened before this process resumed the trial."""
 
     seconds: float = 0.0
     n_resumes: int = 0
 
 
 def _resume(
-    work: UnitsOfWork, folder: Folder | None, on_warning: Callable[[str], None]
+    trial: Trial, identity: dict[str, Any], folder: Folder | None, on_warning: Warn
 ) -> _Earlier:
-    """Loads the newest sound checkpoint, if there is one; returns what came before it."""
+    """Loads the newest sound checkpoint, if there is one; returns what happened before it.
+
+    Raises:
+        UserError: the checkpoint is of another configuration or of other images.
+    """
     found = load_checkpoint(folder, on_warning) if folder is not None else None
     if found is None:
         return _Earlier()
+    tensors: dict[str, Tensor]
     tensors, values = found
-    work.load_state(tensors, values)
+    for name, value in identity.items():
+        if values[name] != value:
+            raise UserError(
+                f"the checkpoint has {name} {values[name]}, this trial has {value}: it belongs "
+                "to another configuration or other images; use another folder or --overwrite"
+            )
+    trial.load_state(tensors, values)
     return _Earlier(seconds=values["total_seconds"], n_resumes=values["n_resumes"] + 1)

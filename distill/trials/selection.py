@@ -1,126 +1,96 @@
-"""One trial of the second paper from configuration to result: choose, train, score.
+"""A selection: choose real images, train networks on them, score.
 
-A trial is a chain of units of work: epochs of the network whose features images are compared by
-(where they are), the choice, epochs of each network that is trained on what was chosen. Between any
-two of them its whole state can be saved.
+Units of work are the epochs of the network whose features images are compared by (where they are),
+the selection itself, and the epochs of each network that is trained on what was selected.
 
-Under the sound protocol images are chosen among the training images, without those that the test or
-validation set holds too; the validation images, where there are any, are scored after every epoch;
-the images of `eval_split` give the result after the last one, and test images are used for nothing
-else. The published protocol is the paper's: scores on the test images after every epoch, no check
-for copies, and for the cluster grid a choice among all images (see `distill.selection`).
+Under the sound protocol images are selected among the training images, without those that the test
+or validation set also holds; the validation images, where there are any, are scored after every
+epoch; the images of `eval_split` give the result after the last one, and test images are used for
+nothing else. The published protocol is paper 2's: scores on the test images after every epoch, no
+check for copies, and for the cluster grid a selection among all images (see `distill.selection`).
 
-With the recipe `distillation` the images chosen are evaluated as distilled images are
+With the recipe `distillation` the selected images are evaluated as distilled images are
 (`evaluation.scores`): the rows of real images, coresets, that papers print beside distilled sets.
 """
 
+import json
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
+import pyarrow as pa
 import torch
 from torch import Tensor
 
 from distill.augment.photo_transforms import transform_at_random
-from distill.clustering.sizes import SIZE_COLUMNS
-from distill.config.distillation import DistillationConfig, derive_seed
-from distill.config.selection import SelectionConfig
+from distill.config.distillation import DistillationConfig, ResolvedDistillation
+from distill.config.seeds import derive_seed
+from distill.config.selection import ResolvedSelection, SelectionConfig
 from distill.datasets import ImageData
-from distill.datasets.images import with_classes
 from distill.evaluation.classifier import n_batches_of
-from distill.evaluation.classifier_evaluation import (
-    CURVE_COLUMNS,
-    SCORE_NAMES,
-    ClassifierEvaluation,
-)
+from distill.evaluation.classifier_evaluation import SCORE_NAMES, ClassifierEvaluation
 from distill.evaluation.recipe import evaluation_of, network_for
 from distill.evaluation.scores import Evaluation, Scores, mean_and_std, score_columns
-from distill.runtime.checkpoint import Folder
+from distill.kinds import CLUSTER_COLUMNS, CLUSTER_SIZE_COLUMNS, KINDS
+from distill.networks.precision import precision_of
+from distill.networks.registry import NETWORKS
+from distill.runtime.execution import AUTOMATIC, Execution
 from distill.selection.pool import seen_images
 from distill.selection.samples import Samples, sample
-from distill.trials.image_selection import Choice
-from distill.trials.runner import (
+from distill.trials.base import (
     Progress,
-    check_whose_state,
-    run_to_end,
-    whose_state,
+    Result,
+    Trial,
+    Warn,
+    ignore,
+    with_prefix,
     without_prefix,
 )
+from distill.trials.distilled_files import distilled_table, read_distilled
+from distill.trials.image_selection import ImageSelection
+from distill.trials.image_sheet import sheet_png
 
-__all__ = ["COUNT_COLUMNS", "CURVE_COLUMNS", "SelectionResult", "SelectionTrial", "run_selection"]
+CURVE_COLUMNS = tuple(KINDS[SelectionConfig.kind].curve_columns)
+"""Columns of the curve: one record per classifier and epoch; none with recipe `distillation`."""
 
 COUNT_COLUMNS = (
-    "n_pool",
-    "n_duplicates",
-    "n_selected",
-    "n_distinct",
-    "n_test_selected",
-    "n_trained_on",
-    "n_steps",
-    "n_cells_occupied",
-    "n_filled",
-    "n_clusters_mean",
-    "largest_cluster_mean",
-    "noise_mean",
+    *(name for name, kind in KINDS[SelectionConfig.kind].result_columns.items() if kind is int),
     "plane_explained",
-    *SIZE_COLUMNS,
+    *CLUSTER_COLUMNS,
+    *CLUSTER_SIZE_COLUMNS,
 )
-"""What was counted: images to choose from and those left out because they are held out, too; images
-chosen, distinct ones, test images among these; images trained on (with transformed ones) and steps
-of a classifier; occupied cells of the grid and images that filled up; clusters, the share of the
-largest and of noise; the share of the variance in the plane; how the sizes of clusters are
-distributed, see `distill.clustering.sizes`. None where there is nothing to count.
+"""Columns of the row that count: images to select from and those left out because they are held
+out, too; images selected, distinct ones, test images among these; images trained on (with
+transformed ones) and steps of a classifier; occupied cells of the grid and images that filled up;
+clusters, the share of the largest and of noise; the share of the variance in the plane; how the
+sizes of clusters are distributed. None where there is nothing to count.
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class SelectionResult:
-    """What a trial leaves behind.
+class SelectionTrial(Trial):
+    """A selection as a chain of units of work; see `Trial`.
 
     Attributes:
-        row: one record: configuration, status, scores, losses, counts, times, versions.
-        curve: one record of `CURVE_COLUMNS` per classifier and epoch; empty with the recipe
-            `distillation`.
-        selection: what was chosen from what, see `Choice.columns`; None unless `ok`.
-        grids: those that divided the plane, see `Choice.grids`.
-        samples: a few of the images that were trained on; None unless `ok`.
-    """
-
-    row: dict[str, Any]
-    curve: list[dict[str, Any]]
-    selection: dict[str, list[Any]] | None
-    grids: list[dict[str, Any]]
-    samples: Samples | None
-
-
-class SelectionTrial:
-    """A trial as a chain of units of work.
-
-    Args:
-        config: what to do.
-        data: the images, on the device to run on; of all classes.
-        on_warning: told of training images that are left out, in one line.
-
-    Raises:
-        UserError: the configuration does not fit the data.
-
-    Attributes:
-        choice: the choice of the images.
+        selection: the selection of the images.
         samples: a few of the images that networks train on; None as long as none are chosen.
-        seconds: spent on the choice (`clustering`), the network that gives features (`network`)
-            and the networks trained on what was chosen (`evaluation`).
+        seconds: spent on the selection (`clustering`), the network that gives features (`network`)
+            and the networks trained on what was selected (`evaluation`).
     """
+
+    unused_execution = ("batching",)
 
     def __init__(
         self,
-        config: SelectionConfig,
+        config: ResolvedSelection,
         data: ImageData,
-        on_warning: Callable[[str], None] = lambda _: None,
+        *,
+        execution: Execution = AUTOMATIC,
+        on_warning: Warn = ignore,
     ) -> None:
-        self.config = config = config.resolved()
-        self.data = data = with_classes(data, config.classes)
-        self.choice = Choice(config, data, on_warning=on_warning)
+        self.config = config
+        self.data = data
+        self.execution = execution
+        self.selection = ImageSelection(config, data, on_warning=on_warning)
         self.seconds = {"clustering": 0.0, "network": 0.0, "evaluation": 0.0}
         # Built at once with images that will do, to find out whether the network fits them.
         self._evaluation = self._new_evaluation(data.train_images[:2], data.train_labels[:2])
@@ -129,16 +99,28 @@ class SelectionTrial:
         self.samples: Samples | None = None
         self._clock = (0.0, 0)  # seconds and epochs of the evaluation in this process
 
+    @classmethod
+    def check(cls, config: ResolvedSelection, data: ImageData) -> None:
+        """Checks that a configuration can be run on a data set; raises a UserError."""
+        cls(config, data)
+
+    @classmethod
+    def unused_execution_options(cls, config: Any) -> tuple[str, ...]:
+        """Returns `batching`, which is of matching; of a classifier also graphs and precision."""
+        if config.recipe == "classifier":
+            return (*cls.unused_execution, "graphs", "precision")
+        return cls.unused_execution
+
     @property
     def done(self) -> bool:
         """Whether nothing is left to do."""
-        return self.choice.done and self._evaluation.done
+        return self.selection.done and self._evaluation.done
 
     @property
     def place(self) -> str:
-        """Where the trial stands, for a message."""
-        if not self.choice.done:
-            return "the choice of images"
+        """The step it is in, for messages."""
+        if not self.selection.done:
+            return "the selection of images"
         return f"epoch {self._epochs_done + 1} of {self._n_epochs}"
 
     @property
@@ -151,26 +133,26 @@ class SelectionTrial:
     def scores(self) -> dict[str, list[float]]:
         """What every finished network scored, under `SCORE_NAMES`."""
         scores = self._evaluation.scores
-        own = asdict(scores) if isinstance(scores, Scores) else scores
-        return {name: own.get(name, []) for name in SCORE_NAMES}
+        by_name = asdict(scores) if isinstance(scores, Scores) else scores
+        return {name: by_name.get(name, []) for name in SCORE_NAMES}
 
     @property
     def _epochs_done(self) -> int:
         return self._n_epochs - self._evaluation.epochs_left
 
     def advance(self) -> None:
-        """Does one unit of work: an epoch, or the choice.
+        """Does one unit of work: an epoch, or the selection.
 
         Raises:
             InfeasibleClusteringError: the clustering finds nothing to choose from.
             DivergedError: a training loss is not a finite number.
         """
         start = time.perf_counter()
-        if self.choice.done:
+        if self.selection.done:
             part = "evaluation"
             self._evaluation.run_epoch()
         else:
-            epoch = self.choice.advance()
+            epoch = self.selection.advance()
             part = "network" if epoch is not None else "clustering"
             if epoch is None:
                 self._evaluation = self._new_evaluation(*self._training_set())
@@ -184,7 +166,7 @@ class SelectionTrial:
 
         The images chosen, or for the augmentation selector what is made of them.
         """
-        images, labels = self.choice.chosen()
+        images, labels = self.selection.chosen()
         if self.config.selector == "augmentation":
             images, labels = self._augmented(images, labels)
         self._n_trained_on = len(images)
@@ -195,9 +177,9 @@ class SelectionTrial:
         generator = torch.Generator().manual_seed(derive_seed(self.config.seed, "augmentation"))
         if self.config.protocol == "published":  # they were drawn several times
             return transform_at_random(images, generator, published=True), labels
-        copies = int(self.config.augment_copies or 1)
+        copies = self.config["augment_copies"]
         transformed = transform_at_random(images.repeat(copies, 1, 1, 1), generator)
-        if self.config.augment_mode == "replace":
+        if self.config["augment_mode"] == "replace":
             return transformed, labels.repeat(copies)
         return torch.cat([images, transformed]), labels.repeat(copies + 1)
 
@@ -209,56 +191,56 @@ class SelectionTrial:
                 data,
                 images,
                 labels,
-                n_whole=len(data.train_images) - self.choice.pool.n_duplicates,
+                n_whole=len(data.train_images) - self.selection.pool.n_duplicates,
                 seen=self._seen(),
             )
-        theirs = _as_distillation(config)
+        recipe = _as_distillation(config)
         return evaluation_of(
-            theirs,
+            recipe,
             data,
-            network_for(theirs, data, theirs.network, torch.Generator()),
+            network_for(recipe, data, recipe.network, torch.Generator()),
             images.float() / 255,
             labels,
             n_networks=config.n_eval,
             purpose="coreset",
+            execution=self.execution,
         )
 
     def _seen(self) -> Tensor | None:
         """Returns which test images were chosen to train on, where that can be."""
-        if self.config.protocol == "sound" or not self.choice.done:
+        if self.config.protocol == "sound" or not self.selection.done:
             return None
-        seen = seen_images(self.data.test_images, self.choice.chosen()[0])
+        seen = seen_images(self.data.test_images, self.selection.chosen()[0])
         return seen.to(self.data.test_images.device)
 
     def counts(self) -> dict[str, Any]:
         """Returns `COUNT_COLUMNS`."""
         counts: dict[str, Any] = dict.fromkeys(COUNT_COLUMNS)
-        counts |= self.choice.counts()
+        counts |= self.selection.counts()
         counts["n_trained_on"] = self._n_trained_on
         if self.curve:
             counts["n_steps"] = self.curve[-1]["n_steps"]
         return counts
 
     def progress(self) -> Progress:
-        """Returns where the trial stands; epochs count by their images, the choice as nothing."""
-        config, choice = self.config, self.choice
-        features = choice.n_epochs * len(choice.pool.rows), (config.feature_epochs or 0)
+        """Returns how far it is; epochs count by their images, the selection as nothing."""
+        selection = self.selection
+        n_pool = len(selection.pool.rows)
         size = self._epoch_size()
-        done = features[0] + self._epochs_done * size
-        total = features[1] * len(choice.pool.rows) + self._n_epochs * size
+        done = selection.n_epochs * n_pool + self._epochs_done * size
+        total = selection.feature_epochs * n_pool + self._n_epochs * size
         last = self.curve[-1] if self.curve else None
         accuracy = last["val_accuracy"] if last else None
         seconds, n_epochs = self._clock
         per_epoch = seconds / n_epochs if n_epochs else None
         return Progress(
-            outer=self._epochs_done,
-            n_outer=self._n_epochs,
+            step=self._epochs_done,
+            n_steps=self._n_epochs,
             fraction=done / total,
-            matching_loss=last["train_loss"] if last else None,
+            loss=last["train_loss"] if last else None,
             accuracy=accuracy,
-            accuracy_outer=None if accuracy is None else self._epochs_done,
-            evaluating=False,
-            seconds_per_outer=per_epoch,
+            accuracy_step=None if accuracy is None else self._epochs_done,
+            seconds_per_step=per_epoch,
             seconds_left=None if per_epoch is None else per_epoch * self._evaluation.epochs_left,
         )
 
@@ -266,142 +248,89 @@ class SelectionTrial:
         """Images that an epoch of training on the chosen ones takes, as far as it is known."""
         config = self.config
         if config.equal_steps:
-            n_whole = len(self.data.train_images) - self.choice.pool.n_duplicates
+            n_whole = len(self.data.train_images) - self.selection.pool.n_duplicates
             return n_batches_of(n_whole, config.batch_size) * config.batch_size
         if self._n_trained_on is not None:
             return self._n_trained_on
-        n = sum(self.choice.quotas)
+        n = sum(self.selection.quotas)
         if config.selector == "augmentation":
-            return n * (int(config.augment_copies or 1) + (config.augment_mode == "add"))
+            return n * int(config["augment_copies"] + (config["augment_mode"] == "add"))
         if config.selector == "cluster_grid" and config.protocol == "published":
-            return n * self.data.n_classes * int(config.n_clusters or 1)
+            return n * self.data.n_classes * int(config["n_clusters"])
         return n
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Returns what is needed to go on between two units of work."""
-        choice_tensors, choice_values = self.choice.state()
-        tensors = {f"choice/{name}": tensor for name, tensor in choice_tensors.items()}
+        """Returns what is needed to resume between two units of work."""
+        selection_tensors, selection_values = self.selection.state()
+        tensors = with_prefix("selection/", selection_tensors)
         values: dict[str, Any] = {
-            **whose_state(self.config, self.data),
-            "choice": choice_values,
+            "selection": selection_values,
             "evaluation": None,
             "seconds": self.seconds,
         }
-        if self.choice.done:
-            own_tensors, values["evaluation"] = self._evaluation.state()
-            tensors |= {f"evaluation/{name}": tensor for name, tensor in own_tensors.items()}
+        if self.selection.done:
+            evaluation_tensors, values["evaluation"] = self._evaluation.state()
+            tensors |= with_prefix("evaluation/", evaluation_tensors)
         return tensors, values
 
     def load_state(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        """Goes on from what `state` returned for an equal configuration and data set.
-
-        Raises:
-            UserError: the state belongs to another configuration or to other images.
-        """
-        check_whose_state(values, self.config, self.data)
+        """Resumes from what `state` returned for an equal configuration and data set."""
         self.seconds = dict(values["seconds"])
-        self.choice.load_state(without_prefix("choice/", tensors), values["choice"])
-        if self.choice.done:
+        self.selection.load_state(without_prefix("selection/", tensors), values["selection"])
+        if self.selection.done:
             self._evaluation = self._new_evaluation(*self._training_set())
             self._evaluation.load_state(
                 without_prefix("evaluation/", tensors), values["evaluation"]
             )
 
+    def result_columns(self, *, is_ok: bool) -> dict[str, Any]:
+        """Returns scores, counts and seconds; see `distill.kinds`."""
+        scores = self.scores if is_ok else {name: [] for name in SCORE_NAMES}
+        columns: dict[str, Any] = dict(score_columns(scores, self.config.eval_split))
+        for name in ("seen", "unseen"):
+            mean, std = mean_and_std(scores[f"{name}_accuracies"])
+            columns |= {f"test_{name}_accuracy_mean": mean, f"test_{name}_accuracy_std": std}
+        return {
+            **columns,
+            "n_networks": len(scores["accuracies"]),
+            "network_scores": {self.config.network: scores},
+            "precision": precision_of(self._evaluation.network),
+            **self.counts(),
+            **{f"{part}_seconds": spent for part, spent in self.seconds.items()},
+        }
 
-def _as_distillation(config: SelectionConfig) -> DistillationConfig:
-    """Returns the distillation's configuration, resolved, whose evaluation a trial borrows."""
+    @classmethod
+    def extra_files(cls, config: ResolvedSelection, result: Result) -> dict[str, bytes]:
+        """Returns a picture of a few of the images that were trained on."""
+        del config
+        return {"samples.png": sheet_png(*read_distilled(result.artifacts["samples"])[:3])}
+
+    def artifacts(self) -> dict[str, pa.Table]:
+        """Returns `selections` (what was selected from what) and `samples` (images trained on).
+
+        `selections` has the columns of `ImageSelection.columns`; class names and grids are in its
+        schema metadata under "distill".
+        """
+        if self.samples is None:
+            return {}
+        about = {"class_names": self.samples.class_names, "grids": self.selection.grids()}
+        metadata = {"distill": json.dumps(about)}
+        samples = distilled_table(*self.samples, metadata={"trial_id": self.config.trial_id})
+        return {
+            "selections": pa.table(self.selection.columns(), metadata=metadata),
+            "samples": samples,
+        }
+
+
+def _as_distillation(config: ResolvedSelection) -> ResolvedDistillation:
+    """Returns the configuration of the distillation whose evaluation a trial uses."""
     return DistillationConfig(
         dataset=config.dataset,
         image_size=config.image_size,
         val_fraction=config.val_fraction,
         network=config.network,
-        width=config.width,
-        depth=int(config.depth or 1),
+        **config.options_for(NETWORKS, config.network),
         eval_split=config.eval_split,
-        eval_epochs=config.eval_epochs,
+        eval_epochs=config["eval_epochs"],
         seed=config.seed,
-    ).resolved()
-
-
-def run_selection(
-    config: SelectionConfig,
-    data: ImageData,
-    *,
-    checkpoint_folder: Folder | None = None,
-    checkpoint_seconds: float = 5.0,
-    on_progress: Callable[[Progress], None] = lambda _: None,
-    should_stop: Callable[[], bool] = lambda: False,
-    on_warning: Callable[[str], None] = lambda _: None,
-) -> SelectionResult:
-    """Runs a trial of the second paper, or what is left of it, to its end.
-
-    Args:
-        config: what to do.
-        data: the images, on the device to run on; of all classes.
-        checkpoint_folder: as for `distill.trials.distillation.run_trial`, like all that follow.
-        checkpoint_seconds: see there.
-        on_progress: see there; units of work are epochs, and the choice of images.
-        should_stop: see there.
-        on_warning: see there; also told of training images that are left out.
-
-    Returns:
-        The result; also for trials whose status is `infeasible`, `diverged` or `out_of_memory`.
-        Their scores are None.
-
-    Raises:
-        UserError: the configuration does not fit the data, or the checkpoints belong to another
-            trial.
-        OSError: the checkpoint folder cannot be read.
-        InterruptedTrialError: `should_stop` said so; the state is saved, unless `on_warning` was
-            told that it cannot be.
-    """
-    run = run_to_end(
-        lambda: SelectionTrial(config, data, on_warning),
-        checkpoint_folder=checkpoint_folder,
-        checkpoint_seconds=checkpoint_seconds,
-        on_progress=on_progress,
-        should_stop=should_stop,
-        on_warning=on_warning,
-    )
-    trial = run.work
-    row = {
-        **run.identity_columns(config),
-        **_result_columns(config, trial, ok=run.status == "ok"),
-        **run.origin_columns(trial.data if trial is not None else data),
-    }
-    curve = trial.curve if trial is not None else []
-    if trial is None or run.status != "ok":
-        return SelectionResult(row=row, curve=curve, selection=None, grids=[], samples=None)
-    return SelectionResult(
-        row=row,
-        curve=curve,
-        selection=trial.choice.columns(),
-        grids=trial.choice.grids(),
-        samples=trial.samples,
-    )
-
-
-def _result_columns(
-    config: SelectionConfig, trial: SelectionTrial | None, *, ok: bool
-) -> dict[str, Any]:
-    """Returns the result columns, always all of them; those that do not exist are None.
-
-    Args:
-        config: of the trial.
-        trial: None if it could not even start.
-        ok: whether it has come to its end.
-    """
-    scores = trial.scores if trial is not None and ok else {name: [] for name in SCORE_NAMES}
-    columns: dict[str, Any] = dict(score_columns(scores, config.eval_split))
-    for name in ("seen", "unseen"):
-        mean, std = mean_and_std(scores[f"{name}_accuracies"])
-        columns |= {f"test_{name}_accuracy_mean": mean, f"test_{name}_accuracy_std": std}
-    seconds = trial.seconds if trial is not None else {}
-    parts = ("clustering", "network", "evaluation")
-    return {
-        **columns,
-        "n_networks": len(scores["accuracies"]),
-        "network_scores": {config.network: scores},
-        **(trial.counts() if trial is not None else dict.fromkeys(COUNT_COLUMNS)),
-        **{f"{part}_seconds": seconds.get(part) for part in parts},
-    }
+    ).resolve()

@@ -13,9 +13,9 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from distill.clustering import dbscan
-from distill.clustering.base import NOISE, Clustering, InfeasibleClusteringError
+from distill.clustering.base import NOISE, Clustering
 from distill.clustering.dbscan import DBSCAN, kth_neighbor_distances
-from distill.errors import UserError
+from distill.errors import InfeasibleClusteringError, UserError
 from tests.distill.clustering.blobs import blobs
 from tests.distill.clustering.partitions import same_partition
 

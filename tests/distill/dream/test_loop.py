@@ -7,11 +7,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from distill.clustering.base import InfeasibleClusteringError
 from distill.config.distillation import DistillationConfig
 from distill.datasets import ImageData
 from distill.dream.loop import Dream
-from distill.errors import DivergedError, UserError
+from distill.errors import DivergedError, InfeasibleClusteringError, UserError
 from distill.runtime.execution import Execution
 from tests.distill.oracle import run_oracle
 

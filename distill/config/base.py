@@ -1,0 +1,394 @@
+"""What the configurations of all kinds of trials have in common.
+
+A configuration is a frozen value, checked when built and identified by its hash. It has *fields*,
+the same for all trials of its kind, and the *options* of the components that some fields choose
+(`distill.components`): the flat keyword arguments `clusterer="dbscan", eps=15.0` set a field and an
+option of the chosen clusterer. `resolve` fills in all defaults, so that
+`config.replace(ipc=50)` never keeps a learning rate that was derived for another `ipc`.
+
+Standard library only: the analysis reads configurations without torch.
+"""
+
+# ruff: noqa: E501 - one line an option: it is read as a table
+import functools
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, NamedTuple, Self, TypeVar
+
+from distill.components import (
+    Field,
+    Registry,
+    check_exclusive,
+    checked,
+    exclusive_pairs,
+    fields_of,
+    is_derived,
+    known_names,
+    option,
+    parsed,
+    plain_type,
+    registry_of,
+)
+from distill.config.defaults import DATASETS
+from distill.errors import UserError, require_known
+
+SCHEMA_VERSION = 2
+"""Part of every trial's identity: raised when the same configuration would mean another result."""
+
+DATA_FIELDS = (
+    *("dataset", "image_size", "val_fraction", "test_fraction", "split_seed", "on_corrupt"),
+)
+"""The fields that decide which images are loaded."""
+
+
+class Applicable(NamedTuple):
+    """An option that a configuration has through one of its components.
+
+    Attributes:
+        declared: its declaration.
+        registry: the components among which that one is.
+        component: name of that one.
+    """
+
+    declared: Field
+    registry: Registry
+    component: str
+
+
+@dataclass(frozen=True, kw_only=True, init=False)
+class Config(ABC):
+    """Base of all configurations: fields that every kind of trial has, and what can be done.
+
+    Attributes:
+        kind: name of the kind of trial, in every row of results.
+        method_field: the field that names the method: what tables compare.
+        exclusive: pairs of fields of which at most one is given.
+        given_options: name and value of the options of components that were given, by name.
+
+    Raises:
+        UserError: a value is out of range, a name is unknown, an option does not apply to the
+            components chosen, or two options exclude each other.
+    """
+
+    kind: ClassVar[str]
+    method_field: ClassVar[str]
+    exclusive: ClassVar[tuple[tuple[str, str], ...]] = ()
+
+    # fmt: off
+    dataset: str = option("digits", "digits, cifar10, cifar100, mnist, fashion_mnist, svhn, parquet:PATH[,PATH…] or folder:PATH", group="data")
+    classes: tuple[str, ...] = option((), "names of the classes to keep, separated by commas, in any order; empty: all", group="data")
+    image_size: int | None = option(None, "resize images to this height and width in pixels", group="data", minimum=4)
+    val_fraction: float = option(0.0, "share of the training images held out for validation", group="data", minimum=0, below=1)
+    test_fraction: float = option(0.2, "share of the images kept for testing where a data set has no test split", group="data", above=0, below=1)
+    split_seed: int = option(0, "seed of the splits; not varied with --seed, so that trials share their images", group="data", minimum=0)
+    on_corrupt: Literal["error", "skip"] = option("error", "what to do with images that cannot be decoded", group="data")
+    protocol: Literal["sound", "published"] = option("sound", "published: as the paper's own code ran, with its defects", group="method")
+    eval_split: Literal["test", "val"] = option("test", "images the scores are taken on; searches use val", group="evaluation")
+    seed: int = option(0, "seed of everything random in the trial but the splits", group="trial", minimum=0)
+    # fmt: on
+    given_options: tuple[tuple[str, Any], ...] = field(default=(), kw_only=True)
+
+    def __init__(self, **values: Any) -> None:
+        """Checks and keeps the values.
+
+        Args:
+            values: fields of the kind and options of the chosen components; what is left out, or
+                None, takes its default.
+        """
+        fields = self.static_fields()
+        for name, declared in fields.items():
+            value = checked(name, declared, values.get(name, declared.default))
+            object.__setattr__(self, name, value)
+        given = {name: v for name, v in values.items() if name not in fields and v is not None}
+        for name in values.keys() - fields.keys() - given.keys():
+            require_known("option", name, self.declared_fields())
+        object.__setattr__(self, "given_options", self._checked_options(given))
+        self._check_common()
+        self._check()
+
+    @abstractmethod
+    def _check(self) -> None:
+        """Raises a UserError where values that are right each for itself do not fit together."""
+
+    @abstractmethod
+    def resolve(self) -> "Config":
+        """Returns the configuration with every default filled in; idempotent."""
+
+    def derived_defaults(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Returns the defaults of fields and options that follow from other values.
+
+        Args:
+            values: what was given, and the defaults that follow from nothing.
+        """
+        del values
+        return {}
+
+    @classmethod
+    def running(cls, name: str, values: Mapping[str, Any]) -> str:
+        """Returns the component that runs for a chosen one; another one under some protocols.
+
+        Args:
+            name: field or option that names the component.
+            values: of all fields, the chosen name among them.
+        """
+        chosen: str = values[name]
+        return chosen
+
+    # --- fields and options ---------------------------------------------------------------------
+
+    @classmethod
+    def static_fields(cls) -> dict[str, Field]:
+        """Returns the fields that all trials of the kind have, by name."""
+        return fields_of(cls)
+
+    @classmethod
+    def declarations(cls) -> Iterator[tuple[str, Applicable]]:
+        """Yields every option that some component of the kind has, once for each component."""
+        seen: set[int] = set()
+        choices = list(cls.static_fields().values())
+        while choices:
+            choice = choices.pop(0)
+            registry = registry_of(choice)
+            if registry is None or id(registry) in seen:
+                continue
+            seen.add(id(registry))
+            for component in known_names(choice):
+                for name, declared in fields_of(registry[component].options).items():
+                    choices.append(declared)
+                    yield name, Applicable(declared, registry, component)
+
+    @classmethod
+    def declared_fields(cls) -> dict[str, Field]:
+        """Returns all that can be set, by name: the fields, then the options of components.
+
+        An option that several components have is in it once, as the first of them declares it.
+        """
+        declared = dict(cls.static_fields())
+        for name, applicable in cls.declarations():
+            declared.setdefault(name, applicable.declared)
+        return declared
+
+    @classmethod
+    def option_names(cls) -> tuple[str, ...]:
+        """Returns the names of the options that some component of the kind has."""
+        fields = cls.static_fields()
+        return tuple(name for name in cls.declared_fields() if name not in fields)
+
+    @classmethod
+    def applicable(cls, values: Mapping[str, Any]) -> dict[str, Applicable]:
+        """Returns the options that a trial has, by name.
+
+        Where several of its components have an option of one name, the outermost one counts: that
+        of the selector before that of the embedding which the selector uses.
+
+        Args:
+            values: fields and options; what is left out or None takes its default.
+
+        Raises:
+            UserError: the name of a component is unknown.
+        """
+        found: dict[str, Applicable] = {}
+        full: dict[str, Any] = {}
+        choices = []
+        for name, declared in cls.static_fields().items():
+            value = values.get(name)
+            full[name] = declared.default if value is None else value
+            if registry_of(declared) is not None:
+                choices.append((name, declared))
+        while choices:
+            name, declared = choices.pop(0)
+            registry = registry_of(declared)
+            assert registry is not None
+            names = full[name] if plain_type(declared) is tuple else (cls.running(name, full),)
+            for component in names:
+                for option_name, inner in fields_of(registry[component].options).items():
+                    if option_name in found or option_name in full:
+                        continue
+                    found[option_name] = Applicable(inner, registry, component)
+                    if registry_of(inner) is not None:
+                        value = values.get(option_name)
+                        full[option_name] = inner.default if value is None else value
+                        choices.append((option_name, inner))
+        return found
+
+    @classmethod
+    def inapplicable(cls, values: Mapping[str, Any]) -> set[str]:
+        """Returns the options that have no meaning in a trial.
+
+        Args:
+            values: as for `applicable`.
+
+        Raises:
+            UserError: the name of a component is unknown.
+        """
+        return set(cls.option_names()) - cls.applicable(values).keys()
+
+    @classmethod
+    def owners(cls, name: str) -> str:
+        """Returns the components that have an option, as messages name them."""
+        owners: dict[str, list[str]] = {}
+        for option_name, found in cls.declarations():
+            if option_name == name:
+                owners.setdefault(found.registry.noun, []).append(found.component)
+        return "; ".join(f"{noun} {', '.join(names)}" for noun, names in owners.items())
+
+    @classmethod
+    def parse_value(cls, name: str, text: str) -> Any:
+        """Turns the text of an option (`--ipc 10`, `--set ipc=10`) into the field's type.
+
+        Raises:
+            UserError: no such field or option, or the text does not fit its type.
+        """
+        declared = cls.declared_fields()
+        require_known("option", name, declared)
+        return parsed(name, declared[name], text)
+
+    def __getitem__(self, name: str) -> Any:
+        """Returns the value of a field or option; None where it is not given or does not apply.
+
+        Raises:
+            UserError: the kind has no such field or option.
+        """
+        if name in self.static_fields():
+            return getattr(self, name)
+        for option_name, value in self.given_options:
+            if option_name == name:
+                return value
+        require_known("option", name, self.declared_fields())
+        return None
+
+    def options_for(self, registry: Registry, component: str) -> dict[str, Any]:
+        """Returns the options of a component, as this configuration has them.
+
+        Options that it does not have take the component's defaults; those excluded by another one
+        are None.
+        """
+        values = self.to_dict()
+        applicable = self.applicable(values)
+        return {
+            name: values.get(name) if name in applicable or name in values else declared.default
+            for name, declared in fields_of(registry[component].options).items()
+        }
+
+    def data_arguments(self) -> dict[str, Any]:
+        """Returns what `distill.datasets.load_dataset` takes; `classes` are chosen afterwards."""
+        return {name: getattr(self, name) for name in DATA_FIELDS}
+
+    def replace(self, **changes: Any) -> Self:
+        """Returns the configuration with some fields or options changed."""
+        return type(self)(**(self.to_dict() | changes))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields and the given options as plain values that JSON can hold."""
+        values = {name: getattr(self, name) for name in self.static_fields()}
+        values |= dict(self.given_options)
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in values.items()
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Builds a configuration from `to_dict`'s form; missing keys take their defaults.
+
+        Raises:
+            UserError: a key is unknown, or a value is not allowed.
+        """
+        return cls(**values)
+
+    @functools.cached_property
+    def trial_id(self) -> str:
+        """16 hexadecimal digits: the hash of the resolved configuration and the schema version."""
+        values = {k: v for k, v in self.resolve().to_dict().items() if v is not None}
+        content = [SCHEMA_VERSION, self.kind, values]
+        canonical = json.dumps(content, sort_keys=True, ensure_ascii=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    # --- checks ---------------------------------------------------------------------------------
+
+    def _checked_options(self, given: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+        fields = {name: getattr(self, name) for name in self.static_fields()}
+        applicable = self.applicable(fields | dict(given))
+        options = {}
+        for name, value in given.items():
+            if name not in applicable:
+                require_known("option", name, self.declared_fields())
+                raise UserError(self._does_not_apply(name, fields | dict(given)))
+            options[name] = checked(name, applicable[name].declared, value)
+        pairs = list(self.exclusive)
+        for found in applicable.values():
+            pairs += exclusive_pairs(found.registry[found.component].options)
+        check_exclusive(tuple(dict.fromkeys(pairs)), fields | options)
+        return tuple(sorted(options.items()))
+
+    def _does_not_apply(self, name: str, values: Mapping[str, Any]) -> str:
+        nouns = {found.registry.noun for own, found in self.declarations() if own == name}
+        chosen = []
+        for choice_name, declared in self._choices(values):
+            registry = registry_of(declared)
+            if registry is not None and registry.noun in nouns and values.get(choice_name):
+                running = self.running(choice_name, values)
+                chosen.append(f"{registry.noun} {running!r}")
+        method = f"{self.method_field} {values[self.method_field]!r}"
+        return (
+            f"{name} does not apply to {', '.join(dict.fromkeys(chosen)) or method}, "
+            f"only to {self.owners(name)}; leave it out"
+        )
+
+    def _choices(self, values: Mapping[str, Any]) -> Iterator[tuple[str, Field]]:
+        """Yields the fields and options of a trial that name one component."""
+        yield from self.static_fields().items()
+        for name, found in self.applicable(values).items():
+            yield name, found.declared
+
+    def _check_common(self) -> None:
+        if not self.dataset.startswith(("parquet:", "folder:")):
+            require_known("dataset", self.dataset, (*DATASETS, "parquet:PATH", "folder:PATH"))
+        if self.eval_split == "val" and self.val_fraction == 0:
+            raise UserError(
+                "eval_split 'val' needs validation images, but val_fraction is 0; "
+                "set val_fraction, for example to 0.1"
+            )
+        if len(self.classes) == 1 or len(set(self.classes)) < len(self.classes):
+            raise UserError(
+                f"classes must name at least two, each once, got {','.join(self.classes)!r}"
+            )
+
+    def resolved_values(self, substitutions: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Returns the values of the resolved configuration; for `resolve` of the kinds.
+
+        Args:
+            substitutions: fields that stand for something else, such as a clusterer whose
+                published variant runs.
+        """
+        values = self.to_dict() | dict(substitutions or {})
+        values["classes"] = sorted(values["classes"])
+        derived = self.derived_defaults(values)
+        fields = self.static_fields()
+        for name, declared in fields.items():
+            if values[name] is None and is_derived(declared):
+                values[name] = derived[name]
+        applicable = self.applicable(values)
+        given = {name for name in applicable if values.get(name) is not None}
+        options = {}
+        for name, found in applicable.items():
+            if name in given:
+                options[name] = values[name]
+            elif not _excluded(name, found, given):
+                options[name] = derived.get(name, found.declared.default)
+        return {name: values[name] for name in fields} | options
+
+
+AnyConfig = TypeVar("AnyConfig", bound=Config)
+
+
+def _excluded(name: str, found: Applicable, given: set[str]) -> bool:
+    """Whether an option that excludes this one is given."""
+    pairs = exclusive_pairs(found.registry[found.component].options)
+    return any(
+        (name == first and second in given) or (name == second and first in given)
+        for first, second in pairs
+    )

@@ -1,0 +1,247 @@
+"""The kinds of trials: one configuration, one trial and one table layout each.
+
+A *kind* joins a configuration class, the trial class that runs it and the layout of its tables.
+Command line, identity, results schema, cost model, labels, display, tables, findings and report ask
+this registry and never the type of a configuration, so a further kind is those three and a call of
+`KINDS.register`.
+
+References to the trial, layout and cost model are imported when they are needed: this module does
+not import torch.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from distill.components import option_type
+from distill.config.base import Config
+from distill.config.distillation import DistillationConfig
+from distill.config.selection import SelectionConfig
+from distill.errors import require_known
+
+Columns = Mapping[str, Any]
+"""Name → type of a column: int, float, str, bool, `list[int]`, `list[float]` or `list[str]`."""
+
+SCORE_COLUMNS: Columns = {
+    f"{split}_{score}_{statistic}": float
+    for split in ("test", "val")
+    for score in ("accuracy", "accuracy_best", "loss")
+    for statistic in ("mean", "std")
+}
+"""Scores of the networks trained by a trial, on the images of `eval_split`; the others are null.
+
+Accuracies are fractions in [0, 1] after the last epoch, `…_best_…` the best of several tests;
+losses are mean cross-entropies in nats.
+"""
+
+CLUSTER_COLUMNS: Columns = {
+    "n_representatives_mean": float,
+    "n_clusters_mean": float,
+    "largest_cluster_mean": float,
+    "noise_mean": float,
+}
+"""Cluster statistics, means over classes: representatives, clusters, share of the largest cluster
+and of noise."""
+
+CLUSTER_SIZE_COLUMNS: Columns = {
+    "cluster_size_histogram": list[int],
+    "cluster_size_shares": list[float],
+}
+"""Clusters of 1, 2-3, 4-7, … images, and the share of the images in these."""
+
+COMMON_COLUMNS: Columns = {
+    "trial_id": str,
+    "schema_version": int,
+    "kind": str,
+    "status": str,  # ok, infeasible, diverged or out_of_memory
+    "status_message": str,
+    "n_classes": int,
+    "n_train": int,
+    "n_test": int,
+    **SCORE_COLUMNS,
+    "n_networks": int,
+    "network_scores": str,  # JSON: architecture → lists of scores, one per network
+    **CLUSTER_COLUMNS,
+    **CLUSTER_SIZE_COLUMNS,
+    "clustering_seconds": float,
+    "network_seconds": float,
+    "evaluation_seconds": float,
+    "total_seconds": float,
+    "started_at": str,  # ISO 8601, UTC
+    "n_resumes": int,
+    "fingerprint": str,
+    "n_corrupt": int,
+    "device": str,
+    "n_threads": int,
+    "precision": str,  # of the maps between the layers of the networks
+    "peak_memory_bytes": int,
+    "python_version": str,
+    "torch_version": str,
+    "torchvision_version": str,
+    "numpy_version": str,
+    "numba_version": str,  # null where it is missing
+    "scikit_learn_version": str,
+    "git_commit": str,
+}
+"""Columns of a row that trials of every kind have; what does not apply is null."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A kind of trial.
+
+    Attributes:
+        config: its configuration; `config.kind` is the name of the kind.
+        trial: the trial class (`distill.trials.base.Trial`) or its place `package.module:name`.
+        layout: the layout of its tables (`analysis.tables.layout.TableLayout`) or its place.
+        cost: its cost model (`sweeps.cost.model.CostModel`) or its place; None: trials take as long
+            as finished ones that differ in the seed only.
+        result_columns: columns of its rows beside `COMMON_COLUMNS` and its configuration.
+        curve_columns: columns of its curve.
+        summary: one line for `--help`.
+    """
+
+    config: type[Config]
+    trial: str | type[Any]
+    layout: Any
+    cost: Any = None
+    result_columns: Columns = field(default_factory=dict)
+    curve_columns: Columns = field(default_factory=dict)
+    summary: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name of the kind in results."""
+        return self.config.kind
+
+    @property
+    def config_columns(self) -> Columns:
+        """The columns of the configuration: fields first, then the options of components."""
+        types = {name: option_type(f).plain for name, f in self.config.declared_fields().items()}
+        return {name: list[str] if t is tuple else t for name, t in types.items()}
+
+
+class Kinds(Mapping[str, Kind]):
+    """The kinds by name."""
+
+    def __init__(self, *kinds: Kind) -> None:
+        self._kinds: dict[str, Kind] = {}
+        for kind in kinds:
+            self.register(kind)
+
+    def __getitem__(self, name: str) -> Kind:
+        """Returns a kind.
+
+        Raises:
+            UserError: there is none of that name.
+        """
+        require_known("kind of trial", name, self._kinds)
+        return self._kinds[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._kinds)
+
+    def __len__(self) -> int:
+        return len(self._kinds)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._kinds
+
+    def register(self, kind: Kind) -> None:
+        """Adds a kind.
+
+        Raises:
+            ValueError: the name is taken, or a column has another type than elsewhere.
+        """
+        if kind.name in self._kinds:
+            raise ValueError(f"kind {kind.name!r} is registered already; choose another name")
+        known = dict(COMMON_COLUMNS)
+        for other in self._kinds.values():
+            known |= {**other.config_columns, **other.result_columns}
+        for name, column_type in {**kind.config_columns, **kind.result_columns}.items():
+            if known.get(name, column_type) != column_type:
+                raise ValueError(
+                    f"column {name} of kind {kind.name!r} must be of type {known[name]}, "
+                    f"got {column_type}"
+                )
+        self._kinds[kind.name] = kind
+
+    @contextmanager
+    def registered(self, kind: Kind) -> Iterator[None]:
+        """Adds a kind for the time of the context."""
+        self.register(kind)
+        try:
+            yield
+        finally:
+            del self._kinds[kind.name]
+
+
+KINDS = Kinds(
+    Kind(
+        config=DistillationConfig,
+        trial="distill.trials.distillation:DistillationTrial",
+        layout="analysis.tables.distillation:LAYOUT",
+        cost="sweeps.cost.distillation:DISTILLATION",
+        result_columns={"matching_loss": float, "matching_seconds": float},
+        curve_columns={
+            "outer": int,
+            "matching_loss": float,
+            "accuracy_mean": float,
+            "accuracy_std": float,
+            "n_networks": int,
+            **CLUSTER_COLUMNS,
+        },
+        summary="learn a few synthetic images per class (DREAM with a choice of clusterings)",
+    ),
+    Kind(
+        config=SelectionConfig,
+        trial="distill.trials.selection:SelectionTrial",
+        layout="analysis.tables.selection:LAYOUT",
+        cost="sweeps.cost.selection:SELECTION",
+        result_columns={
+            **{
+                f"test_{part}_accuracy_{statistic}": float
+                for part in ("seen", "unseen")
+                for statistic in ("mean", "std")
+            },
+            "n_pool": int,
+            "n_duplicates": int,
+            "n_selected": int,
+            "n_distinct": int,
+            "n_test_selected": int,
+            "n_trained_on": int,
+            "n_steps": int,
+            "n_cells_occupied": int,
+            "n_filled": int,
+            "plane_explained": float,
+        },
+        curve_columns={
+            "network_index": int,
+            "epoch": int,
+            "n_steps": int,
+            "train_loss": float,
+            "train_accuracy": float,
+            "val_loss": float,
+            "val_accuracy": float,
+        },
+        summary="choose real images and train networks on them",
+    ),
+)
+"""Every kind of trial."""
+
+
+def kind_of(config: Config) -> Kind:
+    """Returns the kind of a configuration."""
+    return KINDS[config.kind]
+
+
+def config_from_dict(values: Mapping[str, Any]) -> Config:
+    """Builds a configuration of any kind from `{"kind": config.kind, **config.to_dict()}`.
+
+    Raises:
+        UserError: the kind or a key is unknown or missing, or a value is not allowed.
+    """
+    require_known("kind of trial", str(values.get("kind")), KINDS)
+    kind = KINDS[values["kind"]]
+    return kind.config.from_dict({key: v for key, v in values.items() if key != "kind"})
