@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from distill.config.distillation import DistillationConfig
+from distill.config.distillation import DistillationConfig, ResolvedDistillation
 from distill.datasets import ImageData, load_dataset
 
 # Read when Ray is imported: its workers shall be this very environment, not one that uv makes anew.
@@ -23,10 +23,10 @@ def digits() -> ImageData:
 
 
 @pytest.fixture
-def tiny() -> Callable[..., DistillationConfig]:
-    """A configuration that runs in about a second; every field can be set."""
+def tiny() -> Callable[..., ResolvedDistillation]:
+    """A resolved configuration that runs in about a second; every field can be set."""
 
-    def build(**changes: object) -> DistillationConfig:
+    def build(**changes: object) -> ResolvedDistillation:
         values: dict[str, object] = {
             "ipc": 1,
             "factor": 2,
@@ -42,6 +42,6 @@ def tiny() -> Callable[..., DistillationConfig]:
             "n_eval": 2,
             "val_fraction": 0.1,
         }
-        return DistillationConfig.from_dict(values | changes)
+        return DistillationConfig.from_dict(values | changes).resolve()
 
     return build

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,10 +84,9 @@ def run(
         check(resolved, data, execution)
     kept = with_classes(data, resolved.classes)
     trial_class = trial_class_of(resolved)
-    finished = _run_to_end(
+    finished = run_to_end(
         lambda: trial_class(resolved, kept, execution=execution, on_warning=on_warning),
-        resolved,
-        data,
+        {"trial_id": resolved.trial_id, "fingerprint": data.fingerprint},
         checkpoint_folder=checkpoint_folder,
         checkpoint_seconds=checkpoint_seconds,
         on_progress=on_progress,
@@ -191,7 +190,7 @@ def load_images(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Finished:
+class Finished:
     """A trial that was run to its end.
 
     Attributes:
@@ -211,20 +210,29 @@ class _Finished:
     n_resumes: int
 
 
-def _run_to_end(
+def run_to_end(
     begin: Callable[[], Trial],
-    config: Config,
-    data: ImageData,
+    identity: Mapping[str, str],
     *,
     checkpoint_folder: Folder | None,
     checkpoint_seconds: float,
     on_progress: Callable[[Progress], None],
     should_stop: Callable[[], bool],
     on_warning: Warn,
-) -> _Finished:
+) -> Finished:
+    """Runs a trial to its end; `run` without the row.
+
+    Args:
+        begin: factory for the trial; may raise whatever `advance` raises.
+        identity: noted in checkpoints, and must be equal in those that are resumed from.
+        checkpoint_folder: see `run`, as the rest.
+        checkpoint_seconds: see there.
+        on_progress: see there.
+        should_stop: see there.
+        on_warning: see there.
+    """
     started_at = dt.datetime.now(dt.UTC)
     start = time.perf_counter()
-    identity = {"trial_id": config.trial_id, "fingerprint": data.fingerprint}
     status, message, trial, earlier = "ok", "", None, _Earlier()
     try:
         trial = begin()
@@ -247,7 +255,7 @@ def _run_to_end(
         status, message = "diverged", str(error)
     except torch.cuda.OutOfMemoryError as error:
         status, message = "out_of_memory", str(error).splitlines()[0]
-    return _Finished(
+    return Finished(
         trial=trial,
         status=status,
         message=message,
@@ -319,7 +327,7 @@ class _Earlier:
 
 
 def _resume(
-    trial: Trial, identity: dict[str, Any], folder: Folder | None, on_warning: Warn
+    trial: Trial, identity: Mapping[str, str], folder: Folder | None, on_warning: Warn
 ) -> _Earlier:
     """Loads the newest sound checkpoint, if there is one; returns what happened before it.
 

@@ -150,7 +150,7 @@ def _row(config: DistillationConfig) -> dict[str, Any]:
         "host": "node-17.example",
         "gpu_share": 0.25,
         "finished_at": "2026-01-02T03:04:05+00:00",
-        **config.resolved().to_dict(),
+        **config.resolve().to_dict(),
         **(dict.fromkeys(numbers, score) if ok else {}),
         "network_scores": '{"convnet": {"accuracies": [0.5, 0.6], "losses": [1.5, 1.25]}}',
         "total_seconds": 1000 * score,

@@ -40,7 +40,7 @@ from distill.clustering.base import Clusterer, Clustering, spawn_generators
 from distill.clustering.dbscan import kth_neighbor_distances
 from distill.clustering.fasterpam import fasterpam
 from distill.clustering.kmeans import KMeans
-from distill.clustering.registry import CLUSTERERS, build_clusterer
+from distill.clustering.registry import CLUSTERERS
 from tests.distill.clustering.partitions import same_partition
 
 OPTIONS: dict[str, list[dict[str, Any]]] = {
@@ -138,7 +138,7 @@ def cases(data: Data, names: Sequence[str], references: bool) -> list[Case]:
                 options["eps"] = float(reach[len(reach) // 2 :][:2].mean())
             if name == "dbscan":
                 options["eps_quantile"] = None
-            own = build_clusterer(name, **options)
+            own = CLUSTERERS.build(name, **options)
             shown = {key: round(v, 2) if isinstance(v, float) else v for key, v in options.items()}
             label = " ".join([name, *(str(value) for value in shown.values() if value is not None)])
             found.append(_case(label, name, own, data, references))
@@ -455,7 +455,7 @@ def count(names: Sequence[str]) -> None:
             options = {"eps": None, **options} if name.startswith("dbscan") else dict(options)
             if name == "dbscan_published":
                 options["eps"] = float(kth_neighbor_distances(classes[0], 5).median())
-            own = build_clusterer(name, **options)
+            own = CLUSTERERS.build(name, **options)
             texts = []
             for together in (True, False):
                 with Counter() as counter:

@@ -165,15 +165,15 @@ def roofline_seconds(
     maps), the derivative of the backward pass in the maps (not for the first layer), and one more
     backward to the maps. Bytes are one write and one read of every map in each of these passes.
     """
-    config = DistillationConfig.from_dict(values).resolved()
-    width, n_classes = int(config.width or 0), options.classes
+    config = DistillationConfig.from_dict(values).resolve()
+    width, n_classes = int(config["width"] or 0), options.classes
     m = min(config.ipc * int(config.factor or 1) ** 2, int(config.batch_syn_max)) * n_classes
     n = int(config.n_representatives or 0) * n_classes
     n += int(config.n_net_batches or 0) * config.net_batch_size
     value_bytes = 2 if options.precision == "bfloat16" else 4
     operations, copied = 0.0, 0.0
     side, channels = SIDE, 3
-    for layer in range(int(config.depth)):
+    for layer in range(int(config["depth"])):
         passes = 2 * n + 5 * m if layer == 0 else 3 * n + 7 * m
         operations += passes * 2 * side**2 * channels * width * 9
         copied += passes * 2 * value_bytes * (side**2 + (side // 2) ** 2) * width

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from distill.config.distillation import CLUSTERER_OPTIONS, DistillationConfig
+from distill.config.distillation import CLUSTERERS, DistillationConfig
 from sweeps.store.row_files import row_content
 from sweeps.store.store import Store
 
@@ -45,7 +45,7 @@ def main(n_trials: int = 10_000) -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder) / "results")
         store.create()
-        rows = [_row_of(name) for name in CLUSTERER_OPTIONS]
+        rows = [_row_of(name) for name in CLUSTERERS]
         start = time.perf_counter()
         curve = [{"outer": outer, "matching_loss": 0.1} for outer in range(20)]
         for i in range(N_PUT):
@@ -73,7 +73,7 @@ def _row_of(clusterer: str) -> dict[str, Any]:
         "phase": "grid",
         "attempt": 1,
         "host": "node-17.example",
-        **config.resolved().to_dict(),
+        **config.resolve().to_dict(),
         "network_scores": {"convnet": {"accuracies": [0.1] * 5, "losses": [1.5] * 5}},
         "git_commit": "0123456789abcdef" * 2,
         "fingerprint": "0123456789abcdef" * 4,

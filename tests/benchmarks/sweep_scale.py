@@ -34,7 +34,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from distill.config.distillation import Config, DistillationConfig
+from distill.config.base import Config
+from distill.config.distillation import DistillationConfig
 from sweeps.full_grid import COMMAND
 from sweeps.grid.distillation_presets import EXTENDED
 from sweeps.grid.plan import make_plan, plan_digest
@@ -446,11 +447,11 @@ def requests(folder: str, unused: int) -> None:
 
     count("a trial without a checkpoint", base, checkpoint_seconds=1e6)
     count("the same again, finished already", base, checkpoint_seconds=1e6)
-    another = dataclasses.replace(base, seed=1)
+    another = base.replace(seed=1)
     count("another, 20 checkpoints", another, checkpoint_seconds=0.0)
     for i in range(2500):
         store.put_failure(f"{i:016x}", {"message": ""})
-    count("another, beside 2,500 failures", dataclasses.replace(base, seed=2))
+    count("another, beside 2,500 failures", base.replace(seed=2))
     print(f"  bytes of a checkpoint, CIFAR-10: {sizes}")
     server.stop()
 

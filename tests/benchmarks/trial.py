@@ -103,7 +103,7 @@ class _Trial:
             "n_inner": options.loops,
             "cluster_interval": options.loops,
         }
-        self.config = DistillationConfig.from_dict(values).resolved()
+        self.config = DistillationConfig.from_dict(values).resolve()
         self.data = random_images(10, options.images).to(options.device)
         self.execution = execution_of(options) if kind == "here" else AUTOMATIC
         self.dream = Dream(self.config, self.data, execution=self.execution)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from distill.config.distillation import DistillationConfig
-from distill.config.selection import SELECTOR_OPTIONS, SelectionConfig
+from distill.config.distillation import ResolvedDistillation
+from distill.config.selection import SELECTOR_NAMES, SelectionConfig
 from distill.datasets import ImageData
 from distill.dream.loop import Dream
 from distill.errors import InterruptedTrialError
@@ -29,7 +29,7 @@ pytestmark = [
 @pytest.mark.parametrize("graphs", ["on", "off"])
 def test_inner_loops_in_float64_agree_with_the_cpu(
     digits: ImageData,
-    tiny: Callable[..., DistillationConfig],
+    tiny: Callable[..., ResolvedDistillation],
     match: str,
     batching: str,
     graphs: str,
@@ -55,7 +55,7 @@ def test_inner_loops_in_float64_agree_with_the_cpu(
 
 @pytest.mark.parametrize("batching", ["class", "all"])
 def test_bfloat16_moves_the_images_as_float32_on_the_cpu_does(
-    digits: ImageData, tiny: Callable[..., DistillationConfig], batching: str
+    digits: ImageData, tiny: Callable[..., ResolvedDistillation], batching: str
 ) -> None:
     """The tolerance of `test_precision.py`; recorded steps hold the rounding, too."""
     config = tiny(n_inner=10, n_outer=1, weights="size", clusterer="random")
@@ -70,7 +70,7 @@ def test_bfloat16_moves_the_images_as_float32_on_the_cpu_does(
 
 
 def test_an_evaluation_with_graphs_scores_as_without(
-    digits: ImageData, tiny: Callable[..., DistillationConfig]
+    digits: ImageData, tiny: Callable[..., ResolvedDistillation]
 ) -> None:
     config = tiny(n_outer=0, eval_epochs=12, eval_every=0)
     data = digits.to("cuda")
@@ -107,7 +107,7 @@ def test_many_classes_at_once_agree_with_each_on_the_cpu(name: str) -> None:
 
 
 def test_a_whole_trial_stops_and_resumes(
-    digits: ImageData, tiny: Callable[..., DistillationConfig], tmp_path: Path
+    digits: ImageData, tiny: Callable[..., ResolvedDistillation], tmp_path: Path
 ) -> None:
     data = digits.to("cuda")
     with pytest.raises(InterruptedTrialError):
@@ -120,13 +120,13 @@ def test_a_whole_trial_stops_and_resumes(
     assert result.images.device.type == "cpu"
 
 
-@pytest.mark.parametrize("selector", SELECTOR_OPTIONS)
+@pytest.mark.parametrize("selector", SELECTOR_NAMES)
 def test_every_selector_of_the_second_paper_stops_and_resumes(
     digits: ImageData, tmp_path: Path, selector: str
 ) -> None:
     """Nothing is drawn on the GPU, and pixels are the same there, so the choice is the CPU's."""
     values = {"selector": selector, "classes": ["3", "8"], "epochs": 2}
-    if "embedding" in SELECTOR_OPTIONS[selector]:
+    if "embedding" in SELECTOR_NAMES[selector]:
         values["embedding"] = "pixels"
     config, data = SelectionConfig.from_dict(values), digits.to("cuda")
     folder = LocalFolder(tmp_path)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from distill.clustering.base import NOISE, Clusterer, Clustering, cluster_means, spawn_generators
-from distill.clustering.registry import CLUSTERERS, build_clusterer
+from distill.clustering.registry import CLUSTERERS
 from distill.selection.representatives import rule_for, select
 from tests.distill.clustering.blobs import blobs
 
@@ -39,7 +39,7 @@ RUNNABLE = [name for name in CASES if INSTALLED or name != "kmedoids_sklearn_ext
 
 
 def clusterer_of(name: str) -> Clusterer:
-    return build_clusterer(name, **CASES[name])
+    return CLUSTERERS.build(name, **CASES[name])
 
 
 def fit(name: str, points: Tensor, k: int, seed: int = 0) -> Clustering:
@@ -86,7 +86,7 @@ def test_every_method_is_in_the_suite() -> None:
 
 def test_an_unknown_name_is_an_error_and_never_another_method() -> None:
     with pytest.raises(ValueError, match="unknown clusterer 'k-means'; did you mean 'kmeans'"):
-        build_clusterer("k-means")
+        CLUSTERERS.build("k-means")
 
 
 @pytest.mark.parametrize("name", RUNNABLE)

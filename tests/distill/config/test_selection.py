@@ -1,36 +1,35 @@
 """Configurations of the second paper: what belongs to which selector, and what names a trial."""
 
-import dataclasses
 import json
 import subprocess
 import sys
 
 import pytest
 
-from distill.clustering.registry import build_clusterer
+from distill.clustering.registry import CLUSTERERS
+from distill.components import fields_of
 from distill.config.distillation import (
-    CLUSTERER_OPTIONS,
+    CLUSTERERS,
     DistillationConfig,
     field_type,
-    fields_of,
     parse_value,
 )
-from distill.config.selection import (
-    EMBEDDING_OPTIONS,
-    SELECTOR_OPTIONS,
-    SelectionConfig,
-    config_from_dict,
-)
+from distill.config.selection import EMBEDDING_OPTIONS, SELECTOR_NAMES, SelectionConfig
 from distill.errors import UserError
+from distill.kinds import config_from_dict
 
 
 def test_the_defaults_are_the_paper_s() -> None:
-    config = SelectionConfig(selector="cluster_grid").resolved()
+    config = SelectionConfig(selector="cluster_grid").resolve()
 
-    assert (config.fraction, config.test_fraction) == (0.1, 0.1)
-    assert (config.embedding, config.clusterer, config.n_clusters) == ("pixels", "kmeans", 2)
-    assert (config.pca_dim, config.grid_size) == (2, None)
-    assert (config.network, config.epochs, config.batch_size, config.lr) == (
+    assert (config["fraction"], config.test_fraction) == (0.1, 0.1)
+    assert (config["embedding"], config["clusterer"], config["n_clusters"]) == (
+        "pixels",
+        "kmeans",
+        2,
+    )
+    assert (config["pca_dim"], config["grid_size"]) == (2, None)
+    assert (config.network, config["epochs"], config.batch_size, config.lr) == (
         "photo_cnn",
         20,
         32,
@@ -38,53 +37,53 @@ def test_the_defaults_are_the_paper_s() -> None:
     )
 
 
-@pytest.mark.parametrize("selector", SELECTOR_OPTIONS)
+@pytest.mark.parametrize("selector", SELECTOR_NAMES)
 def test_resolving_twice_changes_nothing(selector: str) -> None:
-    config = SelectionConfig(selector=selector).resolved()
+    config = SelectionConfig(selector=selector).resolve()
 
-    assert config.resolved() == config
+    assert config.resolve() == config
     assert config.trial_id == SelectionConfig(selector=selector).trial_id
 
 
-@pytest.mark.parametrize("clusterer", CLUSTERER_OPTIONS)
+@pytest.mark.parametrize("clusterer", CLUSTERERS)
 def test_every_clusterer_can_be_used(clusterer: str) -> None:
     for selector in ("cluster_grid", "nearest_center"):
-        config = SelectionConfig(selector=selector, clusterer=clusterer).resolved()
-        build_clusterer(clusterer, **config.clusterer_options)
-        assert config.resolved() == config
+        config = SelectionConfig(selector=selector, clusterer=clusterer).resolve()
+        CLUSTERERS.build(clusterer, **config["clusterer_options"])
+        assert config.resolve() == config
 
 
 def test_without_a_clusterer_there_are_no_options_of_it() -> None:
-    config = SelectionConfig(selector="random").resolved()
+    config = SelectionConfig(selector="random").resolve()
 
-    assert config.clusterer is None
-    assert config.clusterer_options == {}
+    assert config["clusterer"] is None
+    assert config["clusterer_options"] == {}
 
 
 def test_a_fixed_eps_switches_the_default_quantile_off() -> None:
-    config = SelectionConfig(selector="nearest_center", clusterer="dbscan", eps=3).resolved()
+    config = SelectionConfig(selector="nearest_center", clusterer="dbscan", eps=3).resolve()
 
-    assert (config.eps, config.eps_quantile, config.min_samples) == (3.0, None, 2)
+    assert (config["eps"], config["eps_quantile"], config["min_samples"]) == (3.0, None, 2)
 
 
 @pytest.mark.parametrize("embedding", EMBEDDING_OPTIONS)
 def test_an_embedding_brings_its_own_options(embedding: str) -> None:
-    config = SelectionConfig.from_dict({"selector": "herding", "embedding": embedding}).resolved()
+    config = SelectionConfig.from_dict({"selector": "herding", "embedding": embedding}).resolve()
 
-    assert config.feature_epochs == (5 if embedding == "features" else None)
-    assert config.pca_dim == (32 if embedding == "pca" else None)
+    assert config["feature_epochs"] == (5 if embedding == "features" else None)
+    assert config["pca_dim"] == (32 if embedding == "pca" else None)
 
 
 def test_the_grid_s_plane_is_the_selector_s_whatever_is_clustered() -> None:
-    assert SelectionConfig(selector="cluster_grid", embedding="pca").resolved().pca_dim == 2
-    assert SelectionConfig(selector="cluster_grid", embedding="features", pca_dim=3).pca_dim == 3
+    assert SelectionConfig(selector="cluster_grid", embedding="pca").resolve()["pca_dim"] == 2
+    assert SelectionConfig(selector="cluster_grid", embedding="features", pca_dim=3)["pca_dim"] == 3
 
 
 def test_the_convnet_is_as_wide_as_in_the_distillation() -> None:
     widths = [
         (
-            SelectionConfig(network="convnet", dataset=dataset).resolved().width,
-            DistillationConfig(dataset=dataset).resolved().width,
+            SelectionConfig(network="convnet", dataset=dataset).resolve()["width"],
+            DistillationConfig(dataset=dataset).resolve()["width"],
         )
         for dataset in ("digits", "cifar10")
     ]
@@ -93,21 +92,21 @@ def test_the_convnet_is_as_wide_as_in_the_distillation() -> None:
 
 
 def test_images_per_class_take_the_place_of_the_fraction() -> None:
-    config = SelectionConfig(selector="herding", ipc=10).resolved()
+    config = SelectionConfig(selector="herding", ipc=10).resolve()
 
-    assert (config.ipc, config.fraction) == (10, None)
-    assert config.resolved() == config
+    assert (config["ipc"], config["fraction"]) == (10, None)
+    assert config.resolve() == config
 
 
 def test_the_recipe_of_the_distillation_has_its_epochs() -> None:
     configs = [
-        SelectionConfig(recipe="distillation", network="convnet", dataset=dataset).resolved()
+        SelectionConfig(recipe="distillation", network="convnet", dataset=dataset).resolve()
         for dataset in ("digits", "cifar10")
     ]
 
-    assert [config.epochs for config in configs] == [None, None]
-    assert [config.eval_epochs for config in configs] == [
-        DistillationConfig(dataset=dataset).resolved().eval_epochs
+    assert [config["epochs"] for config in configs] == [None, None]
+    assert [config["eval_epochs"] for config in configs] == [
+        DistillationConfig(dataset=dataset).resolve().eval_epochs
         for dataset in ("digits", "cifar10")
     ]
 
@@ -118,9 +117,9 @@ def test_the_recipe_of_the_distillation_has_its_epochs() -> None:
 def test_batch_norms_score_with_keras_s_statistics_under_the_published_protocol_only(
     protocol: str, statistics: str
 ) -> None:
-    config = SelectionConfig.from_dict({"protocol": protocol}).resolved()
+    config = SelectionConfig.from_dict({"protocol": protocol}).resolve()
 
-    assert config.norm_statistics == statistics
+    assert config["norm_statistics"] == statistics
 
 
 def test_equal_meaning_is_one_trial_and_any_change_is_another() -> None:
@@ -133,7 +132,7 @@ def test_equal_meaning_is_one_trial_and_any_change_is_another() -> None:
         SelectionConfig(classes=("3", "8")),
         *(
             SelectionConfig(selector=selector)
-            for selector in SELECTOR_OPTIONS
+            for selector in SELECTOR_NAMES
             if selector != "random"
         ),
     ]
@@ -297,4 +296,4 @@ def test_fields_of_the_same_name_mean_the_same_in_both_papers() -> None:
 
 def test_a_replaced_field_is_checked_again() -> None:
     with pytest.raises(UserError, match="epochs must be at least 1, got 0"):
-        dataclasses.replace(SelectionConfig(), epochs=0)
+        SelectionConfig().replace(epochs=0)

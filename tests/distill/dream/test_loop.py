@@ -1,20 +1,19 @@
 """The loop: equal to the plain oracle, deterministic, and right at its edges."""
 
-import dataclasses
 import itertools
 from collections.abc import Callable
 
 import pytest
 import torch
 
-from distill.config.distillation import DistillationConfig
+from distill.config.distillation import ResolvedDistillation
 from distill.datasets import ImageData
 from distill.dream.loop import Dream
 from distill.errors import DivergedError, InfeasibleClusteringError, UserError
 from distill.runtime.execution import Execution
 from tests.distill.oracle import run_oracle
 
-Tiny = Callable[..., DistillationConfig]
+Tiny = Callable[..., ResolvedDistillation]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +76,7 @@ def test_the_loss_falls_and_the_images_stay_in_range(digits: ImageData, tiny: Ti
         lr_img=0.02,
         metric="mse",
     )
-    config = dataclasses.replace(config, augment="none")
+    config = config.replace(augment="none")
     dream = Dream(config, digits)
     losses, before = [], 0.0
     for _ in range(59):

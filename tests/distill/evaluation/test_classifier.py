@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from distill.config.distillation import derive_seed
+from distill.config.seeds import derive_seed
 from distill.config.selection import SelectionConfig
 from distill.datasets import ImageData
 from distill.datasets.images import with_classes
@@ -25,7 +25,7 @@ def two(digits: ImageData) -> ImageData:
 
 
 def classifier(data: ImageData, **changes: object) -> Classifier:
-    return Classifier(SelectionConfig.from_dict(changes).resolved(), data, purpose="test")
+    return Classifier(SelectionConfig.from_dict(changes).resolve(), data, purpose="test")
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_many_images_are_scored_in_chunks_with_the_same_result(two: ImageData) -
 
 
 def test_purposes_have_streams_of_their_own(two: ImageData) -> None:
-    config = SelectionConfig().resolved()
+    config = SelectionConfig().resolve()
     first, second = (Classifier(config, two, purpose=purpose) for purpose in ("a", "b"))
 
     assert not torch.equal(first.network.classifier.weight, second.network.classifier.weight)

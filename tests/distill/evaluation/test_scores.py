@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from distill.augment.siamese import Augmentation
-from distill.config.distillation import derive_seed
+from distill.config.seeds import derive_seed
 from distill.datasets import ImageData
 from distill.evaluation.scores import Evaluation, TrainingRecipe, mean_and_std, score_network
 from distill.networks.base import Network, reset_parameters

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from distill.config.distillation import DistillationConfig
+from distill.config.distillation import DistillationConfig, ResolvedDistillation
 from distill.datasets import ImageData
 from distill.dream.loop import Dream
 from distill.dream.matching import Matcher
@@ -25,7 +25,7 @@ from distill.runtime.execution import Execution
 from distill.trials.distillation import run_trial
 from tests.benchmarks.reference import plain_network
 
-Tiny = Callable[..., DistillationConfig]
+Tiny = Callable[..., ResolvedDistillation]
 
 HALF = Execution(precision="bfloat16")
 

@@ -15,7 +15,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 import distill.dream.loop
 import distill.networks.layers.norm_relu_pool
-from distill.config.distillation import DistillationConfig
+from distill.config.distillation import ResolvedDistillation
 from distill.datasets import ImageData
 from distill.dream.loop import Dream
 from distill.errors import SlowerWarning
@@ -24,7 +24,7 @@ from distill.runtime.execution import Execution
 from distill.runtime.graphs import WARM_UP, Step, StepGraphs
 from tests.distill.evaluation.test_scores import evaluation, run
 
-Tiny = Callable[..., DistillationConfig]
+Tiny = Callable[..., ResolvedDistillation]
 CPU = torch.device("cpu")
 
 

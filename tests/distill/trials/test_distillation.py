@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from distill.config.distillation import DistillationConfig
+from distill.config.distillation import ResolvedDistillation
 from distill.datasets import ImageData
 from distill.errors import InterruptedTrialError, UserError
 from distill.evaluation.recipe import random_images_baseline
@@ -22,7 +22,7 @@ from distill.trials.distillation import (
 )
 from distill.trials.distilled_files import to_uint8
 
-Tiny = Callable[..., DistillationConfig]
+Tiny = Callable[..., ResolvedDistillation]
 UNREPEATABLE = {"started_at", "peak_memory_bytes", "n_resumes"}
 
 
@@ -194,7 +194,7 @@ def test_a_checkpoint_of_another_trial_is_refused(
     config = tiny()
     with pytest.raises(InterruptedTrialError):
         run_trial(config, digits, checkpoint_folder=LocalFolder(tmp_path), should_stop=lambda: True)
-    other = dataclasses.replace(config, seed=1) if what == "trial_id" else config
+    other = config.replace(seed=1) if what == "trial_id" else config
     data = digits if what == "trial_id" else dataclasses.replace(digits, fingerprint="0" * 64)
 
     with pytest.raises(UserError, match=f"the checkpoint has {what}"):
@@ -226,7 +226,7 @@ def test_progress_rises_to_one_and_estimates_the_time_left(digits: ImageData, ti
     assert seen[-1].seconds_left == 0
     assert seen[-1].accuracy is not None
     assert all(0 < fraction <= 1 for fraction in fractions)
-    assert {progress.outer for progress in seen} == {0, 1, 2}
+    assert {progress.step for progress in seen} == {0, 1, 2}
 
 
 def test_a_network_that_does_not_fit_is_refused_before_any_work(

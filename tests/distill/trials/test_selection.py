@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from distill.config.selection import PUBLISHED_SELECTORS, SELECTOR_OPTIONS, SelectionConfig
+from distill.config.selection import PUBLISHED_SELECTORS, SELECTOR_NAMES, SelectionConfig
 from distill.datasets import ImageData, load_dataset
 from distill.errors import InterruptedTrialError, UserError
 from distill.runtime.checkpoint import LocalFolder
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 UNREPEATABLE = {"started_at", "peak_memory_bytes", "n_resumes", "git_commit"}
 CASES: list[dict[str, Any]] = [
-    *({"selector": selector} for selector in SELECTOR_OPTIONS),
+    *({"selector": selector} for selector in SELECTOR_NAMES),
     *({"selector": selector, "protocol": "published"} for selector in PUBLISHED_SELECTORS),
     {"selector": "augmentation", "augment_mode": "add"},
     {"selector": "herding", "embedding": "pca"},
@@ -126,7 +126,7 @@ def test_all_rows_have_the_same_columns(digits: ImageData) -> None:
     assert results[2].row["test_accuracy_mean"] is None
 
 
-@pytest.mark.parametrize("selector", SELECTOR_OPTIONS)
+@pytest.mark.parametrize("selector", SELECTOR_NAMES)
 def test_the_sound_fraction_is_exact_stratified_and_without_repeats(
     digits: ImageData, selector: str
 ) -> None:
@@ -205,7 +205,7 @@ def test_the_samples_are_images_that_were_trained_on(digits: ImageData, protocol
     """Eight of each class; the augmentation's are transformed ones."""
     for selector in ("random", "augmentation"):
         trial = SelectionTrial(small(selector=selector, protocol=protocol), digits)
-        while not trial.choice.done:
+        while not trial.selection.done:
             trial.advance()
         images, labels = trial._training_set()
         pairs = list(zip(images.flatten(1).tolist(), labels.tolist(), strict=True))
@@ -293,24 +293,24 @@ class TestPublished:
 
     def test_augmentation_draws_five_times_and_keeps_no_original(self, digits: ImageData) -> None:
         trial = SelectionTrial(small(protocol="published", selector="augmentation"), digits)
-        while not trial.choice.done:
+        while not trial.selection.done:
             trial.advance()
-        n = sum(trial.choice.quotas)
-        originals, _ = trial.choice.chosen()
+        n = sum(trial.selection.quotas)
+        originals, _ = trial.selection.chosen()
         images, labels = trial._training_set()
 
-        assert trial.choice.selection is not None
+        assert trial.selection.selection is not None
         assert len(images) == 5 * n
-        assert len(torch.unique(trial.choice.selection.rows)) < 5 * n
-        assert torch.bincount(labels).tolist() == [5 * quota for quota in trial.choice.quotas]
+        assert len(torch.unique(trial.selection.selection.rows)) < 5 * n
+        assert torch.bincount(labels).tolist() == [5 * quota for quota in trial.selection.quotas]
         destroyed = ((images == 0) | (images == 255)).flatten(1).all(dim=1)
         # A fifth, ± 0.03 (one standard deviation); four of them.
         assert float(destroyed.double().mean()) == pytest.approx(0.2, abs=0.12)
         assert not ((originals == 0) | (originals == 255)).flatten(1).all(dim=1).any()
 
     def test_running_statistics_are_the_paper_s(self) -> None:
-        assert small(protocol="published").resolved().norm_statistics == "running"
-        assert small().resolved().norm_statistics == "recomputed"
+        assert small(protocol="published").resolve()["norm_statistics"] == "running"
+        assert small().resolve()["norm_statistics"] == "recomputed"
 
 
 @pytest.mark.parametrize(
@@ -322,12 +322,12 @@ def test_sound_augmentation_makes_copies_of_the_exact_fraction(
     trial = SelectionTrial(
         small(selector="augmentation", augment_mode=mode, augment_copies=copies), digits
     )
-    while not trial.choice.done:
+    while not trial.selection.done:
         trial.advance()
-    originals, own_labels = trial.choice.chosen()
+    originals, own_labels = trial.selection.chosen()
     images, labels = trial._training_set()
 
-    assert len(images) == factor * len(originals) == factor * sum(trial.choice.quotas)
+    assert len(images) == factor * len(originals) == factor * sum(trial.selection.quotas)
     assert torch.equal(labels, own_labels.repeat(factor))
     kept = torch.equal(images[: len(originals)], originals)
     assert kept == (mode == "add")
