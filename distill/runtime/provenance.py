@@ -50,19 +50,26 @@ def _version_of(package: str) -> str | None:
 
 
 def git_commit() -> str | None:
-    """Returns the commit of the code that runs, with a `+` where it was changed; None unknown."""
-    here = Path(__file__).parent
+    """Returns the commit of the code that runs, with a `+` where it was changed.
+
+    None where it is not known: outside a checkout, also in one of another project.
+    """
+    here = Path(__file__)
     try:
-        commit, changes = (
-            subprocess.run(  # noqa: S603 - fixed arguments
-                ["git", "-C", str(here), *arguments],  # noqa: S607
-                capture_output=True,
-                text=True,
-                check=True,
-                timeout=10,
-            ).stdout.strip()
-            for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain", "-uno"])
-        )
+        _git(here.parent, "ls-files", "--error-unmatch", here.name)
+        commit = _git(here.parent, "rev-parse", "HEAD")
+        changes = _git(here.parent, "status", "--porcelain", "-uno")
     except (OSError, subprocess.SubprocessError):
         return None
     return commit + ("+" if changes else "")
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    """Returns what a git command prints; raises an error where it fails."""
+    return subprocess.run(  # noqa: S603 - fixed arguments
+        ["git", "-C", str(folder), *arguments],  # noqa: S607
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=10,
+    ).stdout.strip()
