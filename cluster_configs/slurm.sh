@@ -33,7 +33,7 @@ fi
 [[ $# -gt 0 ]] || fail "which sweep? sbatch cluster_configs/slurm.sh sweeps/full_grid.py …"
 cd "${SLURM_SUBMIT_DIR:?is set by sbatch}"
 [[ -f $1 ]] || fail "there is no $1 in $PWD: submit from the root of the project"
-[[ -x .venv/bin/ray ]] || fail "there is no .venv: uv sync --no-default-groups --managed-python --python 3.11.18"
+[[ -x .venv/bin/ray ]] || fail "there is no .venv: uv venv --managed-python --python 3.11.18 && uv pip install --requirements cluster_configs/requirements.txt"
 
 export PATH="$PWD/.venv/bin:$PATH"
 export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0

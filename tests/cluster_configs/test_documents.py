@@ -34,7 +34,9 @@ COMMANDS = commands("console") + commands("bash")
 
 
 def test_the_folder_holds_files_for_machines_only() -> None:
-    assert {file.name for file in FOLDER.iterdir()} == {*MARKERS, "Dockerfile", "README.md"}
+    assert {file.name for file in FOLDER.iterdir()} == {
+        *(*MARKERS, "Dockerfile", "README.md", "requirements.txt")
+    }
 
 
 def test_one_version_of_python_and_of_uv_everywhere() -> None:
@@ -175,13 +177,15 @@ def test_the_image_is_built_from_what_exists() -> None:
     ]
 
     assert set(copied) == {
+        "cluster_configs/requirements.txt",
         "pyproject.toml",
-        "uv.lock",
         "README.md",
+        "LICENSE",
         "distill",
         "sweeps",
         "analysis",
     }
-    assert all((ROOT / name).exists() for name in copied if name != "uv.lock")
-    assert text.count("--frozen") == text.count("uv sync") == 2
+    assert all((ROOT / name).exists() for name in copied)
+    assert "--requirements cluster_configs/requirements.txt" in text
+    assert text.count("--no-deps") == 1, "the project itself brings nothing that is not pinned"
     assert text.rstrip().endswith("USER ray")

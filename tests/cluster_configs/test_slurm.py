@@ -185,7 +185,7 @@ def test_a_job_that_is_not_filled_in_is_refused(slurm: Slurm) -> None:
     [
         ((), None, "error: which sweep? sbatch cluster_configs/slurm.sh sweeps/full_grid.py"),
         (("other.py",), None, "error: there is no other.py in "),
-        (("sweep.py",), ".venv/bin/ray", "error: there is no .venv: uv sync "),
+        (("sweep.py",), ".venv/bin/ray", "error: there is no .venv: uv venv "),
     ],
 )
 def test_what_cannot_work_is_refused(
