@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
 
@@ -91,8 +92,10 @@ def options_page() -> str:
             env=os.environ | {"COLUMNS": "100", "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
-            check=True,
+            check=False,
         )
+        if result.returncode != 0:
+            raise PluginError(f"dream-sweep {verb} --help failed:\n{result.stderr}")
         parts.append(f"## dream-sweep {verb}\n\n```text\n{result.stdout}```")
     return "\n\n".join(parts) + "\n"
 
