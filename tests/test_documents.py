@@ -405,8 +405,8 @@ def test_published_numbers_of_paper1_are_the_papers() -> None:
         for weights, cell, numbers in zip(
             "TFTF", cells, (first, first, second, second), strict=True
         ):
-            row = next((row for row in numbers if row.startswith(f"{name} {weights}")), None)
-            assert cell == (numbers[row] if row else "")
+            rows = [row for row in numbers if row.startswith(f"{name} {weights}")]
+            assert cell == (numbers[rows[0]] if rows else "")
 
 
 def test_measured_numbers_of_the_readme_stand_in_the_lab_notes() -> None:
