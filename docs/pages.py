@@ -26,12 +26,13 @@ PAGES = {
 
 COMMANDS = {
     "distill": ("-m", "distill"),
+    "distill --kind selection": ("-m", "distill", "--kind", "selection"),
     "grid": ("sweeps/full_grid.py",),
     "photos": ("sweeps/cats_vs_dogs.py",),
     "search": ("sweeps/search.py",),
     "analyse": ("-m", "analysis"),
 }
-"""Verbs of `dream-sweep` → the same command for Python."""
+"""Verbs of `dream-sweep`, with what their help depends on → the same command for Python."""
 
 PACKAGES = ("distill", "sweeps", "analysis")
 

@@ -84,7 +84,7 @@ def test_api_reference_shows_signatures_and_docstrings(site: Path) -> None:
 def test_options_page_shows_the_help_of_every_command(site: Path) -> None:
     page = (site / "options.html").read_text()
 
-    for option in ("--min-samples", "--calibrate", "--objectives", "--also"):
+    for option in ("--min-samples", "--selector", "--calibrate", "--objectives", "--also"):
         assert option in page, option
 
 

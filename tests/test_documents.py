@@ -20,7 +20,6 @@ from analysis.__main__ import _parser as analysis_parser
 from distill.__main__ import _parser as trial_parser
 from distill.cli.options import given_values
 from distill.clustering.registry import CLUSTERERS, EMBEDDINGS
-from distill.config.distillation import DistillationConfig
 from distill.datasets.load import DATASET_NAMES
 from distill.kinds import KINDS
 from distill.networks.registry import NETWORKS
@@ -115,7 +114,8 @@ def parsed(command: str) -> Command | None:
 
 
 def check_trial(arguments: list[str]) -> None:
-    kind = KINDS[DistillationConfig.kind]
+    name = arguments[arguments.index("--kind") + 1] if "--kind" in arguments else "distillation"
+    kind = KINDS[name]
     given = given_values(trial_parser(kind).parse_args(arguments), kind.config)
     kind.config.from_dict(given).resolve()
 
