@@ -1,1 +1,1 @@
-"""Networks that are matched, clustered with and evaluated."""
+"""Networks for matching, clustering and evaluation."""

@@ -1,17 +1,17 @@
-"""What all networks have in common, and their initial weights.
+"""Base class of all networks, and their initial weights.
 
 A network is a chain of blocks and a classifier: `forward` gives logits, `features` the values that
 enter the classifier, `block_features` the output of every block (feature matching, DREAM+ and IDC);
 always `forward(x) = classifier(features(x))`.
 
-`reset_parameters` draws new initial weights into the same module, so that a loop which wants a
-fresh network at every outer iteration keeps its parameters' addresses (optimisers and CUDA graphs
+`reset_parameters` draws new initial weights into the same module, so that a loop that needs a fresh
+network at every outer iteration keeps the addresses of the parameters (optimisers and CUDA graphs
 stay valid).
 
 Initial weights follow PyTorch's defaults, as the published codes do: convolutions and linear
 layers, weights and biases alike, uniform within ±1/√fan_in (for the weights this is He et al.'s
-uniform rule with a = √5), norm layers one and zero. That holds for the ResNets too; the fan-out
-rule of their ImageNet form is not used.
+uniform rule with a = √5), norm layers one and zero. The ResNets use the same rule, not the fan-out
+rule of their ImageNet form.
 """
 
 import math
@@ -31,9 +31,9 @@ class Network(nn.Module):
     """A chain of blocks and one linear layer. Shapes: n images of c × h × w, d features.
 
     Attributes:
-        blocks: the chain; the output of each is one entry of `block_features`.
-        classifier: the last layer, d features to the logits of the classes.
-        map_dtype: of the maps between the layers; None: that of the images.
+        blocks: the chain; `block_features` has one entry per block.
+        classifier: the last layer, from d features to one logit per class.
+        map_dtype: dtype of the maps between the layers; None: the dtype of the images.
     """
 
     blocks: nn.ModuleList
@@ -41,7 +41,7 @@ class Network(nn.Module):
     map_dtype: torch.dtype | None = None
 
     def draw_weights(self, layer: nn.Conv2d | nn.Linear, generator: torch.Generator) -> None:
-        """Draws the initial weights of one layer: PyTorch's default, unless the network differs."""
+        """Draws the initial weights of one layer, by PyTorch's default rule."""
         bound = 1 / math.sqrt(layer.weight[0].numel())  # fan_in = in_channels · kernel area
         draw_uniform(layer.weight, bound, generator)
         if layer.bias is not None:
@@ -60,7 +60,7 @@ class Network(nn.Module):
         """Returns the (n, d) values that enter the classifier.
 
         Args:
-            images: (n, c, h, w), normalised, of the size the network was built for.
+            images: (n, c, h, w), normalised, of the size that the network was built for.
         """
         maps = self._to_maps(images)
         for block in self.blocks:
@@ -80,9 +80,9 @@ class Network(nn.Module):
 
 
 def without_weights(make: Callable[[], AnyNetwork]) -> AnyNetwork:
-    """Returns a network on the CPU whose weights are whatever lay in memory, to be drawn next.
+    """Returns a network on the CPU with uninitialised weights, to be drawn next.
 
-    The layers' own initialisation is not run, which would draw from the global generator.
+    The default initialisation of the layers, which draws from the global generator, is skipped.
     """
     with torch.device("meta"):
         network = make()
@@ -95,18 +95,18 @@ def without_weights(make: Callable[[], AnyNetwork]) -> AnyNetwork:
 
 @torch.no_grad()
 def reset_parameters(network: Network, generator: torch.Generator) -> None:
-    """Draws new initial weights into a network, in place, by the network's own rule.
+    """Draws new initial weights into a network, in place, by `Network.draw_weights`.
 
-    Numbers are drawn in float32 on the generator's device and copied, so one seed gives the same
+    Numbers are drawn in float32 on the generator's device and copied, so a seed gives the same
     weights on the CPU and on a GPU, and in float32 and float64. Running statistics of batch norms
-    start anew; gradients and optimisers are the caller's.
+    are reset; gradients and optimisers are left to the caller.
 
     Args:
         network: made of convolutions, linear layers and norm layers, on any device.
         generator: the only source of randomness, read in the order of `network.modules()`.
 
     Raises:
-        TypeError: a layer has parameters and is none of the kinds above.
+        TypeError: a layer has parameters and is none of these.
     """
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
@@ -130,7 +130,7 @@ def width_of(network: nn.Module) -> int:
 
 
 def norm_layer(norm: str, channels: int) -> nn.Module:
-    """Returns a norm layer: `instance` (affine, one group a channel) or `batch`."""
+    """Returns a norm layer: `instance` (affine, one group per channel) or `batch`."""
     return nn.BatchNorm2d(channels) if norm == "batch" else InstanceNorm(channels)
 
 
@@ -142,11 +142,11 @@ def require_positive(**values: int) -> None:
 
 
 def require_image_size(image_size: tuple[int, int]) -> None:
-    """Raises a UserError for images of no pixels."""
+    """Raises a UserError for images without pixels."""
     if min(image_size) < 1:
         raise UserError(f"image_size must be at least 1×1, got {size_text(image_size)}")
 
 
 def size_text(image_size: tuple[int, int]) -> str:
-    """Returns a size as messages show it: `32×32`."""
+    """Returns a size in the form of the messages, `32×32`."""
     return "×".join(map(str, image_size))

@@ -20,16 +20,17 @@ def build_network(
     """Returns a freshly initialised network on the CPU, in float32 and training mode.
 
     Args:
-        name: of a network in `NETWORKS`.
+        name: name of a network in `NETWORKS`.
         n_classes: number of logits, at least 1.
-        channels: of the images, at least 1.
+        channels: channels of the images, at least 1.
         image_size: (height, width) in pixels.
-        generator: the only source of the initial weights; PyTorch's global generator is neither
-            read nor advanced. Its device may be another than the network's.
-        options: those of the network (`distill.networks.registry`); left out: its defaults.
+        generator: the only source of the initial weights, on any device; PyTorch's global generator
+            is neither read nor advanced.
+        options: options of the network (`distill.networks.registry`); defaults fill in the others.
 
     Raises:
-        UserError: the name or an option is unknown, or the options do not fit together.
+        UserError: the name or the value of an option is unknown or out of range, or the options do
+            not fit together.
     """
     network: Network = without_weights(
         lambda: NETWORKS.build(

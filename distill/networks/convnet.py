@@ -28,22 +28,29 @@ class ConvNet(Network):
 
     Features are the flattened maps of the last block: 2,048 for depth 3, width 128 and 32×32.
     Grey images of exactly 28×28 (the MNIST family) are padded by 3 instead of 1 in the first
-    convolution and so become 32×32, as in Zhao et al.'s code and all that follow it. That code pads
-    any grey image so, and computes the wrong shape for other sizes; here they are padded by 1.
+    convolution and so become 32×32, as in Zhao et al.'s code and its successors. That code pads
+    every grey image by 3 and computes the wrong shape for other sizes; here they are padded by 1.
     Maps of odd height or width lose their last row or column in the pooling.
 
     Args:
         n_classes: number of logits, at least 1.
-        channels: of the images, at least 1.
-        image_size: (height, width) in pixels, each at least 2^depth when there is pooling.
+        channels: channels of the images, at least 1.
+        image_size: (height, width) in pixels, each at least 2^depth with pooling.
         width: channels of every convolution, at least 1.
         depth: number of blocks, at least 1.
-        norm: `instance` (one group a channel, affine), `batch` or `none`.
-        pooling: `avg`, `max` or `none`, in which case the maps keep the size of the images.
+        norm: `instance` (one group per channel, affine), `batch` or `none`.
+        pooling: `avg`, `max` or `none`, where the maps keep the size of the images.
 
     Raises:
-        UserError: an option is unknown or out of its range, the images are too small for the depth,
-            or instance norm would see maps of one pixel, which it turns into zeros.
+        UserError: an option is unknown or out of range, the images are too small for the depth, or
+            instance norm would see maps of one pixel, which it turns into zeros.
+
+    Example:
+        >>> import torch
+        >>> network = ConvNet(n_classes=10, channels=3, image_size=(32, 32), width=16)
+        >>> images = torch.randn(4, 3, 32, 32)
+        >>> network(images).shape, network.features(images).shape
+        (torch.Size([4, 10]), torch.Size([4, 256]))
     """
 
     def __init__(
@@ -89,7 +96,14 @@ class ConvNet(Network):
 
 
 def _require_room(image_size: tuple[int, int], shorter: int, depth: int, pooling: str) -> None:
-    """Raises where a pooling would meet maps of less than 2 pixels; `shorter` includes padding."""
+    """Raises a UserError where a pooling would get maps with a side below 2 pixels.
+
+    Args:
+        image_size: (height, width) in pixels.
+        shorter: shorter side of the maps before the first pooling.
+        depth: number of blocks.
+        pooling: kind of the pooling layers.
+    """
     max_depth = shorter.bit_length() - 1  # each pooling halves, rounding down
     if pooling == "none" or depth <= max_depth:
         return

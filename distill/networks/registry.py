@@ -1,4 +1,4 @@
-"""Every network by name, with its options."""
+"""Registry of the networks by name, with their options."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +8,7 @@ from distill.components import Component, Registry, option
 
 @dataclass(frozen=True, kw_only=True)
 class ConvNetOptions:
-    """Options of the ConvNet, see `distill.networks.convnet.ConvNet`."""
+    """Options of `distill.networks.convnet.ConvNet`."""
 
     width: int = option(128, "channels of every convolution", minimum=1)
     depth: int = option(3, "number of blocks", minimum=1)
@@ -18,19 +18,19 @@ class ConvNetOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ResNetOptions:
-    """Options of the ResNets, see `distill.networks.resnet.ResNet`."""
+    """Options of `distill.networks.resnet.ResNet`."""
 
     norm: Literal["instance", "batch"] = option("instance", "normalisation layers")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PhotoCNNOptions:
-    """Options of paper 2's network, see `distill.networks.photo_cnn.PhotoCNN`."""
+    """Options of `distill.networks.photo_cnn.PhotoCNN`."""
 
     norm_statistics: Literal["running", "recomputed"] = option(
         "recomputed",
-        "statistics that batch norm uses for scoring: running averages (as published), or those "
-        "of the training images under the current weights",
+        "statistics that batch norm uses for scoring: running averages (as published), or means "
+        "and variances of the training images under the current weights",
     )
 
 
@@ -53,4 +53,4 @@ NETWORKS = Registry(
         ),
     },
 )
-"""Names as in configurations, results and tables."""
+"""Networks by their names in configurations, results and tables."""

@@ -27,22 +27,30 @@ _STAGE_WIDTHS = (64, 128, 256, 512)
 class ResNet(Network):
     """ResNet for small images: stem 3×3 of stride 1, four stages of basic blocks, global average.
 
-    The stem has no pooling behind it; stages are 64, 128, 256 and 512 wide and all but the first
-    halve the maps (odd sizes are rounded up). Features are the 512 averages. `block_features`
-    are the outputs of the four stages (the stem belongs to the first).
+    No pooling follows the stem; stages are 64, 128, 256 and 512 wide and all but the first halve
+    the maps (odd sizes are rounded up). Features are the 512 averages. `block_features` are the
+    outputs of the four stages (the stem belongs to the first).
 
     Args:
         n_classes: number of logits, at least 1.
-        channels: of the images, at least 1.
-        image_size: (height, width) in pixels. Checked only: any size can be passed through later.
+        channels: channels of the images, at least 1.
+        image_size: (height, width) in pixels. Only checked: the network takes images of any size.
         blocks_per_stage: basic blocks in each of the four stages: (1, 1, 1, 1) is ResNet-10,
             (2, 2, 2, 2) is ResNet-18.
-        norm: `instance` (one group a channel, affine) or `batch`.
+        norm: `instance` (one group per channel, affine) or `batch`.
 
     Raises:
-        UserError: an option is unknown or out of its range, or images are at most 8×8 with instance
-            norm: the maps of the last stage are one pixel then, which instance norm turns into
-            zeros, so the logits would not depend on the image.
+        UserError: an option is unknown or out of range, or images are at most 8×8 with instance
+            norm: the maps of the last stage have one pixel, which instance norm turns into zero, so
+            the logits would not depend on the image.
+
+    Example:
+        >>> import torch
+        >>> resnet10 = ResNet(
+        ...     n_classes=10, channels=3, image_size=(16, 16), blocks_per_stage=(1, 1, 1, 1)
+        ... )
+        >>> resnet10(torch.randn(2, 3, 16, 16)).shape
+        torch.Size([2, 10])
     """
 
     def __init__(
@@ -52,7 +60,7 @@ class ResNet(Network):
         channels: int,
         image_size: tuple[int, int],
         blocks_per_stage: Sequence[int],
-        norm: str = "batch",
+        norm: str = "instance",
     ) -> None:
         super().__init__()
         require_known("norm of a ResNet", norm, NORMS)

@@ -13,6 +13,7 @@ from distill.datasets import ImageData
 from distill.datasets.images import with_classes
 from distill.evaluation.classifier import N_NORM_BATCHES, Classifier, epoch_batches, n_batches_of
 from distill.networks.build import build_network
+from distill.networks.photo_cnn import PhotoCNN
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -70,6 +71,7 @@ def test_an_epoch_is_adam_on_the_binary_cross_entropy_written_plainly(two: Image
     network = build_network(
         "photo_cnn", n_classes=2, channels=1, image_size=(8, 8), generator=streams["weights"]
     )
+    assert isinstance(network, PhotoCNN)
     network.dropout.generator = streams["dropout"]
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, betas=(0.9, 0.999), eps=1e-7)
     losses = []

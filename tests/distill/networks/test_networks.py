@@ -1,5 +1,7 @@
-"""Networks: sizes against the literature, the four faces, initial weights, refused options."""
+"""Networks: sizes in the literature, outputs and features, initial weights, refused options."""
 
+import dataclasses
+import inspect
 import itertools
 import math
 import subprocess
@@ -10,10 +12,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from distill.components import resolve_reference
 from distill.errors import UserError
-from distill.networks.base import ACTIVATIONS, NORMS, POOLINGS, Network, reset_parameters
+from distill.networks.base import Network, reset_parameters
 from distill.networks.build import build_network
-from distill.networks.convnet import ConvNet
+from distill.networks.convnet import NORMS, POOLINGS, ConvNet
+from distill.networks.layers.instance_norm import InstanceNorm
 from distill.networks.registry import NETWORKS
 from distill.networks.resnet import ResNet
 
@@ -28,7 +32,7 @@ def build(name: str = "convnet", seed: int = 0, **options: Any) -> Network:
 
 
 def images(*shape: int, seed: int = 1) -> Tensor:
-    """Off-centre and of unequal scale, as real data are."""
+    """Returns images off-centre and of unequal scale, as real data are."""
     scale = torch.linspace(0.5, 3.0, shape[0])[:, None, None, None]
     return torch.randn(shape, generator=generator(seed)) * scale + 0.7
 
@@ -54,30 +58,30 @@ def n_parameters(network: nn.Module) -> int:
         ),
     ],
 )
-def test_parameter_counts_are_the_literatures(
+def test_parameter_counts_match_the_literature(
     name: str, options: dict[str, Any], expected: int
 ) -> None:
     assert n_parameters(build(name, **options)) == expected
 
 
-def test_feature_widths_are_the_literatures() -> None:
+def test_feature_widths_match_the_literature() -> None:
     assert build().classifier.in_features == 2048
     assert build(channels=1, image_size=(28, 28)).classifier.in_features == 2048
     assert build("resnet10").classifier.in_features == 512
 
 
 def test_only_grey_28_pixel_images_are_padded_to_32() -> None:
-    def width_of_features(channels: int, size: tuple[int, int]) -> int:
+    def n_features(channels: int, size: tuple[int, int]) -> int:
         network = build(channels=channels, image_size=size, depth=2, width=1)
         assert network.features(torch.zeros(2, channels, *size)).shape[1] == (
             network.classifier.in_features
         )
         return network.classifier.in_features
 
-    assert width_of_features(1, (28, 28)) == 8 * 8
-    assert width_of_features(3, (28, 28)) == 7 * 7
-    assert width_of_features(1, (28, 32)) == 7 * 8
-    assert width_of_features(1, (8, 8)) == 2 * 2
+    assert n_features(1, (28, 28)) == 8 * 8
+    assert n_features(3, (28, 28)) == 7 * 7
+    assert n_features(1, (28, 32)) == 7 * 8
+    assert n_features(1, (8, 8)) == 2 * 2
 
 
 @pytest.mark.parametrize(
@@ -89,7 +93,7 @@ def test_only_grey_28_pixel_images_are_padded_to_32() -> None:
         ((2, 2), 1, [(1, 1)]),
     ],
 )
-def test_convnet_maps_on_any_image_size(
+def test_convnet_halves_maps_of_any_image_size(
     size: tuple[int, int], depth: int, maps: list[tuple[int, int]]
 ) -> None:
     network = build(image_size=size, depth=depth, width=6, channels=2)
@@ -109,8 +113,8 @@ def test_resnet_maps_round_up() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", list(NETWORKS))
-def test_the_four_faces_agree(name: str) -> None:
+@pytest.mark.parametrize("name", ["convnet", "resnet10", "resnet18"])
+def test_logits_features_and_block_features_agree(name: str) -> None:
     network = build(name, image_size=(16, 24), n_classes=7)
     batch = images(3, 3, 16, 24)
     features = network.features(batch)
@@ -121,15 +125,9 @@ def test_the_four_faces_agree(name: str) -> None:
     torch.testing.assert_close(features, pooled, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize(
-    ("norm", "pooling", "activation"), list(itertools.product(NORMS, POOLINGS, ACTIVATIONS))
-)
-def test_every_convnet_option_runs_and_gives_gradients(
-    norm: str, pooling: str, activation: str
-) -> None:
-    network = build(
-        image_size=(8, 12), width=8, norm=norm, pooling=pooling, activation=activation, depth=2
-    )
+@pytest.mark.parametrize(("norm", "pooling"), list(itertools.product(NORMS, POOLINGS)))
+def test_every_convnet_option_gives_gradients(norm: str, pooling: str) -> None:
+    network = build(image_size=(8, 12), width=8, norm=norm, pooling=pooling, depth=2)
     batch = images(4, 3, 8, 12).requires_grad_()
     network(batch).logsumexp(dim=1).sum().backward()
     assert batch.grad is not None
@@ -137,7 +135,7 @@ def test_every_convnet_option_runs_and_gives_gradients(
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
         assert bool(torch.isfinite(parameter.grad).all()), name
-    # A bias before a norm that removes each channel's mean has no influence; all else has.
+    # Only a bias before a norm, which removes each channel's mean, has no influence.
     influential = [p for name, p in network.named_parameters() if not name.endswith("0.bias")]
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in influential)
 
@@ -153,7 +151,7 @@ def test_every_resnet_gives_gradients(name: str, norm: str) -> None:
 
 
 def test_convnet_block_by_hand() -> None:
-    # One channel, one filter that copies the centre pixel, no norm: only relu and pooling act.
+    # One channel, one filter that copies the centre pixel, no norm: only ReLU and pooling act.
     network = build(channels=1, image_size=(2, 4), width=1, depth=1, norm="none", n_classes=2)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -167,8 +165,9 @@ def test_convnet_block_by_hand() -> None:
 
 
 def test_resnet_block_by_hand() -> None:
-    # All convolutions zero but the stem and the projections, norms at their start in eval mode:
-    # every block passes its shortcut on, and a strided 1×1 projection keeps every second pixel.
+    # All convolutions are zero but the stem and the projections, norms in eval mode are at their
+    # initial values: every block passes on its shortcut, and a strided 1×1 projection keeps every
+    # second pixel.
     network = build("resnet10", image_size=(8, 8), channels=1, norm="batch").eval()
     with torch.no_grad():
         for layer in network.modules():
@@ -179,21 +178,31 @@ def test_resnet_block_by_hand() -> None:
                     layer.weight[0, 0, centre, centre] = 1
     picture = torch.arange(64.0).reshape(1, 1, 8, 8) + 1
     outputs = network.block_features(picture)
-    # Four norms on the way (stem and three projections), each divides by √(1 + 1e-5).
+    # There are four norms (stem and three projections), and each divides by √(1 + 1e-5).
     for i, output in enumerate(outputs):
         expected = picture[0, 0, :: 2**i, :: 2**i] * (1 + 1e-5) ** (-(i + 1) / 2)
         torch.testing.assert_close(output[0, 0], expected, rtol=1e-5, atol=0)
         assert not output[0, 1:].any()
 
 
-def test_instance_norm_is_one_group_a_channel_with_scale_and_shift() -> None:
+def test_instance_norm_has_one_affine_group_per_channel() -> None:
     norms = [m for m in build().modules() if isinstance(m, nn.GroupNorm)]
     assert [(m.num_groups, m.num_channels, m.affine) for m in norms] == [(128, 128, True)] * 3
-    groups = [m for m in build(norm="group").modules() if isinstance(m, nn.GroupNorm)]
-    assert [m.num_groups for m in groups] == [4, 4, 4]
+    assert all(isinstance(norm, InstanceNorm) for norm in norms)
 
 
-def test_initial_weights_have_the_range_and_spread_of_the_rule() -> None:
+@pytest.mark.parametrize("name", list(NETWORKS))
+def test_defaults_of_class_and_registry_agree(name: str) -> None:
+    component = NETWORKS[name]
+    parameters = inspect.signature(resolve_reference(component.build)).parameters
+    options = dataclasses.fields(component.options)
+
+    assert options
+    for declared in options:
+        assert parameters[declared.name].default == declared.default, declared.name
+
+
+def test_initial_weights_have_range_and_spread_of_the_rule() -> None:
     network = build(seed=5)
     for layer in network.modules():
         if not isinstance(layer, nn.Conv2d | nn.Linear):
@@ -211,19 +220,18 @@ def test_initial_weights_have_the_range_and_spread_of_the_rule() -> None:
         assert abs(weight.mean().item()) < 5 * bound / math.sqrt(3 * weight.numel())
 
 
-def test_initial_weights_are_distributed_as_torchs_own() -> None:
+def test_initial_weights_are_distributed_as_in_pytorch() -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        own: dict[str, tuple[nn.Module, nn.Module]] = {
-            "convnet": (ConvNet(n_classes=10, channels=3, image_size=(32, 32)), build(seed=3)),
-            "resnet10": (
-                ResNet(
-                    n_classes=10, channels=3, image_size=(32, 32), blocks_per_stage=(1, 1, 1, 1)
-                ),
+        shape: dict[str, Any] = {"n_classes": 10, "channels": 3, "image_size": (32, 32)}
+        pairs: list[tuple[nn.Module, nn.Module]] = [
+            (ConvNet(**shape), build(seed=3)),
+            (
+                ResNet(**shape, blocks_per_stage=(1, 1, 1, 1), norm="batch"),
                 build("resnet10", norm="batch", seed=3),
             ),
-        }
-    for reference, network in own.values():
+        ]
+    for reference, network in pairs:
         assert reference.state_dict().keys() == network.state_dict().keys()
         for key, expected in reference.state_dict().items():
             value = network.state_dict()[key]
@@ -238,14 +246,14 @@ def test_initial_weights_are_distributed_as_torchs_own() -> None:
                 assert torch.equal(value, expected), key  # norms and their statistics
 
 
-def test_building_leaves_the_global_generator_alone() -> None:
+@pytest.mark.parametrize("name", list(NETWORKS))
+def test_building_does_not_advance_the_global_generator(name: str) -> None:
     before = torch.random.get_rng_state()
-    for name in NETWORKS:
-        build(name, norm="batch")
+    build(name)
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-def test_same_seed_same_weights_whatever_the_global_generator() -> None:
+def test_weights_depend_on_the_given_generator_only() -> None:
     with torch.random.fork_rng(devices=[]):
         first = build(seed=2)
         torch.manual_seed(99)
@@ -273,7 +281,7 @@ def test_same_seed_same_weights_in_a_fresh_process() -> None:
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_reset_gives_the_weights_of_a_new_network_in_place(norm: str) -> None:
+def test_reset_draws_the_weights_of_a_new_network_in_place(norm: str) -> None:
     network = build(seed=0, norm=norm, width=8, image_size=(8, 8))
     addresses = [parameter.data_ptr() for parameter in network.parameters()]
     network(images(6, 3, 8, 8)).square().sum().backward()  # moves running statistics too
@@ -296,9 +304,11 @@ def test_float64_networks_start_from_the_float32_weights() -> None:
         assert torch.equal(network.state_dict()[key], value.to(network.state_dict()[key].dtype))
 
 
-def test_reset_refuses_layers_it_has_no_rule_for() -> None:
+def test_reset_refuses_a_layer_without_a_rule() -> None:
+    network = build()
+    network.blocks.append(nn.PReLU())
     with pytest.raises(TypeError, match="no rule for the initial weights of a PReLU layer"):
-        reset_parameters(nn.Sequential(nn.Linear(2, 2), nn.PReLU()), generator())
+        reset_parameters(network, generator())
 
 
 @pytest.mark.parametrize(
@@ -307,13 +317,12 @@ def test_reset_refuses_layers_it_has_no_rule_for() -> None:
         ({"name": "convent"}, "unknown network 'convent'; did you mean 'convnet'?"),
         ({"norm": "instnace"}, "unknown norm 'instnace'; did you mean 'instance'?"),
         ({"pooling": "mean"}, r"unknown pooling 'mean'.* \(known: avg, max, none\)"),
-        ({"activation": "relU"}, "unknown activation 'relU'; did you mean 'relu'?"),
         ({"n_classes": 0}, "n_classes must be at least 1, got 0"),
         ({"channels": 0}, "channels must be at least 1, got 0"),
         ({"width": -1}, "width must be at least 1, got -1"),
         ({"depth": 0}, "depth must be at least 1, got 0"),
         ({"image_size": (0, 8)}, "image_size must be at least 1×1, got 0×8"),
-        ({"norm": "group", "width": 6}, "width must be a multiple of 4 with group norm, got 6"),
+        ({"norm": "group"}, r"unknown norm 'group' \(known: instance, batch, none\)"),
         ({"depth": 6}, "depth must be at most 5 for 32×32 images with pooling, got 6"),
         (
             {"image_size": (64, 7)},
@@ -331,26 +340,26 @@ def test_reset_refuses_layers_it_has_no_rule_for() -> None:
             {"image_size": (1, 1), "pooling": "none"},
             "instance norm turns 1×1 images into zeros; use batch",
         ),
-        ({"name": "resnet18", "norm": "layer"}, "unknown norm of a ResNet 'layer'"),
+        ({"name": "resnet18", "norm": "none"}, "unknown norm of a ResNet 'none'"),
         (
             {"name": "resnet10", "image_size": (8, 5)},
             "needs images larger than 8×8 .* got 8×5; use norm 'batch'",
         ),
     ],
 )
-def test_impossible_options_are_refused(options: dict[str, Any], message: str) -> None:
+def test_invalid_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         build(**options)
 
 
-def test_the_largest_depth_allowed_works() -> None:
+def test_convnet_works_at_the_largest_depth() -> None:
     assert build(depth=5, width=4).features(images(2, 3, 32, 32)).shape == (2, 4)
     grey = build(depth=5, width=4, channels=1, image_size=(28, 28))
     assert grey.features(images(2, 1, 28, 28)).shape == (2, 4)
 
 
-def test_resnets_see_the_image_at_the_smallest_size_allowed() -> None:
-    # The reason for the refusal of 8×8 with instance norm: there the logits are constant.
+def test_resnet_features_depend_on_the_smallest_images() -> None:
+    # The reason why 8×8 is refused with instance norm: the logits would be constant.
     for norm, size in (("instance", 9), ("batch", 8)):
         network = build("resnet10", norm=norm, image_size=(size, size), channels=1)
         assert network.features(images(4, 1, size, size)).std(dim=0).max() > 0.1
@@ -360,7 +369,7 @@ def test_resnets_see_the_image_at_the_smallest_size_allowed() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", list(NETWORKS))
-def test_cpu_and_gpu_start_from_the_same_weights(name: str) -> None:
+def test_initial_weights_are_equal_on_cpu_and_gpu(name: str) -> None:
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
     network = build(name, seed=1).cuda()
@@ -369,12 +378,14 @@ def test_cpu_and_gpu_start_from_the_same_weights(name: str) -> None:
     for key, value in expected.state_dict().items():
         assert torch.equal(network.state_dict()[key].cpu(), value), key
     batch = images(2, 3, 32, 32)
+    network.eval()
+    expected.eval()
     # TF32 convolutions keep 10 bits of the mantissa.
     torch.testing.assert_close(network(batch.cuda()).cpu(), expected(batch), rtol=0.02, atol=0.02)
 
 
 @pytest.mark.gpu
-def test_a_gpu_generator_is_drawn_from_on_the_gpu() -> None:
+def test_a_gpu_generator_draws_on_the_gpu() -> None:
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
     network = build().cuda()

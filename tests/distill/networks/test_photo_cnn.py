@@ -1,4 +1,4 @@
-"""The second paper's classifier: its size, its single sigmoid, Keras's defaults, small images."""
+"""PhotoCNN: number of parameters, sigmoid unit, Keras's defaults, small images, dropout."""
 
 import math
 
@@ -16,22 +16,27 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def build(n_classes: int = 2, size: int = 32, channels: int = 3, seed: int = 0) -> PhotoCNN:
-    return build_network(
+def build(
+    n_classes: int = 2, size: tuple[int, int] = (32, 32), channels: int = 3, seed: int = 0
+) -> PhotoCNN:
+    network = build_network(
         "photo_cnn",
         n_classes=n_classes,
         channels=channels,
-        image_size=(size, size),
+        image_size=size,
         generator=generator(seed),
     )
+    assert isinstance(network, PhotoCNN)
+    return network
 
 
 def images(n: int, size: int, seed: int = 1) -> Tensor:
     return torch.rand(n, 3, size, size, generator=generator(seed))
 
 
-def test_the_paper_s_summary_counts_running_statistics_too() -> None:
-    network = build(size=150)
+def test_parameter_count_matches_the_paper() -> None:
+    # The paper counts running statistics as parameters.
+    network = build(size=(150, 150))
     n_trained = sum(parameter.numel() for parameter in network.parameters())
     n_running = sum(b.numel() for name, b in network.named_buffers() if "running" in name)
 
@@ -43,10 +48,8 @@ def test_the_paper_s_summary_counts_running_statistics_too() -> None:
     ("size", "n_poolings", "side"),
     [(150, 6, 2), (64, 6, 1), (63, 5, 1), (32, 5, 1), (8, 3, 1), (1, 0, 1)],
 )
-def test_a_block_pools_while_its_maps_have_two_pixels(
-    size: int, n_poolings: int, side: int
-) -> None:
-    network = build(size=size)
+def test_blocks_pool_while_maps_have_two_pixels(size: int, n_poolings: int, side: int) -> None:
+    network = build(size=(size, size))
     poolings = [module for module in network.modules() if isinstance(module, nn.MaxPool2d)]
     maps = network.eval().block_features(images(2, size))[-1]
 
@@ -55,17 +58,16 @@ def test_a_block_pools_while_its_maps_have_two_pixels(
     assert network(images(2, size)).shape == (2, 2)
 
 
-def test_the_shorter_side_decides() -> None:
-    network = build_network(
-        "photo_cnn", n_classes=2, channels=1, image_size=(4, 200), generator=generator()
-    ).eval()
+def test_the_shorter_side_limits_the_poolings() -> None:
+    network = build(channels=1, size=(4, 200)).eval()
 
     assert network(torch.rand(3, 1, 4, 200)).shape == (3, 2)
     assert network.block_features(torch.rand(3, 1, 4, 200))[-1].shape == (3, 64, 1, 50)
 
 
-def test_two_classes_have_one_sigmoid_and_its_cross_entropy_is_the_binary_one() -> None:
-    network = build(size=8).eval()
+def test_two_classes_share_one_sigmoid_unit() -> None:
+    """Its cross-entropy is the binary cross-entropy."""
+    network = build(size=(8, 8)).eval()
     batch, labels = images(6, 8), torch.tensor([0, 1, 1, 0, 1, 0])
     logits = network(batch)
     unit = F.linear(network.features(batch), network.classifier.weight, network.classifier.bias)
@@ -79,20 +81,27 @@ def test_two_classes_have_one_sigmoid_and_its_cross_entropy_is_the_binary_one() 
     assert torch.equal(logits.argmax(dim=1), (unit[:, 0] > 0).long())
 
 
-def test_more_classes_have_a_logit_each() -> None:
-    network = build(n_classes=10, size=8).eval()
+def test_three_and_more_classes_have_one_logit_each() -> None:
+    network = build(n_classes=10, size=(8, 8)).eval()
 
     assert network.classifier.weight.shape == (10, 512)
     assert network(images(3, 8)).shape == (3, 10)
 
 
-def test_one_class_is_refused() -> None:
+def test_a_single_class_is_refused() -> None:
     with pytest.raises(UserError, match="a classifier needs at least 2 classes, got 1"):
         build(n_classes=1)
 
 
-def test_the_four_faces_agree() -> None:
-    network = build(size=16).eval()
+def test_numbers_out_of_range_are_refused() -> None:
+    with pytest.raises(UserError, match="channels must be at least 1, got 0"):
+        build(channels=0)
+    with pytest.raises(UserError, match="image_size must be at least 1×1, got 0×8"):
+        build(size=(0, 8))
+
+
+def test_logits_features_and_block_features_agree() -> None:
+    network = build(size=(16, 16)).eval()
     batch = images(4, 16)
 
     assert torch.equal(network(batch), network.classifier(network.features(batch)))
@@ -101,10 +110,10 @@ def test_the_four_faces_agree() -> None:
 
 @pytest.mark.parametrize("layer", [0, 3])
 def test_initial_weights_are_glorot_uniform_and_biases_zero(layer: int) -> None:
-    """Uniform on [−b, b): all within the bound, almost reaching it, variance b² / 3."""
-    layers = list(build(size=8).modules())
-    convolution = [own for own in layers if isinstance(own, nn.Conv2d)][layer]
-    dense = next(own for own in layers if isinstance(own, nn.Linear))
+    """Checks a uniform distribution on [−b, b) by its range and its variance, b² / 3."""
+    modules = list(build(size=(8, 8)).modules())
+    convolution = [module for module in modules if isinstance(module, nn.Conv2d)][layer]
+    dense = next(module for module in modules if isinstance(module, nn.Linear))
     n_out, n_in = convolution.weight.shape[:2]
     bound = math.sqrt(6 / (9 * n_in + 9 * n_out))
     weights = convolution.weight.detach()
@@ -117,8 +126,9 @@ def test_initial_weights_are_glorot_uniform_and_biases_zero(layer: int) -> None:
     assert not dense.bias.any()
 
 
-def test_norm_layers_move_by_a_hundredth_and_have_keras_s_epsilon() -> None:
-    norm = next(own for own in build(size=8).modules() if isinstance(own, nn.BatchNorm2d))
+def test_batch_norms_have_momentum_and_epsilon_of_keras() -> None:
+    modules = build(size=(8, 8)).modules()
+    norm = next(module for module in modules if isinstance(module, nn.BatchNorm2d))
     maps = 3 + 2 * torch.randn(16, 64, 4, 4, generator=generator())
     norm(maps)
 
@@ -126,16 +136,16 @@ def test_norm_layers_move_by_a_hundredth_and_have_keras_s_epsilon() -> None:
     torch.testing.assert_close(norm.running_mean, 0.01 * maps.mean(dim=(0, 2, 3)))
 
 
-def test_the_generator_is_the_only_source_of_the_weights() -> None:
+def test_weights_depend_on_the_given_generator_only() -> None:
     before = torch.random.get_rng_state()
-    first, again, other = (build(size=8, seed=seed).state_dict() for seed in (3, 3, 4))
+    first, again, other = (build(size=(8, 8), seed=seed).state_dict() for seed in (3, 3, 4))
 
     assert torch.equal(torch.random.get_rng_state(), before)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["dense.0.weight"], other["dense.0.weight"])
 
 
-def test_dropout_zeroes_half_and_doubles_the_rest_by_its_own_generator() -> None:
+def test_dropout_zeroes_half_and_doubles_the_others() -> None:
     values = torch.rand(400, 50, generator=generator(1)) + 1
     dropout = Dropout(0.5)
     dropout.generator = generator(2)
@@ -152,6 +162,6 @@ def test_dropout_zeroes_half_and_doubles_the_rest_by_its_own_generator() -> None
     assert torch.equal(dropout.eval()(values), values)
 
 
-def test_dropout_without_a_generator_is_refused_in_train_mode() -> None:
+def test_dropout_needs_a_generator_in_train_mode() -> None:
     with pytest.raises(RuntimeError, match="dropout needs a generator in train mode"):
-        build(size=8)(images(2, 8))
+        build(size=(8, 8))(images(2, 8))

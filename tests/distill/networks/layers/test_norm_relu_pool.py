@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import distill
+import distill.networks.layers
 from distill.errors import SlowerWarning
 from distill.networks.layers.norm_relu_pool import NormReluPool, kernels, prepare
 
@@ -172,7 +172,7 @@ def fresh_kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     kernels()
     kernels.cache_clear()
     monkeypatch.delitem(sys.modules, "distill.networks.layers.norm_relu_pool_kernels")
-    monkeypatch.delattr(distill, "norm_relu_pool_kernels")
+    monkeypatch.delattr(distill.networks.layers, "norm_relu_pool_kernels")
     yield
     kernels.cache_clear()
 
