@@ -1,16 +1,17 @@
-"""The transforms of the second paper's augmentation selector, each right for images in [0, 1].
+"""Photo transforms of the augmentation selector of paper 2.
 
-Every image is transformed by one of `TRANSFORMS`, drawn at random, once and for good; labels are
-kept. The paper: horizontal flip, vertical flip, rotation by up to 20° either way (bilinear, black
-outside), Gaussian blur 5×5 (σ 1.1, what OpenCV derives from the size; borders mirrored without
-repeating the outermost pixel), brightness × 0.5 to 1.5 (clipped to [0, 1]).
+Every image is transformed once, by one of `TRANSFORMS` drawn at random; labels are kept. The
+transforms are those of the paper: horizontal flip, vertical flip, rotation by up to 20° in both
+directions (bilinear, black outside), Gaussian blur 5×5 (σ 1.1, which OpenCV derives from the size;
+borders mirrored without repeating the outermost pixel), brightness × 0.5 to 1.5 (clipped to
+[0, 1]).
 
-`published` reproduces a defect of the paper's notebook: its brightness transform, written for
-images of 0 … 255, made bytes of images in [0, 1], so that every value below 1 became 0: what is
-left of such an image is black, and full in those channels of those pixels that the factor lifted to
-1 or above. A fifth of its training images were destroyed in this way.
+`published` reproduces a defect of the paper's notebook: its brightness transform is written for
+values in 0 … 255 and truncates images in [0, 1] to bytes, so that every value below 1 becomes 0.
+Such an image is black, but for the channels of pixels that the factor raises to 1 or above, which
+are saturated. The defect destroyed a fifth of the paper's training images.
 
-Images come and go as 8-bit, rounded by the project's one rule; shapes are (n, c, h, w).
+Inputs and outputs are 8-bit, rounded to the nearest value; shapes are (n, c, h, w).
 """
 
 import torch
@@ -26,7 +27,7 @@ BLUR_SIGMA = 0.3 * ((BLUR_SIZE - 1) * 0.5 - 1) + 0.8
 BRIGHTNESS = (0.5, 1.5)
 
 _CHUNK_VALUES = 2**24
-"""Values of floating-point images in memory at a time."""
+"""Largest number of floating-point values in memory at a time."""
 
 
 def transform_at_random(
@@ -36,8 +37,8 @@ def transform_at_random(
 
     Args:
         images: (n, c, h, w) uint8. Not modified.
-        generator: on the CPU; draws two numbers an image.
-        published: with the paper's defect, see above.
+        generator: on the CPU; draws two numbers per image.
+        published: reproduce the paper's defect, see above.
 
     Returns:
         (n, c, h, w) uint8 on the same device.
@@ -48,10 +49,10 @@ def transform_at_random(
     for number, name in enumerate(TRANSFORMS):
         rows = torch.nonzero(choices == number).flatten()
         for part in rows.split(max(1, _CHUNK_VALUES // images[0].numel())):
-            there = part.to(images.device)
+            indices = part.to(images.device)
             strength = strengths[part].to(images.device)
-            pixels = _apply(name, images[there].float() / 255, strength, published=published)
-            result[there] = (pixels * 255).round().to(torch.uint8)
+            pixels = _apply(name, images[indices].float() / 255, strength, published=published)
+            result[indices] = (pixels * 255).round().to(torch.uint8)
     return result
 
 
@@ -59,10 +60,10 @@ def _apply(name: str, images: Tensor, strengths: Tensor, *, published: bool) -> 
     """Returns floating-point images under one transform.
 
     Args:
-        name: of `TRANSFORMS`.
+        name: one of `TRANSFORMS`.
         images: (n, c, h, w) in [0, 1].
-        strengths: (n,) in [0, 1), mapped to the transform's range where it has one.
-        published: see above.
+        strengths: (n,) in [0, 1), mapped to the range of the transform if it has one.
+        published: reproduce the paper's defect.
     """
     if name == "flip_horizontal":
         return images.flip(3)
@@ -78,7 +79,7 @@ def _apply(name: str, images: Tensor, strengths: Tensor, *, published: bool) -> 
 
 
 def blur(images: Tensor) -> Tensor:
-    """Blurs by the 5×5 Gaussian, in rows and then in columns.
+    """Blurs by the 5×5 Gaussian, along columns and then along rows.
 
     Args:
         images: (n, c, h, w) floating point.
@@ -88,8 +89,8 @@ def blur(images: Tensor) -> Tensor:
     weights = (weights / weights.sum()).to(images)
     for dim in (2, 3):
         side, reach = images.shape[dim], BLUR_SIZE // 2
-        around = _mirrored(torch.arange(-reach, side + reach), side).to(images.device)
-        padded = images.index_select(dim, around)
+        positions = _mirrored(torch.arange(-reach, side + reach), side).to(images.device)
+        padded = images.index_select(dim, positions)
         images = sum(
             (padded.narrow(dim, i, side) * weights[i] for i in range(BLUR_SIZE)),
             start=torch.zeros_like(images),

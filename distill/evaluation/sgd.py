@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distill.augment.siamese import Augmentation, draw_cutmix, draw_uniforms, mix
+from distill.augment.cutmix import draw_cutmix, mix
+from distill.augment.siamese import Augmentation, draw_uniforms
 from distill.networks.base import Network
 from distill.runtime.execution import Execution
 from distill.runtime.graphs import StepGraphs

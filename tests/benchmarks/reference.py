@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from distill.augment.siamese import cutmix
+from distill.augment.cutmix import cutmix
 from distill.dream.loop import Dream
 from distill.dream.matching import distance
 from distill.dream.multiformation import decode

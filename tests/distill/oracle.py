@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distill.augment.siamese import cutmix
+from distill.augment.cutmix import cutmix
 from distill.dream.loop import Dream
 
 

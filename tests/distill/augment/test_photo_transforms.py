@@ -1,4 +1,4 @@
-"""The augmentation selector's transforms, each right for images in [0, 1], and the paper's defect."""
+"""Photo transforms: each against torchvision, their random choice, the published defect."""
 
 import math
 
@@ -31,7 +31,7 @@ def apply(name: str, pixels: Tensor, strength: float = 0.0, *, published: bool =
     return _apply(name, pixels, strengths, published=published)
 
 
-def test_flips() -> None:
+def test_flips_equal_torchvision() -> None:
     pixels = images()
 
     assert torch.equal(apply("flip_horizontal", pixels), tv.hflip(pixels))
@@ -39,7 +39,7 @@ def test_flips() -> None:
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.25, 0.5, 0.9])
-def test_rotation_is_by_up_to_twenty_degrees_with_black_outside(strength: float) -> None:
+def test_rotation_equals_torchvision(strength: float) -> None:
     pixels = images(height=33, width=33)
     expected = tv.rotate(
         pixels, (2 * strength - 1) * MAX_DEGREES, interpolation=tv.InterpolationMode.BILINEAR
@@ -48,7 +48,7 @@ def test_rotation_is_by_up_to_twenty_degrees_with_black_outside(strength: float)
     torch.testing.assert_close(apply("rotate", pixels, strength), expected, rtol=0, atol=2e-4)
 
 
-def test_blur_is_the_gaussian_of_five_pixels() -> None:
+def test_blur_equals_torchvision() -> None:
     expected = tv.gaussian_blur(images(), [5, 5], [BLUR_SIGMA, BLUR_SIGMA])
 
     assert pytest.approx(1.1) == BLUR_SIGMA
@@ -56,7 +56,7 @@ def test_blur_is_the_gaussian_of_five_pixels() -> None:
 
 
 def test_blur_of_images_smaller_than_its_window() -> None:
-    """Mirrored to and fro: one pixel stays, two pixels mix, and the mean of all is kept."""
+    """With repeated mirroring, one pixel is unchanged, and two are mixed and keep their mean."""
     assert torch.allclose(blur(images(height=1, width=1)), images(height=1, width=1))
     mixed = blur(torch.tensor([[[[0.0, 1.0]]]])).flatten()
     assert float(mixed.sum()) == pytest.approx(1)
@@ -72,8 +72,7 @@ def test_brightness_multiplies_and_clips(strength: float, factor: float) -> None
     )
 
 
-def test_the_paper_s_brightness_leaves_black_and_full_only() -> None:
-    """What became 1 or more stays as 1, everything else is cut off to 0."""
+def test_published_brightness_truncates_to_zero_or_one() -> None:
     pixels = torch.tensor([0.1, 0.5, 0.79, 0.81, 1.0]).view(1, 1, 1, 5)
     bright = apply("brightness", pixels, 0.75, published=True)  # × 1.25
     dark = apply("brightness", pixels, 0.2, published=True)  # × 0.7
@@ -82,8 +81,8 @@ def test_the_paper_s_brightness_leaves_black_and_full_only() -> None:
     assert not dark.any()
 
 
-def test_a_fifth_is_destroyed_under_the_published_protocol_and_nothing_else_differs() -> None:
-    """400 images, half of level 200, half of 100: black, or × 1.275 and more, the former white."""
+def test_published_defect_affects_a_fifth_of_the_images() -> None:
+    """Rows of level 200 turn white at factors of 1.275 and more; all others turn black."""
     pixels = torch.full((400, 1, 6, 6), 100, dtype=torch.uint8)
     pixels[:, :, :3] = 200
     sound = transform_at_random(pixels, generator(2))
@@ -91,15 +90,15 @@ def test_a_fifth_is_destroyed_under_the_published_protocol_and_nothing_else_diff
     destroyed = (sound != published).flatten(1).any(dim=1)
     values = published[destroyed]
 
-    # Binomial, 80 ± 8 (one standard deviation); five of them.
+    # Binomial: 80, standard deviation 8; five of them.
     assert 40 < int(destroyed.sum()) < 120
     assert set(values.flatten().tolist()) == {0, 255}
     assert not values[:, :, 3:].any()
     assert 0 < int((values[:, 0, 0, 0] == 255).sum()) < len(values) / 2
 
 
-def test_every_transform_is_drawn_as_often() -> None:
-    """An image whose five outcomes can be told apart; 2,000 times a fifth: 400 ± 18; five of it."""
+def test_transforms_are_drawn_equally_often() -> None:
+    """The five outcomes of the image differ. Expects 400 each; five standard deviations of 18."""
     image = torch.zeros(1, 1, 32, 32, dtype=torch.uint8)
     image[0, 0, 4, 4:24] = 120
     outcomes = transform_at_random(image.repeat(2000, 1, 1, 1), generator(3))
@@ -115,7 +114,7 @@ def test_every_transform_is_drawn_as_often() -> None:
         assert abs(count - 400) < 90
 
 
-def test_images_stay_eight_bit_and_as_they_were() -> None:
+def test_result_is_8_bit_and_the_input_unchanged() -> None:
     pixels = (images(7) * 255).to(torch.uint8)
     before = pixels.clone()
     outcome = transform_at_random(pixels, generator())
@@ -125,8 +124,7 @@ def test_images_stay_eight_bit_and_as_they_were() -> None:
     assert torch.equal(pixels, before)
 
 
-def test_the_generator_decides_image_by_image() -> None:
-    """The first images of a larger set get other draws; the same set gets the same ones."""
+def test_result_depends_on_the_generator() -> None:
     pixels = (images(50) * 255).to(torch.uint8)
     first, again, other = (transform_at_random(pixels, generator(seed)) for seed in (4, 4, 5))
 
@@ -134,8 +132,7 @@ def test_the_generator_decides_image_by_image() -> None:
     assert not torch.equal(first, other)
 
 
-def test_a_photograph_keeps_its_look() -> None:
-    """Mean brightness moves by at most the transform's half; nothing turns black or white."""
+def test_mean_brightness_changes_by_at_most_half() -> None:
     ramp = Image.linear_gradient("L").resize((40, 40))
     pixels = tv.pil_to_tensor(ramp).repeat(200, 1, 1, 1)
     means = transform_at_random(pixels, generator(6)).float().mean(dim=(1, 2, 3))

@@ -1,4 +1,4 @@
-"""Augmentation: every transform by hand and against a plain twin that works pixel by pixel."""
+"""Siamese augmentation: every transform by hand and against a reference, pixel by pixel."""
 
 import itertools
 import math
@@ -18,30 +18,17 @@ from distill.augment.siamese import (
     brighten,
     change_contrast,
     cut_out,
-    cutmix,
     draw_uniforms,
     flip,
     rotate,
     saturate,
     shift,
     shrink,
-    symmetric_beta,
 )
 from distill.errors import UserError
+from tests.distill.augment.batches import BELOW_ONE, generator, images
 
 ALL = "_".join(TRANSFORMS)
-BELOW_ONE = math.nextafter(1.0, 0.0)
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def images(*shape: int, seed: int = 1, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Off-centre and of unequal scale, as real data are."""
-    scale = torch.linspace(0.5, 3.0, shape[0], dtype=torch.float64)[:, None, None, None]
-    values = torch.randn(shape, generator=generator(seed), dtype=torch.float64) * scale + 0.7
-    return values.to(dtype)
 
 
 def one(value: float) -> Tensor:
@@ -57,7 +44,7 @@ def picture(rows: list[list[float]]) -> Tensor:
 
 
 def uniforms(**values: float | list[float]) -> Tensor:
-    """(1, 8), one half where nothing is said."""
+    """Returns (1, 8) uniform numbers, one half where none is given."""
     slots = {"flip": (0, 1), "color": (1, 4), "geometric": (4, 6), "cutout": (6, 8)}
     result = torch.full((1, N_UNIFORMS), 0.5, dtype=torch.float64)
     for name, value in values.items():
@@ -110,7 +97,7 @@ def test_shift_by_hand() -> None:
     assert each[:, 0].tolist() == [[[0, 1, 2], [0, 4, 5]], [[6, 0, 0], [0, 0, 0]]]
 
 
-def test_shift_does_not_spread_what_is_not_finite() -> None:
+def test_shift_does_not_spread_infinite_values() -> None:
     batch = picture([[math.inf, 2]]).repeat(2, 1, 1, 1)
     assert shift(batch, whole(0, 0), whole(1, 2)).flatten().tolist() == [2, 0, 0, 0]
 
@@ -134,7 +121,7 @@ def test_quarter_turns_of_squares_are_exact_and_anticlockwise(turns: int) -> Non
     torch.testing.assert_close(turned, batch.rot90(turns, dims=(2, 3)), rtol=1e-12, atol=1e-12)
 
 
-def test_rotation_keeps_the_angle_on_images_that_are_not_square() -> None:
+def test_rotation_angle_is_true_on_rectangular_images() -> None:
     # A quarter turn moves the pixel two to the right of the centre to two above it.
     batch = torch.zeros(1, 1, 5, 9, dtype=torch.float64)
     batch[0, 0, 2, 6] = 1
@@ -216,7 +203,7 @@ def test_flip_compares_with_its_probability() -> None:
         assert torch.equal(result, batch.flip(3) if flipped else batch)
 
 
-def test_choice_covers_the_geometric_transforms_evenly_and_ignores_their_order() -> None:
+def test_choice_is_even_and_ignores_the_order_of_names() -> None:
     batch, drawn = images(2, 3, 8, 8), uniforms(geometric=[0.1, 0.9])
     for i, name in enumerate(GEOMETRIC):
         alone = Augmentation(strategy=name).apply(batch, one(0)[0], drawn)
@@ -226,10 +213,10 @@ def test_choice_covers_the_geometric_transforms_evenly_and_ignores_their_order()
                 assert torch.equal(augmentation.apply(batch, one(number)[0], drawn), alone)
 
 
-# A plain twin: one image, one pixel at a time
+# Reference implementation: one image, one pixel at a time
 
 
-def plain(image: Tensor, augmentation: Augmentation, choice: float, u: list[float]) -> Tensor:
+def reference(image: Tensor, augmentation: Augmentation, choice: float, u: list[float]) -> Tensor:
     names = augmentation.strategy.split("_")
     c, h, w = image.shape
     if "flip" in names and u[0] < augmentation.flip_prob:
@@ -244,7 +231,7 @@ def plain(image: Tensor, augmentation: Augmentation, choice: float, u: list[floa
     geometric = [name for name in GEOMETRIC if name in names]
     if geometric:
         name = geometric[int(choice * len(geometric))]
-        image = sampled(image, plain_source(name, augmentation, h, w, u[4], u[5]))
+        image = sampled(image, reference_source(name, augmentation, h, w, u[4], u[5]))
     if "cutout" in names:
         ch, cw = int(h * augmentation.cutout + 0.5), int(w * augmentation.cutout + 0.5)
         top = int(u[6] * (h + 1 - ch % 2)) - ch // 2
@@ -256,10 +243,10 @@ def plain(image: Tensor, augmentation: Augmentation, choice: float, u: list[floa
     return image
 
 
-def plain_source(
+def reference_source(
     name: str, augmentation: Augmentation, h: int, w: int, first: float, second: float
 ) -> Callable[[int, int], tuple[float, float]]:
-    """Where pixel (y, x) of the result comes from, in pixels."""
+    """Returns the function from a pixel (y, x) of the result to its position in the image."""
     cy, cx = (h - 1) / 2, (w - 1) / 2
     if name in ("crop", "translate"):
         far_y, far_x = (int(side * augmentation.crop_pad + 0.5) for side in (h, w))
@@ -279,7 +266,7 @@ def plain_source(
 
 
 def sampled(image: Tensor, source: Callable[[int, int], tuple[float, float]]) -> Tensor:
-    """Bilinear, zeros outside."""
+    """Samples an image bilinearly, with zeros outside."""
     _, h, w = image.shape
     result = torch.zeros_like(image)
     for y, x in itertools.product(range(h), range(w)):
@@ -294,21 +281,21 @@ def sampled(image: Tensor, source: Callable[[int, int], tuple[float, float]]) ->
 
 @pytest.mark.parametrize("strategy", [*TRANSFORMS, ALL, "color_crop_cutout"])
 @pytest.mark.parametrize("size", [(6, 6), (7, 10)])
-def test_batches_equal_the_plain_twin(strategy: str, size: tuple[int, int]) -> None:
+def test_batches_equal_the_reference(strategy: str, size: tuple[int, int]) -> None:
     augmentation = Augmentation(strategy=strategy, rotate=40.0, scale=1.5, crop_pad=0.3)
     batch = images(5, 3, *size)
     for seed in range(4):
         choice, drawn = draw_uniforms(5, generator(seed))
         result = augmentation.apply(batch, choice, drawn)
         for image, transformed, u in zip(batch, result, drawn.tolist(), strict=True):
-            expected = plain(image, augmentation, float(choice), u)
+            expected = reference(image, augmentation, float(choice), u)
             torch.testing.assert_close(transformed, expected, rtol=1e-11, atol=1e-11)
 
 
 @pytest.mark.parametrize("strategy", [*TRANSFORMS, ALL])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_shared_draw_equals_the_same_draw_for_each(strategy: str, channels: int) -> None:
-    # Two code paths: slices known to the host, and indices per image.
+def test_a_shared_draw_equals_the_same_draw_per_image(strategy: str, channels: int) -> None:
+    # Covers both code paths: slices known to the host, and indices per image.
     augmentation = Augmentation(strategy=strategy, crop_pad=1.0)
     batch = images(4, channels, 7, 10)
     for seed in range(8):
@@ -319,7 +306,7 @@ def test_a_shared_draw_equals_the_same_draw_for_each(strategy: str, channels: in
 
 
 @pytest.mark.parametrize("strategy", [*TRANSFORMS, ALL])
-def test_siamese_halves_get_the_same_transform(strategy: str) -> None:
+def test_real_and_synthetic_images_get_the_same_transform(strategy: str) -> None:
     augmentation = Augmentation(strategy=strategy)
     real, synthetic = images(5, 3, 8, 8, seed=1), images(2, 3, 8, 8, seed=2)
     both = augmentation(torch.cat([real, synthetic]), generator(3), shared=True)
@@ -348,7 +335,7 @@ def test_gradients_reach_the_images(strategy: str, n_draws: int) -> None:
         )
 
 
-def test_gradients_of_the_published_siamese_strategy_can_be_differentiated_again() -> None:
+def test_the_default_strategy_is_twice_differentiable() -> None:
     batch = images(2, 3, 4, 4).requires_grad_()
     choice, drawn = draw_uniforms(1, generator(1))
     augmentation = Augmentation()
@@ -371,7 +358,7 @@ def test_float32_and_float64_images_get_the_same_draw(strategy: str, shared: boo
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_same_seed_same_images_and_nothing_else_is_touched(shared: bool) -> None:
+def test_augmentation_depends_on_the_given_generator_only(shared: bool) -> None:
     batch = images(4, 3, 8, 8)
     kept, before = batch.clone(), torch.random.get_rng_state()
     first = Augmentation(strategy=ALL)(batch, generator(7), shared=shared)
@@ -383,7 +370,7 @@ def test_same_seed_same_images_and_nothing_else_is_touched(shared: bool) -> None
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-def test_every_strategy_consumes_the_same_numbers() -> None:
+def test_every_strategy_draws_the_same_count_of_numbers() -> None:
     states = []
     for strategy in ("flip", "crop_scale", ALL):
         source = generator(2)
@@ -422,7 +409,7 @@ def test_drawn_parameters_have_their_ranges_and_frequencies() -> None:
     }
 
 
-def test_each_geometric_transform_is_chosen_as_often() -> None:
+def test_geometric_transforms_are_chosen_equally_often() -> None:
     augmentation = Augmentation(strategy="crop_scale_rotate")
     batch, source = images(1, 1, 8, 8), generator(4)
     alone = [Augmentation(strategy=name) for name in ("crop", "scale", "rotate")]
@@ -453,111 +440,25 @@ def test_each_geometric_transform_is_chosen_as_often() -> None:
         ({"rotate": 181.0}, r"rotate must be in \[0, 180\], got 181.0"),
     ],
 )
-def test_impossible_augmentations_are_refused(options: dict[str, Any], message: str) -> None:
+def test_invalid_augmentations_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         Augmentation(**options)
 
 
-def test_the_defaults_are_the_published_ones() -> None:
+def test_defaults_are_the_published_ones() -> None:
     a = Augmentation()
     assert a.transforms == ("color", "crop", "cutout")
     assert (a.brightness, a.saturation, a.contrast) == (1.0, 2.0, 0.5)
     assert (a.crop_pad, a.cutout, a.flip_prob, a.scale, a.rotate) == (0.125, 0.5, 0.5, 1.2, 15.0)
 
 
-# CutMix
-
-
-def constant_images(n: int, h: int, w: int) -> Tensor:
-    """Image i is i everywhere, in both channels."""
-    return torch.arange(n, dtype=torch.float64)[:, None, None, None].expand(n, 2, h, w).clone()
-
-
-@pytest.mark.parametrize("size", [(8, 8), (5, 12)])
-def test_cutmix_pixels_come_from_the_image_or_its_partner(size: tuple[int, int]) -> None:
-    n, (h, w) = 6, size
-    batch, labels = constant_images(n, h, w), torch.arange(n) * 10
-    kept = batch.clone()
-    boxes = set()
-    for seed in range(60):
-        mixed, partner_labels, ratio = cutmix(batch, labels, generator(seed))
-        partners = partner_labels // 10
-        assert sorted(partners.tolist()) == list(range(n))
-        moved = partners != torch.arange(n)
-        assert moved.any()
-        box = (mixed[moved] != batch[moved])[0, 0]
-        rows, columns = box.any(dim=1).nonzero().flatten(), box.any(dim=0).nonzero().flatten()
-        assert box.sum() == len(rows) * len(columns)  # a full rectangle
-        if len(rows):
-            assert len(rows) == rows[-1] - rows[0] + 1
-            assert len(columns) == columns[-1] - columns[0] + 1
-        expected = torch.where(box, batch[partners], batch)
-        assert torch.equal(mixed, expected)
-        assert ratio.item() == pytest.approx(1 - box.sum().item() / (h * w), abs=1e-15)
-        boxes.add(tuple(box.flatten().tolist()))
-    assert len(boxes) > 20
-    assert torch.equal(batch, kept)
-
-
-def test_cutmix_box_by_hand() -> None:
-    # The first four numbers of the seed give λ and the centre.
-    batch = constant_images(2, 10, 6)
-    for seed in range(20):
-        u = torch.rand(4, dtype=torch.float64, generator=generator(seed))
-        share = float(symmetric_beta(u[0], u[1], 1.0))
-        half_height = int(10 * math.sqrt(1 - share)) // 2
-        half_width = int(6 * math.sqrt(1 - share)) // 2
-        cy, cx = int(u[2] * 10), int(u[3] * 6)
-        area = (min(cy + half_height, 10) - max(cy - half_height, 0)) * (
-            min(cx + half_width, 6) - max(cx - half_width, 0)
-        )
-        _, _, ratio = cutmix(batch, torch.arange(2), generator(seed))
-        assert ratio.item() == pytest.approx(1 - area / 60, abs=1e-15)
-
-
-def test_cutmix_dtypes_gradients_and_determinism() -> None:
-    batch, labels = images(4, 3, 8, 8).requires_grad_(), torch.tensor([3, 1, 2, 0])
-    before = torch.random.get_rng_state()
-    double = cutmix(batch, labels, generator(5))
-    single = cutmix(batch.float(), labels, generator(5))
-    assert torch.equal(before, torch.random.get_rng_state())
-    assert single[0].dtype == single[2].dtype == torch.float32
-    assert double[2].dtype == torch.float64
-    assert double[1].dtype == torch.int64
-    assert torch.equal(single[0], double[0].float())
-    assert torch.equal(single[1], double[1])
-    assert torch.autograd.gradcheck(lambda x: cutmix(x, labels, generator(5))[0], batch)
-
-
-@pytest.mark.parametrize("beta", [0.3, 0.5, 1.0, 2.5, 40.0])
-def test_symmetric_beta_has_its_distribution(beta: float) -> None:
-    numbers = torch.rand(2, 50_000, dtype=torch.float64, generator=generator(17))
-    drawn = symmetric_beta(numbers[0], numbers[1], beta).numpy()
-    assert scipy.stats.kstest(drawn, scipy.stats.beta(beta, beta).cdf).pvalue > 1e-4
-
-
-@pytest.mark.parametrize("beta", [1e-3, 1.0, 1e6])
-def test_symmetric_beta_stays_in_its_range_at_the_ends(beta: float) -> None:
-    ends = torch.tensor([0.0, 1e-300, 0.25, 0.5, 0.75, BELOW_ONE], dtype=torch.float64)
-    drawn = symmetric_beta(ends[:, None], ends, beta)
-    assert bool(((drawn >= 0) & (drawn <= 1)).all())
-    assert symmetric_beta(ends[0], ends[0], beta) == 1
-    assert symmetric_beta(ends[0], ends[3], beta) == 0
-
-
-@pytest.mark.parametrize("beta", [0.0, -1.0, math.nan])
-def test_cutmix_refuses_a_beta_that_is_not_positive(beta: float) -> None:
-    with pytest.raises(UserError, match="CutMix beta must be above 0, got"):
-        cutmix(images(2, 1, 4, 4), torch.arange(2), generator(), beta=beta)
-
-
-# Devices. Tensors on the meta device follow the rules of any device that is not the host's, and
+# Devices. Tensors on the meta device behave like those of any device other than the host, and
 # reading a value from them is an error.
 
 
 @pytest.mark.parametrize("strategy", [*TRANSFORMS, ALL])
 @pytest.mark.parametrize("shared", [True, False])
-def test_a_cpu_generator_serves_images_elsewhere(strategy: str, shared: bool) -> None:
+def test_cpu_generator_with_images_on_another_device(strategy: str, shared: bool) -> None:
     batch = torch.empty(4, 3, 8, 8, device="meta")
     for seed in range(6):
         result = Augmentation(strategy=strategy)(batch, generator(seed), shared=shared)
@@ -570,20 +471,12 @@ def test_a_cpu_generator_serves_images_elsewhere(strategy: str, shared: bool) ->
 
 @pytest.mark.parametrize("strategy", [*TRANSFORMS, ALL])
 @pytest.mark.parametrize("n_draws", [1, 4])
-def test_parameters_elsewhere_are_not_read_by_the_host(strategy: str, n_draws: int) -> None:
+def test_parameters_on_a_device_are_not_read_by_the_host(strategy: str, n_draws: int) -> None:
     batch = torch.empty(4, 3, 8, 8, device="meta")
     choice = torch.empty((), dtype=torch.float64, device="meta")
     drawn = torch.empty(n_draws, N_UNIFORMS, dtype=torch.float64, device="meta")
     result = Augmentation(strategy=strategy).apply(batch, choice, drawn)
     assert (result.shape, result.dtype) == (batch.shape, batch.dtype)
-
-
-def test_cutmix_serves_images_elsewhere() -> None:
-    batch = torch.empty(4, 3, 8, 8, device="meta")
-    labels = torch.empty(4, dtype=torch.int64, device="meta")
-    results = cutmix(batch, labels, generator())
-    assert [result.device.type for result in results] == ["meta"] * 3
-    assert [result.shape for result in results] == [batch.shape, labels.shape, ()]
 
 
 # On a GPU
@@ -592,7 +485,7 @@ def test_cutmix_serves_images_elsewhere() -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("strategy", [*TRANSFORMS, ALL])
 @pytest.mark.parametrize("shared", [True, False])
-def test_a_cpu_generator_gives_the_same_images_on_the_gpu(strategy: str, shared: bool) -> None:
+def test_cpu_generator_gives_equal_images_on_cpu_and_gpu(strategy: str, shared: bool) -> None:
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
     augmentation, batch = Augmentation(strategy=strategy), images(4, 3, 8, 8)
@@ -600,17 +493,11 @@ def test_a_cpu_generator_gives_the_same_images_on_the_gpu(strategy: str, shared:
         expected = augmentation(batch, generator(seed), shared=shared)
         result = augmentation(batch.cuda(), generator(seed), shared=shared)
         torch.testing.assert_close(result.cpu(), expected, rtol=1e-12, atol=1e-12)
-        mixed = cutmix(batch.cuda(), torch.arange(4).cuda(), generator(seed))
-        for on_gpu, on_cpu in zip(
-            mixed, cutmix(batch, torch.arange(4), generator(seed)), strict=True
-        ):
-            assert on_gpu.device.type == "cuda"
-            assert torch.equal(on_gpu.cpu(), on_cpu)
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("shared", [True, False])
-def test_numbers_on_the_gpu_give_the_images_of_the_same_numbers_on_the_cpu(shared: bool) -> None:
+def test_equal_numbers_give_equal_images_on_cpu_and_gpu(shared: bool) -> None:
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
     augmentation, batch = Augmentation(strategy=ALL, crop_pad=1.0), images(4, 3, 7, 10)
@@ -623,15 +510,14 @@ def test_numbers_on_the_gpu_give_the_images_of_the_same_numbers_on_the_cpu(share
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("shared", [True, False])
-def test_a_gpu_generator_never_makes_the_host_wait(shared: bool) -> None:
+def test_gpu_generator_needs_no_synchronisation(shared: bool) -> None:
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
     augmentation, batch = Augmentation(strategy=ALL), images(4, 3, 8, 8).cuda()
-    labels, source = torch.arange(4).cuda(), torch.Generator(device="cuda").manual_seed(0)
+    source = torch.Generator(device="cuda").manual_seed(0)
     augmentation(batch, source, shared=shared)
     torch.cuda.set_sync_debug_mode("error")
     try:
         augmentation(batch, source, shared=shared)
-        cutmix(batch, labels, source)
     finally:
         torch.cuda.set_sync_debug_mode("default")
