@@ -18,7 +18,7 @@ from distill.selection.representatives import largest_remainder
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grid:
+class PlaneGrid:
     """Cells of equal size over the range of some images in the plane.
 
     Attributes:
@@ -54,7 +54,7 @@ class Selection:
     rows: Tensor
     clusters: Tensor | None = None
     plane: Tensor | None = None
-    grids: tuple[Grid, ...] = ()
+    grids: tuple[PlaneGrid, ...] = ()
     counts: dict[str, Any] = field(default_factory=dict)
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from distill.clustering.base import Clusterer
 from distill.clustering.sizes import size_columns
-from distill.selection.base import Grid, Selection, Selector, rows_by_class, shuffled
+from distill.selection.base import PlaneGrid, Selection, Selector, rows_by_class, shuffled
 from distill.selection.pca import principal_plane
 from distill.selection.representatives import largest_remainder
 
@@ -54,7 +54,7 @@ class ClusterGrid(Selector):
         """Chooses group by group."""
         laid_out = _lay_out(self.clusterer, self.n_clusters, self.pca_dim, points, generator)
         chosen: list[Tensor] = []
-        grids: list[Grid] = []
+        grids: list[PlaneGrid] = []
         n_occupied = n_filled = 0
         for label, rows in enumerate(rows_by_class(labels, len(quotas))):
             groups = _groups(rows, laid_out.clusters)
@@ -135,7 +135,7 @@ class _Layout:
     counts: dict[str, Any]
 
     def selection(
-        self, rows: Tensor, grids: Sequence[Grid], n_occupied: int, n_filled: int
+        self, rows: Tensor, grids: Sequence[PlaneGrid], n_occupied: int, n_filled: int
     ) -> Selection:
         counts = {"n_cells_occupied": n_occupied, "n_filled": n_filled}
         return Selection(
@@ -185,22 +185,22 @@ def default_grid_size(n: int, dim: int) -> int:
 
 def grid_over(
     plane: Tensor, size: int, *, label: int | None = None, cluster: int | None = None
-) -> Grid:
+) -> PlaneGrid:
     """Returns the grid that covers the range of points in each dimension.
 
     Args:
         plane: (n, p), n at least 1.
         size: cells a side, at least 1.
-        label: as for `Grid`.
+        label: as for `PlaneGrid`.
         cluster: likewise.
     """
     low, high = plane.amin(dim=0), plane.amax(dim=0)
-    return Grid(
+    return PlaneGrid(
         low=tuple(low.tolist()), high=tuple(high.tolist()), size=size, label=label, cluster=cluster
     )
 
 
-def grid_cells(plane: Tensor, grid: Grid) -> Tensor:
+def grid_cells(plane: Tensor, grid: PlaneGrid) -> Tensor:
     """Returns the cell of every point, numbered from 0 over the cells that are occupied.
 
     Args:

@@ -21,7 +21,7 @@ from distill.datasets import ImageData
 from distill.datasets.rows import Part
 from distill.errors import DivergedError, UserError
 from distill.evaluation.classifier import Classifier, Epoch
-from distill.selection.base import Grid, Selection, Selector, stratified_quotas
+from distill.selection.base import PlaneGrid, Selection, Selector, stratified_quotas
 from distill.selection.pca import principal_plane
 from distill.selection.pool import Pool, check_no_leak, training_pool, whole_pool
 from distill.selection.registry import SELECTORS, SelectorOptions
@@ -215,7 +215,7 @@ class ImageSelection:
         return columns
 
     def grids(self) -> list[dict[str, Any]]:
-        """Returns the grids that divided the plane, by the fields of `Grid`."""
+        """Returns the grids that divided the plane, by the fields of `PlaneGrid`."""
         assert self.selection is not None
         return [dataclasses.asdict(grid) for grid in self.selection.grids]
 
@@ -239,7 +239,7 @@ class ImageSelection:
                 clusters=tensors.get("clusters"),
                 plane=tensors.get("plane"),
                 grids=tuple(
-                    Grid(**own | {"low": tuple(own["low"]), "high": tuple(own["high"])})
+                    PlaneGrid(**own | {"low": tuple(own["low"]), "high": tuple(own["high"])})
                     for own in values.get("grids", ())
                 ),
                 counts=values["counts"],

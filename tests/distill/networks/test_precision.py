@@ -25,7 +25,7 @@ from distill.networks.layers.instance_norm import InstanceNorm
 from distill.networks.photo_cnn import PhotoCNN
 from distill.networks.precision import full_precision, precision_of, set_precision
 from distill.runtime.execution import Execution
-from distill.trials.distillation import run_trial
+from distill.trials.runner import run
 from tests.benchmarks.reference import plain_network
 
 Tiny = Callable[..., ResolvedDistillation]
@@ -180,10 +180,10 @@ def test_auto_precision_equals_float32(digits: ImageData, tiny: Tiny) -> None:
 
 
 def test_rows_record_the_precision_and_are_reproducible(digits: ImageData, tiny: Tiny) -> None:
-    results = [run_trial(tiny(), digits, execution=HALF) for _ in range(2)]
+    results = [run(tiny(), digits, execution=HALF) for _ in range(2)]
     assert [result.row["precision"] for result in results] == ["bfloat16"] * 2
     assert results[0].row["test_accuracy_mean"] == results[1].row["test_accuracy_mean"]
-    assert run_trial(tiny(), digits).row["precision"] == "float32"
+    assert run(tiny(), digits).row["precision"] == "float32"
 
 
 def test_accuracies_are_measured_in_full_precision() -> None:
@@ -257,7 +257,7 @@ def test_accuracies_are_equivalent_to_those_of_float32(digits: ImageData) -> Non
     for seed in range(8):
         config = DistillationConfig.from_dict(SHORT_TRIAL | {"seed": seed})
         exact, rounded = (
-            run_trial(config, digits, execution=Execution(precision=precision)).row
+            run(config, digits, execution=Execution(precision=precision)).row
             for precision in ("float32", "bfloat16")
         )
         differences.append(rounded["test_accuracy_mean"] - exact["test_accuracy_mean"])

@@ -8,7 +8,6 @@ from distill.clustering.kmeans import KMeans
 from distill.clustering.kmedoids import KMedoids
 from distill.clustering.medoids import with_medoids
 from distill.clustering.registry import CLUSTERERS
-from distill.config.distillation import CLUSTERERS
 from distill.selection.base import Selection, Selector
 from distill.selection.herding import Herding
 from distill.selection.k_center import KCenter
@@ -112,7 +111,8 @@ def test_medoids_are_what_k_medoids_chooses() -> None:
 def test_medoids_of_any_clusterer_by_their_definition(name: str) -> None:
     points = blobs(7, n=90) * 3 + 100
     options = {"eps_quantile": 0.9} if name == "dbscan" else {}
-    clusterer = CLUSTERERS.build(name, **{**CLUSTERERS[name], **options})
+    defaults = vars(CLUSTERERS[name].options())
+    clusterer = CLUSTERERS.build(name, **(defaults | options))
     generator = torch.Generator().manual_seed(2)
     found = clusterer.fit(points, 6, generator)
     changed = with_medoids(points, found)
