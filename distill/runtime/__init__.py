@@ -1,1 +1,1 @@
-"""Files, checkpoints, clocks, memory, provenance and execution: what every part builds on."""
+"""Infrastructure of a trial: files, checkpoints, clocks, memory, provenance, execution."""

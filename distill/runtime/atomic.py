@@ -1,4 +1,4 @@
-"""Files that are either the old ones or the new ones, never halves."""
+"""Atomic file writes."""
 
 import contextlib
 import os
@@ -7,24 +7,30 @@ from pathlib import Path
 
 
 def atomic_write(path: Path | str, data: bytes, *, replace: bool = True) -> bool:
-    """Writes a file so that a reader, or a crash at any moment, sees it whole or not at all.
+    """Writes a file atomically: readers, also after a crash, see the old or the new content.
 
-    The bytes go into a hidden, uniquely named file in the same directory, are synced to the disk
+    The bytes are written to a hidden, uniquely named file in the same directory, synced to the disk
     and renamed over the target; then the directory is synced, so that the new name survives a
-    power cut too. On any failure the temporary file is removed and the target is as it was.
+    power failure. On any failure the temporary file is removed and the target is unchanged.
 
     Args:
-        path: the target. Its directory must exist.
+        path: the target, in an existing directory.
         data: the whole content.
-        replace: whether an existing target is replaced; without it the first writer wins, also
-            of several at once.
+        replace: whether to replace an existing target; if False, the first of several concurrent
+            writers wins.
 
     Returns:
-        Whether the target is now this content; False only where it existed and may not be
-        replaced.
+        Whether the target now has this content; False only if it exists and `replace` is False.
 
     Raises:
         OSError: the directory is missing or not writable, the disk is full, …
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "notes.txt")
+        ...     atomic_write(path, b"first"), atomic_write(path, b"second", replace=False)
+        (True, False)
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp-{uuid.uuid4()}")
@@ -34,7 +40,7 @@ def atomic_write(path: Path | str, data: bytes, *, replace: bool = True) -> bool
             file.flush()
             os.fsync(file.fileno())
         published = _publish(temporary, path, replace=replace)
-    except BaseException:  # an interrupt must not leave the temporary file behind either
+    except BaseException:  # interrupts included: no temporary file may be left
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
@@ -43,16 +49,16 @@ def atomic_write(path: Path | str, data: bytes, *, replace: bool = True) -> bool
 
 
 def _publish(temporary: Path, path: Path, *, replace: bool) -> bool:
-    """Gives a finished file its name; returns False where the name is taken."""
+    """Renames a complete file to its target; returns False if the target exists and is kept."""
     if not replace:
         try:
-            path.hardlink_to(temporary)  # unlike a rename it fails where the target exists
+            path.hardlink_to(temporary)  # unlike a rename, it fails if the target exists
         except FileExistsError:
             temporary.unlink()
             return False
         except OSError:
-            # A file system without hard links: not safe against a writer at the same moment,
-            # but whole. Where the rename is impossible as well, it raises what is the matter.
+            # The file system has no hard links: the check is not safe against a concurrent
+            # writer, but the file is complete. If a rename is impossible too, it raises below.
             if path.exists():
                 temporary.unlink()
                 return False
@@ -64,8 +70,8 @@ def _publish(temporary: Path, path: Path, *, replace: bool) -> bool:
 
 
 def _sync_directory(directory: Path) -> None:
-    """Syncs the entries of a directory, where the file system can."""
-    # Network file systems may refuse; the file itself is already whole and in place by then.
+    """Syncs the entries of a directory if the file system supports it."""
+    # Network file systems may refuse; the file is complete and in place already.
     with contextlib.suppress(OSError):
         descriptor = os.open(directory, os.O_RDONLY)
         try:

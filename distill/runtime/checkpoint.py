@@ -1,9 +1,9 @@
 """Checkpoints of a trial: tensors and JSON in one safetensors file, never pickle.
 
-A file's name ends in the hash of its content, so a damaged one is recognised; the two newest are
-kept, so the one before it is there to go on from. Files appear whole or not at all. Where they lie
-is a `Folder`'s business: on a disk (`LocalFolder`) or in a sweep's store. Two writers of the same
-trial on one folder do no harm: a file that the other one removed meanwhile is passed over.
+The name of a file ends in the hash of its content, so that corruption is detected; the two newest
+files are kept, so that a trial can resume from the older one. Writes are atomic. A `Folder` is on
+a disk (`LocalFolder`) or in a sweep's store. Several writers of one trial may share a folder: a
+file that another writer has removed in the meantime is skipped.
 """
 
 import contextlib
@@ -20,38 +20,46 @@ from torch import Tensor
 from distill.runtime.atomic import atomic_write
 
 KEEP = 2
-"""Checkpoints kept in a folder."""
+"""Number of checkpoints kept in a folder."""
 
 _NAME = re.compile(r"(\d+)-([0-9a-f]{32})\.safetensors")
 
 
 class Folder(Protocol):
-    """A flat folder of small files, wherever it is; `str` of it names it in messages.
+    """A flat folder of small files on any storage; messages show its `str`.
 
-    Every method may raise an OSError where the place cannot be reached, is full, …
+    Every method raises an OSError if the storage is unreachable, full, …
     """
 
     def names(self) -> list[str]:
-        """Returns the names of its files, in any order; none where there is no such folder."""
+        """Returns the names of the files, in any order; none if the folder does not exist."""
 
     def read(self, name: str) -> bytes:
-        """Returns a file's content; FileNotFoundError where there is none."""
+        """Returns the content of a file; raises FileNotFoundError if it does not exist."""
 
     def write(self, name: str, data: bytes) -> None:
-        """Writes a file whole or not at all, and makes the folder when it is missing."""
+        """Writes a file atomically and creates the folder if it is missing."""
 
     def remove(self, name: str) -> None:
-        """Removes a file; one that is missing is fine."""
+        """Removes a file if it exists."""
 
     def discard_empty(self) -> None:
-        """Removes the folder if it is there and nothing is in it."""
+        """Removes the folder if it exists and is empty."""
 
 
 class LocalFolder:
     """A folder on a disk.
 
     Args:
-        path: need not exist yet.
+        path: path of the folder, which need not exist.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     folder = LocalFolder(pathlib.Path(place, "checkpoints"))
+        ...     folder.write("a.txt", b"text")
+        ...     folder.names(), folder.read("a.txt")
+        (['a.txt'], b'text')
     """
 
     def __init__(self, path: Path) -> None:
@@ -79,17 +87,17 @@ class LocalFolder:
 
     def discard_empty(self) -> None:
         """See `Folder`."""
-        with contextlib.suppress(OSError):  # missing, or something is in it
+        with contextlib.suppress(OSError):  # missing or not empty
             self.path.rmdir()
 
 
 def save_checkpoint(folder: Folder, tensors: dict[str, Tensor], values: dict[str, Any]) -> str:
-    """Writes a checkpoint beside the older ones, then removes all but the `KEEP` newest.
+    """Writes a checkpoint, then removes all but the `KEEP` newest.
 
     Args:
-        folder: made when missing.
-        tensors: any tensors, under unique names.
-        values: what JSON can hold.
+        folder: created if missing.
+        tensors: any tensors, by unique names.
+        values: values that JSON can represent.
 
     Returns:
         The name of the new file.
@@ -109,13 +117,13 @@ def save_checkpoint(folder: Folder, tensors: dict[str, Tensor], values: dict[str
 
 
 def load_checkpoint(
-    folder: Folder, on_damaged: Callable[[str], None]
+    folder: Folder, on_corrupt: Callable[[str], None]
 ) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Returns tensors (on the CPU) and values of the newest sound checkpoint; None without one.
+    """Returns tensors (on the CPU) and values of the newest intact checkpoint; None without one.
 
     Args:
         folder: may be missing.
-        on_damaged: is told of every file that is refused, in one line.
+        on_corrupt: called with a one-line message for every corrupt file.
 
     Raises:
         OSError: the folder cannot be read.
@@ -124,10 +132,10 @@ def load_checkpoint(
         try:
             content = folder.read(name)
         except FileNotFoundError:
-            continue  # another writer has replaced it by a newer one
+            continue  # another writer has replaced it with a newer one
         if f"-{_digest(content)}." not in name:
-            on_damaged(
-                f"checkpoint {folder}/{name} is damaged; using the one before it, if there is one"
+            on_corrupt(
+                f"checkpoint {folder}/{name} is corrupt; using the previous one, if there is one"
             )
             continue
         return safetensors.torch.load(content), _values(content)
@@ -135,14 +143,14 @@ def load_checkpoint(
 
 
 def remove_checkpoints(folder: Folder) -> None:
-    """Removes the checkpoints of a folder, and the folder when nothing else is in it."""
+    """Removes the checkpoints of a folder, and the folder if it is then empty."""
     for name in _newest_first(folder):
         folder.remove(name)
     folder.discard_empty()
 
 
 def _values(content: bytes) -> dict[str, Any]:
-    """Returns what `save_checkpoint` put into the header: its length in 8 bytes, then JSON."""
+    """Returns the values from the header of a file, which is its length in 8 bytes, then JSON."""
     end = 8 + int.from_bytes(content[:8], "little")
     values: dict[str, Any] = json.loads(json.loads(content[8:end])["__metadata__"]["values"])
     return values

@@ -1,4 +1,4 @@
-"""How the arithmetic of a trial is carried out; results agree up to rounding, whatever it is."""
+"""Execution options of a trial; they change speed, and results by rounding only."""
 
 import warnings
 from dataclasses import dataclass
@@ -16,21 +16,28 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """Choices of speed, by device unless forced.
+    """Execution options; `auto` chooses by device.
 
     Attributes:
         batching: `all` passes all classes through the network at once, as far as memory allows
-            (`dream.PASS_VALUES`), `class` one after the other; `auto` is `all`, which is as fast or
-            faster at every size on a CPU (LOG.md) and leaves a GPU fewer and larger kernels (by
-            reasoning, not yet measured). Networks with batch norm go class by class.
-        graphs: whether steps are recorded as CUDA graphs and replayed; `auto`: on a GPU.
-        precision: of the maps between a network's layers (see `networks.precision`). `auto` is
-            float32 on every device, so that the rows of a sweep are alike whatever nodes they ran
-            on; bfloat16 is faster where there are units for it, within the tolerances that
-            `tests/test_precision.py` states. Rows tell which it was.
+            (`distill.dream.loop.PASS_VALUES`), `class` one after the other; `auto` is `all`, which
+            is as fast or faster at every size on a CPU (lab notes) and gives a GPU fewer and
+            larger kernels (not yet measured). Networks with batch norm always run class by class.
+        graphs: `on` records steps as CUDA graphs and replays them, `off` does not; `auto` is `on`
+            on a GPU.
+        precision: precision of the maps between the layers of a network, see
+            `distill.networks.precision`. `auto` is float32 on every device, so that the rows of a
+            sweep are comparable across nodes; bfloat16 is faster on hardware that supports it,
+            within the tolerances of `tests/distill/networks/test_precision.py`. Rows record it.
 
     Raises:
-        UserError: a choice is unknown.
+        UserError: a value is unknown.
+
+    Example:
+        >>> import torch
+        >>> execution = Execution(precision="bfloat16")
+        >>> execution.batching, execution.uses_graphs(torch.device("cpu"))
+        ('auto', False)
     """
 
     batching: str = "auto"
@@ -43,11 +50,11 @@ class Execution:
         require_known("precision", self.precision, PRECISIONS)
 
     def uses_graphs(self, device: "torch.device") -> bool:
-        """Whether steps are recorded on a device; warns where they should be and cannot."""
+        """Returns whether to record steps on a device; warns if `on` is impossible."""
         if self.graphs == "on" and device.type != "cuda":
             warnings.warn(
-                f"there are no CUDA graphs on {device}: steps run one by one (--graphs auto is "
-                "silent about it)",
+                f"there are no CUDA graphs on {device}: steps run without them (--graphs auto does "
+                "so without a warning)",
                 SlowerWarning,
                 stacklevel=2,
             )

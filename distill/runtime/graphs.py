@@ -1,8 +1,8 @@
-"""Steps recorded once as CUDA graphs and replayed, so that the host launches one thing, not many.
+"""CUDA graphs: record a step once and replay it, so that the host launches a single operation.
 
-A step is a function that works in place on tensors which stay where they are (weights, momenta,
-images), and takes its few changing inputs as arguments. It must not ask the device for a value, nor
-draw random numbers. The same function runs as it is where there are no graphs.
+A step is a function that works in place on tensors at fixed addresses (weights, momenta, images)
+and takes its few changing inputs as arguments. It must neither read a value from the device nor
+draw random numbers. Without graphs, the same function is called directly.
 """
 
 import warnings
@@ -16,32 +16,41 @@ from torch import Tensor
 from distill.errors import SlowerWarning
 
 WARM_UP = 2
-"""Calls of a step before it is recorded: libraries choose their algorithms in them."""
+"""Calls of a step before it is recorded, in which libraries choose their algorithms."""
 
 MOST_RECORDINGS = 32
-"""Recordings of a step that are kept; under the published protocol shapes change now and then."""
+"""Largest number of recordings kept; shapes change repeatedly under the published protocol."""
 
 Step = Callable[..., None]
 
 
 @dataclass
 class _Recording:
-    """A recorded step, and the tensors that it reads its inputs from."""
+    """A recorded step and the tensors that hold its inputs."""
 
     graph: Any
     inputs: list[Tensor]
 
 
 class StepGraphs:
-    """Runs a step, as a graph from its third call on with the same key and shapes.
+    """Runs a step, as a CUDA graph from the third call with the same key and shapes on.
 
-    The first calls run as they are, on a stream of their own, and do their work like all others.
-    Where recording fails, a warning says why and the step goes on without.
+    The first calls run directly, on a separate stream. If recording fails, a warning gives the
+    reason and all further calls run directly.
 
     Args:
         step: called as `step(key, *inputs)`.
-        device: where it works, and where its inputs are brought.
-        enabled: False: the step is always run as it is.
+        device: device of the step; inputs are copied to it.
+        enabled: False: always call the step directly.
+
+    Example:
+        >>> total = torch.zeros(())
+        >>> step = StepGraphs(
+        ...     lambda key, number: total.add_(number), torch.device("cpu"), enabled=False
+        ... )
+        >>> step("add", torch.tensor(2.0))
+        >>> total
+        tensor(2.)
     """
 
     def __init__(self, step: Step, device: torch.device, *, enabled: bool) -> None:
@@ -50,26 +59,26 @@ class StepGraphs:
         self.enabled = enabled
         self._calls: dict[Hashable, int] = {}
         self._recordings: dict[Hashable, _Recording] = {}
-        self._pool: Any = None  # memory that all of them use, one after the other
+        self._pool: Any = None  # memory that all recordings share, one after the other
 
     def __call__(self, key: Hashable, *inputs: Tensor) -> None:
         """Runs the step once.
 
         Args:
-            key: what the host decides about the step; a step is recorded for each.
+            key: the host's decisions in the step; every key has its own recording.
             inputs: tensors on the host or on the device, of any shapes.
         """
         if not self.enabled:
             self.step(key, *inputs)
             return
-        full_key = (key, tuple((own.shape, own.dtype) for own in inputs))
+        full_key = (key, tuple((tensor.shape, tensor.dtype) for tensor in inputs))
         recording = self._recordings.get(full_key)
         if recording is not None:
-            for target, own in zip(recording.inputs, inputs, strict=True):
-                target.copy_(own, non_blocking=True)
+            for target, tensor in zip(recording.inputs, inputs, strict=True):
+                target.copy_(tensor, non_blocking=True)
             recording.graph.replay()
             return
-        on_device = [own.to(self.device, copy=True) for own in inputs]
+        on_device = [tensor.to(self.device, copy=True) for tensor in inputs]
         n_calls = self._calls[full_key] = self._calls.get(full_key, 0) + 1
         if n_calls <= WARM_UP:
             self._run_aside(key, on_device)
@@ -90,7 +99,7 @@ class StepGraphs:
             self.enabled = False
             reason = str(error).strip().splitlines()[0]
             warnings.warn(
-                f"a step cannot be recorded as a CUDA graph ({reason}); it goes on without, slower",
+                f"a step cannot be recorded as a CUDA graph ({reason}); continuing without, slower",
                 SlowerWarning,
                 stacklevel=3,
             )
@@ -99,7 +108,7 @@ class StepGraphs:
         if len(self._recordings) == MOST_RECORDINGS:
             del self._recordings[next(iter(self._recordings))]
         self._recordings[full_key] = _Recording(graph, inputs)
-        graph.replay()  # recording did no work
+        graph.replay()  # recording does not execute the step
 
     def _new_graph(self, key: Hashable, inputs: list[Tensor]) -> Any:
         if self._pool is None:

@@ -1,4 +1,4 @@
-"""What a process does with memory that it has freed."""
+"""Memory allocator settings of a process."""
 
 import ctypes
 import sys
@@ -9,15 +9,15 @@ _STEP_BYTES = 64 * 2**20
 
 
 def keep_freed_memory() -> bool:
-    """Makes the C library keep freed memory for the next tensor instead of returning it.
+    """Makes the C library reuse freed memory for the next tensor instead of returning it.
 
-    By default glibc takes every tensor of more than some megabytes from the system and gives it
-    back at once, so that every operation first faults its pages in: on CPUs that is half of the
-    time of a small ConvNet. The price is that a process stays at its peak size. For processes that
-    run trials; a library call would be the wrong place.
+    By default glibc allocates every tensor above a few megabytes from the system and returns it
+    when freed, so that every operation starts with page faults: half of the time of a small ConvNet
+    on a CPU. The cost is that a process stays at its peak size. Call it in processes that run
+    trials, not in library functions.
 
     Returns:
-        Whether it took effect: only glibc, on Linux, has this.
+        Whether it took effect; only glibc on Linux supports it.
     """
     if not sys.platform.startswith("linux"):
         return False

@@ -1,4 +1,4 @@
-"""What a number depends on besides its configuration: hardware, versions, commit, memory."""
+"""Provenance of a result: hardware, versions, commit, peak memory."""
 
 import contextlib
 import importlib.metadata
@@ -14,13 +14,17 @@ VERSIONED_PACKAGES = ("torch", "torchvision", "numpy", "numba", "scikit-learn")
 
 
 def reset_peak_memory() -> None:
-    """Starts the peak of the process's memory anew, if the system can: trials share processes."""
+    """Resets the peak memory of the process, which trials share, if the system supports it."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def provenance(device: torch.device) -> dict[str, Any]:
-    """Returns what a number depends on besides its configuration: hardware, versions, commit."""
+    """Returns the provenance columns of a result row.
+
+    Args:
+        device: device that the trial ran on.
+    """
     on_gpu = device.type == "cuda"
     peak = (
         torch.cuda.max_memory_allocated(device)
@@ -43,29 +47,32 @@ def provenance(device: torch.device) -> dict[str, Any]:
 def _version_of(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
-    except (
-        importlib.metadata.PackageNotFoundError
-    ):  # Numba may be missing where a GPU does the work
+    except importlib.metadata.PackageNotFoundError:  # Numba is optional with a GPU
         return None
 
 
 def git_commit() -> str | None:
-    """Returns the commit of the code that runs, with a `+` where it was changed.
+    """Returns the commit of the running code, with a `+` if the working tree differs.
 
-    None where it is not known: outside a checkout, also in one of another project.
+    None if it is unknown: outside a checkout of this project.
     """
-    here = Path(__file__)
+    path = Path(__file__)
     try:
-        _git(here.parent, "ls-files", "--error-unmatch", here.name)
-        commit = _git(here.parent, "rev-parse", "HEAD")
-        changes = _git(here.parent, "status", "--porcelain", "-uno")
+        _git(path.parent, "ls-files", "--error-unmatch", path.name)
+        commit = _git(path.parent, "rev-parse", "HEAD")
+        changes = _git(path.parent, "status", "--porcelain", "-uno")
     except (OSError, subprocess.SubprocessError):
         return None
     return commit + ("+" if changes else "")
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    """Returns what a git command prints; raises an error where it fails."""
+    """Returns the output of a git command.
+
+    Raises:
+        OSError: git is not installed.
+        subprocess.SubprocessError: the command fails or takes more than 10 seconds.
+    """
     return subprocess.run(  # noqa: S603 - fixed arguments
         ["git", "-C", str(folder), *arguments],  # noqa: S607
         capture_output=True,

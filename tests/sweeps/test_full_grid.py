@@ -215,7 +215,7 @@ def test_an_interruption_is_clean_and_says_how_to_go_on(
     again = run(results, *LONG)
     assert again.returncode == 0, again.stderr
     assert f"checkpoint {newest.parent}" in again.stderr
-    assert "is damaged" in again.stderr
+    assert "is corrupt" in again.stderr
     (row,) = load_results(results).to_dict("records")
     assert row["test_accuracy_mean"] == undisturbed(config)
 

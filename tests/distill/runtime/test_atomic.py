@@ -1,4 +1,4 @@
-"""Atomic writes: whole or not at all, and nothing left behind."""
+"""Atomic writes: complete or absent, without leftovers, also with concurrent writers."""
 
 import errno
 import os
@@ -15,20 +15,20 @@ def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_new_file(tmp_path: Path) -> None:
+def test_writes_a_new_file(tmp_path: Path) -> None:
     atomic_write(tmp_path / "a.bin", b"\x00new")
     assert (tmp_path / "a.bin").read_bytes() == b"\x00new"
     assert names_in(tmp_path) == ["a.bin"]
 
 
-def test_replaces_and_takes_strings(tmp_path: Path) -> None:
+def test_replaces_a_file_given_by_a_string(tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(b"old and longer")
     atomic_write(str(tmp_path / "a.bin"), b"new")
     assert (tmp_path / "a.bin").read_bytes() == b"new"
     assert names_in(tmp_path) == ["a.bin"]
 
 
-def test_missing_directory_is_an_error_and_is_not_made(tmp_path: Path) -> None:
+def test_missing_directory_is_refused_and_not_created(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="missing"):
         atomic_write(tmp_path / "missing" / "a.bin", b"x")
     assert names_in(tmp_path) == []
@@ -42,8 +42,8 @@ def test_failed_rename_leaves_no_temporary_file(tmp_path: Path) -> None:
     assert (tmp_path / "a.bin" / "inside").is_dir()
 
 
-def test_reader_never_sees_a_part(tmp_path: Path) -> None:
-    """Another process writes 4 MB of zeros and of ones in turn while this one reads."""
+def test_readers_never_see_partial_content(tmp_path: Path) -> None:
+    """Reads while another process alternates between 4 MB of zeros and of ones."""
     target = tmp_path / "a.bin"
     size = 4_000_000
     atomic_write(target, b"0" * size)
@@ -62,18 +62,18 @@ def test_reader_never_sees_a_part(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["a.bin"]
 
 
-def test_without_replacing_the_first_writer_wins(tmp_path: Path) -> None:
+def test_without_replace_the_first_writer_wins(tmp_path: Path) -> None:
     assert atomic_write(tmp_path / "a.bin", b"first", replace=False)
     assert not atomic_write(tmp_path / "a.bin", b"second", replace=False)
     assert (tmp_path / "a.bin").read_bytes() == b"first"
     assert names_in(tmp_path) == ["a.bin"]
 
 
-def test_without_replacing_on_a_file_system_that_has_no_hard_links(
+def test_without_replace_and_without_hard_links(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_links(*paths: object, **options: object) -> None:
-        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))  # as exFAT says
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))  # as on exFAT
 
     monkeypatch.setattr(os, "link", no_links)
 
@@ -83,8 +83,8 @@ def test_without_replacing_on_a_file_system_that_has_no_hard_links(
     assert names_in(tmp_path) == ["a.bin"]
 
 
-def test_of_many_writers_at_once_exactly_one_wins(tmp_path: Path) -> None:
-    """Three processes write the same 50 names, each its own letter."""
+def test_exactly_one_of_concurrent_writers_wins(tmp_path: Path) -> None:
+    """Three processes write the same 50 names, each with a different letter."""
     script = (
         "import sys; from distill.runtime.atomic import atomic_write\n"
         "folder, letter = sys.argv[1:]\n"

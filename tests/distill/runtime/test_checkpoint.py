@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not at all, the newest sound one counts."""
+"""Checkpoints: round trip, the newest intact one, corrupt files, concurrent writers."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def fail(message: str) -> None:
     pytest.fail(f"unexpected warning: {message}")
 
 
-def test_what_is_saved_comes_back(tmp_path: Path) -> None:
+def test_round_trip_of_tensors_and_values(tmp_path: Path) -> None:
     tensors = {
         "a/b": torch.randn(3, 4, dtype=torch.float64),
         "bytes": torch.arange(5, dtype=torch.uint8),
@@ -27,33 +27,33 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     values = {"step": 3, "curve": [{"x": None, "y": 0.1}], "text": "é\n"}
 
     save_checkpoint(LocalFolder(tmp_path / "new"), tensors, values)
-    found = load_checkpoint(LocalFolder(tmp_path / "new"), fail)
+    loaded = load_checkpoint(LocalFolder(tmp_path / "new"), fail)
 
-    assert found is not None
-    assert found[1] == values
-    assert found[0].keys() == tensors.keys()
+    assert loaded is not None
+    assert loaded[1] == values
+    assert loaded[0].keys() == tensors.keys()
     for name, tensor in tensors.items():
-        assert found[0][name].dtype == tensor.dtype
-        assert torch.equal(found[0][name], tensor)
+        assert loaded[0][name].dtype == tensor.dtype
+        assert torch.equal(loaded[0][name], tensor)
 
 
-def test_nothing_to_load(tmp_path: Path) -> None:
+def test_loads_none_without_checkpoints(tmp_path: Path) -> None:
     assert load_checkpoint(LocalFolder(tmp_path / "missing"), fail) is None
     assert load_checkpoint(LocalFolder(tmp_path), fail) is None
 
 
-def test_the_two_newest_are_kept_and_the_newest_counts(tmp_path: Path) -> None:
+def test_keeps_the_two_newest_and_loads_the_newest(tmp_path: Path) -> None:
     folder = LocalFolder(tmp_path)
     names = [save_checkpoint(folder, {"x": torch.tensor(i)}, {"i": i}) for i in range(12)]
 
     assert sorted(folder.names()) == sorted(names[-2:])
-    found = load_checkpoint(folder, fail)
-    assert found is not None
-    assert found[1] == {"i": 11}
+    loaded = load_checkpoint(folder, fail)
+    assert loaded is not None
+    assert loaded[1] == {"i": 11}
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
-def test_a_damaged_one_is_refused_and_the_one_before_it_used(tmp_path: Path, damage: str) -> None:
+def test_a_corrupt_checkpoint_is_skipped(tmp_path: Path, damage: str) -> None:
     save_checkpoint(LocalFolder(tmp_path), {"x": torch.tensor(1.0)}, {"i": 1})
     newest = tmp_path / save_checkpoint(LocalFolder(tmp_path), {"x": torch.tensor(2.0)}, {"i": 2})
     content = newest.read_bytes()
@@ -65,16 +65,16 @@ def test_a_damaged_one_is_refused_and_the_one_before_it_used(tmp_path: Path, dam
         newest.write_bytes(b"")
     warnings: list[str] = []
 
-    found = load_checkpoint(LocalFolder(tmp_path), warnings.append)
+    loaded = load_checkpoint(LocalFolder(tmp_path), warnings.append)
 
-    assert found is not None
-    assert found[1] == {"i": 1}
+    assert loaded is not None
+    assert loaded[1] == {"i": 1}
     assert len(warnings) == 1
     assert str(newest) in warnings[0]
-    assert "damaged" in warnings[0]
+    assert "corrupt" in warnings[0]
 
 
-def test_all_damaged_means_none(tmp_path: Path) -> None:
+def test_loads_none_if_all_are_corrupt(tmp_path: Path) -> None:
     for i in range(2):
         name = save_checkpoint(LocalFolder(tmp_path), {"x": torch.tensor(i)}, {})
         (tmp_path / name).write_bytes(b"x")
@@ -84,14 +84,14 @@ def test_all_damaged_means_none(tmp_path: Path) -> None:
     assert len(warnings) == 2
 
 
-def test_temporary_leftovers_and_strangers_are_left_alone(tmp_path: Path) -> None:
+def test_other_files_are_not_touched(tmp_path: Path) -> None:
     (tmp_path / ".00000009-ff.safetensors.tmp-1").write_bytes(b"half")
     (tmp_path / "notes.txt").write_text("mine")
     save_checkpoint(LocalFolder(tmp_path), {"x": torch.tensor(1)}, {"i": 0})
 
-    found = load_checkpoint(LocalFolder(tmp_path), fail)
-    assert found is not None
-    assert found[1] == {"i": 0}
+    loaded = load_checkpoint(LocalFolder(tmp_path), fail)
+    assert loaded is not None
+    assert loaded[1] == {"i": 0}
     remove_checkpoints(LocalFolder(tmp_path))
 
     assert {path.name for path in tmp_path.iterdir()} == {
@@ -100,15 +100,15 @@ def test_temporary_leftovers_and_strangers_are_left_alone(tmp_path: Path) -> Non
     }
 
 
-def test_an_emptied_folder_goes_too(tmp_path: Path) -> None:
-    save_checkpoint(LocalFolder(tmp_path / "own"), {"x": torch.tensor(1)}, {})
-    remove_checkpoints(LocalFolder(tmp_path / "own"))
+def test_an_emptied_folder_is_removed(tmp_path: Path) -> None:
+    save_checkpoint(LocalFolder(tmp_path / "checkpoints"), {"x": torch.tensor(1)}, {})
+    remove_checkpoints(LocalFolder(tmp_path / "checkpoints"))
 
-    assert not (tmp_path / "own").exists()
+    assert not (tmp_path / "checkpoints").exists()
 
 
 class Racing(LocalFolder):
-    """A folder in which another writer of the trial replaces the newest file at any moment."""
+    """A folder in which another writer removes the newest file after each listing."""
 
     def names(self) -> list[str]:
         listed = super().names()
@@ -117,26 +117,26 @@ class Racing(LocalFolder):
         return listed
 
 
-def test_a_file_that_another_writer_removed_is_passed_over(tmp_path: Path) -> None:
+def test_a_file_removed_by_another_writer_is_skipped(tmp_path: Path) -> None:
     for i in range(3):
         save_checkpoint(LocalFolder(tmp_path), {"x": torch.tensor(i)}, {"i": i})
 
-    found = load_checkpoint(Racing(tmp_path), fail)
+    loaded = load_checkpoint(Racing(tmp_path), fail)
 
-    assert found is not None
-    assert found[1] == {"i": 1}
+    assert loaded is not None
+    assert loaded[1] == {"i": 1}
     save_checkpoint(Racing(tmp_path), {"x": torch.tensor(9)}, {"i": 9})
     remove_checkpoints(Racing(tmp_path))
     assert not tmp_path.exists()
 
 
-def test_names_of_strangers_are_no_checkpoints(tmp_path: Path) -> None:
-    strangers = {"1a-b.safetensors", "1-" + "0" * 32 + ".safetensors.bak", "x-y.safetensors"}
-    for name in strangers:
+def test_similar_names_are_not_checkpoints(tmp_path: Path) -> None:
+    others = {"1a-b.safetensors", "1-" + "0" * 32 + ".safetensors.bak", "x-y.safetensors"}
+    for name in others:
         (tmp_path / name).write_bytes(b"mine")
 
     assert load_checkpoint(LocalFolder(tmp_path), fail) is None
     save_checkpoint(LocalFolder(tmp_path), {}, {"i": 0})
     remove_checkpoints(LocalFolder(tmp_path))
 
-    assert set(LocalFolder(tmp_path).names()) == strangers
+    assert set(LocalFolder(tmp_path).names()) == others

@@ -1,7 +1,7 @@
-"""Recorded steps. Where no GPU is, a step is traced into its bare operations and replayed.
+"""CUDA graphs: without a GPU, steps are traced into their operations and replayed.
 
-Such a trace has what a CUDA graph has: the operations of one call on fixed tensors, with every
-number that the host knew baked in. A step that must not be recorded shows itself here, too.
+A trace contains the same as a CUDA graph: the operations of one call on fixed tensors, with all
+numbers of the host as constants. A step that cannot be recorded fails in both.
 """
 
 from collections.abc import Callable, Hashable
@@ -29,17 +29,17 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
-def _the_layers_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A trace sees PyTorch's operations only, not the compiled loops that a CPU has instead."""
+def _without_compiled_loops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replaces the compiled loops of a CPU, which a trace does not contain, by PyTorch's layers."""
     monkeypatch.setattr(distill.networks.layers.norm_relu_pool, "kernels", lambda: None)
 
 
 class TracedSteps(StepGraphs):
-    """Steps as on a GPU: two calls run as they are, the third is recorded, the rest replayed.
+    """Steps as on a GPU: two calls run directly, the third is recorded, the others replayed.
 
     Args:
         step: the step.
-        state: gives the tensors that it changes, to undo the work that tracing does.
+        state: returns the tensors that the step changes, to undo the effects of tracing.
     """
 
     def __init__(self, step: Step, state: Callable[[], list[Tensor]]) -> None:
@@ -51,11 +51,11 @@ class TracedSteps(StepGraphs):
         self.step(key, *inputs)
 
     def _new_graph(self, key: Hashable, inputs: list[Tensor]) -> Any:
-        saved = [own.detach().clone() for own in self.state()]
+        saved = [tensor.detach().clone() for tensor in self.state()]
         traced = make_fx(lambda *args: self.step(key, *args))(*inputs)
         with torch.no_grad():
-            for own, before in zip(self.state(), saved, strict=True):
-                own.copy_(before)
+            for tensor, before in zip(self.state(), saved, strict=True):
+                tensor.copy_(before)
 
         def replay() -> None:
             self.n_replayed += 1
@@ -67,7 +67,7 @@ class TracedSteps(StepGraphs):
 
 def traced_trainer(trainer: NetworkTrainer) -> TracedSteps:
     def state() -> list[Tensor]:
-        buffers = [own["momentum_buffer"] for own in trainer.optimizer.state.values()]
+        buffers = [state["momentum_buffer"] for state in trainer.optimizer.state.values()]
         return [*trainer.network.parameters(), *buffers]
 
     trainer._step = TracedSteps(trainer._train_on, state)
@@ -82,10 +82,10 @@ def traced_trainer(trainer: NetworkTrainer) -> TracedSteps:
         {"match": "both", "metric": "cosine", "net_augment": "none"},
     ],
 )
-def test_a_replayed_trial_is_the_one_that_runs_step_by_step(
+def test_a_replayed_trial_equals_one_without_graphs(
     digits: ImageData, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
 ) -> None:
-    """Over clusterings, a fresh network and CutMix batches; three passes for the classes."""
+    """Covers clusterings, a fresh network, CutMix batches and three passes over the classes."""
     monkeypatch.setattr(distill.dream.loop, "PASS_VALUES", {"cpu": 4 * 12 * 64 * 8})
     config = tiny(
         **{"n_inner": 8, "n_outer": 2, "cluster_interval": 3, "lr_img": 0.05, "n_net_batches": 3}
@@ -107,13 +107,14 @@ def test_a_replayed_trial_is_the_one_that_runs_step_by_step(
     assert matching.n_replayed >= (14 - WARM_UP) * len(replayed._passes())
     assert training.n_replayed > 20
     torch.testing.assert_close(replayed.images, plain.images, rtol=0, atol=1e-10)
-    for own, other in zip(replayed.network.parameters(), plain.network.parameters(), strict=True):
-        torch.testing.assert_close(own, other, rtol=0, atol=1e-10)
+    pairs = zip(replayed.network.parameters(), plain.network.parameters(), strict=True)
+    for parameter, expected in pairs:
+        torch.testing.assert_close(parameter, expected, rtol=0, atol=1e-10)
     assert float(replayed._loss_sum) == pytest.approx(float(plain._loss_sum), rel=1e-10)
 
 
-def test_a_replayed_evaluation_has_the_same_scores(digits: ImageData) -> None:
-    """Two networks, three learning rates, the last batch of an epoch smaller."""
+def test_a_replayed_evaluation_has_equal_scores(digits: ImageData) -> None:
+    """Covers two networks, three learning rates and a smaller last batch."""
     plain = run(evaluation(digits, n=40))
     replayed = evaluation(digits, n=40)
     steps = traced_trainer(replayed._trainer)
@@ -123,7 +124,7 @@ def test_a_replayed_evaluation_has_the_same_scores(digits: ImageData) -> None:
     assert replayed.scores.losses == pytest.approx(plain.scores.losses, rel=1e-4)
 
 
-def test_a_step_that_asks_for_a_value_goes_on_without_a_graph() -> None:
+def test_a_step_that_reads_a_value_runs_without_a_graph() -> None:
     total = torch.zeros(())
 
     def step(key: Hashable, number: Tensor) -> None:
@@ -140,9 +141,9 @@ def test_a_step_that_asks_for_a_value_goes_on_without_a_graph() -> None:
     assert float(total) == 2 * WARM_UP + 3 + 4
 
 
-def test_without_graphs_a_step_runs_as_it_is() -> None:
+def test_without_graphs_a_step_is_called_directly() -> None:
     seen: list[Any] = []
-    steps = StepGraphs(lambda key, own: seen.append((key, float(own))), CPU, enabled=False)
+    steps = StepGraphs(lambda key, x: seen.append((key, float(x))), CPU, enabled=False)
     for value in range(4):
         steps("key", torch.tensor(float(value)))
 
@@ -152,7 +153,7 @@ def test_without_graphs_a_step_runs_as_it_is() -> None:
         assert not Execution(graphs="on").uses_graphs(CPU)
 
 
-def test_batch_norm_is_matched_class_by_class_and_says_so(digits: ImageData, tiny: Tiny) -> None:
+def test_batch_norm_is_matched_by_class_with_a_warning(digits: ImageData, tiny: Tiny) -> None:
     with pytest.warns(SlowerWarning, match="classes are matched one by one"):
         dream = Dream(tiny(norm="batch"), digits, execution=Execution(batching="all"))
     dream.inner_loop()

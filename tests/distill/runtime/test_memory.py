@@ -1,4 +1,4 @@
-"""Freed memory, seen by the pages that the system has to hand out again."""
+"""Reuse of freed memory, measured by page faults."""
 
 import subprocess
 import sys
@@ -18,19 +18,19 @@ print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-def faults(how: str) -> tuple[str, int]:
+def faults(mode: str) -> tuple[str, int]:
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, how], capture_output=True, text=True, check=True
+        [sys.executable, "-c", SCRIPT, mode], capture_output=True, text=True, check=True
     )
     kept, number = done.stdout.split()
     return kept, int(number)
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's")
-def test_memory_stays_with_the_process() -> None:
-    """Two tensors of 64 MiB, again and again: 32,768 pages a turn unless they are kept.
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs glibc")
+def test_freed_memory_is_reused() -> None:
+    """Allocates two tensors of 64 MiB repeatedly: 32,768 page faults per turn without reuse.
 
-    The first turns, up to six, find room for them among what else lies on the heap.
+    The first turns, up to six, are not counted: the heap still grows.
     """
     kept, few = faults("keep")
     if kept == "False":

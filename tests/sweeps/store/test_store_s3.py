@@ -243,7 +243,7 @@ def test_checkpoints(remote: Store, client: Any, bucket: str) -> None:
     assert found is not None
     assert found[1] == {"i": 2}
     assert len(told) == 1
-    assert f"checkpoints/{IDS[0]}/{newest} is damaged" in told[0]
+    assert f"checkpoints/{IDS[0]}/{newest} is corrupt" in told[0]
     remove_checkpoints(folder)
     assert folder.names() == []
     assert objects(client, bucket).keys() == {"sweep.json"}
