@@ -1,4 +1,4 @@
-"""The images of a trial: `load_dataset` takes a name and returns them on the device."""
+"""Data sets: load the images of a trial by name and put them on the device."""
 
 from distill.datasets.images import ImageData
 from distill.datasets.load import DATASET_NAMES, describe_source, load_dataset

@@ -1,4 +1,4 @@
-"""Data sets known by a name of their own: scikit-learn's digits and five of torchvision's."""
+"""Built-in data sets: the digits of scikit-learn and five data sets of torchvision."""
 
 import contextlib
 import io
@@ -26,13 +26,13 @@ _CIFAR_MEAN_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 
 @dataclass(frozen=True, kw_only=True)
 class _TorchvisionSet:
-    """What has to be known of a torchvision data set.
+    """Description of a torchvision data set.
 
     Attributes:
-        class_name: of the class in `torchvision.datasets`.
-        files: what has to lie in the data root, as a message says it.
-        mean_std: the constants of the literature, see `TORCHVISION`.
-        class_names: in label order; None where the files hold them.
+        class_name: name of the class in `torchvision.datasets`.
+        files: files that the data root must contain, for messages.
+        mean_std: constants of the literature, see `TORCHVISION`.
+        class_names: names in label order; None if the files contain them.
     """
 
     class_name: str
@@ -41,11 +41,11 @@ class _TorchvisionSet:
     class_names: tuple[str, ...] | None = None
 
 
-# Means and standard deviations as the code of the dataset-distillation papers has them since DC
-# (Zhao et al., "Dataset Condensation with Gradient Matching", ICLR 2021) and as IDC (ICML 2022) and
-# DREAM (ICCV 2023) use them. Two oddities are kept, for the sake of comparable figures: CIFAR-100
-# is normalised with the constants of CIFAR-10, and those standard deviations are the mean over the
-# images of each image's own (over all pixels they are 0.2470, 0.2435, 0.2616).
+# Means and standard deviations of the dataset-distillation codes since DC (Zhao et al., "Dataset
+# Condensation with Gradient Matching", ICLR 2021), also used by IDC (ICML 2022) and DREAM (ICCV
+# 2023). Two peculiarities are kept for comparable results: CIFAR-100 is normalised with the
+# constants of CIFAR-10, and those standard deviations are means of the standard deviations of
+# single images (over all pixels they are 0.2470, 0.2435, 0.2616).
 TORCHVISION = {
     "cifar10": _TorchvisionSet(
         class_name="CIFAR10",
@@ -78,8 +78,8 @@ TORCHVISION = {
 
 
 def digits_rows() -> Rows:
-    """Returns the 1,797 digits of scikit-learn, 8×8 grey, their 0 … 16 scaled to 0 … 255."""
-    from sklearn.datasets import load_digits  # noqa: PLC0415 - takes seconds, for this set only
+    """Returns the 1,797 digits of scikit-learn, 8×8 grey, with 0 … 16 scaled to 0 … 255."""
+    from sklearn.datasets import load_digits  # noqa: PLC0415 - takes seconds; only needed here
 
     digits = load_digits()
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
@@ -88,27 +88,32 @@ def digits_rows() -> Rows:
 
 
 def torchvision_rows(name: str, data_root: Path) -> Rows:
-    """Returns one of the `TORCHVISION` sets with its own test set, downloaded when missing.
+    """Returns one of the `TORCHVISION` sets with its test set, downloaded if missing.
+
+    Args:
+        name: name of the data set.
+        data_root: folder with the files of the data sets.
 
     Raises:
-        UserError: the files are neither there nor to be had.
+        UserError: the files are missing and cannot be downloaded.
     """
-    known = TORCHVISION[name]
-    train, test = _open(known, data_root)
+    description = TORCHVISION[name]
+    train, test = _open(description, data_root)
     if train is None or test is None:
-        _download(name, known, data_root)
-        train, test = _open(known, data_root)
+        _download(name, description, data_root)
+        train, test = _open(description, data_root)
     if train is None or test is None:
-        raise UserError(_advice(name, known, data_root, "the downloaded files cannot be read"))
+        reason = "the downloaded files cannot be read"
+        raise UserError(_unavailable(name, description, data_root, reason))
     return array_rows(
         [(Part.TRAIN, *dataset_arrays(train)), (Part.TEST, *dataset_arrays(test))],
-        known.class_names or tuple(train.classes),
-        mean_std=known.mean_std,
+        description.class_names or tuple(train.classes),
+        mean_std=description.mean_std,
     )
 
 
 def is_downloaded(name: str, data_root: Path) -> bool:
-    """Whether one of the `TORCHVISION` sets is there, whole."""
+    """Returns whether the files of one of the `TORCHVISION` sets are complete."""
     return _open(TORCHVISION[name], data_root)[0] is not None
 
 
@@ -117,12 +122,12 @@ def array_rows(
     class_names: tuple[str, ...],
     mean_std: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
 ) -> Rows:
-    """Returns rows over images in memory.
+    """Returns the rows of images in memory.
 
     Args:
-        parts: for each its part, (n, h, w) or (n, h, w, 3) uint8 images and (n,) int64 labels.
-        class_names: in label order.
-        mean_std: published constants, where there are any.
+        parts: triples of a part, (n, h, w) or (n, h, w, 3) uint8 images and (n,) int64 labels.
+        class_names: names in label order.
+        mean_std: published constants; None: the data set has none.
     """
 
     def batches() -> Iterator[list[tuple[str, Picture]]]:
@@ -141,10 +146,10 @@ def array_rows(
 
 
 def dataset_arrays(dataset: Any) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Returns the images and labels that an opened torchvision data set holds in memory.
+    """Returns the images and labels of an opened torchvision data set.
 
     Args:
-        dataset: has `data` with `targets` (MNIST: (n, h, w); CIFAR: (n, h, w, 3)), or with
+        dataset: has `data` and `targets` (MNIST: (n, h, w); CIFAR: (n, h, w, 3)), or `data` and
             `labels` (SVHN: (n, 3, h, w)).
 
     Returns:
@@ -156,18 +161,18 @@ def dataset_arrays(dataset: Any) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     return images.transpose(0, 2, 3, 1), np.asarray(dataset.labels, dtype=np.int64)
 
 
-def _open(known: _TorchvisionSet, root: Path, *, download: bool = False) -> tuple[Any, Any]:
-    """Returns torchvision's training and test set; (None, None) where the files are not whole."""
-    from torchvision import datasets  # noqa: PLC0415 - takes seconds, for these sets only
+def _open(description: _TorchvisionSet, root: Path, *, download: bool = False) -> tuple[Any, Any]:
+    """Returns torchvision's training and test set; (None, None) if the files are incomplete."""
+    from torchvision import datasets  # noqa: PLC0415 - takes seconds; only needed here
 
-    dataset = getattr(datasets, known.class_name)
+    dataset = getattr(datasets, description.class_name)
     arguments: list[dict[str, Any]] = [{"split": "train"}, {"split": "test"}]
-    if known.class_name != "SVHN":
+    if description.class_name != "SVHN":
         arguments = [{"train": True}, {"train": False}]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the CIFAR pickles are older than today's NumPy
+        warnings.simplefilter("ignore")  # the CIFAR pickles predate the current NumPy
         try:
-            train, test = (dataset(root, download=download, **which) for which in arguments)
+            train, test = (dataset(root, download=download, **split) for split in arguments)
         except (OSError, RuntimeError, ValueError, AssertionError, IndexError):
             if download:
                 raise
@@ -175,38 +180,39 @@ def _open(known: _TorchvisionSet, root: Path, *, download: bool = False) -> tupl
     return train, test
 
 
-def _download(name: str, known: _TorchvisionSet, data_root: Path) -> None:
-    """Downloads into a folder of its own and moves the finished files into place.
+def _download(name: str, description: _TorchvisionSet, data_root: Path) -> None:
+    """Downloads into a temporary folder and moves the complete files into place.
 
-    So a broken download leaves nothing behind, and two trials that start at once on a fresh
-    machine do not write into the same file.
+    A failed download therefore leaves no files, and concurrent trials on a new machine do not write
+    to the same file.
     """
     logger.info("downloading %s into %s", name, data_root)
     staging = data_root / f".{name}.tmp-{uuid.uuid4()}"
     created = [folder for folder in (data_root, *data_root.parents) if not folder.exists()]
-    quiet = io.StringIO()  # torchvision draws progress bars of its own
+    quiet = io.StringIO()  # discards torchvision's progress bars
     try:
         staging.mkdir(parents=True)
         with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
-            _open(known, staging, download=True)
+            _open(description, staging, download=True)
         for file in sorted(staging.rglob("*")):
-            if file.is_file() and file.suffix != ".gz":  # the archives are unpacked by now
+            if file.is_file() and file.suffix != ".gz":  # the archives are unpacked
                 target = data_root / file.relative_to(staging)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 file.replace(target)
     except (OSError, RuntimeError, ValueError, EOFError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(_advice(name, known, data_root, reason)) from error
+        raise UserError(_unavailable(name, description, data_root, reason)) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         for folder in created:
-            with contextlib.suppress(OSError):  # stays where something is in it
+            with contextlib.suppress(OSError):  # not empty: keep it
                 folder.rmdir()
 
 
-def _advice(name: str, known: _TorchvisionSet, data_root: Path, reason: str) -> str:
+def _unavailable(name: str, description: _TorchvisionSet, data_root: Path, reason: str) -> str:
+    """Returns the message for missing files, with the alternatives to a download."""
     return (
         f"{name} is not in {data_root} and cannot be downloaded: {reason}; "
-        f"without a network put {known.files} into {data_root} (--data-root), "
+        f"without a network put {description.files} into {data_root} (--data-root), "
         "or use a local copy with --dataset parquet:PATH"
     )

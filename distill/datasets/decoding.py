@@ -1,18 +1,18 @@
-"""Encoded pictures in, one 8-bit array per part out.
+"""Decoding of image files into one 8-bit array per part.
 
-Decisions, the same for every source:
+The rules are the same for every source:
 
-- Grey or RGB is decided by the data: where every image is stored as grey (bilevel, 8- or 16-bit
-  grey, with or without alpha) there is one channel; one colour image makes all of them RGB.
-  Palette images count as colour, and an RGB file that merely looks grey does, too.
-- Alpha is dropped, not composited, so that the pixels are those which other loaders give.
+- If every image is stored as grey (bilevel, 8- or 16-bit grey, with or without alpha), there is one
+  channel; a single colour image makes all of them RGB. Palette images and RGB files count as
+  colour, also if all their pixels are grey.
+- Alpha is dropped, not composited, so that pixels equal those of other loaders.
 - 16-bit grey is scaled to 8 bits (v / 257, rounded); Pillow scales 16-bit RGB itself. CMYK and
-  other colour models go through Pillow's plain conversion to RGB. Floating-point pixels have no
-  agreed range and are refused.
-- The EXIF orientation is applied, as the Hub's `datasets` does.
-- Of an animation the first frame is taken.
+  other colour models are converted to RGB by Pillow. Floating-point pixels have no standard range
+  and are refused.
+- The EXIF orientation is applied, as in the Hub's `datasets`.
+- The first frame of an animation is used.
 - `image_size` resizes to exactly that many pixels square, bilinear with antialiasing; the aspect
-  ratio is not kept and nothing is cropped away.
+  ratio is not kept and nothing is cropped.
 """
 
 import os
@@ -31,9 +31,9 @@ from distill.datasets.rows import Part, Picture, Rows
 from distill.errors import UserError
 
 MAX_LISTED = 100
-"""Broken images that are listed; all of them are counted."""
+"""Largest number of corrupt images that are listed; all of them are counted."""
 
-_PICTURES_PER_TASK = 32  # a thread's share: long enough to hide the hand-over of small images
+_PICTURES_PER_TASK = 32  # per thread: large enough to amortise the overhead of small images
 _GREY_MODES = {"1", "L", "LA", "La"}
 _16_BIT_MODES = {"I", "I;16", "I;16B", "I;16L", "I;16N"}
 
@@ -45,7 +45,7 @@ class Decoded:
     Attributes:
         images: three (n, c, h, w) uint8 arrays; c, h and w agree.
         labels: three (n,) int64 arrays.
-        n_corrupt: pictures that could not be read.
+        n_corrupt: number of pictures that cannot be read.
         corrupt: "place: reason" of the first `MAX_LISTED` of them.
     """
 
@@ -62,31 +62,32 @@ def decode_rows(
     on_corrupt: Literal["error", "skip"] = "error",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Decoded:
-    """Decodes every picture into arrays allocated once; the order of the rows is kept.
+    """Decodes every picture, in the order of the rows, into arrays allocated once.
 
-    Memory: the decoded images, plus one batch. Threads help because Pillow's codecs work outside
-    the interpreter lock.
+    Memory: the decoded images and one batch. Threads work in parallel because Pillow's codecs
+    release the interpreter lock.
 
     Args:
-        rows: what to decode.
-        image_size: pixels a side to resize to; None keeps the size, which must then be one.
-        on_corrupt: "error" stops at the first broken picture, "skip" leaves it out and notes it.
-        on_progress: called with (pictures done, pictures in all) after every batch.
+        rows: pictures to decode.
+        image_size: pixels per side to resize to; None keeps the size, which must be the same for
+            all pictures.
+        on_corrupt: "error" stops at the first corrupt picture, "skip" leaves it out and lists it.
+        on_progress: called with (pictures done, pictures in total) after every batch.
 
     Raises:
         UserError: a picture cannot be read, sizes differ, or no picture is left.
     """
-    filling = _Filling(np.bincount(rows.parts, minlength=len(Part)).tolist())
+    arrays = _PartArrays(np.bincount(rows.parts, minlength=len(Part)).tolist())
     corrupt: list[str] = []
     n_corrupt, row = 0, 0
     with ThreadPoolExecutor(_n_threads()) as pool, warnings.catch_warnings():
-        # Damaged EXIF blocks, huge pictures, …: nothing that changes a pixel.
+        # Corrupt EXIF blocks, huge pictures, …: nothing that changes a pixel.
         warnings.filterwarnings("ignore", module=r"PIL\.")
         for batch in rows.batches():
             outcomes = _decode_batch(pool, [picture for _, picture in batch], image_size)
             for (place, _), outcome in zip(batch, outcomes, strict=True):
                 if not isinstance(outcome, str):
-                    filling.append(row, Part(rows.parts[row]), outcome, place)
+                    arrays.append(row, Part(rows.parts[row]), outcome, place)
                 elif on_corrupt == "error":
                     raise UserError(
                         f"cannot read the image {place}: {outcome} "
@@ -99,18 +100,18 @@ def decode_rows(
             del corrupt[MAX_LISTED:]
             if on_progress is not None:
                 on_progress(row, len(rows.labels))
-    if filling.images is None:
+    if arrays.images is None:
         raise UserError(f"none of the {row} images can be read; the first is {corrupt[0]}")
     return Decoded(
-        images=tuple(filling.filled(part) for part in Part),
-        labels=tuple(rows.labels[filling.rows[part]] for part in Part),
+        images=tuple(arrays.filled(part) for part in Part),
+        labels=tuple(rows.labels[arrays.rows[part]] for part in Part),
         n_corrupt=n_corrupt,
         corrupt=tuple(corrupt),
     )
 
 
-class _Filling:
-    """One array per part, allocated when the first image shows the size, filled in row order."""
+class _PartArrays:
+    """One array per part, allocated in the size of the first image and filled in row order."""
 
     def __init__(self, capacities: Sequence[int]) -> None:
         self.capacities = capacities
@@ -131,13 +132,13 @@ class _Filling:
                 "them to N×N"
             )
         if image.shape[0] > channels:
-            # At most once, and in a data set of colour images at the first or second image.
+            # This happens at most once; with colour images at the first or second image.
             self.images = [np.repeat(images, image.shape[0], axis=1) for images in self.images]
-        self.images[part][len(self.rows[part])] = image  # a grey image is spread over RGB
+        self.images[part][len(self.rows[part])] = image  # broadcasts a grey image to RGB
         self.rows[part].append(row)
 
     def filled(self, part: Part) -> NDArray[np.uint8]:
-        """Returns the images that came, without the places that broken ones left empty."""
+        """Returns the images of a part, without the unused capacity for corrupt ones."""
         assert self.images is not None
         return self.images[part][: len(self.rows[part])]
 
@@ -149,7 +150,7 @@ def _n_threads() -> int:
 def _decode_batch(
     pool: ThreadPoolExecutor, pictures: list[Picture], image_size: int | None
 ) -> list[NDArray[np.uint8] | str]:
-    """Returns a (c, h, w) image or the reason why there is none, for every picture, in order."""
+    """Returns a (c, h, w) image or the reason for its absence, for every picture, in order."""
     starts = range(0, len(pictures), _PICTURES_PER_TASK)
     tasks = [pictures[start : start + _PICTURES_PER_TASK] for start in starts]
     done = pool.map(lambda task: [_decode_or_reason(p, image_size) for p in task], tasks)
@@ -159,23 +160,23 @@ def _decode_batch(
 def _decode_or_reason(picture: Picture, image_size: int | None) -> NDArray[np.uint8] | str:
     try:
         return decode_picture(picture, image_size)
-    except MemoryError:  # not the picture's fault: skipping it would lose data silently
+    except MemoryError:  # the picture may be intact: skipping it would lose data silently
         raise
-    except UnidentifiedImageError:  # its message holds a memory address
+    except UnidentifiedImageError:  # its message contains a memory address
         return "not an image in a known format"
-    except Exception as error:  # broken files make Pillow raise a dozen different types
+    except Exception as error:  # Pillow raises a dozen different types for corrupt files
         return " ".join(str(error).split()) or type(error).__name__
 
 
 def decode_picture(picture: Picture, image_size: int | None = None) -> NDArray[np.uint8]:
-    """Returns one picture as (c, h, w) uint8 pixels, c being 1 or 3.
+    """Returns one picture as (c, h, w) uint8 pixels, with c = 1 or 3.
 
     Args:
-        picture: what to decode.
-        image_size: pixels a side to resize to; None keeps the size.
+        picture: picture to decode.
+        image_size: pixels per side to resize to; None keeps the size.
 
     Raises:
-        Exception: whatever Pillow raises for a broken file.
+        Exception: any error of Pillow for a corrupt file.
     """
     if picture is None:
         raise ValueError("it has no bytes")
@@ -190,7 +191,7 @@ def decode_picture(picture: Picture, image_size: int | None = None) -> NDArray[n
     if image_size is not None and image.size != (image_size, image_size):
         image = image.resize((image_size, image_size), Image.Resampling.BILINEAR)
     pixels = np.asarray(image)
-    # Made contiguous here, in the thread, so that the one filling thread only has to copy.
+    # Made contiguous here, in the worker thread, so that the main thread only copies.
     return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
@@ -210,5 +211,5 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise ValueError("floating-point pixels have no agreed range")
     if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # Pillow warns about the direct way
+        image = image.convert("RGBA")  # Pillow warns about a direct conversion
     return image.convert("RGB")

@@ -1,4 +1,4 @@
-"""One folder of image files per class."""
+"""Image folders with one sub-folder per class."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -23,17 +23,17 @@ _SUFFIXES = frozenset(".bmp .gif .jpeg .jpg .pbm .pgm .png .pnm .ppm .tif .tiff 
 def folder_rows(path: str) -> Rows:
     """Returns the images of a folder.
 
-    Classes are the folders' names in sorted order, images the files directly in them, in sorted
-    order; hidden files and files that are no images by their suffix do not count.
+    Classes are the names of the sub-folders in sorted order, images the files directly in them, in
+    sorted order; hidden files and files without a known image suffix are ignored.
 
     Args:
-        path: a folder that holds one folder per class; or one that holds `train` and perhaps
-            `test` and `val` (or `valid`, `validation`) and nothing else, each of which holds the
-            same class folders. A folder `train` beside others is a class like any other.
+        path: a folder with one sub-folder per class; or a folder with only `train` and optionally
+            `test` and `val` (or `valid`, `validation`), each with the same class folders. A folder
+            `train` next to other names is a class.
 
     Raises:
-        UserError: the folder does not exist, holds no class folders, a class folder holds no
-            images, or the parts differ in their classes.
+        UserError: the folder does not exist, has no class folders, a class folder has no images, or
+            the parts differ in their classes.
     """
     top = Path(path).expanduser()
     if not path:
@@ -59,10 +59,10 @@ def folder_rows(path: str) -> Rows:
 
 
 def _part_folders(top: Path) -> list[tuple[Part, Path]]:
-    """Returns the folder of each part; one for training where the folder is not divided."""
+    """Returns the folder of each part; the whole folder for training if it has no parts."""
     names = [folder.name for folder in _folders(top)]
-    divided = "train" in names and set(names) <= set(_PART_FOLDERS) and _folders(top / "train")
-    if not divided:
+    has_parts = "train" in names and set(names) <= set(_PART_FOLDERS) and _folders(top / "train")
+    if not has_parts:
         return [(Part.TRAIN, top)]
     parts = [(_PART_FOLDERS[name], top / name) for name in names]
     if len({part for part, _ in parts}) < len(parts):

@@ -1,4 +1,4 @@
-"""What a trial gets to see of a data set."""
+"""Images of a trial, with their statistics, hashes and fingerprint."""
 
 import dataclasses
 import hashlib
@@ -15,19 +15,19 @@ from torch import Tensor
 from distill.errors import UserError, require_known
 
 MIN_STD = 1 / 255
-"""One grey level: the least standard deviation, so that a constant channel can be normalised."""
+"""Smallest standard deviation, one grey level, so that a constant channel can be normalised."""
 
-_CHUNK_PIXELS = 1 << 20  # of a channel, copied at a time to be counted
+_CHUNK_PIXELS = 1 << 20  # pixels of a channel that are copied and counted at a time
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ImageData:
-    """The images of one trial: 8-bit, all on one device, split into three disjoint parts.
+    """Images of one trial: 8-bit, all on one device, split into three disjoint parts.
 
     Shapes: n images of a part, c channels (1 or 3), h height and w width in pixels.
 
     Attributes:
-        name: the name it was loaded by.
+        name: name of the data set, as given to `load_dataset`.
         train_images: (n, c, h, w) uint8. Every class has at least one.
         train_labels: (n,) int64, indices into `class_names`.
         val_images: (n, c, h, w) uint8, held out of the training images; n may be 0.
@@ -35,13 +35,23 @@ class ImageData:
         test_images: (n, c, h, w) uint8, n at least 1; never used to choose anything.
         test_labels: (n,) int64.
         class_names: one name per class, in label order.
-        mean: (c,) float32, of pixels scaled to [0, 1]: the published constants where the data set
-            has them, else measured on `train_images`.
-        std: (c,) float32, likewise; at least one grey level.
+        mean: (c,) float32, of pixels scaled to [0, 1]: published constants if the data set has
+            them, else measured on `train_images`.
+        std: (c,) float32, from the same source as `mean`; at least one grey level.
         fingerprint: SHA-256 (64 hexadecimal digits) of the shapes, pixels and labels of the three
-            parts and of the class names, as used. It does not depend on name, paths or device.
-        n_corrupt: images left out because they could not be read.
-        corrupt: "place: reason" of those, the first 100 only.
+            parts and of the class names. It does not depend on name, paths or device.
+        n_corrupt: number of images left out because they cannot be read.
+        corrupt: "place: reason" of the first 100 of them.
+
+    Example:
+        >>> from distill.datasets import load_dataset
+        >>> data = load_dataset("digits", val_fraction=0.1)
+        >>> data.n_classes, data.channels, data.image_size
+        (10, 1, (8, 8))
+        >>> len(data.train_images), len(data.val_images), len(data.test_images)
+        (1293, 145, 359)
+        >>> data.normalize(data.train_images).dtype
+        torch.float32
     """
 
     name: str
@@ -89,14 +99,14 @@ class ImageData:
         }
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Returns images with the mean taken off and divided by the standard deviation.
+        """Returns (images − mean) / std, per channel.
 
         Args:
             images: (…, c, h, w); uint8, or floating point in [0, 1].
 
         Returns:
-            The same shape on the same device: float32 for uint8, else the dtype that came, so
-            that gradients flow and checks in float64 stay in float64.
+            The same shape on the same device: float32 for uint8, else the dtype of the input, so
+            that gradients flow and float64 stays float64.
         """
         images = images.float() / 255 if images.dtype == torch.uint8 else images
         mean, std = (value.to(images)[:, None, None] for value in (self.mean, self.std))
@@ -113,7 +123,7 @@ class ImageData:
 
 
 def content_hashes(images: Tensor) -> list[bytes]:
-    """Returns a hash of the pixels of each image; equal for equal images only.
+    """Returns a hash of the pixels of each image.
 
     Args:
         images: (n, c, h, w) uint8, of one shape.
@@ -126,16 +136,16 @@ def content_hashes(images: Tensor) -> list[bytes]:
 
 
 def with_classes(data: ImageData, names: Sequence[str]) -> ImageData:
-    """Returns the images of some classes, renumbered from 0 in the order they had.
+    """Returns the images of some classes, renumbered from 0 in their original order.
 
-    Mean and standard deviation stay those of all classes.
+    Mean and standard deviation remain those of all classes.
 
     Args:
-        data: the images.
-        names: distinct ones of `class_names`, in any order; none: all of them.
+        data: images of all classes.
+        names: distinct names of classes, in any order; empty: all classes.
 
     Raises:
-        UserError: there is no such class, or none of the classes has test images.
+        UserError: a class is unknown, or none of the classes has test images.
     """
     for name in names:
         require_known("class", name, data.class_names)
@@ -162,8 +172,8 @@ def with_classes(data: ImageData, names: Sequence[str]) -> ImageData:
 def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the mean and the (population) standard deviation of every channel.
 
-    Taken from the histogram of each channel, whose counts are exact: the result does not depend on
-    the order of the images.
+    Both are computed from the exact histogram of each channel, so that the result does not depend
+    on the order of the images.
 
     Args:
         images: (n, c, h, w) uint8 on the CPU, n at least 1.
@@ -176,7 +186,7 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     chunk = max(1, _CHUNK_PIXELS // (height * width))
     for start in range(0, len(images), chunk):
         for channel in range(channels):
-            # Pillow counts bytes as they are; bincount would convert them to 64 bits first.
+            # Pillow counts bytes directly; bincount would convert them to 64 bits first.
             plane = images[start : start + chunk, channel].numpy().reshape(-1, width)
             counts[channel] += torch.tensor(Image.fromarray(plane).histogram())
     levels = torch.arange(256, dtype=torch.float64) / 255
@@ -191,7 +201,7 @@ def fingerprint_of(parts: list[tuple[Tensor, Tensor]], class_names: tuple[str, .
 
     Args:
         parts: ((n, c, h, w) uint8 images, (n,) int64 labels) on the CPU, contiguous.
-        class_names: in label order.
+        class_names: names in label order.
     """
     digest = hashlib.sha256()
     digest.update(json.dumps(list(class_names)).encode())

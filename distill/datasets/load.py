@@ -1,4 +1,4 @@
-"""`load_dataset`: from the name of a data set to its images on the device."""
+"""Load a data set by name, split it and put its images on the device."""
 
 import hashlib
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from distill.datasets.rows import Part, Rows, check_classes, split_rows
 from distill.errors import UserError, require_known
 
 DATASET_NAMES = ("digits", *TORCHVISION, "parquet:", "folder:")
-"""What a name can be; the last two are followed by a path."""
+"""Known names; the last two are prefixes of a path."""
 
 
 def load_dataset(
@@ -36,33 +36,38 @@ def load_dataset(
 
     Names:
 
-    - `digits`: scikit-learn's 1,797 real 8×8 grey images; nothing is downloaded.
-    - `cifar10`, `cifar100`, `mnist`, `fashion_mnist`, `svhn`: read from `data_root`, downloaded
-      into it when missing.
+    - `digits`: scikit-learn's 1,797 real 8×8 grey images, without a download.
+    - `cifar10`, `cifar100`, `mnist`, `fashion_mnist`, `svhn`: read from `data_root`, downloaded to
+      it if missing.
     - `parquet:ITEM[,ITEM…]`: files in the layout of the Hugging Face Hub; see `parquet_rows`.
     - `folder:PATH`: one folder of image files per class; see `folder_rows`.
 
-    A test or validation set that the source brings is used as it is. A missing test set is split
-    off by `test_fraction`, a missing validation set by `val_fraction` of what is left for
-    training; both splits are stratified and repeatable (`split_rows`). The split is drawn before
-    anything is decoded: leaving out broken images does not move the others.
+    A test or validation set of the source is used unchanged. A missing test set is split off by
+    `test_fraction`, a missing validation set by `val_fraction` of the remaining training images;
+    both splits are stratified and reproducible (`split_rows`). The split is drawn before images are
+    decoded: skipping corrupt images does not change it.
 
     Args:
-        name: see above.
+        name: name of the data set.
         data_root: folder of the torchvision data sets.
-        image_size: pixels a side to resize to, at least 1; None keeps the size of the images.
-        val_fraction: share of the training images for validation, in [0, 1). Without effect
-            where the source has validation images of its own.
-        test_fraction: share of all images for the test set, in (0, 1). Without effect where the
-            source has a test set.
-        split_seed: not negative; decides the splits and nothing else.
-        on_corrupt: "error", or "skip": leave broken images out, count and list them.
-        device: where the images are kept.
-        on_progress: called now and then with (images read, images in all).
+        image_size: pixels per side to resize to, at least 1; None keeps the size of the images.
+        val_fraction: share of the training images for validation, in [0, 1). Ignored if the source
+            has a validation set.
+        test_fraction: share of all images for the test set, in (0, 1). Ignored if the source has a
+            test set.
+        split_seed: seed of the splits, at least 0.
+        on_corrupt: "error", or "skip" to leave out corrupt images, count and list them.
+        device: device of the images.
+        on_progress: called with (images read, images in total) after every batch.
 
     Raises:
-        UserError: unknown name, missing or unreadable files, broken images, labels that make no
-            sense, classes too small to be split, an argument out of range.
+        UserError: unknown name, missing or unreadable files, corrupt images, invalid labels,
+            classes too small to be split, an argument out of range.
+
+    Example:
+        >>> data = load_dataset("digits", test_fraction=0.5)
+        >>> len(data.train_images), len(data.test_images), data.class_names[:3]
+        (896, 901, ('0', '1', '2'))
     """
     _check_arguments(image_size, val_fraction, test_fraction, split_seed, on_corrupt)
     rows = split_rows(
@@ -81,20 +86,20 @@ def load_dataset(
 
 
 def describe_source(name: str, data_root: Path | str = "data") -> str | None:
-    """Returns in a few words what there is of a data set, alike wherever the data are alike.
+    """Returns a short description of a data set, to compare the data of several machines.
 
-    Reads the labels and one image, decodes nothing and downloads nothing.
+    Reads the labels and one image; decodes and downloads nothing.
 
     Args:
-        name: as for `load_dataset`.
-        data_root: likewise.
+        name: see `load_dataset`.
+        data_root: see `load_dataset`.
 
     Returns:
-        The numbers of images and classes and a short hash; None for one of torchvision's sets that
+        The numbers of images and classes and a short hash; None for a data set of torchvision that
         is not in `data_root` yet.
 
     Raises:
-        UserError: unknown name, missing or unreadable files, labels that make no sense.
+        UserError: unknown name, missing or unreadable files, invalid labels.
     """
     root = Path(data_root).expanduser()
     if name in TORCHVISION and not is_downloaded(name, root):

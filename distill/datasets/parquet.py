@@ -1,7 +1,8 @@
-"""Parquet files in the layout that the Hugging Face Hub uses for image data sets.
+"""Parquet files in the Hugging Face Hub's layout of image data sets.
 
-An image column (a struct with `bytes` and `path`, or plain binary), a label column (whole numbers
-or strings) and, in the schema metadata under `huggingface`, the features with the class names.
+A file has an image column (a struct with `bytes` and `path`, or plain binary), a label column
+(whole numbers or strings) and, in the schema metadata under `huggingface`, the features with the
+class names.
 """
 
 import glob
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from distill.datasets.rows import Part, Picture, Rows
 from distill.errors import UserError, require_known
 
-_BATCH = 256  # rows whose encoded and decoded images are in memory besides the result
+_BATCH = 256  # rows whose encoded and decoded images are in memory in addition to the result
 _SYNTAX = "parquet:ITEM[,ITEM…], an ITEM being PATH, train=PATH, val=PATH, test=PATH, image=COLUMN "
 _SYNTAX += "or label=COLUMN"
 _PART_KEYS = {"train": Part.TRAIN, "val": Part.VAL, "test": Part.TEST}
@@ -34,16 +35,16 @@ def parquet_rows(spec: str) -> Rows:
 
     Args:
         spec: items separated by commas. An item is a path: a file, a folder (all `*.parquet` below
-            it) or a glob pattern; or `train=PATH`, `val=PATH`, `test=PATH`, which says what the
-            files are for; or `image=COLUMN`, `label=COLUMN`, which is needed only where a file
-            has several that would do.
-            Without a word, the name of a file (below the folder or pattern given) decides: one
-            with "train" in it is training, else one with "test" test, else one with the word
-            "val", "valid" or "validation" validation, else training.
+            it) or a glob pattern; or `train=PATH`, `val=PATH`, `test=PATH`, which sets the part of
+            the files; or `image=COLUMN`, `label=COLUMN`, which is needed only if a file has
+            several candidates.
+            Without a prefix, the name of a file (below the given folder or pattern) decides: with
+            "train" in it, it is for training, else with "test" for testing, else with the word
+            "val", "valid" or "validation" for validation, else for training.
 
     Raises:
-        UserError: a path that does not exist or is not Parquet, a column that cannot be told or
-            found, class names that differ between files, a label that is missing or out of range.
+        UserError: a path does not exist or is not Parquet, a column is ambiguous or missing, class
+            names differ between files, a label is missing or out of range.
     """
     files: list[tuple[Path, Part]] = []
     columns: dict[str, str] = {}
@@ -66,7 +67,16 @@ def read_rows(
     image_column: str | None = None,
     label_column: str | None = None,
 ) -> Rows:
-    """Returns the rows of files whose use is known; arguments and errors as `parquet_rows`."""
+    """Returns the rows of files with known parts.
+
+    Args:
+        files: paths and their parts.
+        image_column: name of the image column; None: determined by each file.
+        label_column: name of the label column; None: determined by each file.
+
+    Raises:
+        UserError: see `parquet_rows`.
+    """
     tables = [_read_table(path, part, image_column, label_column) for path, part in files]
     class_names = _class_names(tables)
     labels = [_class_labels(table, class_names) for table in tables]
@@ -79,11 +89,11 @@ def read_rows(
     )
 
 
-# Which files
+# Files
 
 
 def _expand(pattern: str) -> list[tuple[Path, Part]]:
-    """Returns the files that a path, a folder or a glob pattern stands for, and their use."""
+    """Returns the files of a path, a folder or a glob pattern, and their parts."""
     path = Path(pattern).expanduser()
     if path.is_file():
         return [(path, _part_of(Path(path.name)))]
@@ -107,7 +117,7 @@ def _first_magic(path: Path) -> int:
 
 
 def _part_of(name: Path) -> Part:
-    """Returns the use of a file by its name below the folder that was given."""
+    """Returns the part of a file by its name below the given folder."""
     text = name.with_suffix("").as_posix().lower()
     if "train" in text:
         return Part.TRAIN
@@ -135,11 +145,14 @@ def _check_files(files: list[tuple[Path, Part]], spec: str) -> None:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Table:
-    """One file: where the images are, and its labels as the file has them.
+    """Image column, labels and class names of one file.
 
     Attributes:
-        labels: one int or str a row.
-        class_names: as the metadata of the file says; None where it does not.
+        path: path of the file.
+        part: part that its images belong to.
+        image_column: name of the image column.
+        labels: one int or str per row.
+        class_names: names in the metadata of the file; None if it has none.
     """
 
     path: Path
@@ -186,19 +199,19 @@ def _unreadable(path: Path, error: Exception) -> UserError:
 
 
 def _features(schema: pa.Schema, path: Path) -> dict[str, dict[str, Any]]:
-    """Returns the Hub's features by column; empty where the file has none."""
+    """Returns the Hub's features by column; empty if the file has none."""
     text = (schema.metadata or {}).get(b"huggingface", b"{}")
     try:
         features = json.loads(text).get("info", {}).get("features", {})
         return {name: feature for name, feature in features.items() if isinstance(feature, dict)}
     except (ValueError, AttributeError) as error:
-        raise UserError(f"{path}: the schema metadata 'huggingface' is damaged: {error}") from error
+        raise UserError(f"{path}: the schema metadata 'huggingface' is invalid: {error}") from error
 
 
 def _image_column(
     schema: pa.Schema, features: dict[str, dict[str, Any]], wanted: str | None, path: Path
 ) -> str:
-    """Returns the column given, else the one declared an image, else the one that looks like it."""
+    """Returns the given column, else the one declared an image, else the one of a fitting type."""
     declared = [name for name in schema.names if features.get(name, {}).get("_type") == "Image"]
     structs = [field.name for field in schema if _is_encoded(field.type)]
     plain = [field.name for field in schema if _is_binary(field.type)]
@@ -215,7 +228,7 @@ def _image_column(
 def _label_column(
     schema: pa.Schema, features: dict[str, dict[str, Any]], wanted: str | None, path: Path
 ) -> str:
-    """Returns the column given, else the one that is declared a label, else the one that fits."""
+    """Returns the given column, else the one declared a label, else the one of a fitting type."""
     fits = [field.name for field in schema if _is_label(field.type)]
     declared = [name for name in fits if features.get(name, {}).get("_type") == "ClassLabel"]
     candidates = declared or fits
@@ -265,7 +278,7 @@ def _is_label(kind: pa.DataType) -> bool:
 
 
 def _class_names(tables: list[_Table]) -> tuple[str, ...]:
-    """Returns the class names on which the files agree, else those that the labels show."""
+    """Returns the class names in the metadata of the files, else those derived from the labels."""
     declaring = [table for table in tables if table.class_names is not None]
     for table in declaring[1:]:
         if table.class_names != declaring[0].class_names:
@@ -281,7 +294,7 @@ def _class_names(tables: list[_Table]) -> tuple[str, ...]:
     if not all(isinstance(label, int) for label in seen):
         raise UserError("the training files mix whole numbers and strings as labels")
     n_rows = sum(len(table.labels) for table in tables if table.part == Part.TRAIN)
-    if max(seen) >= n_rows:  # an identifier rather than a label; a list of names may not fit
+    if max(seen) >= n_rows:  # probably an identifier; the list of names could exceed the memory
         raise UserError(
             f"the labels of the training files go up to {max(seen)}, but there are only {n_rows} "
             "training images: labels must number the classes from 0 without gaps"
@@ -290,7 +303,7 @@ def _class_names(tables: list[_Table]) -> tuple[str, ...]:
 
 
 def _difference(one: tuple[str, ...], other: tuple[str, ...]) -> str:
-    """Describes where two lists of class names part."""
+    """Describes the first difference of two lists of class names."""
     for label, (a, b) in enumerate(zip(one, other, strict=False)):
         if a != b:
             return f"label {label} is {a!r} in the first and {b!r} in the second"
@@ -342,7 +355,7 @@ def _batches(tables: list[_Table]) -> Iterator[list[tuple[str, Picture]]]:
 
 
 def _picture(value: dict[str, Any] | bytes | None, folder: Path) -> Picture:
-    """Returns the bytes of a cell, or the file that the Hub's layout allows in their place."""
+    """Returns the bytes of a cell, or the path of a file that the layout allows instead."""
     if not isinstance(value, dict):
         return value
     encoded: bytes | None = value["bytes"]

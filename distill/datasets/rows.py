@@ -1,4 +1,4 @@
-"""The images of a source before they are decoded, and how they are split."""
+"""Encoded images of a source, and their split into parts."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from distill.errors import UserError
 
 Picture = bytes | Path | NDArray[np.uint8] | None
-"""An encoded image, a file that holds one, (h, w) or (h, w, 3) pixels, or nothing at all."""
+"""An encoded image, the path of a file, (h, w) or (h, w, 3) pixels, or None if it is missing."""
 
 
 class Part(IntEnum):
-    """What an image is used for."""
+    """Part of the data that an image belongs to."""
 
     TRAIN = 0
     VAL = 1
@@ -35,9 +35,9 @@ class Rows:
         parts: (n,) int8, a `Part` for every row.
         class_names: in label order.
         batches: starts a pass over the pictures in row order; yields (place, picture) pairs, where
-            the place is what an error message calls the picture.
-        mean_std: the published mean and standard deviation of each channel, of pixels scaled to
-            [0, 1], where the data set has them.
+            the place identifies the picture in messages.
+        mean_std: published mean and standard deviation of each channel, of pixels scaled to
+            [0, 1]; None if the data set has none.
     """
 
     labels: NDArray[np.int64]
@@ -48,19 +48,19 @@ class Rows:
 
 
 def split_rows(rows: Rows, *, val_fraction: float, test_fraction: float, seed: int) -> Rows:
-    """Returns the rows with a test part, and a validation part if one is wanted.
+    """Returns the rows with a test part and, if `val_fraction` is above 0, a validation part.
 
-    A part that the source has itself is kept as it is. Otherwise it is drawn from the training
-    rows, class by class: first the test part, then the validation part from what is left, so that
-    the test images do not depend on `val_fraction`. Of a class with n images, round(fraction · n)
-    go (halves up). The draw depends on the seed, the part, the class and n, on nothing else: not
-    on other classes, nor on a library's version (NumPy promises the raw stream of PCG64).
+    A part of the source is kept. Otherwise it is drawn from the training rows, class by class:
+    first the test part, then the validation part from the remaining rows, so that the test images
+    do not depend on `val_fraction`. A part gets round(fraction · n) of the n images of a class
+    (halves up). The draw depends only on the seed, the part, the class and n: neither on other
+    classes nor on the version of a library (NumPy guarantees the raw stream of PCG64).
 
     Args:
-        rows: what to split.
+        rows: rows to split.
         val_fraction: share of the training rows for validation, in [0, 1); 0 for none.
         test_fraction: share of the rows for the test part, in (0, 1).
-        seed: not negative.
+        seed: seed of the draw, at least 0.
 
     Raises:
         UserError: there are no training rows, or a class is too small to be split.
@@ -93,7 +93,16 @@ def _hold_out(parts: NDArray[np.int8], rows: Rows, part: Part, fraction: float, 
 def check_classes(
     train_labels: NDArray[np.int64], n_test: int, class_names: tuple[str, ...]
 ) -> None:
-    """Raises a UserError where a class has no training image, or where nothing is left to test."""
+    """Checks that every class has a training image and that there are test images.
+
+    Args:
+        train_labels: (n,) int64 labels of the training images.
+        n_test: number of test images.
+        class_names: names in label order.
+
+    Raises:
+        UserError: a class has no training image, or there is no test image.
+    """
     counts = np.bincount(train_labels, minlength=len(class_names))
     empty = [repr(class_names[label]) for label in np.flatnonzero(counts == 0)]
     if empty:

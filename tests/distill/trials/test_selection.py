@@ -19,7 +19,7 @@ from distill.trials.selection import (
     SelectionTrial,
     run_selection,
 )
-from tests.distill.datasets.test_datasets import needs
+from tests.distill.datasets.sources import needs
 
 if TYPE_CHECKING:
     from distill.trials.runner import Progress

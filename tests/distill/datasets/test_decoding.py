@@ -1,0 +1,160 @@
+"""Decoding: pixel formats, resizing, corrupt images."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from distill.datasets import load_dataset
+from distill.datasets.decoding import decode_picture
+from distill.errors import UserError
+from tests.distill.datasets.sources import (
+    encoded,
+    keys,
+    picture,
+    pictures,
+    pixels_of,
+    write_parquet,
+)
+
+
+def grey16(values: NDArray[np.uint16]) -> bytes:
+    return encoded(Image.fromarray(values))
+
+
+def test_16_bit_grey_is_scaled_not_clipped() -> None:
+    values = np.array([[0, 128, 129, 257, 32896, 65535]], dtype=np.uint16)
+    assert decode_picture(grey16(values)).tolist() == [[[0, 0, 1, 1, 128, 255]]]
+
+
+def test_alpha_is_dropped_not_composited() -> None:
+    opaque, clear = picture(1), picture(1)
+    clear.putalpha(0)
+    assert np.array_equal(decode_picture(encoded(clear)), pixels_of(opaque))
+    grey = picture(1, mode="L")
+    transparent = Image.merge("LA", (grey, Image.new("L", grey.size, 7)))
+    assert np.array_equal(decode_picture(encoded(transparent)), pixels_of(grey))
+
+
+def test_palette_counts_as_colour() -> None:
+    image = picture(1, mode="L").convert("P")
+    assert np.array_equal(decode_picture(encoded(image)), pixels_of(image.convert("RGB")))
+    with_transparency = encoded(image, transparency=bytes(range(200)))
+    assert decode_picture(with_transparency).shape == (3, 4, 6)
+
+
+def test_cmyk_bilevel_and_exif_orientation() -> None:
+    red = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
+    channels = decode_picture(encoded(red, "JPEG", quality=95)).mean(axis=(1, 2))
+    assert channels[0] > 245
+    assert channels[1:].max() < 10
+    bilevel = Image.fromarray(np.array([[True, False]]))
+    assert decode_picture(encoded(bilevel)).tolist() == [[[255, 0]]]
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the image must be rotated by 90°
+    turned = encoded(picture(1), exif=exif.tobytes())
+    expected = pixels_of(picture(1).transpose(Image.Transpose.ROTATE_270))
+    assert np.array_equal(decode_picture(turned), expected)
+
+
+def test_floating_point_pixels_are_refused() -> None:
+    image = Image.fromarray(np.zeros((2, 2), dtype=np.float32))
+    with pytest.raises(ValueError, match="floating-point pixels have no agreed range"):
+        decode_picture(encoded(image, "TIFF"))
+
+
+def test_corrupt_exif_is_ignored(tmp_path: Path) -> None:
+    """Pillow warns about it, and warnings are errors in the tests."""
+    broken = b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01"
+    image = encoded(picture(1), "JPEG", exif=broken)
+    path = write_parquet(tmp_path / "a.parquet", [image] * 10, [0, 1] * 5)
+    assert load_dataset(f"parquet:{path}").n_corrupt == 0
+
+
+def test_grey_images_have_one_channel_mixed_ones_three(tmp_path: Path) -> None:
+    grey = pictures(6, mode="L")
+    all_grey = load_dataset(
+        f"parquet:{write_parquet(tmp_path / 'g.parquet', grey, [0, 1] * 3)}", test_fraction=0.34
+    )
+    assert all_grey.channels == 1
+    late = [*grey[:5], encoded(picture(5))]
+    mixed = load_dataset(
+        f"parquet:{write_parquet(tmp_path / 'm.parquet', late, [0, 1] * 3)}", test_fraction=0.34
+    )
+    assert mixed.channels == 3
+    all_keys = keys(mixed.train_images) + keys(mixed.test_images)
+    expected = [np.repeat(pixels_of(picture(i, mode="L")), 3, axis=0) for i in range(5)]
+    assert sorted(all_keys) == sorted(p.tobytes() for p in [*expected, pixels_of(picture(5))])
+
+
+def test_resizing_is_square_bilinear_and_antialiased(tmp_path: Path) -> None:
+    stripes = np.zeros((8, 16), dtype=np.uint8)
+    stripes[:, ::2] = 200  # would alias to 0 or 200 without a filter
+    assert decode_picture(encoded(Image.fromarray(stripes)), 4).shape == (1, 4, 4)
+    assert np.abs(decode_picture(encoded(Image.fromarray(stripes)), 4).astype(int) - 100).max() < 20
+    assert load_dataset("digits", image_size=12).image_size == (12, 12)
+
+
+def test_images_of_different_size_are_refused(tmp_path: Path) -> None:
+    images = [*pictures(9), encoded(picture(9, size=(7, 4)))]
+    path = write_parquet(tmp_path / "a.parquet", images, [0, 1] * 5)
+    message = (
+        r"differ in size: .*a\.parquet row 0 has 6×4 pixels, .*a\.parquet row 9 has 7×4; "
+        "--image-size N"
+    )
+    with pytest.raises(UserError, match=message):
+        load_dataset(f"parquet:{path}", on_corrupt="skip")
+    assert load_dataset(f"parquet:{path}", image_size=5).image_size == (5, 5)
+
+
+def corrupt_file(tmp_path: Path) -> Path:
+    images: list[bytes | None] = [*pictures(300, size=(8, 8))]
+    images[3] = b"no image at all"
+    images[280] = images[280][:60] if images[280] else None
+    images[281] = None
+    return write_parquet(tmp_path / "a.parquet", images, [0, 1] * 150)
+
+
+def test_corrupt_image_is_reported_by_file_and_row(tmp_path: Path) -> None:
+    path = corrupt_file(tmp_path)
+    message = r"a\.parquet row 3: not an image in a known format \(--on-corrupt skip"
+    with pytest.raises(UserError, match=message):
+        load_dataset(f"parquet:{path}")
+
+
+def test_skipping_corrupt_images_keeps_the_split(tmp_path: Path) -> None:
+    data = load_dataset(f"parquet:{corrupt_file(tmp_path)}", on_corrupt="skip")
+    assert data.n_corrupt == 3
+    places = [entry.partition(": ") for entry in data.corrupt]
+    assert [place.rpartition(" ")[2] for place, _, _ in places] == ["3", "280", "281"]
+    assert places[0][2] == "not an image in a known format"
+    assert "truncated" in places[1][2]
+    assert places[2][2] == "it has no bytes"
+    path = write_parquet(tmp_path / "b.parquet", pictures(300, size=(8, 8)), [0, 1] * 150)
+    intact = load_dataset(f"parquet:{path}")
+    assert len(data.train_images) + len(data.test_images) == 297
+    for part in ("train", "test"):
+        corrupt = {pixels_of(picture(i, size=(8, 8))).tobytes() for i in (3, 280, 281)}
+        expected = [key for key in keys(getattr(intact, f"{part}_images")) if key not in corrupt]
+        assert keys(getattr(data, f"{part}_images")) == expected
+    assert len(data.train_labels) == len(data.train_images)
+
+
+def test_at_most_100_corrupt_images_are_listed(tmp_path: Path) -> None:
+    images = [*pictures(10), *([b"x"] * 290)]
+    path = write_parquet(tmp_path / "a.parquet", images, [0, 1] * 150)
+    data = load_dataset(f"parquet:{path}", on_corrupt="skip", test_fraction=0.5, split_seed=1)
+    assert (data.n_corrupt, len(data.corrupt)) == (290, 100)
+
+
+def test_skipping_must_leave_images_of_every_class(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "a.parquet", [b"x"] * 10, [0, 1] * 5)
+    with pytest.raises(
+        UserError, match=r"none of the 10 images can be read; the first is .* row 0"
+    ):
+        load_dataset(f"parquet:{path}", on_corrupt="skip")
+    half = write_parquet(tmp_path / "b.parquet", [pictures(1)[0], b"x"] * 5, [0, 1] * 5)
+    with pytest.raises(UserError, match=r"1 of 2 classes have none \('dog'\)"):
+        load_dataset(f"parquet:{half}", on_corrupt="skip")

@@ -1,0 +1,192 @@
+"""Parquet files: parts, columns, class names, labels."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from distill.datasets import load_dataset
+from distill.errors import UserError
+from tests.distill.datasets.sources import (
+    NAMES,
+    keys,
+    picture,
+    pictures,
+    pixels_of,
+    two_files,
+    write_parquet,
+)
+
+
+def test_pixels_labels_and_class_names(tmp_path: Path) -> None:
+    data = load_dataset(two_files(tmp_path))
+    expected = np.stack([pixels_of(picture(i)) for i in range(10)])
+    assert np.array_equal(data.train_images.numpy(), expected)
+    assert data.image_size == (4, 6)
+    assert data.train_labels.tolist() == [0, 1] * 5
+    assert np.array_equal(data.test_images[3].numpy(), pixels_of(picture(53)))
+    assert data.val_images.shape == (0, 3, 4, 6)
+    assert data.class_names == NAMES
+    assert [index.tolist() for index in data.class_indices] == [[0, 2, 4, 6, 8], [1, 3, 5, 7, 9]]
+    assert data.class_indices is data.class_indices
+
+
+@pytest.mark.parametrize(
+    ("files", "given"),
+    [
+        (("cifar-train.parquet", "cifar-test.parquet", "cifar-val.parquet"), "{}"),
+        (("train/0.parquet", "test/0.parquet", "validation/0.parquet"), "{}"),
+        (("a/train-0-of-1.parquet", "a/test-0.parquet", "a/valid.parquet"), "{}/a/*.parquet"),
+        (("x.parquet", "y.parquet", "z.parquet"),
+         "train={}/x.parquet,test={}/y.parquet,val={}/z.parquet"),
+        (("latest-train.parquet", "test.parquet", "val.parquet"), "{}/*.parquet"),
+    ],
+)  # fmt: skip
+def test_file_names_and_prefixes_set_the_part(
+    tmp_path: Path, files: tuple[str, ...], given: str
+) -> None:
+    for i, (file, n) in enumerate(zip(files, (6, 4, 2), strict=True)):
+        write_parquet(tmp_path / file, pictures(n, 10 * i), [0, 1] * (n // 2))
+    data = load_dataset("parquet:" + given.replace("{}", str(tmp_path)), val_fraction=0.5)
+    assert [len(p) for p in (data.train_images, data.test_images, data.val_images)] == [6, 4, 2]
+
+
+def test_training_files_are_read_in_sorted_order(tmp_path: Path) -> None:
+    for i in range(3):
+        write_parquet(tmp_path / f"train-{i}.parquet", pictures(2, 10 * i), [0, 1])
+    write_parquet(tmp_path / ".hidden-train.parquet", pictures(2), [0, 1])
+    write_parquet(tmp_path / "test.parquet", pictures(2, 90), [0, 1])
+    data = load_dataset(f"parquet:{tmp_path}")
+    expected = [pixels_of(picture(i)).tobytes() for i in (0, 1, 10, 11, 20, 21)]
+    assert keys(data.train_images) == expected
+
+
+def test_binary_images_and_string_labels_without_metadata(tmp_path: Path) -> None:
+    path = write_parquet(
+        tmp_path / "a.parquet",
+        pictures(10),
+        ["yak", "emu"] * 5,
+        names=None,
+        plain=True,
+        label="kind",
+    )
+    data = load_dataset(f"parquet:{path}")
+    assert data.class_names == ("emu", "yak")
+    yaks = {pixels_of(picture(i)).tobytes() for i in range(0, 10, 2)}
+    assert [key in yaks for key in keys(data.train_images)] == data.train_labels.bool().tolist()
+
+
+def test_integer_labels_without_metadata(tmp_path: Path) -> None:
+    labels = pa.array([0, 1, 2] * 5, pa.uint8())
+    path = write_parquet(tmp_path / "a.parquet", pictures(15), labels, names=None)
+    assert load_dataset(f"parquet:{path}").class_names == ("0", "1", "2")
+
+
+def test_class_names_keep_the_order_of_the_metadata(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "a.parquet", pictures(10), [0, 1] * 5, names=("zoo", "ape"))
+    assert load_dataset(f"parquet:{path}").class_names == ("zoo", "ape")
+
+
+def test_image_cells_may_hold_a_path(tmp_path: Path) -> None:
+    for i in range(10):
+        picture(i).save(tmp_path / f"{i}.png")
+    cells = [{"bytes": None, "path": f"{i}.png"} for i in range(10)]
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    table = pa.table({"image": pa.array(cells, kind), "label": [0, 1] * 5})
+    pq.write_table(table, tmp_path / "a.parquet")
+    data = load_dataset(f"parquet:{tmp_path}/a.parquet")
+    assert len(data.train_images) + len(data.test_images) == 10
+
+
+def test_ambiguous_columns_are_listed_and_selectable(tmp_path: Path) -> None:
+    """The Hub's CIFAR-100 has two label columns."""
+    features = {
+        "img": {"_type": "Image"},
+        "fine": {"_type": "ClassLabel", "names": ["a", "b"]},
+        "coarse": {"_type": "ClassLabel", "names": ["all"]},
+    }
+    path = write_parquet(
+        tmp_path / "a.parquet", pictures(10), [0, 1] * 5, label="fine",
+        extra={"coarse": [0] * 10}, features=features,
+    )  # fmt: skip
+    with pytest.raises(UserError, match="several columns that could be the label: fine, coarse; "):
+        load_dataset(f"parquet:{path}")
+    assert load_dataset(f"parquet:label=coarse,{path}").class_names == ("all",)
+    assert load_dataset(f"parquet:label=fine,image=img,{path}").class_names == ("a", "b")
+
+
+def test_columns_are_found_by_type(tmp_path: Path) -> None:
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    cells = pa.array([{"bytes": b, "path": None} for b in pictures(10)], kind)
+    path = write_parquet(
+        tmp_path / "a.parquet", pictures(10), [0, 1] * 5, names=None, extra={"second": cells}
+    )
+    with pytest.raises(UserError, match="several columns that could be the image: img, second"):
+        load_dataset(f"parquet:{path}")
+    pq.write_table(pa.table({"label": [0, 1], "score": [0.5, 1.0]}), tmp_path / "b.parquet")
+    message = r"has no image column; its columns are: label \(int64\), score \(double\)"
+    with pytest.raises(UserError, match=message):
+        load_dataset(f"parquet:{tmp_path}/b.parquet")
+    pq.write_table(pa.table({"img": cells, "score": [0.5] * 10}), tmp_path / "c.parquet")
+    with pytest.raises(UserError, match="has no label column; its columns are: img"):
+        load_dataset(f"parquet:{tmp_path}/c.parquet")
+    other = {"img": cells, "id": list(range(10)), "label": [0, 1] * 5}
+    pq.write_table(pa.table(other), tmp_path / "d.parquet")
+    assert load_dataset(f"parquet:{tmp_path}/d.parquet").n_classes == 2
+
+
+def test_invalid_metadata_is_refused(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "a.parquet", pictures(10), [0, 1] * 5)
+    table = pq.read_table(path).replace_schema_metadata({"huggingface": "{"})
+    pq.write_table(table, path)
+    with pytest.raises(
+        UserError, match=r"a\.parquet: the schema metadata 'huggingface' is invalid"
+    ):
+        load_dataset(f"parquet:{path}")
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "message"),
+    [
+        ([0, 1, -1, 1], NAMES, r"test\.parquet row 2: label -1 is negative \(on the Hub −1"),
+        ([0, 2, 0, 1], NAMES, r"test\.parquet row 1: label 2 must be in 0 … 1"),
+        ([0, None, 0, 1], NAMES, r"test\.parquet row 1 has no label in column 'label'"),
+        (
+            [0, 1, 0, 1],
+            ("dog", "cat"),
+            "differ: label 0 is 'dog' in the first and 'cat' in the sec",
+        ),
+        ([0, 1, 0, 1], ("cat",), "differ: the first has 1 and the second 2"),
+        (["cat", "cow", "dog", "dog"], None, r"row 1: label 'cow' is not among the .*: cat, dog"),
+    ],
+)
+def test_invalid_test_labels_are_refused(
+    tmp_path: Path, labels: list[Any], names: tuple[str, ...] | None, message: str
+) -> None:
+    write_parquet(tmp_path / "train.parquet", pictures(4), [0, 1, 0, 1])
+    write_parquet(tmp_path / "test.parquet", pictures(4), labels, names=names)
+    with pytest.raises(UserError, match=message):
+        load_dataset(f"parquet:{tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "message"),
+    [
+        ([0, 0, 0, 0], NAMES, r"1 of 2 classes have none \('dog'\)"),
+        ([1, 2, 1, 2], None, r"1 of 3 classes have none \('0'\)"),
+        ([7, 2**40, 1, 2], None, "go up to 1099511627776, but there are only 4 training images"),
+        ([-1, -1, -1, -1], None, r"train\.parquet row 0: label -1 is negative"),
+        ([], NAMES, "there are no training images"),
+    ],
+)
+def test_invalid_training_labels_are_refused(
+    tmp_path: Path, labels: list[int], names: tuple[str, ...] | None, message: str
+) -> None:
+    train = pa.array(labels, pa.int64())
+    write_parquet(tmp_path / "train.parquet", pictures(len(labels)), train, names=names)
+    write_parquet(tmp_path / "test.parquet", pictures(2), [0, 1], names=names)
+    with pytest.raises(UserError, match=message):
+        load_dataset(f"parquet:{tmp_path}")
