@@ -1,16 +1,17 @@
-"""The matching loss and its gradient to the synthetic images, for one class or several at once.
+"""Matching loss and its gradient in the synthetic images, for one or several classes at once.
 
-Gradient matching: Zhao et al., ICLR 2021, in the form of IDC (Kim et al., ICML 2022): gradients of
-the mean cross-entropy with respect to the convolution weights only. As the literature writes it, a
-step is for every class two forward passes, two backward passes and a double backward through all of
-them. Here the passes serve several classes at once; only the convolutions' weight gradients g are a
-class's own, and they follow from what the convolutions saw: their inputs x and the gradients δ at
-their outputs. With v = ∂D/∂g_syn held fixed, ∇_S D = ∇_S ⟨g_syn(S), v⟩, and the gradient of a
+Gradient matching: Zhao et al., ICLR 2021, in the form of IDC (Kim et al., ICML 2022), that is with
+gradients of the mean cross-entropy in the convolution weights only. In the literature, a step has
+two forward passes, two backward passes and a double backward through all of them per class. Here
+the passes serve several classes at once; only the weight gradients g of the convolutions differ by
+class, and they are computed from recorded values: the inputs x of the convolutions and the
+gradients δ at their outputs. With v = ∂D/∂g_syn held fixed, ∇_S D = ∇_S ⟨g_syn(S), v⟩, and the gradient of a
 convolution's weights satisfies ⟨g, v⟩ = ⟨δ, conv(x, v)⟩; so the derivative in the synthetic images
-S needs one convolution with v and one backward pass, and none through the weight gradients.
+S takes one convolution with v and one backward pass, and no double backward through the weight
+gradients.
 
-Networks whose layers mix the images of a batch (batch norm) must be given one class at a time: see
-`mixes_images`. Shapes: C classes, n real images in all, m synthetic ones of each class; c channels,
+Networks whose layers mix the images of a batch (batch norm) take one class at a time: see
+`mixes_images`. Shapes: C classes, n real images in total, m synthetic images per class; c channels,
 h, w pixels.
 """
 
@@ -36,8 +37,11 @@ def distance(a: Tensor, b: Tensor, metric: str) -> Tensor:
     Args:
         a: (rows, …).
         b: the same shape.
-        metric: `mse` (in fact the *sum* of squared differences; the literature's name), `l1` (sum
-            of absolute differences), or `cosine` (Σ over rows of 1 − cosine similarity).
+        metric: `mse` (the literature's name for the *sum* of squared differences), `l1` (sum of
+            absolute differences), or `cosine` (Σ over rows of 1 − cosine similarity).
+
+    Raises:
+        ValueError: the metric is unknown.
     """
     if metric == "mse":
         return (a - b).square().sum()
@@ -51,20 +55,31 @@ def distance(a: Tensor, b: Tensor, metric: str) -> Tensor:
 
 
 def mixes_images(network: nn.Module) -> bool:
-    """Whether the output for an image depends on the other images of its batch."""
+    """Returns whether the output for an image depends on the other images of its batch."""
     return any(isinstance(layer, nn.BatchNorm2d) for layer in network.modules())
 
 
 class Matcher:
-    """The matching loss with its settings.
+    """Matching loss with its settings.
 
     Args:
         match: `gradients`, `features` (the batch mean of the last block's output) or `both`.
         metric: see `distance`.
-        feature_weight: factor of the feature term when both are matched.
-        inert_weights: paper 1's way: the weights of the real images multiply a loss that is
-            averaged already. Their mean is one, so they change nothing but the last bit; kept to
-            reproduce its rows.
+        feature_weight: factor of the feature term if both are matched.
+        inert_weights: reproduces paper 1, where the weights of the real images multiply a loss that
+            is already averaged. Their mean is one, so they change the last bit at most.
+
+    Example:
+        >>> from distill.networks.convnet import ConvNet
+        >>> network = ConvNet(n_classes=2, channels=1, image_size=(8, 8), width=4, depth=2)
+        >>> matcher = Matcher(match="gradients", metric="mse")
+        >>> real, synthetic = torch.randn(6, 1, 8, 8), torch.randn(2, 1, 8, 8, requires_grad=True)
+        >>> loss, gradient = matcher(
+        ...     network, real, synthetic,
+        ...     labels=torch.tensor([1]), counts=[6], weights=None, source=synthetic,
+        ... )
+        >>> loss.shape, gradient.shape
+        (torch.Size([]), torch.Size([2, 1, 8, 8]))
     """
 
     def __init__(
@@ -87,19 +102,20 @@ class Matcher:
         weights: Tensor | None,
         source: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Returns the 0-d sum of the classes' losses and its gradient.
+        """Returns the 0-d sum of the losses of the classes, and its gradient.
 
         Args:
-            network: is not changed, but for the running statistics of batch norm.
+            network: not changed, except for the running statistics of batch norm.
             real: (n, c, h, w), augmented and normalised, one class after the other.
-            synthetic: (C · m, c, h, w), likewise, decoded; made from `source`, differentiably.
-            labels: (C,) int64, the classes; a single one if the network mixes images.
-            counts: C numbers of real images; their sum is n.
-            weights: (n,) of the real images, mean one in each class; None for equal ones.
-            source: what the gradient is taken to, of any shape.
+            synthetic: (C · m, c, h, w), augmented, normalised and decoded, one class after the
+                other; a differentiable function of `source`.
+            labels: (C,) int64 labels of the classes; a single one if the network mixes images.
+            counts: C numbers of real images, with sum n.
+            weights: (n,) weights of the real images, with mean one in each class; None: equal ones.
+            source: tensor that the gradient is computed for, of any shape.
         """
         loss = real.new_zeros(())
-        values: list[Tensor] = []  # Σ ⟨values, along⟩ has the loss's derivative in the images
+        values: list[Tensor] = []  # Σ ⟨values, along⟩ has the derivative of the loss in the images
         along: list[Tensor] = []
         with _frozen(network):
             if self.use_gradients:
@@ -117,42 +133,42 @@ class Matcher:
     def _gradient_term(
         self, network: Network, synthetic: Tensor, labels: Tensor, targets: Sequence[Tensor]
     ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        """Returns the distance of the gradients, and what has its derivative, and along what.
+        """Returns the distance of the gradients, values with its derivative, and their directions.
 
-        That of ⟨δ, conv(x, v)⟩ is the derivative of δ along conv(x, v) and that of conv(x, v) along
-        δ; so no product is computed.
+        The derivative of ⟨δ, conv(x, v)⟩ is that of δ along conv(x, v) plus that of conv(x, v)
+        along δ; so the product is not computed.
 
         Args:
             network: the network.
             synthetic: (C · m, c, h, w).
             labels: (C,).
-            targets: for each convolution the (C, out, in, …) gradients on real images.
+            targets: (C, out, in, …) gradients on real images, one tensor per convolution.
         """
         n_classes = len(labels)
         m = len(synthetic) // n_classes
         with _recorded(network) as convolutions:
             losses = F.cross_entropy(network(synthetic), _repeated(labels, m), reduction="sum") / m
-        outputs = [own.output for own in convolutions]
+        outputs = [convolution.output for convolution in convolutions]
         deltas = torch.autograd.grad(losses, outputs, create_graph=True)
         counts = [m] * n_classes
         gradients = [
-            own.weight_gradients(delta.detach(), counts).requires_grad_()
-            for own, delta in zip(convolutions, deltas, strict=True)
+            convolution.weight_gradients(delta.detach(), counts).requires_grad_()
+            for convolution, delta in zip(convolutions, deltas, strict=True)
         ]
         pairs = zip(gradients, targets, strict=True)
         loss = torch.stack(
             [
-                distance(ours.flatten(0, 1), theirs.flatten(0, 1), self.metric)
-                for ours, theirs in pairs
+                distance(gradient.flatten(0, 1), target.flatten(0, 1), self.metric)
+                for gradient, target in pairs
             ]
         ).sum()
         directions = torch.autograd.grad(loss, gradients)
         applied = [
-            own.applied_with(direction, counts)
-            for own, direction in zip(convolutions, directions, strict=True)
+            convolution.output_with(direction, counts)
+            for convolution, direction in zip(convolutions, directions, strict=True)
         ]
         values = [*deltas, *applied]
-        return loss.detach(), values, [own.detach() for own in (*applied, *deltas)]
+        return loss.detach(), values, [value.detach() for value in (*applied, *deltas)]
 
     def _feature_term(
         self,
@@ -166,43 +182,48 @@ class Matcher:
             features = network.block_features(real)[-1].to(real)
             if weights is not None and not self.inert_weights:
                 features = features * weights.view(-1, *[1] * (features.ndim - 1))
-            targets = torch.stack([own.mean(dim=0) for own in features.split(list(counts))])
-        ours = network.block_features(synthetic)[-1].to(synthetic)
-        ours = ours.unflatten(0, (len(counts), -1)).mean(dim=1)
+            parts = features.split(list(counts))
+            targets = torch.stack([class_features.mean(dim=0) for class_features in parts])
+        maps = network.block_features(synthetic)[-1].to(synthetic)
+        means = maps.unflatten(0, (len(counts), -1)).mean(dim=1)
         return self.feature_weight * distance(
-            ours.flatten(0, 1), targets.flatten(0, 1), self.metric
+            means.flatten(0, 1), targets.flatten(0, 1), self.metric
         )
 
     def _scale(self, real: Tensor, counts: Sequence[int], weights: Tensor | None) -> Tensor:
-        """Returns the (n,) factors with which the images' losses enter the sum of the classes."""
+        """Returns the (n,) factors of the images' losses in the sum over the classes."""
         if weights is None:
             weights = real.new_ones(len(real))
         parts = weights.to(real).split(list(counts))
-        if self.inert_weights:  # only their mean counts
-            parts = tuple(own.mean().expand(len(own)) for own in parts)
-        return torch.cat([own / len(own) for own in parts])
+        if self.inert_weights:  # only their mean has an effect
+            parts = tuple(
+                class_weights.mean().expand(len(class_weights)) for class_weights in parts
+            )
+        return torch.cat([class_weights / len(class_weights) for class_weights in parts])
 
 
 def _weight_gradients(
     network: Network, images: Tensor, labels: Tensor, scale: Tensor, counts: Sequence[int]
 ) -> list[Tensor]:
-    """Returns for each convolution the (C, out, in, …) gradients of scaled cross-entropies."""
+    """Returns the (C, out, in, …) gradients of scaled cross-entropies for each convolution."""
     with _recorded(network) as convolutions:
         each = F.cross_entropy(network(images), labels, reduction="none")
-    deltas = torch.autograd.grad((each * scale).sum(), [own.output for own in convolutions])
+    outputs = [convolution.output for convolution in convolutions]
+    deltas = torch.autograd.grad((each * scale).sum(), outputs)
     return [
-        own.weight_gradients(delta, counts) for own, delta in zip(convolutions, deltas, strict=True)
+        convolution.weight_gradients(delta, counts)
+        for convolution, delta in zip(convolutions, deltas, strict=True)
     ]
 
 
 def _repeated(labels: Tensor, counts: Sequence[int] | int) -> Tensor:
-    """Returns each label as often as it counts; the host knows how often, so nothing waits."""
+    """Returns each label repeated `counts` times, without synchronisation."""
     each = [counts] * len(labels) if isinstance(counts, int) else counts
     return torch.cat([label.expand(n) for label, n in zip(labels, each, strict=True)])
 
 
-class _SeenConvolution:
-    """What one convolution saw in a forward pass."""
+class _RecordedConvolution:
+    """Inputs and output of one convolution in a forward pass."""
 
     def __init__(self, layer: nn.Conv2d, inputs: Tensor, output: Tensor) -> None:
         self.layer = layer
@@ -210,7 +231,7 @@ class _SeenConvolution:
         self.output = output
 
     def weight_gradients(self, delta: Tensor, counts: Sequence[int]) -> Tensor:
-        """Returns the (C, out, in, …) gradients of the weights, a class each; without a graph."""
+        """Returns the (C, out, in, …) gradients of the weights by class, without a graph."""
         layer = self.layer
         parts = zip(
             self.inputs.detach().split(list(counts)), delta.split(list(counts)), strict=True
@@ -218,47 +239,47 @@ class _SeenConvolution:
         with torch.no_grad():
             return torch.stack(
                 [
-                    conv2d_weight(inputs, layer.weight.shape, own, layer.stride, layer.padding)
-                    for inputs, own in parts
+                    conv2d_weight(inputs, layer.weight.shape, gradient, layer.stride, layer.padding)
+                    for inputs, gradient in parts
                 ]
             ).to(layer.weight)
 
-    def applied_with(self, weights: Tensor, counts: Sequence[int]) -> Tensor:
-        """Returns the outputs with other weights, (C, out, in, …), for each class; no bias."""
+    def output_with(self, weights: Tensor, counts: Sequence[int]) -> Tensor:
+        """Returns the output with other weights, (C, out, in, …) by class, and without bias."""
         parts = zip(self.inputs.split(list(counts)), weights.to(self.inputs), strict=True)
-        outputs = [fixed_convolution(self.layer, inputs, own) for inputs, own in parts]
-        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)  # which would copy the one
+        outputs = [fixed_convolution(self.layer, inputs, weight) for inputs, weight in parts]
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)  # avoids a copy
 
 
 @contextmanager
-def _recorded(network: Network) -> Iterator[list[_SeenConvolution]]:
+def _recorded(network: Network) -> Iterator[list[_RecordedConvolution]]:
     """Records the convolutions of a forward pass, in the order of the network's layers."""
     layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
-    seen: dict[nn.Module, _SeenConvolution] = {}
+    by_layer: dict[nn.Module, _RecordedConvolution] = {}
 
     def record(layer: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if not output.requires_grad:  # the first one's, of real images
+        if not output.requires_grad:  # the first convolution, on real images
             output.requires_grad_()
-        seen[layer] = _SeenConvolution(layer, inputs[0], output)
+        by_layer[layer] = _RecordedConvolution(layer, inputs[0], output)
 
     handles = [layer.register_forward_hook(record) for layer in layers]
-    recorded: list[_SeenConvolution] = []
+    recorded: list[_RecordedConvolution] = []
     try:
         yield recorded
     finally:
         for handle in handles:
             handle.remove()
-    recorded += [seen[layer] for layer in layers]
+    recorded += [by_layer[layer] for layer in layers]
 
 
 @contextmanager
 def _frozen(network: Network) -> Iterator[None]:
-    """Leaves the weights out of all derivatives for a while."""
-    trained = [own for own in network.parameters() if own.requires_grad]
-    for own in trained:
-        own.requires_grad = False
+    """Excludes the weights from all derivatives for the duration of the context."""
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad = False
     try:
         yield
     finally:
-        for own in trained:
-            own.requires_grad = True
+        for parameter in trained:
+            parameter.requires_grad = True

@@ -1,7 +1,8 @@
 """Multi-formation (IDC, Kim et al., ICML 2022, section 4.1): several training images in one.
 
-A stored image is cut into factor × factor parts, and each part is enlarged to the full size; so
-`ipc` stored images a class train like `ipc · factor²`. Shapes: n images, c channels, h, w pixels.
+A stored image is cut into factor × factor parts, and each part is enlarged to the full size: `ipc`
+stored images per class give `ipc · factor²` training images. Shapes: n images, c channels, h, w
+pixels.
 """
 
 import math
@@ -11,10 +12,10 @@ from torch import Tensor
 
 
 def decode(images: Tensor, factor: int) -> Tensor:
-    """Returns the training images that the stored images hold; differentiable.
+    """Returns the training images that stored images consist of; differentiable.
 
-    Parts are taken row by row; all first parts come first, then all second ones, as in IDC. Where
-    the factor does not divide a side, the image is padded with mid-grey (0.5) at the right and at
+    Parts are numbered row by row; all first parts come first, then all second ones, as in IDC. If
+    the factor does not divide a side, the image is padded with mid-grey (0.5) on the right and at
     the bottom, so that every part has ⌈side / factor⌉ pixels.
 
     Args:
@@ -36,7 +37,7 @@ def decode(images: Tensor, factor: int) -> Tensor:
 
 
 def encode(images: Tensor, factor: int) -> Tensor:
-    """Returns stored images whose parts are the given images, reduced; the rough inverse of decode.
+    """Returns stored images whose parts are the given images, reduced; roughly inverts `decode`.
 
     Args:
         images: (n · factor², c, h, w), values in [0, 1], ordered as `decode` returns them.

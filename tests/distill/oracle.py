@@ -1,7 +1,7 @@
-"""The matching loop written plainly, class by class with a double backward: the tests' oracle.
+"""Reference implementation of the matching loop, class by class with a double backward.
 
-It follows IDC's description step by step, with torch's own optimiser over the images of all classes
-as one parameter, and shares with the package only what is tested on its own: the augmentation and
+It follows the description of IDC step by step, with torch's SGD over the images of all classes as
+one parameter. It shares with the package only parts that have separate tests: the augmentation and
 the networks.
 """
 
@@ -16,22 +16,22 @@ from distill.dream.loop import Dream
 
 
 def run_oracle(dream: Dream, n_loops: int) -> tuple[Tensor, Tensor, list[float]]:
-    """Repeats `n_loops` inner loops from where a `Dream` stands, without touching it.
+    """Runs `n_loops` inner loops from the state of a `Dream`, which is not changed.
 
-    No clustering may be due in them. Returns the images (n_classes, ipc, c, h, w), the network's
-    parameters as one vector, and the mean loss over the classes of every loop.
+    No clustering may be due in them. Returns the images (n_classes, ipc, c, h, w), the parameters
+    of the network as one vector, and the mean loss over the classes of every loop.
     """
     config, data = dream.config, dream.data
     network = copy.deepcopy(dream.network)
-    generators = {name: clone(own) for name, own in dream.generators.items()}
+    generators = {name: clone(generator) for name, generator in dream.generators.items()}
     images = dream.images.detach().clone().requires_grad_()
     image_sgd = torch.optim.SGD([images], lr=float(config.lr_img or 0), momentum=0.5)
     image_sgd.state[images]["momentum_buffer"] = dream.image_optimizer.buffer.clone()
     net_sgd = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
-    for ours, theirs in zip(network.parameters(), dream.network.parameters(), strict=True):
-        buffer = dream.trainer.optimizer.state[theirs].get("momentum_buffer")
+    for copied, original in zip(network.parameters(), dream.network.parameters(), strict=True):
+        buffer = dream.trainer.optimizer.state[original].get("momentum_buffer")
         if buffer is not None:
-            net_sgd.state[ours]["momentum_buffer"] = buffer.clone()
+            net_sgd.state[copied]["momentum_buffer"] = buffer.clone()
 
     losses = []
     for _ in range(n_loops):
@@ -60,7 +60,7 @@ def run_oracle(dream: Dream, n_loops: int) -> tuple[Tensor, Tensor, list[float]]
 def loss_of(
     network: torch.nn.Module, both: Tensor, n_real: int, label: int, weights: Tensor, metric: str
 ) -> Tensor:
-    """The distance of two gradients, with respect to every parameter of four dimensions."""
+    """Returns the distance of two gradients in all parameters of four dimensions."""
     parameters = list(network.parameters())
     labels = torch.full((len(both),), label)
     each = F.cross_entropy(network(both[:n_real].detach()), labels[:n_real], reduction="none")
@@ -70,22 +70,22 @@ def loss_of(
     synthetic_loss = F.cross_entropy(network(both[n_real:]), labels[n_real:])
     synthetic = torch.autograd.grad(synthetic_loss, parameters, create_graph=True)
     total = torch.zeros((), dtype=both.dtype)
-    for ours, theirs in zip(real, synthetic, strict=True):
-        if ours.ndim != 4:
+    for target, gradient in zip(real, synthetic, strict=True):
+        if target.ndim != 4:
             continue
         if metric == "mse":
-            total = total + ((ours - theirs) ** 2).sum()
+            total = total + ((target - gradient) ** 2).sum()
         elif metric == "l1":
-            total = total + (ours - theirs).abs().sum()
+            total = total + (target - gradient).abs().sum()
         else:
-            for row, other in zip(ours, theirs, strict=True):
+            for row, other in zip(target, gradient, strict=True):
                 lengths = (row**2).sum().sqrt() * (other**2).sum().sqrt()
                 total = total + 1 - (row * other).sum() / (lengths + 1e-6)
     return total
 
 
 def cut_and_enlarge(images: Tensor, factor: int) -> Tensor:
-    """Multi-formation for sides that the factor divides."""
+    """Returns decoded images by multi-formation, for sides that the factor divides."""
     part = images.shape[-1] // factor
     cut = [
         images[:, :, i * part : (i + 1) * part, j * part : (j + 1) * part]
@@ -102,7 +102,7 @@ def train_on_real_images(
     sgd: torch.optim.SGD,
     generators: dict[str, torch.Generator],
 ) -> None:
-    """One pass of network updates over a fresh shuffle."""
+    """Runs one pass of network updates over shuffled images."""
     config, data = dream.config, dream.data
     order = torch.randperm(len(data.train_images), generator=generators["batches"])
     for number in range(int(config.n_net_batches or 0)):
@@ -124,13 +124,13 @@ def train_on_real_images(
 
 
 def normalize(dream: Dream, images: Tensor) -> Tensor:
-    """(images − mean) / std, per channel."""
+    """Returns (images − mean) / std, per channel."""
     mean = dream.data.mean.double().view(1, -1, 1, 1)
     return (images - mean) / dream.data.std.double().view(1, -1, 1, 1)
 
 
 def clone(generator: torch.Generator) -> torch.Generator:
-    """A generator that will give the same numbers."""
-    own = torch.Generator()
-    own.set_state(generator.get_state())
-    return own
+    """Returns a generator of the same numbers."""
+    copied = torch.Generator()
+    copied.set_state(generator.get_state())
+    return copied

@@ -1,4 +1,4 @@
-"""The matching loss as the literature writes it, with a double backward: twin of `Matcher`."""
+"""Reference for `Matcher`: the matching loss of the literature, with a double backward."""
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,7 @@ def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | Non
 
 
 def inert_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
-    """Paper 1's way: the weights multiply a loss that is averaged already."""
+    """Returns paper 1's loss, whose weights multiply a loss that is already averaged."""
     loss = F.cross_entropy(logits, labels)
     return loss if weights is None else (weights * loss).mean()
 
@@ -32,16 +32,16 @@ def plain_loss(
     """Returns the 0-d loss of one class, differentiable with respect to `synthetic`.
 
     Args:
-        matcher: whose settings are used.
-        network: any.
+        matcher: gives the settings.
+        network: any network.
         real: (n, c, h, w).
         synthetic: (m, c, h, w).
-        label: of all of them.
-        weights: (n,), mean one; None for equal ones.
+        label: label of all images.
+        weights: (n,), mean one; None: equal ones.
     """
     loss = real.new_zeros(())
     if matcher.use_gradients:
-        convolutions = [own for own in network.parameters() if own.ndim == 4]
+        convolutions = [weight for weight in network.parameters() if weight.ndim == 4]
         criterion = inert_cross_entropy if matcher.inert_weights else weighted_cross_entropy
         of_real = criterion(network(real), torch.full((len(real),), label), weights)
         targets = torch.autograd.grad(of_real, convolutions)
@@ -54,6 +54,6 @@ def plain_loss(
             features = network.block_features(real)[-1]
             if weights is not None and not matcher.inert_weights:
                 features = features * weights.view(-1, *[1] * (features.ndim - 1))
-        ours = network.block_features(synthetic)[-1].mean(dim=0)
-        loss = loss + matcher.feature_weight * distance(ours, features.mean(dim=0), matcher.metric)
+        mean = network.block_features(synthetic)[-1].mean(dim=0)
+        loss = loss + matcher.feature_weight * distance(mean, features.mean(dim=0), matcher.metric)
     return loss

@@ -1,4 +1,4 @@
-"""The matching loss and its gradient to the images."""
+"""Matching loss and its gradient in the images."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from tests.distill.plain_matching import inert_cross_entropy, plain_loss, weight
 
 
 class OneConvolution(Network):
-    """logits = conv1×1(x) on 1×1 images: a linear network whose gradients are known by hand."""
+    """logits = conv1×1(x) on 1×1 images: a linear network with gradients in closed form."""
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class OneConvolution(Network):
 
 
 def softmax_gradient(weight: Tensor, images: Tensor, label: int, weights: Tensor) -> Tensor:
-    """Σ w (softmax(Wx) − y) xᵀ / n: the gradient of the weighted mean cross-entropy, by hand."""
+    """Returns Σ w (softmax(Wx) − y) xᵀ / n, the gradient of the weighted mean cross-entropy."""
     gradient = torch.zeros_like(weight)
     for x, w in zip(images, weights, strict=True):
         errors = torch.softmax(weight @ x, dim=0)
@@ -38,8 +38,8 @@ def softmax_gradient(weight: Tensor, images: Tensor, label: int, weights: Tensor
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
-    own = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, dtype=torch.float64, generator=own)
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, dtype=torch.float64, generator=generator)
 
 
 def match_class(
@@ -64,17 +64,18 @@ def match_class(
 
 
 @pytest.mark.parametrize("metric", ["mse", "l1", "cosine"])
-def test_the_loss_of_a_linear_network_by_hand(metric: str) -> None:
+def test_loss_of_a_linear_network_by_hand(metric: str) -> None:
     weight, real, synthetic = random(3, 4), random(5, 4, seed=1), random(2, 4, seed=2)
     weights = torch.tensor([2.0, 0.5, 1.0, 1.0, 0.5], dtype=torch.float64)
-    ours = softmax_gradient(weight, real, 1, weights)
-    theirs = softmax_gradient(weight, synthetic, 1, torch.ones(2))
+    target = softmax_gradient(weight, real, 1, weights)
+    gradient = softmax_gradient(weight, synthetic, 1, torch.ones(2))
     if metric == "mse":
-        expected = ((ours - theirs) ** 2).sum()
+        expected = ((target - gradient) ** 2).sum()
     elif metric == "l1":
-        expected = (ours - theirs).abs().sum()
+        expected = (target - gradient).abs().sum()
     else:
-        cosines = (ours * theirs).sum(1) / (ours.norm(dim=1) * theirs.norm(dim=1) + 1e-6)
+        norms = target.norm(dim=1) * gradient.norm(dim=1)
+        cosines = (target * gradient).sum(1) / (norms + 1e-6)
         expected = (1 - cosines).sum()
 
     maps = (real[:, :, None, None], synthetic[:, :, None, None])
@@ -84,12 +85,12 @@ def test_the_loss_of_a_linear_network_by_hand(metric: str) -> None:
     torch.testing.assert_close(loss, expected, rtol=0, atol=1e-12)
 
 
-def test_the_whole_step_of_a_linear_network_by_hand() -> None:
+def test_image_step_of_a_linear_network_by_hand() -> None:
     """With one synthetic image x, the gradient matrix is e xᵀ, where e = softmax(Wx) − y.
 
     For V = 2 (e xᵀ − G_real), the derivative of the squared distance with respect to x is
-    Vᵀ e + Wᵀ (diag(p) − p pᵀ) V x; the image then moves by the learning rate against it, and its
-    momentum by the two steps of the other classes.
+    Vᵀ e + Wᵀ (diag(p) − p pᵀ) V x; the image moves against it by the learning rate, and by its
+    momentum in the steps of the other two classes.
     """
     weight, real, x = random(3, 4), random(5, 4, seed=1), random(4, seed=2)
     weights = torch.tensor([2.0, 0.5, 1.0, 1.0, 0.5], dtype=torch.float64)
@@ -103,15 +104,16 @@ def test_the_whole_step_of_a_linear_network_by_hand() -> None:
     optimizer = ImageOptimizer(images, lr=0.1, momentum=0.5)
     optimizer.begin(slice(0, 1))
     matcher, network = Matcher(match="gradients", metric="mse"), OneConvolution(weight)
-    _, own = match_class(matcher, network, real[:, :, None, None], images[0].clone(), 0, weights)
-    optimizer.step(slice(0, 1), own[None])
+    maps = real[:, :, None, None]
+    _, image_gradient = match_class(matcher, network, maps, images[0].clone(), 0, weights)
+    optimizer.step(slice(0, 1), image_gradient[None])
 
     torch.testing.assert_close(images[0, 0, :, 0, 0], expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("match", ["gradients", "features", "both"])
 @pytest.mark.parametrize("metric", ["mse", "l1", "cosine"])
-def test_gradients_to_the_images_agree_with_finite_differences(match: str, metric: str) -> None:
+def test_image_gradients_agree_with_finite_differences(match: str, metric: str) -> None:
     network = build_network(
         "convnet",
         n_classes=3,
@@ -125,7 +127,7 @@ def test_gradients_to_the_images_agree_with_finite_differences(match: str, metri
     matcher = Matcher(match=match, metric=metric, feature_weight=0.3)
 
     class Loss(torch.autograd.Function):
-        """The loss with the gradient that is tested for its derivative."""
+        """The loss, with the gradient under test as its derivative."""
 
         @staticmethod
         def forward(ctx: Any, synthetic: Tensor) -> Tensor:
@@ -135,8 +137,8 @@ def test_gradients_to_the_images_agree_with_finite_differences(match: str, metri
 
         @staticmethod
         def backward(ctx: Any, along: Tensor) -> Tensor:
-            own: Tensor = ctx.gradient * along
-            return own
+            gradient: Tensor = ctx.gradient * along
+            return gradient
 
     synthetic = random(2, 2, 4, 4, seed=1).requires_grad_()
     assert torch.autograd.gradcheck(Loss.apply, (synthetic,))
@@ -151,10 +153,10 @@ def test_both_is_the_sum_of_its_terms() -> None:
         return match_class(matcher, network, real, synthetic, 0, None)[0].item()
 
     assert loss("both", 0.25) == pytest.approx(loss("gradients") + 0.25 * loss("features"))
-    assert loss("features", 0.25) == loss("features"), "the factor belongs to `both` alone"
+    assert loss("features", 0.25) == loss("features"), "the factor applies to `both` only"
 
 
-def test_identical_sets_match_perfectly() -> None:
+def test_loss_of_identical_sets_is_zero() -> None:
     network, images = OneConvolution(random(3, 4)), random(5, 4, 1, 1, seed=1)
 
     for metric in ("mse", "l1"):
@@ -163,14 +165,14 @@ def test_identical_sets_match_perfectly() -> None:
         assert loss.item() == pytest.approx(0, abs=1e-24)
 
 
-def test_sound_weights_change_the_gradient_and_published_ones_do_not() -> None:
+def test_weights_change_the_gradient_unless_inert() -> None:
     network, real = OneConvolution(random(3, 4)), random(5, 4, 1, 1, seed=1)
     synthetic = random(2, 4, 1, 1, seed=2)
     weights = torch.tensor([3.0, 0.5, 0.5, 0.5, 0.5], dtype=torch.float64)
 
-    def gradient(inert: bool, own: Tensor | None) -> Tensor:
+    def gradient(inert: bool, weights: Tensor | None) -> Tensor:
         matcher = Matcher(match="gradients", metric="mse", inert_weights=inert)
-        return match_class(matcher, network, real, synthetic, 0, own)[1]
+        return match_class(matcher, network, real, synthetic, 0, weights)[1]
 
     plain = gradient(False, None)
 
@@ -181,8 +183,8 @@ def test_sound_weights_change_the_gradient_and_published_ones_do_not() -> None:
     )
 
 
-def test_weights_mean_what_repeating_the_images_means() -> None:
-    """Weights 2, 1, 1 (over mean) equal a batch in which the first image stands twice."""
+def test_weights_are_equivalent_to_repeated_images() -> None:
+    """Weights 2, 1, 1 (over their mean) equal a batch with the first image twice."""
     logits, labels = random(3, 4), torch.tensor([0, 0, 0])
     weights = torch.tensor([2.0, 1.0, 1.0], dtype=torch.float64) * 3 / 4
     repeated = F.cross_entropy(logits[[0, 0, 1, 2]], labels[[0, 0, 1, 2]])
@@ -194,7 +196,6 @@ def test_weights_mean_what_repeating_the_images_means() -> None:
 
 
 def test_only_convolution_weights_are_matched() -> None:
-    """A change of the classifier's gradient alone (its input scaled) is not seen."""
     network = build_network(
         "convnet",
         n_classes=2,
@@ -208,9 +209,10 @@ def test_only_convolution_weights_are_matched() -> None:
     convolutions = [p for p in network.parameters() if p.ndim == 4]
     gradients = [
         torch.autograd.grad(
-            F.cross_entropy(network(own), torch.zeros(len(own), dtype=torch.long)), convolutions
+            F.cross_entropy(network(images), torch.zeros(len(images), dtype=torch.long)),
+            convolutions,
         )
-        for own in (real, synthetic)
+        for images in (real, synthetic)
     ]
     expected = sum(float(((a - b) ** 2).sum()) for a, b in zip(*gradients, strict=True))
 
@@ -220,7 +222,7 @@ def test_only_convolution_weights_are_matched() -> None:
     assert loss.item() == pytest.approx(expected, rel=1e-12)
 
 
-def test_an_unknown_metric_is_named() -> None:
+def test_unknown_metric_is_refused() -> None:
     with pytest.raises(ValueError, match="metric must be mse, l1 or cosine, got 'l2'"):
         distance(torch.ones(1, 1), torch.ones(1, 1), "l2")
 
@@ -251,9 +253,10 @@ def class_by_class(
     loss = real.new_zeros(())
     start = 0
     for i, (label, n) in enumerate(zip(LABELS, COUNTS, strict=True)):
-        own = None if weights is None else weights[start : start + n]
+        rows = slice(start, start + n)
         synthetic = source[i].tanh()
-        loss = loss + plain_loss(matcher, network, real[start : start + n], synthetic, label, own)
+        class_weights = None if weights is None else weights[rows]
+        loss = loss + plain_loss(matcher, network, real[rows], synthetic, label, class_weights)
         start += n
     (gradient,) = torch.autograd.grad(loss, source)
     return loss.detach(), gradient
@@ -264,13 +267,13 @@ CASES = [
     for norm in ("instance", "none")
     for match in ("gradients", "features", "both")
     for metric in ("mse", "l1", "cosine")
-    for inert in (None, False, True)  # no weights, weights that act, inert ones
+    for inert in (None, False, True)  # None: without weights
 ]
 CASES += [("resnet10", "instance", match, "mse", False) for match in ("gradients", "both")]
 
 
 @pytest.mark.parametrize(("name", "norm", "match", "metric", "inert"), CASES)
-def test_several_classes_at_once_are_as_if_one_by_one(
+def test_several_classes_at_once_equal_one_by_one(
     name: str, norm: str, match: str, metric: str, inert: bool | None
 ) -> None:
     network = network_of(name, norm)
@@ -279,7 +282,7 @@ def test_several_classes_at_once_are_as_if_one_by_one(
     source = random(3, N_SYNTHETIC, 2, 16, 16, seed=2).requires_grad_()
     weights = None
     if inert is not None:
-        weights = torch.cat([own / own.mean() for own in random(12, seed=3).abs().split(COUNTS)])
+        weights = torch.cat([w / w.mean() for w in random(12, seed=3).abs().split(COUNTS)])
 
     expected = class_by_class(matcher, network, real, source, weights)
     loss, gradient = matcher(
@@ -299,8 +302,8 @@ def test_several_classes_at_once_are_as_if_one_by_one(
 
 
 @pytest.mark.parametrize("name", ["convnet", "resnet10"])
-def test_batch_norm_takes_one_class_at_a_time(name: str) -> None:
-    """Its running statistics are those of the plain loop, too."""
+def test_one_class_with_batch_norm_equals_the_plain_loop(name: str) -> None:
+    """Checks the running statistics, too."""
     networks = [network_of(name, "batch") for _ in range(2)]
     matcher = Matcher(match="both", metric="mse", feature_weight=0.5)
     real = random(5, 2, 16, 16, seed=1)
@@ -308,14 +311,14 @@ def test_batch_norm_takes_one_class_at_a_time(name: str) -> None:
     expected = plain_loss(matcher, networks[0], real, synthetic, 1, None)
     (gradient,) = torch.autograd.grad(expected, synthetic)
 
-    ours = match_class(matcher, networks[1], real, synthetic, 1, None)
+    loss, matched = match_class(matcher, networks[1], real, synthetic, 1, None)
 
-    torch.testing.assert_close(ours[0], expected.detach(), rtol=1e-10, atol=0)
-    torch.testing.assert_close(ours[1], gradient, rtol=1e-9, atol=1e-12)
-    for own, plain in zip(networks[1].buffers(), networks[0].buffers(), strict=True):
-        torch.testing.assert_close(own, plain)
+    torch.testing.assert_close(loss, expected.detach(), rtol=1e-10, atol=0)
+    torch.testing.assert_close(matched, gradient, rtol=1e-9, atol=1e-12)
+    for buffer, plain in zip(networks[1].buffers(), networks[0].buffers(), strict=True):
+        torch.testing.assert_close(buffer, plain)
 
 
-def test_batch_norm_cannot_take_several_classes() -> None:
+def test_only_batch_norm_mixes_images() -> None:
     assert mixes_images(network_of("convnet", "batch"))
     assert not any(mixes_images(network_of("convnet", norm)) for norm in ("instance", "none"))

@@ -14,7 +14,7 @@ def test_factor_1_is_the_identity() -> None:
     assert encode(images, 1) is images
 
 
-def test_parts_by_hand() -> None:
+def test_decode_by_hand() -> None:
     """Four constant quarters become four constant images, row by row."""
     image = torch.tensor([[0.0, 0.0, 0.2, 0.2], [0.0, 0.0, 0.2, 0.2]])
     image = torch.cat([image, image + 0.5])[None, None]
@@ -27,8 +27,8 @@ def test_parts_by_hand() -> None:
 
 
 @pytest.mark.parametrize(("factor", "size"), [(2, (8, 8)), (2, (5, 7)), (3, (8, 8)), (3, (32, 32))])
-def test_equals_the_plain_loop_over_parts(factor: int, size: tuple[int, int]) -> None:
-    """The twin cuts and enlarges part by part, padding with mid-grey where needed."""
+def test_decode_equals_a_loop_over_parts(factor: int, size: tuple[int, int]) -> None:
+    """The reference cuts and enlarges part by part, with a padding of mid-grey."""
     h, w = size
     images = torch.rand(2, 3, h, w, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     part_h, part_w = -(-h // factor), -(-w // factor)
@@ -44,14 +44,14 @@ def test_equals_the_plain_loop_over_parts(factor: int, size: tuple[int, int]) ->
     torch.testing.assert_close(decode(images, factor), torch.cat(parts), rtol=0, atol=1e-12)
 
 
-def test_label_of_row_i_is_the_label_of_image_i_mod_n() -> None:
+def test_decode_orders_rows_by_part_then_by_image() -> None:
     images = torch.arange(3.0).view(3, 1, 1, 1).expand(3, 1, 4, 4)
 
     assert decode(images, 2)[:, 0, 0, 0].tolist() == [0, 1, 2] * 4
 
 
 @pytest.mark.parametrize(("factor", "size"), [(2, 8), (2, 7), (3, 8)])
-def test_encode_puts_every_image_where_decode_finds_it(factor: int, size: int) -> None:
+def test_decode_inverts_encode_on_constant_images(factor: int, size: int) -> None:
     n = 2 * factor**2
     images = torch.linspace(0, 1, n).view(n, 1, 1, 1).expand(n, 1, size, size).contiguous()
 
@@ -69,7 +69,7 @@ def test_encode_reduces_by_area() -> None:
     assert encode(image, 2)[0, 0].tolist() == [[0.5] * 4] * 4
 
 
-def test_gradients_reach_every_pixel_once() -> None:
+def test_gradients_reach_every_pixel() -> None:
     images = torch.rand(1, 1, 6, 6, requires_grad=True)
 
     decode(images, 2).sum().backward()
