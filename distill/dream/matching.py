@@ -5,10 +5,10 @@ gradients of the mean cross-entropy in the convolution weights only. In the lite
 two forward passes, two backward passes and a double backward through all of them per class. Here
 the passes serve several classes at once; only the weight gradients g of the convolutions differ by
 class, and they are computed from recorded values: the inputs x of the convolutions and the
-gradients δ at their outputs. With v = ∂D/∂g_syn held fixed, ∇_S D = ∇_S ⟨g_syn(S), v⟩, and the gradient of a
-convolution's weights satisfies ⟨g, v⟩ = ⟨δ, conv(x, v)⟩; so the derivative in the synthetic images
-S takes one convolution with v and one backward pass, and no double backward through the weight
-gradients.
+gradients δ at their outputs. With v = ∂D/∂g_syn held fixed, ∇_S D = ∇_S ⟨g_syn(S), v⟩, and the
+gradient of a convolution's weights satisfies ⟨g, v⟩ = ⟨δ, conv(x, v)⟩; so the derivative in the
+synthetic images S takes one convolution with v and one backward pass, and no double backward
+through the weight gradients.
 
 Networks whose layers mix the images of a batch (batch norm) take one class at a time: see
 `mixes_images`. Shapes: C classes, n real images in total, m synthetic images per class; c channels,

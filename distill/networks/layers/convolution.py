@@ -1,10 +1,10 @@
-"""Convolutions whose second derivative computes nothing that nobody asks for.
+"""Convolutions whose second derivative skips the unused derivative in the weights.
 
-PyTorch's derivative of a convolution's derivative always includes the one in the weights, a
-convolution with kernels as large as the maps, and takes slow ways where the images have few
-channels. Gradient matching needs derivatives in the maps alone, the weights being fixed: there a
-convolution is linear, and so its derivative, the transposed convolution, has the convolution for
-its own. Shapes: n images, c channels, h, w pixels.
+PyTorch's derivative of a convolution's derivative always includes the derivative in the weights, a
+convolution with kernels as large as the maps, and is slow for images of few channels. Gradient
+matching needs derivatives in the maps only, with fixed weights: a convolution is then linear, its
+derivative is the transposed convolution, and the derivative of that is the convolution. Shapes:
+n images, c channels, h, w pixels.
 """
 
 from typing import Any
@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch.nn.grad import conv2d_input
 
 _FEW_CHANNELS = 4
-"""On a CPU, up to so many channels of its input a transposed convolution is faster as a matrix
-product, whose columns are then added up: twice as fast for 1 and 3 (LOG.md)."""
+"""Largest number of channels for which, on a CPU, a transposed convolution is computed as a matrix
+product whose columns are then summed: twice as fast for 1 and 3 channels (lab notes)."""
 
 
 class Convolution(nn.Conv2d):
-    """A convolution in the precision of its input; its weights stay in their own."""
+    """A convolution in the precision of its input; the weights keep their precision."""
 
     def forward(self, maps: Tensor) -> Tensor:
         """Returns the maps, in the dtype of the input; differentiable twice."""
@@ -39,17 +39,17 @@ def fixed_convolution(
     """Returns the (n, out, …) convolution of maps, differentiable in the maps alone.
 
     Args:
-        layer: whose stride and padding are used.
+        layer: gives stride and padding.
         maps: (n, c, h, w).
         weight: (out, c, …), in the dtype of the maps.
-        bias: (out,), likewise; None: nothing is added.
+        bias: (out,), in the dtype of the maps; None: no bias.
     """
     convolved: Tensor = _Convolution.apply(maps, weight, bias, layer.stride, layer.padding)
     return convolved
 
 
 class _Convolution(torch.autograd.Function):
-    """Linear in the maps, so that it is the derivative of its own derivative."""
+    """Convolution, linear in the maps: the second derivative is the convolution itself."""
 
     @staticmethod
     def forward(
@@ -65,7 +65,7 @@ class _Convolution(torch.autograd.Function):
 
 
 class _Transposed(torch.autograd.Function):
-    """The derivative of the convolution: brings gradients at its output to its input."""
+    """Derivative of the convolution: maps gradients at its output to gradients at its input."""
 
     @staticmethod
     def forward(
@@ -76,8 +76,8 @@ class _Transposed(torch.autograd.Function):
         if gradient.device.type == "cpu" and shape[1] <= _FEW_CHANNELS:
             columns = torch.matmul(weight.flatten(1).t(), gradient.flatten(2))
             return F.fold(columns, shape[2:], weight.shape[2:], padding=padding, stride=stride)
-        brought: Tensor = conv2d_input(shape, weight, gradient, stride, padding)
-        return brought
+        transposed: Tensor = conv2d_input(shape, weight, gradient, stride, padding)
+        return transposed
 
     @staticmethod
     def backward(ctx: Any, along: Tensor) -> Any:

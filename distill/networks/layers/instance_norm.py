@@ -1,9 +1,9 @@
-"""Instance norm whose second derivative takes few operations.
+"""Instance norm with a closed-form second derivative.
 
-The values and the first derivative are PyTorch's own fused kernels. Its second derivative, which
-gradient matching needs, is put together there from some twenty operations on whole maps; here it
-is the closed form, half of that. With x̂ = (x − mean) / σ over the N pixels of a map, and
-P(z) = z − mean(z) − x̂ · mean(z x̂), which is its own adjoint, the derivative of the loss is
+The values and the first derivative are computed by PyTorch's fused kernels. Its second derivative,
+which gradient matching needs, takes some twenty operations on whole maps in PyTorch; the closed
+form here takes half of them. With x̂ = (x − mean) / σ over the N pixels of a map, and
+P(z) = z − mean(z) − x̂ · mean(z x̂), which is self-adjoint, the derivative of the loss is
 dx = γ/σ · P(g); and for a direction u,
 
     ∂⟨u, dx⟩/∂g = γ/σ · P(u)
@@ -19,14 +19,14 @@ from torch import Tensor, nn
 
 _PIXELS = (2, 3)
 _CACHED_VALUES = 2**18
-"""Values of the maps that are worked on at once on a CPU: a MiB, as its caches hold."""
+"""Values of the maps that a CPU processes at once: 1 MiB, the size of its caches."""
 
 
 class InstanceNorm(nn.GroupNorm):
-    """One group a channel, affine: what the literature's ConvNets call instance norm.
+    """Affine group norm with one group per channel, the instance norm of the literature's ConvNets.
 
     Args:
-        n_channels: of the maps.
+        n_channels: channels of the maps.
     """
 
     def __init__(self, n_channels: int) -> None:
@@ -43,8 +43,8 @@ def instance_norm(maps: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Ten
     Args:
         maps: (n, c, h, w).
         weight: (c,), γ.
-        bias: (c,).
-        eps: is added to the variance.
+        bias: (c,), β.
+        eps: added to the variance.
     """
     weight, bias = weight.to(maps.dtype), bias.to(maps.dtype)
     normalised: Tensor = _Norm.apply(maps, weight, bias, eps)[0]
@@ -96,11 +96,12 @@ class _NormBackward(torch.autograd.Function):
         ctx: Any, along: Tensor | None, along_weight: Tensor | None, along_bias: Tensor | None
     ) -> Any:
         gradient, maps, weight, mean, rstd = ctx.saved_tensors
-        mean, rstd = (_widened(own)[:, :, None, None] for own in (mean, rstd))
+        mean, rstd = (_widened(statistic)[:, :, None, None] for statistic in (mean, rstd))
         to_gradient = to_maps = to_weight = None
         if along is not None:
-            parts = [own.split(_n_at_once(maps)) for own in (along, gradient, maps, mean, rstd)]
-            pieces = [_second_derivative(weight, *part) for part in zip(*parts, strict=True)]
+            tensors = (along, gradient, maps, mean, rstd)
+            parts = zip(*[tensor.split(_n_at_once(maps)) for tensor in tensors], strict=True)
+            pieces = [_second_derivative(weight, *part) for part in parts]
             to_gradient, to_maps, inner = map(_joined, zip(*pieces, strict=True))
             n_pixels = maps.shape[2] * maps.shape[3]
             to_weight = (rstd * inner).sum(dim=(0, 2, 3)) * n_pixels
@@ -135,14 +136,14 @@ def _joined(pieces: tuple[Tensor, ...]) -> Tensor:
 
 
 def _n_at_once(maps: Tensor) -> int:
-    """Returns how many images are worked on at once."""
+    """Returns how many images are processed at once."""
     if maps.device.type != "cpu":
         return len(maps)
     return max(1, _CACHED_VALUES // maps[0].numel())
 
 
 def _widened(values: Tensor) -> Tensor:
-    """Returns 16-bit values in float32, others as they are."""
+    """Returns 16-bit values in float32, others unchanged."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 

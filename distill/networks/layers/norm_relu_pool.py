@@ -1,12 +1,12 @@
-"""Instance norm, ReLU and average pooling of a ConvNet's block in one pass on a CPU.
+"""Instance norm, ReLU and average pooling of a ConvNet block, fused on a CPU.
 
-As three layers they read and write maps that no cache holds some ten times forward and backward,
-and thirty for the second derivative, which is half of the time of a small ConvNet. Here every map
-is read once and worked on in the first cache (`norm_relu_pool_kernels`, compiled by Numba). On
-other devices, and where Numba is missing, the three layers follow one another; results are the same
-up to rounding.
+As three layers they read and write maps larger than any cache some ten times forward and backward,
+and thirty times for the second derivative: half of the time of a small ConvNet. Here every map is
+read once and processed in the first-level cache (`norm_relu_pool_kernels`, compiled by Numba). On
+other devices, and without Numba, the three layers run one after the other; results are equal up to
+rounding.
 
-The ReLU's derivative at zero is zero, and it has no second derivative, as in PyTorch.
+The derivative of the ReLU at zero is zero, and its second derivative is zero, as in PyTorch.
 """
 
 import math
@@ -26,17 +26,17 @@ from distill.networks.layers.instance_norm import InstanceNorm, instance_norm
 from distill.networks.layers.pooling import average_pool
 
 _WIDENED_VALUES = 2**17
-"""Values of 16-bit maps that are widened at once: half a MiB of float32, as caches hold."""
+"""Values of 16-bit maps that are widened at once: 0.5 MiB of float32, the size of caches."""
 
 _VALUES_PER_THREAD = 2**17
-"""With fewer, a thread costs more than it saves."""
+"""Fewest values per thread: with fewer, its overhead exceeds the gain."""
 
 
 class NormReluPool(InstanceNorm):
     """Affine instance norm → ReLU → average pooling 2×2 (an odd last row or column is left out).
 
     Args:
-        n_channels: of the maps.
+        n_channels: channels of the maps.
     """
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -48,14 +48,14 @@ class NormReluPool(InstanceNorm):
 
 
 def one_by_one(maps: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    """Returns what `NormReluPool` does, by three layers."""
+    """Returns the result of `NormReluPool`, computed by three layers."""
     return average_pool(F.relu(instance_norm(maps, weight, bias, eps)))
 
 
 def prepare(network: nn.Module) -> None:
-    """Loads the compiled loops before anybody's time is taken, if a network is to use them.
+    """Loads the compiled loops, if a network uses them, so that timings exclude it.
 
-    That takes a second in every process and, the first time on a machine, some more to compile.
+    It takes a second per process, and longer for the compilation at the first use on a machine.
     """
     for layer in network.modules():
         if isinstance(layer, NormReluPool) and layer.weight.device.type == "cpu":
@@ -68,12 +68,12 @@ def prepare(network: nn.Module) -> None:
 
 @cache
 def kernels() -> ModuleType | None:
-    """Returns the compiled loops; None, with a warning, where Numba cannot be imported."""
+    """Returns the compiled loops; None, with a warning, if Numba cannot be imported."""
     try:
         from distill.networks.layers import norm_relu_pool_kernels  # noqa: PLC0415 - half a second, on CPUs only
     except ImportError as error:
         warnings.warn(
-            f"Numba cannot be imported ({error}): norm, ReLU and pooling run one by one",
+            f"Numba cannot be imported ({error}): norm, ReLU and pooling run unfused",
             SlowerWarning,
             stacklevel=2,
         )
@@ -132,16 +132,16 @@ class _FusedBackward(torch.autograd.Function):
     def backward(
         ctx: Any, along: Tensor | None, along_weight: Tensor | None, along_bias: Tensor | None
     ) -> Any:
-        if torch.is_grad_enabled():  # `once_differentiable` would be silent in `autograd.grad`
+        if torch.is_grad_enabled():  # `once_differentiable` does not raise in `autograd.grad`
             raise RuntimeError(
                 "NormReluPool has no third derivative: take the second one without create_graph, "
                 "or use one_by_one"
             )
         gradient, maps, weight, bias, mean, rstd = ctx.saved_tensors
-        if along_weight is not None or along_bias is not None:  # nothing in this project asks
+        if along_weight is not None or along_bias is not None:  # unused in this project
             directions = (along, along_weight, along_bias)
-            found = _second_by_layers(gradient, maps, weight, bias, ctx.eps, directions)
-            return *found, None, None, None
+            derivatives = _second_by_layers(gradient, maps, weight, bias, ctx.eps, directions)
+            return *derivatives, None, None, None
         if along is None:
             return (None,) * 7
         to_gradient = torch.empty(gradient.shape, dtype=gradient.dtype)
@@ -164,17 +164,17 @@ def _second_by_layers(
     directions: Sequence[Tensor | None],
 ) -> Sequence[Tensor | None]:
     """Returns the derivatives of ⟨directions, derivatives⟩ in the gradient, maps, γ and β."""
-    inputs = [own.detach().requires_grad_() for own in (gradient, maps, weight, bias)]
+    inputs = [tensor.detach().requires_grad_() for tensor in (gradient, maps, weight, bias)]
     with torch.enable_grad():
         pooled = one_by_one(inputs[1], inputs[2], inputs[3], eps)
         derivatives = torch.autograd.grad(pooled, inputs[1:], inputs[0], create_graph=True)
     pairs = [
-        (own, direction)
-        for own, direction in zip(derivatives, directions, strict=True)
+        (derivative, direction)
+        for derivative, direction in zip(derivatives, directions, strict=True)
         if direction is not None
     ]
-    of, along = zip(*pairs, strict=True)
-    return torch.autograd.grad(of, inputs, along, allow_unused=True)
+    outputs, along = zip(*pairs, strict=True)
+    return torch.autograd.grad(outputs, inputs, along, allow_unused=True)
 
 
 def _run(
@@ -183,33 +183,35 @@ def _run(
     parameters: Sequence[Tensor | float],
     outputs: Sequence[Tensor],
 ) -> None:
-    """Runs a kernel, in parts for threads and, of 16-bit values, for caches.
+    """Runs a kernel on parts of the images, by thread and, for 16-bit values, by cache size.
 
     Args:
-        kernel: its name; it takes inputs, parameters and outputs, in this order.
-        inputs: (n, …) each, n images.
-        parameters: what all images share.
-        outputs: (n, …) each, contiguous; written.
+        kernel: name of the kernel; it takes inputs, parameters and outputs, in this order.
+        inputs: (n, …) tensors, n images.
+        parameters: arguments that all images share.
+        outputs: (n, …) contiguous tensors, written.
     """
     loop = getattr(kernels(), kernel)
-    own_inputs = [own.detach().contiguous() for own in inputs]
-    shared = [own.detach().numpy() if isinstance(own, Tensor) else own for own in parameters]
-    n_at_once, n_threads = _partition(own_inputs)
+    images = [tensor.detach().contiguous() for tensor in inputs]
+    shared = [
+        value.detach().numpy() if isinstance(value, Tensor) else value for value in parameters
+    ]
+    n_at_once, n_threads = _partition(images)
 
     def run(first: int) -> None:
         part = slice(first, first + n_at_once)
-        targets = [own[part] for own in outputs]
-        written = [_widened(own) for own in targets]
+        targets = [output[part] for output in outputs]
+        written = [_widened(target) for target in targets]
         loop(
-            *[_widened(own[part]).numpy() for own in own_inputs],
+            *[_widened(tensor[part]).numpy() for tensor in images],
             *shared,
-            *[own.numpy() for own in written],
+            *[values.numpy() for values in written],
         )
-        for target, own in zip(targets, written, strict=True):
-            if target is not own:
-                target.copy_(own)
+        for target, values in zip(targets, written, strict=True):
+            if target is not values:
+                target.copy_(values)
 
-    firsts = range(0, len(own_inputs[0]), n_at_once)
+    firsts = range(0, len(images[0]), n_at_once)
     if n_threads == 1:
         for first in firsts:
             run(first)
@@ -218,12 +220,12 @@ def _run(
 
 
 def _partition(inputs: Sequence[Tensor]) -> tuple[int, int]:
-    """Returns how many images a kernel takes at once, and how many threads run it."""
+    """Returns the number of images per call of a kernel, and the number of threads."""
     n_images = len(inputs[0])
-    n_values = max(own.numel() for own in inputs)
+    n_values = max(tensor.numel() for tensor in inputs)
     n_threads = max(1, min(torch.get_num_threads(), n_values // _VALUES_PER_THREAD))
     n_parts = n_threads
-    if any(own.element_size() == 2 for own in inputs):
+    if any(tensor.element_size() == 2 for tensor in inputs):
         n_parts = max(n_parts, math.ceil(n_values / _WIDENED_VALUES))
     return max(1, math.ceil(n_images / n_parts)), n_threads
 
@@ -234,5 +236,5 @@ def _threads(n: int) -> ThreadPoolExecutor:
 
 
 def _widened(values: Tensor) -> Tensor:
-    """Returns 16-bit values in float32, others as they are."""
+    """Returns 16-bit values in float32, others unchanged."""
     return values.float() if values.element_size() == 2 else values

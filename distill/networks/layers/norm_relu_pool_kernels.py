@@ -1,8 +1,8 @@
-"""The loops of `norm_relu_pool` over single maps, compiled by Numba when first used.
+"""Loops of `norm_relu_pool` over single maps, compiled by Numba at the first use.
 
-A map of a few thousand pixels stays in the first cache from the first loop over it to the last, so
-that memory is read and written once; loops over a map's pixels in a row are what compilers turn
-into vector instructions. The global lock is released: other threads may work on other images.
+A map of a few thousand pixels stays in the first-level cache during all loops over it, so that main
+memory is read and written once; compilers turn loops over the pixels of a map into vector
+instructions. The interpreter lock is released, so that threads work on different images.
 
 Symbols as in `instance_norm`: x̂ = (x − mean) / σ over the N pixels of a map, g the
 derivative of the loss at the norm's output, u a direction at its input,
@@ -21,18 +21,18 @@ Array = np.ndarray[Any, Any]
 _OPTIONS: dict[str, Any] = {
     "nogil": True,
     "error_model": "numpy",
-    # Sums may be taken in any order, for vectors; infinities and NaN stay what they are.
+    # Allows sums in any order, for vector instructions; infinities and NaN are preserved.
     "fastmath": {"reassoc", "contract", "nsz", "arcp"},
 }
 
 
 def _compiled(loop: Callable[..., None]) -> Callable[..., None]:
-    """Returns a loop that is compiled at its first call and, if possible, kept on disk."""
+    """Returns a loop that is compiled at its first call and, if possible, cached on disk."""
     try:
-        kept: Callable[..., None] = njit(cache=True, **_OPTIONS)(loop)
-    except RuntimeError:  # neither this folder nor the user's cache can be written to
-        kept = njit(**_OPTIONS)(loop)
-    return kept
+        compiled: Callable[..., None] = njit(cache=True, **_OPTIONS)(loop)
+    except RuntimeError:  # neither this folder nor the user's cache is writable
+        compiled = njit(**_OPTIONS)(loop)
+    return compiled
 
 
 @_compiled
@@ -45,7 +45,7 @@ def forward(
         x: (n, c, h, w).
         weight: (c,), γ.
         bias: (c,), β.
-        eps: is added to the variance.
+        eps: added to the variance.
         pooled: (n, c, h // 2, w // 2), written.
         mean: (n, c), written.
         rstd: (n, c), written.
@@ -84,7 +84,7 @@ def backward(
     to_weight: Array,
     to_bias: Array,
 ) -> None:
-    """Writes the derivatives in the maps, and those in γ and β, for every map of its own.
+    """Writes the derivatives in the maps, and the contribution of every map to those in γ and β.
 
     Args:
         gradient: (n, c, h // 2, w // 2), at the pooled maps.
@@ -133,7 +133,7 @@ def second_derivative(
     to_x: Array,
     to_weight: Array,
 ) -> None:
-    """Writes the derivatives of ⟨u, dx⟩, dx being what `backward` writes.
+    """Writes the derivatives of ⟨u, dx⟩, where `backward` writes dx.
 
     Args:
         along: (n, c, h, w), u.
@@ -145,7 +145,7 @@ def second_derivative(
         bias: (c,), β.
         to_gradient: (n, c, h // 2, w // 2), written.
         to_x: (n, c, h, w), written.
-        to_weight: (n, c), written: the derivative in γ, for every map of its own.
+        to_weight: (n, c), written: the contribution of every map to the derivative in γ.
     """
     n, c, h, w = x.shape
     zero, n_pixels = x.dtype.type(0), x.dtype.type(h * w)
@@ -179,7 +179,7 @@ def second_derivative(
             for p in range(h * w):
                 out[p] = of_x * pixels[p] + of_g * g[p] + of_u * u[p] - offset
 
-            # ∂/∂g = γ/σ · P(u), where ReLU lets it through
+            # ∂/∂g = γ/σ · P(u) where the ReLU is active
             slope = scale * rstd[i, j] * mean_ux
             offset = scale * mean_u - slope * mu
             for p in range(h * w):
@@ -202,13 +202,13 @@ def _pool(values: Array, pooled: Array) -> None:
 
 @_compiled
 def _spread(pooled: Array, values: Array) -> None:
-    """Gives a quarter of each value to its four pixels; writes no odd last row or column."""
+    """Writes a quarter of each value to its four pixels; skips an odd last row or column."""
     quarter = values.dtype.type(0.25)
     h, w = pooled.shape
     for y in range(h):
-        upper, lower, own = values[2 * y], values[2 * y + 1], pooled[y]
+        upper, lower, row = values[2 * y], values[2 * y + 1], pooled[y]
         for q in range(w):
-            value = quarter * own[q]
+            value = quarter * row[q]
             upper[2 * q] = value
             upper[2 * q + 1] = value
         for q in range(2 * w):

@@ -1,7 +1,7 @@
-"""Average pooling 2×2, stride 2: PyTorch's on a GPU, a faster equal on a CPU.
+"""Average pooling 2×2 with stride 2: PyTorch's on a GPU, a faster equivalent on a CPU.
 
-PyTorch's CPU kernel goes pixel by pixel. Here whole rows are added and spread instead, which takes
-about a third of the time, forward and backward (`tests/benchmarks/inner_loop.py`).
+PyTorch's CPU kernel works pixel by pixel. Here whole rows are added and repeated, which takes about
+a third of the time, forward and backward (`tests/benchmarks/inner_loop.py`).
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 class AveragePool(nn.Module):
-    """The mean of every 2×2 pixels; an odd last row or column is left out."""
+    """Mean of every 2×2 pixels; an odd last row or column is left out."""
 
     def forward(self, maps: Tensor) -> Tensor:
         """Returns the (n, c, h // 2, w // 2) means of (n, c, h, w) maps; differentiable twice."""
@@ -28,7 +28,7 @@ def average_pool(maps: Tensor) -> Tensor:
 
 
 class _Pool(torch.autograd.Function):
-    """Linear, so that it is the derivative of its own derivative."""
+    """Pooling, which is linear: the second derivative is the pooling itself."""
 
     @staticmethod
     def forward(ctx: Any, maps: Tensor) -> Tensor:
@@ -43,7 +43,7 @@ class _Pool(torch.autograd.Function):
 
 
 class _Spread(torch.autograd.Function):
-    """Gives a quarter of each value to its four pixels."""
+    """Derivative of the pooling: adds a quarter of each value to its four pixels."""
 
     @staticmethod
     def forward(ctx: Any, pooled: Tensor, size: tuple[int, int]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Convolutions by fixed weights against PyTorch's."""
+"""Convolutions with fixed weights against PyTorch's."""
 
 from itertools import product
 
@@ -19,10 +19,10 @@ CASES = list(product((1, 3, 6), (1, 3), (1, 2), (0, 1, 3), (True, False)))
 
 
 @pytest.mark.parametrize(("channels", "kernel", "stride", "padding", "bias"), CASES)
-def test_values_and_derivatives_are_pytorchs(
+def test_values_and_derivatives_equal_those_of_pytorch(
     channels: int, kernel: int, stride: int, padding: int, bias: bool
 ) -> None:
-    """Few channels, which go a way of their own, and more; odd sizes that a stride of 2 cuts."""
+    """Covers few channels (a separate code path), more channels, and odd sizes with stride 2."""
     layer = Convolution(channels, 5, kernel, stride=stride, padding=padding, bias=bias).double()
     maps = random(2, channels, 8, 7, seed=1).requires_grad_()
     convolved = F.conv2d(maps, layer.weight, layer.bias, stride, padding)
@@ -31,14 +31,14 @@ def test_values_and_derivatives_are_pytorchs(
     expected = (convolved, first, *torch.autograd.grad(first, outer, along))
 
     layer.requires_grad_(requires_grad=False)
-    ours = layer(maps)
-    (first,) = torch.autograd.grad(ours, maps, outer, create_graph=True)
-    found = (ours, first, *torch.autograd.grad(first, outer, along))
+    output = layer(maps)
+    (first,) = torch.autograd.grad(output, maps, outer, create_graph=True)
+    results = (output, first, *torch.autograd.grad(first, outer, along))
 
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(results, expected, rtol=1e-12, atol=1e-12)
 
 
-def test_trained_weights_have_gradients_and_fixed_ones_none() -> None:
+def test_only_trained_weights_have_gradients() -> None:
     layer, maps = Convolution(2, 3, 3), torch.ones(1, 2, 4, 4, requires_grad=True)
     layer(maps).sum().backward()
     assert layer.weight.grad is not None
@@ -48,7 +48,7 @@ def test_trained_weights_have_gradients_and_fixed_ones_none() -> None:
     assert layer.weight.grad is None
 
 
-def test_what_nobody_asks_for_is_not_computed() -> None:
+def test_unused_weight_derivatives_are_not_computed() -> None:
     """PyTorch computes a derivative in the weights with kernels as large as the maps."""
     layer = Convolution(6, 6, 3, padding=1).requires_grad_(requires_grad=False)
     maps = torch.randn(2, 6, 9, 9, requires_grad=True)
@@ -56,6 +56,6 @@ def test_what_nobody_asks_for_is_not_computed() -> None:
     (first,) = torch.autograd.grad(layer(maps), maps, outer, create_graph=True)
     with torch.profiler.profile() as profile:
         torch.autograd.grad(first.sum(), outer)
-    n_convolutions = {own.key: own.count for own in profile.key_averages()}["aten::convolution"]
+    counts = {event.key: event.count for event in profile.key_averages()}
 
-    assert n_convolutions == 1
+    assert counts["aten::convolution"] == 1
