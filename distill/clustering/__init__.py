@@ -1,1 +1,1 @@
-"""How images are clustered: one file a method, one protocol, one table of names."""
+"""Clusterers, one file per method, and the embeddings that they work on."""

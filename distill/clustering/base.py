@@ -1,7 +1,7 @@
-"""What every clusterer takes and returns.
+"""Base classes of clusterers and clusterings, and their shared arithmetic.
 
-A *clusterer* is a method: a frozen dataclass of hyper-parameters under the field's standard names.
-A *clustering* is its result on the points of one class. Shapes: n points, d features, k clusters.
+A *clusterer* is a method: a frozen dataclass of hyper-parameters with their standard names. A
+*clustering* is its result on the points of one class. Shapes: n points, d features, k clusters.
 """
 
 from abc import ABC, abstractmethod
@@ -16,9 +16,9 @@ NOISE = -1
 """Label of a point that belongs to no cluster."""
 
 _BATCH_VALUES = 2**29
-"""Numbers that a batch of classes may hold: 2 GiB in float32, ten classes of 5,000 × 2,048."""
+"""Largest number of values per batch of classes: 2 GiB in float32, ten classes of 5,000 × 2,048."""
 _TRIANGLE_ROWS = 512
-"""Rows of a block of the upper triangle of distances; the diagonal blocks alone are done twice."""
+"""Rows per block of the upper triangle of distances; only diagonal blocks are computed in full."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,14 @@ class Clustering:
             medoids (Kaufman & Rousseeuw, 1990); None for methods without medoids.
         medoid_indices: (k,) int64, the indices of the medoids among the points; None for methods
             without medoids.
-        n_iter: iterations (of the method's outer loop) that were run; 0 for methods without.
+        n_iter: number of iterations of the method's outer loop; 0 for methods without one.
+
+    Example:
+        >>> clustering = Clustering(
+        ...     labels=torch.tensor([0, 1, 1, NOISE]), centers=torch.tensor([[0.0], [2.5]])
+        ... )
+        >>> clustering.n_clusters, clustering.sizes, clustering.n_noise
+        (2, tensor([1, 2]), 1)
     """
 
     labels: Tensor
@@ -49,14 +56,14 @@ class Clustering:
     """(k,) int64, the number of points of each cluster."""
 
     def __post_init__(self) -> None:
-        # Noise is counted, too, in front, and left out: no host–device sync, unlike `bincount`.
+        # Noise is counted as cluster −1 and dropped: no host–device sync, unlike `bincount`.
         counts = self.labels.new_zeros(len(self.centers) + 1)
         counts.scatter_add_(0, self.labels + 1, torch.ones_like(self.labels))
         object.__setattr__(self, "sizes", counts[1:])
 
     @property
     def n_clusters(self) -> int:
-        """Number of clusters found, k; may differ from the number asked for."""
+        """Number of clusters found, k; it can differ from the requested number."""
         return len(self.centers)
 
     @property
@@ -66,9 +73,17 @@ class Clustering:
 
 
 class Clusterer(ABC):
-    """A clustering method. Subclasses are final: frozen dataclasses that implement `_fit` only.
+    """A clustering method. Subclasses are final frozen dataclasses that implement `_fit` only.
 
-    Or `_fit_batch`, if they are `BatchClusterer`s.
+    Subclasses of `BatchClusterer` implement `_fit_batch` instead.
+
+    Example:
+        >>> from distill.clustering.kmeans import KMeans
+        >>> clusterer: Clusterer = KMeans()
+        >>> points = torch.tensor([[0.0], [0.1], [5.0], [5.1]])
+        >>> clustering = clusterer.fit(points, 2, torch.Generator().manual_seed(0))
+        >>> sorted(clustering.sizes.tolist())
+        [2, 2]
     """
 
     def fit(self, points: Tensor, n_clusters: int, generator: torch.Generator) -> Clustering:
@@ -76,8 +91,8 @@ class Clusterer(ABC):
 
         Args:
             points: (n, d) floating point, finite, on any device. Not modified.
-            n_clusters: clusters wanted, in [1, n]. Methods that find the number themselves
-                (DBSCAN) do not use it.
+            n_clusters: number of clusters, in [1, n]. Methods that determine the number (DBSCAN)
+                ignore it.
             generator: the only source of randomness, on the CPU or on the device of the points.
                 The same generator state gives the same result on the same device.
 
@@ -99,27 +114,31 @@ class Clusterer(ABC):
     ) -> list[Clustering]:
         """Clusters several classes, which may differ in size.
 
-        Every class draws from a generator of its own, seeded from `generator` in class order, so
-        the result for one class does not depend on how many numbers another one consumed.
+        Every class has a separate generator, seeded from `generator` in class order, so that the
+        result for one class does not depend on the numbers that others consume.
 
         Args:
             points: one (n_c, d) tensor per class.
-            n_clusters: clusters wanted in each class, at most the size of the smallest one.
-            generator: as for `fit`.
-            together: whether a `BatchClusterer` works on many classes at once. By default on a GPU,
-                which a single class does not fill and which waits for the launch of every small
-                operation (reasoned, not measured); class by class on a CPU, where the blocks of one
-                class stay in the caches (measured; see `LOG.md`). The result is the same.
+            n_clusters: number of clusters per class, at most the size of the smallest class.
+            generator: see `fit`.
+            together: whether a `BatchClusterer` works on several classes at once. The default is
+                True on a GPU, which one class does not fill and whose launches of small operations
+                dominate (not measured), and False on a CPU, where the blocks of one class stay in
+                the caches (measured, see the lab notes). The result is the same.
+
+        Raises:
+            ValueError: see `fit`.
+            InfeasibleClusteringError: the method finds no cluster in a class.
         """
         generators = spawn_generators(generator, len(points))
-        for own in points:
-            check_points(own, n_clusters)
+        for class_points in points:
+            check_points(class_points, n_clusters)
         if together is None:
             together = points[0].is_cuda
         if not (together and isinstance(self, BatchClusterer)):
             return [
-                self._fit(own, n_clusters, numbers)
-                for own, numbers in zip(points, generators, strict=True)
+                self._fit(class_points, n_clusters, class_generator)
+                for class_points, class_generator in zip(points, generators, strict=True)
             ]
         clusterings: list[Clustering] = []
         for group in _groups(points):
@@ -128,11 +147,11 @@ class Clusterer(ABC):
 
     @abstractmethod
     def _fit(self, points: Tensor, n_clusters: int, generator: torch.Generator) -> Clustering:
-        """`fit` for arguments that were checked."""
+        """Implements `fit` for checked arguments."""
 
 
 class BatchClusterer(Clusterer):
-    """A clustering method that works on several classes at once. Subclasses are final."""
+    """A clustering method that can work on several classes at once. Subclasses are final."""
 
     def _fit(self, points: Tensor, n_clusters: int, generator: torch.Generator) -> Clustering:
         return self._fit_batch([points], n_clusters, [generator])[0]
@@ -141,14 +160,14 @@ class BatchClusterer(Clusterer):
     def _fit_batch(
         self, points: Sequence[Tensor], n_clusters: int, generators: Sequence[torch.Generator]
     ) -> list[Clustering]:
-        """`fit` for one or more classes on one device, each with its own generator."""
+        """Implements `fit` for one or more classes on one device, with one generator per class."""
 
 
 def _groups(points: Sequence[Tensor]) -> list[slice]:
-    """Cuts the classes into runs whose points and distances, filled up, are `_BATCH_VALUES`."""
+    """Splits the classes into runs whose padded points and distances fit into `_BATCH_VALUES`."""
     groups, first = [], 0
     for last in range(1, len(points) + 1):
-        n = max(len(own) for own in points[first : last + 1])
+        n = max(len(class_points) for class_points in points[first : last + 1])
         n_values = (last + 1 - first) * n * (n + points[0].shape[1])
         if last == len(points) or n_values > _BATCH_VALUES:
             groups.append(slice(first, last))
@@ -157,7 +176,11 @@ def _groups(points: Sequence[Tensor]) -> list[slice]:
 
 
 def check_points(points: Tensor, n_clusters: int) -> None:
-    """Raises a ValueError that names what is wrong with the arguments of `Clusterer.fit`."""
+    """Checks the arguments of `Clusterer.fit`.
+
+    Raises:
+        ValueError: the points or the number of clusters are invalid.
+    """
     if points.ndim != 2 or 0 in points.shape:
         raise ValueError(
             "points must be an (n, d) matrix with n and d at least 1, "
@@ -184,8 +207,8 @@ def spawn_generators(generator: torch.Generator, n: int) -> list[torch.Generator
 def cluster_means(points: Tensor, labels: Tensor, n_clusters: int) -> Tensor:
     """Returns the (k, d) means of the clusters; noise (label −1) is left out.
 
-    Sums are taken in float64 and rounded once, so the result does not depend on the order in which
-    a device adds them (to the last bit of float32). An empty cluster's mean is zero.
+    Sums are computed in float64 and rounded once, so that the result does not depend on the order
+    of a device's additions (up to the last bit of float32). The mean of an empty cluster is zero.
     """
     member = labels != NOISE
     labels, members = labels[member], points[member].double()
@@ -196,7 +219,7 @@ def cluster_means(points: Tensor, labels: Tensor, n_clusters: int) -> Tensor:
 
 
 def inertia_of(points: Tensor, labels: Tensor, centers: Tensor) -> Tensor:
-    """Returns the 0-d float64 sum of squared distances to the own centers, noise left out."""
+    """Returns the 0-d float64 sum of squared distances to the centers, without noise."""
     member = labels != NOISE
     differences = points[member].double() - centers[labels[member]].double()
     return differences.square().sum()
@@ -204,7 +227,7 @@ def inertia_of(points: Tensor, labels: Tensor, centers: Tensor) -> Tensor:
 
 @contextmanager
 def without_tf32() -> Iterator[None]:
-    """Keeps float32 products in float32: TF32's 10-bit mantissa would reorder neighbours."""
+    """Disables TF32, whose 10-bit mantissa would change the order of neighbours."""
     before = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = False
     try:
@@ -216,9 +239,9 @@ def without_tf32() -> Iterator[None]:
 def squared_distances(points: Tensor, others: Tensor) -> Tensor:
     """Returns the (n, m) squared Euclidean distances by one matrix product, clamped at zero.
 
-    Both sets are centred on the mean of `points` first: the expansion ‖x‖² − 2⟨x, y⟩ + ‖y‖² loses
-    digits in proportion to ‖x‖², so data far from the origin must not be expanded as it is. The
-    product runs in the dtype given.
+    Both sets are first centred on the mean of `points`: the expansion ‖x‖² − 2⟨x, y⟩ + ‖y‖² loses
+    digits in proportion to ‖x‖², so it must not be applied to data far from the origin. The product
+    is computed in the dtype of the points.
     """
     mean = points.mean(dim=0)
     points, others = points - mean, others - mean
@@ -231,8 +254,8 @@ def squared_distances(points: Tensor, others: Tensor) -> Tensor:
 def pairwise_squares(points: Tensor) -> Tensor:
     """Returns the (n, n) squared Euclidean distances between all points, exactly symmetric.
 
-    As `squared_distances`, in half the operations: block by block of rows, the part of a block
-    right of the diagonal is computed, and mirrored. Zero on the diagonal.
+    It takes half the operations of `squared_distances`: for every block of rows, only the part to
+    the right of the diagonal is computed, and mirrored. The diagonal is zero.
     """
     n = len(points)
     points = points - points.mean(dim=0)
@@ -246,6 +269,6 @@ def pairwise_squares(points: Tensor) -> Tensor:
         block.add_(norms[first:last, None]).clamp_min_(0)
         squares[first:last, first:] = block
         squares[first:, first:last] = block.T
-        own = squares[first:last, first:last]
-        own.copy_(torch.maximum(own, own.T))
+        diagonal_block = squares[first:last, first:last]
+        diagonal_block.copy_(torch.maximum(diagonal_block, diagonal_block.T))
     return squares.fill_diagonal_(0)

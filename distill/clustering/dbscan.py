@@ -2,17 +2,17 @@
 
 A point with at least `min_samples` points (itself included) within plain Euclidean distance `eps`
 is a *core point*. Core points within `eps` of each other share a cluster; a point that is not core
-but lies within `eps` of a core point is a *border point* of a cluster; the rest is noise.
+but within `eps` of a core point is a *border point* of a cluster; all other points are noise.
 
 Cost: O(n² d) time by one matrix product; n² numbers of memory for the distances, in the dtype of
 the points (1.6 GB at n = 20,000 in float32), and n² bytes for the neighbourhoods. The components of
 the core points are found by label propagation: every round hooks each component to the lowest one
-that it touches and then follows the pointers to their ends. Rounds grow with the logarithm of the
-number of points in practice.
+that it touches and then follows the pointers to the roots. In practice the number of rounds grows
+with the logarithm of the number of points.
 
-Exactness: distances come from matrix products in the dtype of the points. Every pair whose
-computed distance is nearer to the deciding value than the rounding error of that product is
-computed again from the differences of its coordinates, in float64. So float32 points give the
+Exactness: distances come from matrix products in the dtype of the points. If a computed distance
+differs from the deciding value by less than the rounding error of the product, it is recomputed
+from the differences of the coordinates, in float64. Therefore float32 points have the
 neighbourhoods of float64 arithmetic.
 
 References:
@@ -22,9 +22,9 @@ References:
     Zhang, Azad & Hu, "FastSV: a distributed-memory connected component algorithm with fast
     convergence", SIAM PP 2020 (hooking and pointer jumping).
 
-Deviations: a border point within reach of several clusters goes to that of its nearest core point
-(ties: the lowest index). The paper gives it to the cluster that was started first, so that the
-order of the points would matter here.
+Deviations: a border point within `eps` of several clusters joins that of its nearest core point
+(ties: the lowest index). The paper assigns it to the cluster that was started first, which depends
+on the order of the points.
 """
 
 import math
@@ -45,30 +45,39 @@ from distill.clustering.labels import number_by_first_occurrence, roots_of
 from distill.errors import InfeasibleClusteringError, UserError
 
 _BLOCK = 2**24
-"""Distances worked on at a time on a GPU: 64 MB in float32."""
+"""Distances processed at a time on a GPU: 64 MB in float32."""
 _CPU_BLOCK = 2**18
-"""The same on a CPU: they stay in the caches of a core."""
+"""Distances processed at a time on a CPU: they stay in the caches of a core."""
 _PAIR_BLOCK = 2**21
-"""Coordinates of pairs held at a time when distances are computed from differences."""
+"""Coordinates in memory at a time when distances are computed from differences."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class DBSCAN(Clusterer):
-    """DBSCAN with a given radius or one derived from the points of each clustering.
+    """DBSCAN with a fixed radius or one derived from the points of each clustering.
 
-    Exactly one of `eps` and `eps_quantile` must be given. `n_clusters` and the generator given to
-    `fit` are not used. Labels are numbered in the order in which clusters first occur; centers are
+    Exactly one of `eps` and `eps_quantile` must be given. `n_clusters` and the generator of `fit`
+    are not used. Labels are numbered in the order in which clusters first occur; centers are
     means, border points included.
 
     Attributes:
         eps: radius of a neighbourhood in feature units (plain distance), above 0.
         eps_quantile: in (0, 1]; the radius is the smallest one at which at least this fraction of
             the points are core points, that is, this quantile of the distances of the points to
-            their `min_samples`-th nearest point, themselves counted. Recomputed at each fit, since
-            the scale of features changes with the network.
-        min_samples: points within `eps`, the point itself included, that make a core point (the
-            papers' MinPts), at least 1; at least 2 with `eps_quantile`.
+            their `min_samples`-th nearest point, themselves included. It is recomputed at each
+            fit, since the scale of features changes with the network.
+        min_samples: number of points within `eps`, the point itself included, that make a core
+            point (the papers' MinPts), at least 1; at least 2 with `eps_quantile`.
+
+    Raises:
+        UserError: both or neither of `eps` and `eps_quantile` are given, or a value is out of
+            range.
+
+    Example:
+        >>> points = torch.tensor([[0.0], [0.1], [5.0], [5.1], [50.0]])
+        >>> DBSCAN(eps=0.5, min_samples=2).fit(points, 1, torch.Generator()).labels
+        tensor([ 0,  0,  1,  1, -1])
     """
 
     eps: float | None = None
@@ -85,13 +94,16 @@ class DBSCAN(Clusterer):
             raise UserError(f"eps must be a finite number above 0, got {self.eps}")
         if self.eps_quantile is not None and not 0 < self.eps_quantile <= 1:
             raise UserError(f"eps_quantile must be in (0, 1], got {self.eps_quantile}")
-        least = 1 if self.eps_quantile is None else 2
-        if self.min_samples < least:
-            why = " with eps_quantile (each point is its own first neighbour)" if least > 1 else ""
-            raise UserError(f"min_samples must be at least {least}{why}, got {self.min_samples}")
+        minimum, reason = 1, ""
+        if self.eps_quantile is not None:
+            minimum, reason = 2, " with eps_quantile (each point is its own first neighbour)"
+        if self.min_samples < minimum:
+            raise UserError(
+                f"min_samples must be at least {minimum}{reason}, got {self.min_samples}"
+            )
 
     def _fit(self, points: Tensor, n_clusters: int, generator: torch.Generator) -> Clustering:
-        del n_clusters, generator
+        del generator
         if self.min_samples > len(points):
             raise InfeasibleClusteringError(
                 f"all {len(points)} points are noise: min_samples is {self.min_samples}; "
@@ -106,8 +118,8 @@ class DBSCAN(Clusterer):
             raise InfeasibleClusteringError(self._all_noise_message(distances))
         roots = _connect_core_points(adjacent, core)
         labels = _attach_border_points(distances, adjacent, core, roots)
-        labels, n_found = number_by_first_occurrence(labels)
-        return Clustering(labels=labels, centers=cluster_means(points, labels, n_found))
+        labels, n_clusters = number_by_first_occurrence(labels)
+        return Clustering(labels=labels, centers=cluster_means(points, labels, n_clusters))
 
     def _radius(self, distances: "_Distances") -> float:
         """Returns the radius for these points: `eps`, or the quantile of their k-distances."""
@@ -128,7 +140,7 @@ class DBSCAN(Clusterer):
 
 
 def kth_neighbor_distances(points: Tensor, k: int) -> Tensor:
-    """Returns the distance of each point to its k-th nearest point, itself counted as the first.
+    """Returns the distance of each point to its k-th nearest point, itself included as the first.
 
     Args:
         points: (n, d) floating point.
@@ -156,21 +168,21 @@ def _n_rows(matrix: Tensor) -> int:
 
 
 class _Distances:
-    """The distances between all points, those that decide something exact.
+    """Distances between all points, exact where a decision depends on them.
 
     Attributes:
         points: (n, d) float32 or float64.
         squares: (n, n) squared distances, with the errors of a matrix product.
-        slack: (n,) bounds on the errors: that of a pair is at most the sum of its two.
+        slack: (n,) error bounds: the error of a pair is at most the sum of its two bounds.
     """
 
     def __init__(self, points: Tensor) -> None:
-        """Multiplies the points.
+        """Computes the squared distances and their error bounds.
 
         The error of an inner product of d terms is below d · u · ‖x‖ ‖y‖ with u half the spacing of
         the dtype at 1; with the norms, the centring and the sums of `pairwise_squares` it stays
         below 2 (d + 8) u (‖x‖² + ‖y‖²). The slack is twice that, because the value that an entry is
-        compared with may be such an entry, too.
+        compared with can have the same error.
         """
         self.points = points.to(torch.promote_types(points.dtype, torch.float32))
         self.squares = pairwise_squares(self.points)
@@ -188,24 +200,30 @@ class _Distances:
         return torch.cat(kth)
 
     def at_most(self, eps: float) -> Tensor:
-        """Returns the (n, n) bool matrix of pairs at most `eps` apart; a point is one of them."""
+        """Returns the (n, n) bool matrix of pairs at most `eps` apart, the diagonal included."""
         adjacent = torch.empty_like(self.squares, dtype=torch.bool)
         for rows in self.row_blocks():
             squares = self.squares[rows]
             adjacent[rows] = squares <= eps**2
             i, j, exact = self._near(squares, eps**2, rows)
-            # Not exact <= eps²: eps² is rounded, and a distance of exactly eps must count.
+            # Not `exact <= eps²`: eps² is rounded, and a distance of exactly eps is included.
             adjacent[rows[i], j] = exact.sqrt_() <= eps
         return adjacent
 
     def row_blocks(self, rows: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Splits indices of points, all by default, into blocks of rows to work on."""
+        """Splits indices of points, by default all, into blocks of rows."""
         if rows is None:
             rows = torch.arange(len(self.points), device=self.points.device)
         return torch.split(rows, _n_rows(self.squares))
 
     def settled(self, squares: Tensor, pivot: Tensor, rows: Tensor) -> Tensor:
-        """Returns the (r, n) entries in float64; those that may belong across the pivot, exact."""
+        """Returns the (r, n) entries in float64, exact for those near the pivot.
+
+        Args:
+            squares: (r, n) squared distances of the points `rows` to all points.
+            pivot: (r, 1) squared distances to compare with.
+            rows: (r,) indices of points.
+        """
         i, j, exact = self._near(squares, pivot, rows)
         settled = squares.double()
         settled[i, j] = exact
@@ -214,11 +232,11 @@ class _Distances:
     def _near(
         self, squares: Tensor, pivot: Tensor | float, rows: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Finds the entries that rounding may have moved across the pivot.
+        """Returns the entries that rounding may have moved across the pivot.
 
         Args:
             squares: (r, n) squared distances of the points `rows` to all points.
-            pivot: squared distance that entries are to be compared with, a number or (r, 1).
+            pivot: squared distance to compare with, a number or (r, 1).
             rows: (r,) indices of points.
 
         Returns:
@@ -235,7 +253,7 @@ class _Distances:
 
 
 def _connect_core_points(adjacent: Tensor, core: Tensor) -> Tensor:
-    """Returns (n,) int64: for core points the lowest index in their component, else their own."""
+    """Returns (n,) int64: for core points the lowest index of their component, else the index."""
     n = len(core)
     roots = torch.arange(n, device=core.device)
     while True:
@@ -245,7 +263,7 @@ def _connect_core_points(adjacent: Tensor, core: Tensor) -> Tensor:
         ).long()
         lowest = torch.where(core, lowest, roots)
         hooked = roots_of(roots.scatter_reduce(0, roots, lowest, "amin"))
-        if torch.equal(hooked, roots):  # Host–device sync, one a round.
+        if torch.equal(hooked, roots):  # host–device sync, one per round
             return roots
         roots = hooked
 
@@ -255,8 +273,8 @@ def _attach_border_points(
 ) -> Tensor:
     """Returns (n,) int64: the root of each point's cluster, or −1 for noise."""
     labels = torch.where(core, roots, NOISE)
-    served = torch.cat([(rows & core).any(dim=1) for rows in _blocks(adjacent)])
-    for rows in distances.row_blocks((served & ~core).nonzero()[:, 0]):
+    near_core = torch.cat([(rows & core).any(dim=1) for rows in _blocks(adjacent)])
+    for rows in distances.row_blocks((near_core & ~core).nonzero()[:, 0]):
         squares = distances.squares[rows].masked_fill_(~(adjacent[rows] & core), torch.inf)
         settled = distances.settled(squares, squares.amin(dim=1, keepdim=True), rows)
         labels[rows] = roots[settled.argmin(dim=1)]

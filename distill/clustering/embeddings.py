@@ -1,4 +1,4 @@
-"""What is clustered: the images of one class as points in a Euclidean space.
+"""Embeddings: the images of one class as points in a Euclidean space.
 
 Shapes: n images of one class, d features of the network, `n_classes` outputs.
 """
@@ -15,11 +15,11 @@ from distill.networks.base import Network
 SPACES = ("features", "pixels", "gradients", "predictions")
 
 CHUNK = 256
-"""Images embedded at a time: with 1,024, the first clustering of a trial in a sweep spent half of
-its time on the pages of such large maps (LOG.md)."""
+"""Images embedded at a time: with 1,024, page faults of the large maps took half of the time of the
+first clustering of a trial in a sweep (lab notes)."""
 
 MAX_POINT_BYTES = 4 * 2**30
-"""Most bytes of points of all classes that are built; above it a projection is asked for."""
+"""Largest size of the points of all classes in bytes; larger ones need a projection."""
 
 
 @torch.no_grad()
@@ -34,24 +34,24 @@ def embed(
 ) -> Tensor:
     """Returns the points of the images of one class.
 
-    The network is used in the mode it is in (see `distill.dream.loop` for which mode that is).
+    The mode of the network (training or evaluation) is not changed, see `distill.dream.loop`.
 
     Args:
-        network: gives `features` (n, d) and a last linear layer `classifier`.
-        images: (n, c, h, w) floating point, as the network takes them; the caller decides whether
-            they are normalised.
-        label: the class of all of them.
+        network: network with (n, d) `features` and a last linear layer `classifier`.
+        images: (n, c, h, w) floating point, in the form that the network takes; the caller decides
+            whether they are normalised.
+        label: class of the images.
         space: one of
-            `pixels`: the image as it is, flattened, c·h·w values;
+            `pixels`: the flattened image, c·h·w values;
             `features`: the input of the last layer, d values;
             `predictions`: the softmax output, `n_classes` values;
             `gradients`: the gradient of the cross-entropy with respect to the weights of the last
             layer, (softmax − one-hot) ⊗ features, `n_classes`·d values (BADGE, Ash et al., ICLR
             2020, with the true label in place of the predicted one).
-        generator: draws the projection matrix; consumed only where there is one.
+        generator: draws the projection matrix; not used without one.
         projection_dim: for `gradients`: project to this many dimensions by a Gaussian matrix that
-            preserves squared distances on average (Johnson & Lindenstrauss, 1984). The n × d ·
-            `n_classes` matrix is then never built.
+            preserves squared distances on average (Johnson & Lindenstrauss, 1984), without
+            building the n × d · `n_classes` matrix.
 
     Returns:
         (n, features of the space), float32.
@@ -97,7 +97,7 @@ def _outer_products(errors: Tensor, features: Tensor) -> Tensor:
 def _projected_outer_products(
     errors: Tensor, features: Tensor, projection_dim: int, generator: torch.Generator
 ) -> Tensor:
-    """(errors ⊗ features) · R without the product: Σ over classes of errors · (features · R_k)."""
+    """Returns (errors ⊗ features) · R as Σ over classes k of errors_k · (features · R_k)."""
     projected = torch.zeros(len(features), projection_dim, device=features.device)
     for class_errors in errors.T:
         matrix = torch.randn(

@@ -1,6 +1,6 @@
-"""The hierarchy of `Agglomerative`, built from a distance matrix: which cluster merges into which.
+"""Merges of hierarchical clustering from a distance matrix.
 
-The methods, their cost and their references are described in `agglomerative`.
+`agglomerative` describes the methods, their cost and their references.
 """
 
 from collections.abc import Callable
@@ -12,18 +12,18 @@ from torch import Tensor
 from distill.clustering.labels import components
 
 BLOCK = 2**24
-"""Distances worked on at a time: 128 MB in float64."""
+"""Distances processed at a time: 128 MB in float64."""
 CPU_BLOCK = 2**17
-"""The same for element-wise work on a CPU: 1 MB, which stays in the caches of a core."""
+"""Distances per element-wise operation on a CPU: 1 MB, which stays in the caches of a core."""
 
 
 class Merges(NamedTuple):
     """The n − 1 merges of a hierarchy: edges that join the parts of a cluster, in any order."""
 
     children: Tensor
-    """(n − 1,) int64, a point that stands for the cluster absorbed."""
+    """(n − 1,) int64, a point of the absorbed cluster."""
     parents: Tensor
-    """(n − 1,) int64, a point that stands for the cluster that absorbs it."""
+    """(n − 1,) int64, a point of the absorbing cluster."""
     heights: Tensor
     """(n − 1,) float64, the distance between the two, squared except for average linkage."""
 
@@ -48,7 +48,7 @@ def _average(ac: Tensor, bc: Tensor, ab: Tensor, n_a: Tensor, n_b: Tensor, n_c: 
 
 
 UPDATES: dict[str, Update] = {"ward": _ward, "complete": _complete, "average": _average}
-"""The reducible linkages; ward wants squared distances, average plain ones, complete either."""
+"""Reducible linkages; ward takes squared distances, average plain ones, complete either."""
 
 
 def merge_reciprocal_neighbors(
@@ -57,10 +57,10 @@ def merge_reciprocal_neighbors(
     """Builds the hierarchies of a reducible linkage in c classes at once.
 
     Args:
-        distances: (c, n, n), the diagonals infinite, and so the rows and columns that fill up a
-            class of fewer than n points. Used up.
-        counts: points of each class.
-        update: of the linkage.
+        distances: (c, n, n), with infinite diagonals and infinite rows and columns as padding of
+            classes of fewer than n points. Overwritten.
+        counts: number of points of each class.
+        update: update formula of the linkage.
     """
     clusters = _Clusters(distances, counts)
     budget = n_left = distances.shape[1]
@@ -69,21 +69,21 @@ def merge_reciprocal_neighbors(
         clusters.search(budget)
         lower, upper = clusters.reciprocal_pairs()
         merges.append(clusters.merge(lower, upper, update))
-        # Work in proportion to progress. When one cluster swallows the others one by one, every
-        # row loses its nearest neighbour in every round, and only the lowest bounds matter.
+        # Work in proportion to progress: if one cluster absorbs the others one by one, every row
+        # loses its nearest neighbour in every round, and only the lowest bounds matter.
         budget = 16 * -(-len(lower) // len(counts)) if len(lower) else 2 * budget
         n_left = clusters.drop_merged()
     classes, children, parents, heights = (torch.cat(parts) for parts in zip(*merges, strict=True))
-    own = [classes == which for which in range(len(counts))]
-    return [Merges(children[mask], parents[mask], heights[mask]) for mask in own]
+    masks = [classes == number for number in range(len(counts))]
+    return [Merges(children[mask], parents[mask], heights[mask]) for mask in masks]
 
 
 class _Clusters:
-    """The rows of the living (and of some merged) clusters: distances, sizes, neighbours.
+    """Rows of the remaining (and of some merged) clusters: distances, sizes, neighbours.
 
-    Each of c classes has m rows, one after the other; the row of cluster i in class q is q m + i. A
-    row is *fresh* if its nearest neighbour is known. When that neighbour is merged the row goes
-    stale; its old gap is then a lower bound, because no distance shrinks by merging.
+    Each of c classes has m consecutive rows; the row of cluster i in class q is q m + i. A row is
+    *fresh* if its nearest neighbour is known. It becomes *stale* when that neighbour is merged; its
+    old gap is then a lower bound, because merging never decreases a distance.
     """
 
     def __init__(self, distances: Tensor, counts: list[int]) -> None:
@@ -94,14 +94,14 @@ class _Clusters:
         self.ids = torch.arange(n, device=device).repeat(c)
         self.alive = self.ids < torch.tensor(counts, device=device).repeat_interleave(n)
         self.sizes = distances.new_ones(c * n)
-        self.grown = torch.zeros_like(self.sizes)  # The height at which each cluster was formed.
+        self.grown = torch.zeros_like(self.sizes)  # height of the merge that formed the cluster
         self.gaps = torch.zeros_like(self.sizes).masked_fill_(~self.alive, torch.inf)
         self.nearest = torch.zeros_like(self.ids)  # a row
         self.fresh = torch.zeros_like(self.alive)
 
     @property
     def m(self) -> int:
-        """Rows of a class."""
+        """Number of rows per class."""
         return self.distances.shape[1]
 
     def _first_rows(self) -> Tensor:
@@ -109,9 +109,9 @@ class _Clusters:
         return self.m * torch.arange(self.c, device=self.ids.device)
 
     def search(self, budget: int) -> None:
-        """Finds the nearest neighbours of at most `budget` stale rows a class, lowest bounds first.
+        """Finds the nearest neighbours of at most `budget` stale rows per class.
 
-        One host–device sync.
+        Rows with the lowest bounds come first. There is one host–device sync.
         """
         is_stale = self.alive & ~self.fresh
         if budget < self.m:
@@ -128,10 +128,10 @@ class _Clusters:
         self.fresh[stale] = True
 
     def reciprocal_pairs(self) -> tuple[Tensor, Tensor]:
-        """Returns the rows (p,), (p,) of the pairs known to be mutual neighbours, lower row first.
+        """Returns the rows (p,), (p,) of the known reciprocal neighbours, lower rows first.
 
-        The lowest gap of a class, if it is known and not a bound, is both partners' minimum even
-        where the partner is stale or has an equal neighbour: so searching always ends in a merge.
+        The lowest gap of a class, if it is not a bound, is the minimum of both partners, also if
+        the partner is stale or has another equally near neighbour: so every search ends in a merge.
         """
         first = self.gaps.view(self.c, -1).argmin(dim=1) + self._first_rows()
         partner, known = self.nearest[first], self.fresh[first]
@@ -140,14 +140,14 @@ class _Clusters:
         rows = torch.arange(len(self.ids), device=self.ids.device)
         mutual = self.fresh & self.fresh[self.nearest] & (self.nearest[self.nearest] == rows)
         mutual &= self.gaps < torch.inf  # not the last cluster of its class
-        lower = (mutual & (rows < self.nearest)).nonzero()[:, 0]  # Host–device sync.
+        lower = (mutual & (rows < self.nearest)).nonzero()[:, 0]  # host–device sync
         return lower, self.nearest[lower]
 
     def merge(self, a: Tensor, b: Tensor, update: Update) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Merges rows b into rows a; returns classes, children, parents and heights."""
-        own, column = a // self.m, b % self.m
-        # Rounding may put a whole a little below its parts; sorting must not.
-        gaps = self.distances[own, a % self.m, column]
+        classes, column = a // self.m, b % self.m
+        # Rounding can place a merge slightly below those of its parts, which sorting must not see.
+        gaps = self.distances[classes, a % self.m, column]
         heights = torch.stack([gaps, self.grown[a], self.grown[b]]).amax(dim=0)
         n_pairs = max(1, BLOCK // self.m)
         for some_a, some_b in zip(torch.split(a, n_pairs), torch.split(b, n_pairs), strict=True):
@@ -158,26 +158,28 @@ class _Clusters:
         changed = ~self.alive
         changed[a] = True
         self.fresh &= ~(changed | changed[self.nearest])
-        return own, self.ids[b], self.ids[a], heights
+        return classes, self.ids[b], self.ids[a], heights
 
     def drop_merged(self) -> int:
-        """Cuts the matrices down to the living clusters once those are half of a class or less.
+        """Removes merged clusters from the matrices once they are half of the rows or more.
+
+        There is one host–device sync.
 
         Returns:
-            The living clusters of the class that has most; a host–device sync.
+            The largest number of remaining clusters of a class.
         """
         alive = self.alive.view(self.c, -1)
         m, n_left = self.m, int(alive.sum(dim=1).amax())
         if n_left > m // 2:
             return n_left
-        order = (~alive).int().argsort(dim=1, stable=True)  # The living first.
+        order = (~alive).int().argsort(dim=1, stable=True)  # remaining clusters first
         positions = torch.arange(m, device=order.device).expand_as(order)
         places = torch.empty_like(order).scatter_(1, order, positions)
         kept = order[:, :n_left]
         nearest = places.view(-1)[self.nearest].clamp_max_(n_left - 1)
-        own = torch.arange(self.c, device=order.device)[:, None]
-        self.distances = self.distances[own[:, :, None], kept[:, :, None], kept[:, None]]
-        rows = (kept + m * own).flatten()
+        classes = torch.arange(self.c, device=order.device)[:, None]
+        self.distances = self.distances[classes[:, :, None], kept[:, :, None], kept[:, None]]
+        rows = (kept + m * classes).flatten()
         self.nearest = nearest[rows] + self._first_rows().repeat_interleave(n_left)
         self.ids, self.sizes, self.grown = self.ids[rows], self.sizes[rows], self.grown[rows]
         self.gaps, self.fresh, self.alive = self.gaps[rows], self.fresh[rows], self.alive[rows]
@@ -185,59 +187,67 @@ class _Clusters:
 
 
 def _merge_rows(distances: Tensor, sizes: Tensor, a: Tensor, b: Tensor, update: Update) -> None:
-    """Merges clusters b into clusters a, in place: (p,) rows, all different, mutual neighbours.
+    """Merges clusters b into clusters a, in place.
 
-    Rows are updated against all clusters as they were; the columns of the pairs after that, against
-    the rows' new sizes. The order of the merges does not matter, so this equals one after another.
+    First the rows are updated against all clusters before the merges, then the columns of the pairs
+    against the new sizes. The order of the merges has no effect, so the result equals that of
+    sequential merges.
+
+    Args:
+        distances: (c, m, m).
+        sizes: (c m,) sizes of the clusters.
+        a: (p,) rows, all different.
+        b: (p,) rows of the reciprocal neighbours.
+        update: update formula of the linkage.
     """
     c, m, _ = distances.shape
-    own, to_a, to_b = a // m, a % m, b % m
-    gaps, n_a, n_b = distances[own, to_a, to_b], sizes[a], sizes[b]
+    classes, to_a, to_b = a // m, a % m, b % m
+    gaps, n_a, n_b = distances[classes, to_a, to_b], sizes[a], sizes[b]
     merged = update(
-        distances[own, to_a],
-        distances[own, to_b],
+        distances[classes, to_a],
+        distances[classes, to_b],
         gaps[:, None],
         n_a[:, None],
         n_b[:, None],
-        sizes.view(c, m)[own],
+        sizes.view(c, m)[classes],
     )
 
     def among(i: Tensor, j: Tensor) -> Tensor:
-        """The distances of the merged clusters i to the pairs j."""
+        """Returns the distances of the merged clusters i to the pairs j."""
         return update(
             merged[i, to_a[j]], merged[i, to_b[j]], gaps[j], n_a[j], n_b[j], (n_a + n_b)[i]
         )
 
-    i, j = (own[:, None] == own).nonzero(as_tuple=True)  # Host–device sync.
-    symmetric = (among(i, j) + among(j, i)).div_(2)  # To the last bit.
+    i, j = (classes[:, None] == classes).nonzero(as_tuple=True)  # host–device sync
+    symmetric = (among(i, j) + among(j, i)).div_(2)  # up to the last bit
     merged[i, to_a[j]] = symmetric.masked_fill_(i == j, torch.inf)
     merged[i, to_b[j]] = torch.inf
-    distances[own, to_a], distances[own, to_b] = merged, merged.new_tensor(torch.inf)
-    distances[own, :, to_a], distances[own, :, to_b] = merged, merged.new_tensor(torch.inf)
+    distances[classes, to_a], distances[classes, to_b] = merged, merged.new_tensor(torch.inf)
+    distances[classes, :, to_a], distances[classes, :, to_b] = merged, merged.new_tensor(torch.inf)
     sizes[a] = n_a + n_b
 
 
 def minimum_spanning_tree(distances: Tensor) -> Merges:
     """Builds the single-linkage hierarchy by Borůvka's algorithm, in at most log₂(n) rounds.
 
-    Every round joins each component to its nearest other one. Of equal distances the edge between
-    the lowest points counts as the shorter one, in every component alike, so that equal ones close
-    no cycle.
+    Every round joins each component to its nearest other one. Among equal distances the edge
+    between the lowest points is considered the shortest, in every component, so that no cycle
+    arises.
 
     Args:
-        distances: (n, n), exactly symmetric, the diagonal infinite.
+        distances: (n, n), exactly symmetric, with an infinite diagonal.
     """
     n = len(distances)
     points = torch.arange(n, device=distances.device)
     roots = points
     order = [(points[:0], points[:0], distances[0, :0])]
-    while bool((roots != roots[0]).any()):  # Host–device sync.
+    while bool((roots != roots[0]).any()):  # host–device sync
         gaps, others = _nearest_outside(distances, roots)
         least = torch.full_like(gaps, torch.inf).scatter_reduce(0, roots, gaps, "amin")
         edges = torch.minimum(points, others) * n + torch.maximum(points, others)
         edges = torch.where(gaps == least[roots], edges, n * n)
         edges = torch.full_like(edges, n * n).scatter_reduce(0, roots, edges, "amin")
-        chosen = edges[edges < n * n].unique()  # Two components may choose the same edge.
+        chosen = edges[edges < n * n].unique()  # two components may choose the same edge
         order.append((chosen // n, chosen % n, distances[chosen // n, chosen % n]))
         roots = components(n, roots[chosen // n], roots[chosen % n])[roots]
     children, parents, heights = (torch.cat(parts) for parts in zip(*order, strict=True))
@@ -248,7 +258,7 @@ def _nearest_outside(distances: Tensor, roots: Tensor) -> tuple[Tensor, Tensor]:
     """Returns (n,) distances to the nearest points of other components, and (n,) those points."""
     n_rows = max(1, (BLOCK if distances.is_cuda else CPU_BLOCK) // len(roots))
     nearest = [
-        rows.masked_fill(own[:, None] == roots, torch.inf).min(dim=1)
-        for rows, own in zip(distances.split(n_rows), roots.split(n_rows), strict=True)
+        rows.masked_fill(row_roots[:, None] == roots, torch.inf).min(dim=1)
+        for rows, row_roots in zip(distances.split(n_rows), roots.split(n_rows), strict=True)
     ]
     return torch.cat([block[0] for block in nearest]), torch.cat([block[1] for block in nearest])

@@ -1,4 +1,4 @@
-"""Labels from parent pointers: the last step of every method that links points to each other."""
+"""Labels from links between points: roots of trees, connected components, numbering."""
 
 import torch
 from torch import Tensor
@@ -7,28 +7,28 @@ from distill.clustering.base import NOISE
 
 
 def roots_of(parents: Tensor) -> Tensor:
-    """Follows the pointers of a forest to its roots, halving every path in each round.
+    """Returns the roots of a forest by pointer jumping, which halves every path in each round.
 
     Args:
-        parents: (n,) int64, the parent of each node; a root is its own parent. No cycles.
+        parents: (n,) int64, the parent of each node, without cycles; a root points to itself.
 
     Returns:
         (n,) int64, the root of each node's tree.
     """
     while True:
         grandparents = parents[parents]
-        if torch.equal(grandparents, parents):  # Host–device sync; at most log2(n) of them.
+        if torch.equal(grandparents, parents):  # host–device sync, at most log₂(n) of them
             return parents
         parents = grandparents
 
 
 def components(n: int, first: Tensor, second: Tensor) -> Tensor:
-    """Finds the connected components of a graph of n nodes by hooking and pointer jumping.
+    """Returns the connected components of a graph of n nodes by hooking and pointer jumping.
 
     Args:
-        n: nodes.
-        first: (m,) int64, an end of each edge.
-        second: (m,) int64, the other end.
+        n: number of nodes.
+        first: (m,) int64, one end of each edge.
+        second: (m,) int64, the other end of each edge.
 
     Returns:
         (n,) int64, the lowest node of each node's component.
@@ -38,13 +38,13 @@ def components(n: int, first: Tensor, second: Tensor) -> Tensor:
         ends = torch.stack([roots[first], roots[second]])
         lowest = ends.amin(dim=0).expand_as(ends)
         hooked = roots_of(roots.scatter_reduce(0, ends.flatten(), lowest.flatten(), "amin"))
-        if torch.equal(hooked, roots):  # Host–device sync, one a round.
+        if torch.equal(hooked, roots):  # host–device sync, one per round
             return roots
         roots = hooked
 
 
 def number_by_first_occurrence(labels: Tensor) -> tuple[Tensor, int]:
-    """Renames labels to 0 … k − 1 in the order in which they first occur; noise stays noise.
+    """Renumbers labels to 0 … k − 1 in the order of their first occurrence; noise stays −1.
 
     Args:
         labels: (n,) int64, any integers, −1 for noise.

@@ -1,6 +1,6 @@
-"""The medoid of every cluster of any clustering: its most central point.
+"""Medoids, the most central points, of the clusters of any clustering.
 
-Cost: O(n_c² d) time for a cluster of n_c points; memory for a block of their distances.
+Cost: O(n_c² d) time for a cluster of n_c points; memory for one block of their distances.
 
 References:
     Kaufman & Rousseeuw, Finding groups in data, Wiley 1990.
@@ -14,18 +14,18 @@ from torch import Tensor
 from distill.clustering.base import Clustering
 
 _BLOCK_VALUES = 2**24
-"""Distances that are held at once."""
+"""Largest number of distances in memory at a time."""
 
 
 def with_medoids(points: Tensor, clustering: Clustering) -> Clustering:
     """Returns a clustering whose centers are medoids.
 
-    The medoid of a cluster is its point with the smallest sum of Euclidean distances to the others;
-    of several the first. A clustering that has medoids already is returned as it is.
+    The medoid of a cluster is its point with the smallest sum of Euclidean distances to the others,
+    the first one of several. A clustering that has medoids is returned unchanged.
 
     Args:
-        points: (n, d), what was clustered.
-        clustering: without empty clusters.
+        points: (n, d), the clustered points.
+        clustering: clustering without empty clusters.
     """
     if clustering.medoid_indices is not None:
         return clustering
@@ -39,7 +39,7 @@ def with_medoids(points: Tensor, clustering: Clustering) -> Clustering:
 
 
 def _medoid(points: Tensor, members: Tensor) -> Tensor:
-    own = points[members]
-    block = max(1, _BLOCK_VALUES // len(own))
-    sums = [torch.cdist(part, own).double().sum(dim=1) for part in own.split(block)]
+    cluster = points[members]
+    n_rows = max(1, _BLOCK_VALUES // len(cluster))
+    sums = [torch.cdist(rows, cluster).double().sum(dim=1) for rows in cluster.split(n_rows)]
     return members[torch.cat(sums).argmin()]

@@ -1,12 +1,12 @@
-"""Random images as medoids, random members: the control that uses no distance at all.
+"""Random partition: random images as medoids with random members, without any distances.
 
-This is the baseline of the comparison: the real images of IDC's matching loss are drawn at random.
-Every other clusterer has to beat it. Cost: O(n) time and memory beside the distances reported.
+This is the baseline of the comparison: IDC draws the real images of its matching loss at random.
+Cost: O(n) time and memory in addition to the reported distances.
 
 References:
     Kim et al., Dataset condensation via efficient synthetic-data parameterization, ICML 2022 (IDC).
 
-Deviations: IDC has no clusters. The members dealt out here only give every image the same weight.
+Deviations: IDC has no clusters; the random members only give every image the same weight.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,14 @@ from distill.clustering.kmedoids import total_deviation
 @final
 @dataclass(frozen=True, kw_only=True)
 class RandomPartition(Clusterer):
-    """k distinct random points as medoids, the others dealt out: sizes differ by at most one."""
+    """k distinct random points as medoids, the others assigned so that sizes differ by at most one.
+
+    Example:
+        >>> points = torch.arange(7.0)[:, None]
+        >>> clustering = RandomPartition().fit(points, 3, torch.Generator().manual_seed(0))
+        >>> sorted(clustering.sizes.tolist())
+        [2, 2, 3]
+    """
 
     def _fit(self, points: Tensor, n_clusters: int, generator: torch.Generator) -> Clustering:
         n = len(points)

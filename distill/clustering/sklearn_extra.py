@@ -1,14 +1,14 @@
-"""The K-Medoids of scikit-learn-extra, as paper 1 called it: heuristic start, alternate updates.
+"""K-medoids of scikit-learn-extra, as used by paper 1: heuristic start, alternate updates.
 
-Only a cross-check of `KMedoids(algorithm="alternate", init="heuristic")`, which gives the same
+It only cross-checks `KMedoids(algorithm="alternate", init="heuristic")`, which gives the same
 medoids without this library. Cost: O(n² d) time and n² numbers of memory, on the CPU. The last
-release, 0.3.0 of 2023, cannot be imported with NumPy 2: it has an environment of its own.
+release, 0.3.0 of 2023, cannot be imported with NumPy 2, so it needs a separate environment.
 
 References:
     Park & Jun, A simple and fast algorithm for K-medoids clustering, Expert Systems with
     Applications 2009.
 
-Deviations: where medoids coincide in space, each still owns its own point in the labels returned.
+Deviations: a medoid belongs to its own cluster also if it coincides with another medoid.
 """
 
 import warnings
@@ -34,7 +34,8 @@ class SklearnExtraKMedoids(Clusterer):
     """`sklearn_extra.cluster.KMedoids` with its default options.
 
     Raises:
-        UserError: on `fit`, if the library cannot be imported; says in which environment it can.
+        UserError: in `fit`, if the library cannot be imported; the message gives the command for
+            an environment in which it can.
     """
 
     def _fit(self, points: Tensor, n_clusters: int, generator: torch.Generator) -> Clustering:
@@ -43,7 +44,7 @@ class SklearnExtraKMedoids(Clusterer):
             n_clusters, method="alternate", init="heuristic", random_state=int(seed)
         )
         with warnings.catch_warnings():
-            # An empty cluster: its medoid coincides with another one. Labels are put right below.
+            # A cluster is empty if its medoid coincides with another one; corrected below.
             warnings.filterwarnings("ignore", message="Cluster .* is empty")
             library.fit(points.cpu().numpy())
         medoids = torch.from_numpy(library.medoid_indices_).to(points.device, torch.int64)
@@ -59,7 +60,7 @@ class SklearnExtraKMedoids(Clusterer):
 
 
 def _import_kmedoids() -> Any:
-    """Returns the library's class, or says in which environment it is to be had."""
+    """Returns the class of the library; raises a UserError if it cannot be imported."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # its use of distutils
