@@ -126,8 +126,8 @@ def _pairwise_squares(points: Tensor) -> Tensor:
 
     Distances below the rounding error of the matrix product carry no information. They are replaced
     by tiny distinct values, by the exclusive or of the two indices, under which duplicates are
-    reciprocal neighbours in pairs. If they were all zero, all duplicates would have the same nearest
-    neighbour, and each round would merge a single pair.
+    reciprocal neighbours in pairs. If they were all zero, all duplicates would have the same
+    nearest neighbour, and each round would merge a single pair.
     """
     n = len(points)
     points = points.double()

@@ -1,17 +1,17 @@
 """k-means by Lloyd's algorithm, from random, k-means++ or k-means‖ starting centers.
 
-Cost: O(n k d) time an iteration, see `lloyd`; a centred copy of the points, O(n d). k-means++ reads
-the points k times; k-means‖ about `n_rounds` times, plus O(n k d) per unit of `oversampling` and
-round.
+Cost: O(n k d) time per iteration, see `lloyd`; a centred copy of the points, O(n d). k-means++
+reads the points k times; k-means‖ about `n_rounds` times, plus O(n k d) per unit of `oversampling`
+and round.
 
 References:
     Lloyd, Least squares quantization in PCM, IEEE Transactions on Information Theory 1982.
     Arthur & Vassilvitskii, k-means++: the advantages of careful seeding, SODA 2007.
     Bahmani et al., Scalable k-means++, PVLDB 2012 (k-means‖, spelled "k-means||").
 
-Deviations: an empty cluster, on which Lloyd is silent, takes the point farthest from its center, as
-in scikit-learn. k-means‖ runs a fixed number of rounds (the paper shows 5 to be enough, its theory
-asks for the logarithm of the cost), and fills up with random points where it drew fewer than k.
+Deviations: an empty cluster, which Lloyd does not define, takes the point farthest from its center,
+as in scikit-learn. k-means‖ runs a fixed number of rounds (the paper finds 5 to be enough, its
+theory requires the logarithm of the cost), and adds random points if it draws fewer than k.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from distill.clustering.base import BatchClusterer, Clustering, without_tf32
 from distill.clustering.lloyd import lloyd_classes
 
 _BLOCK_ELEMENTS = 2**19
-"""Distances in a block for k-means‖ (2 MiB in float32): stays in the caches of a CPU core."""
+"""Distances per block for k-means‖: 2 MiB in float32, which stay in the caches of a CPU core."""
 
 
 @final
@@ -36,21 +36,31 @@ class KMeans(BatchClusterer):
 
     Attributes:
         init: k distinct random points, k-means++, or k-means‖.
-        n_local_trials: candidates that k-means++ draws for each center, of which it keeps the one
-            that lowers the inertia most. 1 is the published algorithm; scikit-learn's greedy
+        n_local_trials: number of candidates that k-means++ draws per center, of which it keeps the
+            one that lowers the inertia most. 1 is the published algorithm; scikit-learn's greedy
             variant uses 2 + ⌊ln k⌋.
-        oversampling: expected number of candidates that k-means‖ draws a round, in units of k (the
-            paper's ℓ / k).
-        n_rounds: rounds of k-means‖.
-        max_iter: most Lloyd iterations.
-        tol: stop when the squared shift of the centers, summed over all of them, is at most this.
+        oversampling: expected number of candidates that k-means‖ draws per round, in units of k
+            (the paper's ℓ / k).
+        n_rounds: number of rounds of k-means‖.
+        max_iter: largest number of Lloyd iterations.
+        tol: stop if the squared shift of the centers, summed over all of them, is at most this.
         tol_relative: whether `tol` is in units of the mean variance of the features (scikit-learn)
             or of squared distance (DREAM's published code).
-        empty: what becomes of a cluster that lost all its points. "relocate" moves it to the
-            point farthest from its center, so that no cluster is empty at the end; points with
-            fewer than k distinct values give fewer than k clusters. "zero" reproduces a defect of
-            DREAM's published code: the center becomes the zero vector, and the result may have
-            empty clusters.
+        empty: treatment of a cluster that loses all its points. "relocate" moves it to the point
+            farthest from its center, so that no cluster is empty at the end; points with fewer than
+            k distinct values give fewer than k clusters. "zero" reproduces a defect of DREAM's
+            published code: the center becomes the zero vector, and the result can have empty
+            clusters.
+
+    Raises:
+        ValueError: a value is unknown or out of range.
+
+    Example:
+        >>> points = torch.tensor([[0.0], [0.2], [5.0], [5.2]])
+        >>> kmeans = KMeans(init="k-means++")
+        >>> clustering = kmeans.fit(points, 2, torch.Generator().manual_seed(0))
+        >>> clustering.centers.sort(dim=0).values.flatten(), round(float(clustering.inertia), 4)
+        (tensor([0.1000, 5.1000]), 0.04)
     """
 
     init: Literal["random", "k-means++", "k-means||"] = "random"
@@ -81,7 +91,7 @@ class KMeans(BatchClusterer):
         starts = self._starting_indices(points, n_clusters, generators)
         return lloyd_classes(
             points,
-            [own[start] for own, start in zip(points, starts, strict=True)],
+            [members[start] for members, start in zip(points, starts, strict=True)],
             max_iter=self.max_iter,
             tol=self.tol,
             tol_relative=self.tol_relative,
@@ -91,25 +101,25 @@ class KMeans(BatchClusterer):
     def _starting_indices(
         self, points: Sequence[Tensor], k: int, generators: Sequence[torch.Generator]
     ) -> list[Tensor]:
-        """Returns for each class the (k,) indices of the points to start from."""
+        """Returns the (k,) indices of the starting points of each class."""
         if self.init == "random":
             orders = [
-                torch.randperm(len(own), generator=numbers, device=numbers.device)
-                for own, numbers in zip(points, generators, strict=True)
+                torch.randperm(len(members), generator=generator, device=generator.device)
+                for members, generator in zip(points, generators, strict=True)
             ]
             return [order[:k].to(points[0].device) for order in orders]
-        centred = [own - own.mean(dim=0) for own in points]
+        centred = [members - members.mean(dim=0) for members in points]
         if self.init == "k-means++":
-            weights = [own.new_ones(len(own), dtype=torch.float64) for own in points]
+            weights = [members.new_ones(len(members), dtype=torch.float64) for members in points]
             return list(plus_plus(centred, weights, k, self.n_local_trials, generators))
         drawn = [
-            _oversample(own, k, self.oversampling * k, self.n_rounds, numbers)
-            for own, numbers in zip(centred, generators, strict=True)
+            _oversample(members, k, self.oversampling * k, self.n_rounds, generator)
+            for members, generator in zip(centred, generators, strict=True)
         ]
-        candidates = [own[indices] for own, (indices, _) in zip(centred, drawn, strict=True)]
-        weights = [own_weights for _, own_weights in drawn]
+        candidates = [members[rows] for members, (rows, _) in zip(centred, drawn, strict=True)]
+        weights = [class_weights for _, class_weights in drawn]
         chosen = plus_plus(candidates, weights, k, self.n_local_trials, generators)
-        return [indices[own] for (indices, _), own in zip(drawn, chosen, strict=True)]
+        return [rows[selected] for (rows, _), selected in zip(drawn, chosen, strict=True)]
 
 
 def _nearest(points: Tensor, centers: Tensor) -> tuple[Tensor, Tensor]:
@@ -131,21 +141,21 @@ def plus_plus(
     """Chooses starting centers by k-means++ in c classes at once.
 
     Args:
-        points: for each class (n_c, d), centred.
-        weights: for each (n_c,) float64.
-        k: centers wanted in each.
-        n_local_trials: as in `KMeans`.
-        generators: one for each class.
+        points: (n_c, d) centred points of each class.
+        weights: (n_c,) float64 weights of the points of each class.
+        k: number of centers per class.
+        n_local_trials: see `KMeans`.
+        generators: one generator per class.
 
     Returns:
         (c, k) int64 indices.
     """
-    alone = len(points) == 1
-    rows = points[0][None] if alone else pad_sequence(list(points), batch_first=True)
+    is_single = len(points) == 1
+    rows = points[0][None] if is_single else pad_sequence(list(points), batch_first=True)
     mass = pad_sequence(list(weights), batch_first=True)
-    present = pad_sequence([torch.ones_like(own) for own in weights], batch_first=True)
+    present = pad_sequence([torch.ones_like(part) for part in weights], batch_first=True)
     shape = (k, n_local_trials)
-    draws = [_uniform(shape, own, each) for own, each in zip(points, generators, strict=True)]
+    draws = [_uniform(shape, part, source) for part, source in zip(points, generators, strict=True)]
     draw = torch.stack(draws, dim=1)  # (k, c, trials)
     squares = rows.square().sum(dim=2)
     distances = torch.full_like(squares, torch.inf)
@@ -163,18 +173,22 @@ def plus_plus(
         best = (to_candidates.double() @ mass[:, :, None]).argmin(dim=1)  # (c, 1)
         chosen[step] = candidates.gather(1, best)
         distances = to_candidates.gather(1, best[:, :, None].expand_as(to_candidates[:, :1]))[:, 0]
-        distances.scatter_(1, chosen[step], 0)  # rounding must not let a point be chosen twice
+        distances.scatter_(1, chosen[step], 0)  # rounding must not select a point twice
     return chosen[:, :, 0].T
 
 
 def _draw(masses: Tensor, present: Tensor, draws: Tensor) -> Tensor:
-    """Turns uniform draws (c, t) into indices in proportion to (c, n) float64 masses.
+    """Returns (c, t) indices drawn in proportion to (c, n) float64 masses.
 
-    Where all masses are zero every point is as likely; `present` is 1 for the points, and 0 for
-    the rows that fill up a smaller class.
+    If all masses are zero, every point is equally likely.
+
+    Args:
+        masses: (c, n), not normalised.
+        present: (c, n), 1 for points and 0 for the padding of smaller classes.
+        draws: (c, t) uniform numbers in [0, 1).
     """
-    some = masses.sum(dim=1, keepdim=True) > 0
-    cumulative = torch.where(some, masses, present).cumsum(dim=1)
+    is_positive = masses.sum(dim=1, keepdim=True) > 0
+    cumulative = torch.where(is_positive, masses, present).cumsum(dim=1)
     indices = torch.searchsorted(cumulative, draws * cumulative[:, -1:], right=True)
     return torch.minimum(indices, present.sum(dim=1, keepdim=True).long() - 1)
 
@@ -183,10 +197,10 @@ def _draw(masses: Tensor, present: Tensor, draws: Tensor) -> Tensor:
 def _oversample(
     points: Tensor, k: int, expected: float, n_rounds: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """The rounds of k-means‖ on centred points.
+    """Runs the rounds of k-means‖ on centred points.
 
     Returns:
-        m ≥ k indices of candidates, and for each the number of points nearest to it, as float64.
+        m ≥ k indices of candidates, and the float64 numbers of points nearest to each.
     """
     squares = points.square().sum(dim=1)
     draws = _uniform((n_rounds + 1, len(points)), points, generator)
@@ -195,7 +209,9 @@ def _oversample(
     selected = torch.zeros_like(squares, dtype=torch.bool)
     selected[first] = True
     for draw in draws[1:]:
-        drawn = draw < expected * distances / distances.sum()  # all zero: NaN, so none
+        drawn = (
+            draw < expected * distances / distances.sum()
+        )  # NaN, hence none, if all distances are zero
         if bool(drawn.any()):
             to_drawn = _nearest(points, points[drawn])[0] + squares
             distances = torch.minimum(distances, to_drawn.clamp_min_(0)).masked_fill_(drawn, 0)
@@ -209,6 +225,6 @@ def _oversample(
 
 
 def _uniform(shape: tuple[int, ...], points: Tensor, generator: torch.Generator) -> Tensor:
-    """Draws float64 numbers in [0, 1) where the generator lives, for use where the points live."""
+    """Returns float64 numbers in [0, 1), drawn on the generator's device, on that of the points."""
     draws = torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float64)
     return draws.to(points.device)

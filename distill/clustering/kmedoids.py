@@ -1,10 +1,10 @@
 """k-medoids (partitioning around medoids) by FasterPAM, or by alternate updates.
 
-Plain Euclidean distances; k of the points are the medoids, and the sum of the distances of all
-points to their nearest medoid, the total deviation, is made small.
+k of the points are the medoids. The total deviation, the sum of the plain Euclidean distances of
+all points to their nearest medoid, is minimised.
 
-Cost: O(n² d) time for the distances and n² numbers of memory, then for FasterPAM O(n²) time a pass
-(a pass tries every point as a medoid; few are needed), for alternate updates the sum of the
+Cost: O(n² d) time for the distances and n² numbers of memory, then for FasterPAM O(n²) time per
+pass (a pass tries every point as a medoid; few are needed), for alternate updates the sum of the
 squared cluster sizes. Starts: "random" O(k), "lab" O(n k), "heuristic" O(n²), "build" O(n² k).
 
 References:
@@ -15,9 +15,9 @@ References:
     LAB, a BUILD on subsamples).
 
 Deviations: for the order of swaps see `fasterpam`. The heuristic start with alternate updates is
-that of scikit-learn-extra, but for the order of its clusters (most central medoid first here) and
-exactly equal distances, which rounding decides. Where medoids coincide in space, each still owns
-its own point in the labels returned.
+that of scikit-learn-extra, except for the order of its clusters (here the most central medoid comes
+first) and for exactly equal distances, which rounding decides. A medoid belongs to its own cluster
+also if it coincides with another medoid.
 """
 
 import math
@@ -32,7 +32,7 @@ from distill.clustering.base import BatchClusterer, Clustering, pairwise_squares
 from distill.clustering.fasterpam import fasterpam, fasterpam_classes
 
 _BLOCK_ELEMENTS = 2**20
-"""Distances in a block of BUILD: small enough for a CPU's caches."""
+"""Distances per block of BUILD: small enough for the caches of a CPU."""
 
 
 @final
@@ -41,12 +41,21 @@ class KMedoids(BatchClusterer):
     """k-medoids from a matrix of Euclidean distances in the dtype of the points.
 
     Attributes:
-        algorithm: "fasterpam" (swaps) or "alternate" (assign, then the best medoid of each cluster;
-            cheaper and much worse).
+        algorithm: "fasterpam" (swaps) or "alternate" (assign points, then take the best medoid of
+            each cluster; cheaper and much worse).
         init: "build" (greedy), "lab" (greedy on random subsamples), "random" (distinct random
             points) or "heuristic" (the k points with the smallest sum of distances to all; no
             random numbers).
-        max_iter: most passes of FasterPAM, or rounds of alternate updates.
+        max_iter: largest number of passes of FasterPAM, or of rounds of alternate updates.
+
+    Raises:
+        ValueError: a value is unknown or out of range.
+
+    Example:
+        >>> points = torch.tensor([[0.0], [1.0], [2.0], [10.0], [11.0], [12.0]])
+        >>> clustering = KMedoids().fit(points, 2, torch.Generator().manual_seed(0))
+        >>> clustering.medoid_indices.sort().values, float(clustering.total_deviation)
+        (tensor([1, 4]), 4.0)
     """
 
     algorithm: Literal["fasterpam", "alternate"] = "fasterpam"
@@ -64,24 +73,24 @@ class KMedoids(BatchClusterer):
     def _fit_batch(
         self, points: Sequence[Tensor], n_clusters: int, generators: Sequence[torch.Generator]
     ) -> list[Clustering]:
-        counts = [len(own) for own in points]
+        counts = [len(members) for members in points]
         if len(points) == 1:
             distances = euclidean_distances(points[0])[None]
-        else:  # Zeros fill up a smaller class: they add nothing to any sum.
+        else:  # smaller classes are padded with zeros, which do not change any sum
             distances = points[0].new_zeros(len(points), max(counts), max(counts))
-            for own, matrix in zip(points, distances, strict=True):
-                matrix[: len(own), : len(own)] = euclidean_distances(own)
+            for members, matrix in zip(points, distances, strict=True):
+                matrix[: len(members), : len(members)] = euclidean_distances(members)
         starts = self._start(distances, counts, n_clusters, generators)
-        found = self._improve(distances, counts, starts)
+        results = self._improve(distances, counts, starts)
         return [
-            _clustering(own, matrix[:, : len(own)], medoids, n_iter)
-            for own, matrix, (medoids, n_iter) in zip(points, distances, found, strict=True)
+            _clustering(members, matrix[:, : len(members)], medoids, n_iter)
+            for members, matrix, (medoids, n_iter) in zip(points, distances, results, strict=True)
         ]
 
     def _start(
         self, distances: Tensor, counts: list[int], k: int, generators: Sequence[torch.Generator]
     ) -> Tensor:
-        """Returns (c, k) medoids to start from."""
+        """Returns the (c, k) initial medoids."""
         if self.init == "lab":
             return lab(distances, counts, k, generators)
         starts = []
@@ -98,7 +107,7 @@ class KMedoids(BatchClusterer):
     def _improve(
         self, distances: Tensor, counts: list[int], starts: Tensor
     ) -> list[tuple[Tensor, int]]:
-        """Returns for each class the (k,) medoids and the iterations."""
+        """Returns the (k,) medoids and the number of iterations of each class."""
         if self.algorithm == "fasterpam" and (len(counts) > 1 or distances.is_cuda):
             return fasterpam_classes(distances, counts, starts, self.max_iter)
         improve = fasterpam if self.algorithm == "fasterpam" else alternate
@@ -137,11 +146,12 @@ def alternate(distances: Tensor, medoids: Tensor, max_iter: int) -> tuple[Tensor
 
     Args:
         distances: (n, n) floating point.
-        medoids: (k,) distinct indices to start from. Not modified.
-        max_iter: at least 1.
+        medoids: (k,) distinct initial indices. Not modified.
+        max_iter: largest number of rounds, at least 1.
 
     Returns:
-        The (k,) medoids, and the rounds run; the last one changed nothing unless it is `max_iter`.
+        The (k,) medoids, and the number of rounds; the last one changed nothing, unless it is
+        `max_iter`.
     """
     n_iter, moved = 0, True
     while moved and n_iter < max_iter:
@@ -150,17 +160,18 @@ def alternate(distances: Tensor, medoids: Tensor, max_iter: int) -> tuple[Tensor
         updated = medoids.clone()
         for cluster, medoid in enumerate(medoids):
             members = (labels == cluster).nonzero()[:, 0]
-            if len(members):  # a medoid that coincides with an earlier one has none, and stays
+            if len(members):  # empty if the medoid coincides with an earlier one, which then stays
                 costs = distances[members[:, None], members].sum(dim=1)
-                best, own = costs.argmin(), (members == medoid).int().argmax()
-                updated[cluster] = torch.where(costs[best] < costs[own], members[best], medoid)
+                best, current = costs.argmin(), (members == medoid).int().argmax()
+                is_better = costs[best] < costs[current]
+                updated[cluster] = torch.where(is_better, members[best], medoid)
         moved = not torch.equal(updated, medoids)
         medoids = updated
     return medoids, n_iter
 
 
 def build(distances: Tensor, k: int) -> Tensor:
-    """Returns (k,) medoids of PAM's BUILD: each lowers the total deviation as much as it can."""
+    """Returns the (k,) medoids of PAM's BUILD: each one lowers the total deviation the most."""
     chosen = [distances.sum(dim=1).argmin()]
     nearest = distances[chosen[0]]
     blocks = distances.chunk(-(-distances.numel() // _BLOCK_ELEMENTS))
@@ -176,25 +187,25 @@ def build(distances: Tensor, k: int) -> Tensor:
 def lab(
     distances: Tensor, counts: list[int], k: int, generators: Sequence[torch.Generator]
 ) -> Tensor:
-    """Returns (c, k) medoids of LAB: as BUILD, each from and by a fresh sample of 10 + √n points.
+    """Returns the (c, k) medoids of LAB: BUILD on a new sample of 10 + √n points for each medoid.
 
     Args:
-        distances: (c, n, n), filled up with zeros.
-        counts: points of each class.
-        k: medoids wanted in each.
-        generators: one for each class.
+        distances: (c, n, n), padded with zeros.
+        counts: number of points of each class.
+        k: number of medoids per class.
+        generators: one generator per class.
     """
     c, n, _ = distances.shape
     device = distances.device
     draws = torch.full((k, c, n), torch.inf, device=device)
-    for which, (count, generator) in enumerate(zip(counts, generators, strict=True)):
+    for number, (count, generator) in enumerate(zip(counts, generators, strict=True)):
         shape = (k, count)
-        draws[:, which, :count] = torch.rand(
+        draws[:, number, :count] = torch.rand(
             shape, generator=generator, device=generator.device
         ).to(device)
     sizes = [10 + math.ceil(count**0.5) for count in counts]
     n_left, wanted = torch.tensor([counts, sizes], device=device)
-    own = torch.arange(c, device=device)[:, None]
+    classes = torch.arange(c, device=device)[:, None]
     nearest = distances.new_full((c, n), torch.inf)
     chosen = torch.zeros(c, k, dtype=torch.int64, device=device)
     for step in range(k):
@@ -202,11 +213,11 @@ def lab(
         most = max(min(size, count - step) for size, count in zip(sizes, counts, strict=True))
         sample = draws[step].topk(most, largest=False).indices
         absent = torch.arange(most, device=device) >= torch.minimum(wanted, n_left - step)[:, None]
-        within = distances[own[:, :, None], sample[:, :, None], sample[:, None]]
+        within = distances[classes[:, :, None], sample[:, :, None], sample[:, None]]
         costs = torch.minimum(within, nearest.gather(1, sample)[:, None])
         costs = costs.masked_fill_(absent[:, None], 0).sum(dim=2).masked_fill_(absent, torch.inf)
         chosen[:, step] = sample.gather(1, costs.argmin(dim=1, keepdim=True))[:, 0]
-        nearest = torch.minimum(nearest, distances[own[:, 0], chosen[:, step]])
+        nearest = torch.minimum(nearest, distances[classes[:, 0], chosen[:, step]])
     return chosen
 
 

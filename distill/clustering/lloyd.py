@@ -1,20 +1,20 @@
-"""Lloyd's iterations of k-means, for one class or several side by side.
+"""Lloyd's iterations of k-means, for one or several classes at once.
 
-Cost: O(n k d) time an iteration for the distances, one matrix product; memory for a centred copy of
-the points, O(n d), and a distance for every point and center, O(n k).
+Cost: O(n k d) time per iteration for the distances, one matrix product; memory for a centred copy
+of the points, O(n d), and a distance for every point and center, O(n k).
 
-Two ways that give the same labels. *Lazy*: only centers that moved are multiplied with the points
-again, and only clusters that won or lost a point are averaged again; late iterations then cost a
-small part of the first one (a third on average, 5,000 points and 128 clusters). It has to look at
-the numbers to know how much work there is, so it suits a CPU, and takes one class at a time. *Not
-lazy*: every iteration is the same few batched operations on all classes, without a host–device
-sync; classes that are done stand still, and the host looks only every few iterations.
+Two implementations give the same labels. *Lazy*: only centers that moved are multiplied with the
+points again, and only clusters that gained or lost a point are averaged again; late iterations then
+cost a small part of the first one (a third on average for 5,000 points and 128 clusters). The
+amount of work depends on the values, so it suits a CPU, and it takes one class at a time. *Not
+lazy*: every iteration runs the same few batched operations on all classes, without a host–device
+sync; converged classes no longer change, and the host checks convergence every few iterations.
 
 References:
     Lloyd, Least squares quantization in PCM, IEEE Transactions on Information Theory 1982.
 
-Deviation: an empty cluster, on which Lloyd is silent, takes the point farthest from its center, as
-in scikit-learn.
+Deviation: an empty cluster, which Lloyd does not define, takes the point farthest from its center,
+as in scikit-learn.
 """
 
 from collections.abc import Sequence
@@ -26,15 +26,15 @@ from torch import Tensor
 
 from distill.clustering.base import Clustering, without_tf32
 
-ITERATIONS_A_LOOK = 4
-"""Iterations on a GPU between two looks at what has converged: a look waits for the device.
+ITERATIONS_PER_CHECK = 4
+"""Iterations on a GPU between two checks of convergence, each of which is a host–device sync.
 
-Chosen by reasoning, not by measurement: at most three iterations of some twenty are run in vain.
+Not measured: at most three of some twenty iterations are superfluous.
 """
 
 _BLOCK_ELEMENTS = 2**19
-"""Elements of a temporary block on a CPU (2 MiB in float32): small enough for its caches, large
-enough that threads do not wait for each other all the time."""
+"""Elements per temporary block on a CPU (2 MiB in float32): small enough for its caches, large
+enough that threads rarely wait for each other."""
 
 
 def lloyd(
@@ -69,7 +69,7 @@ def lloyd_classes(
     tol_relative: bool = False,
     empty: Literal["relocate", "zero"] = "relocate",
     lazy: bool | None = None,
-    looks: int | None = None,
+    check_interval: int | None = None,
 ) -> list[Clustering]:
     """Runs Lloyd's algorithm on every class from the given centers.
 
@@ -77,17 +77,18 @@ def lloyd_classes(
     `max_iter` iterations; the labels returned always belong to the centers returned.
 
     Args:
-        points: for each of c classes (n_c, d) float32 or float64. Not modified.
-        centers: for each (k, d), in the dtype and on the device of the points. Not modified.
-        max_iter: at least 1.
+        points: (n_c, d) float32 or float64 points of each of c classes. Not modified.
+        centers: (k, d) centers of each class, in the dtype and on the device of the points. Not
+            modified.
+        max_iter: largest number of iterations, at least 1.
         tol: bound on the squared shift of the centers, summed over all of them.
         tol_relative: whether `tol` is in units of the mean variance of the features of the class,
             or of squared distance.
-        empty: as in `KMeans`.
-        lazy: whether to skip what did not move; only for one class. By default for one class on a
-            CPU.
-        looks: iterations between two looks at what has converged. By default 1 on a CPU and
-            `ITERATIONS_A_LOOK` on a GPU; the result is the same.
+        empty: see `KMeans`.
+        lazy: whether to skip centers and clusters that did not change; only for one class. The
+            default is True for one class on a CPU.
+        check_interval: iterations between two checks of convergence. The default is 1 on a CPU and
+            `ITERATIONS_PER_CHECK` on a GPU; the result is the same.
 
     Raises:
         ValueError: `lazy` with more than one class.
@@ -96,27 +97,29 @@ def lloyd_classes(
     run.lazy = lazy if lazy is not None else len(points) == 1 and not points[0].is_cuda
     if run.lazy and len(points) > 1:
         raise ValueError(f"lazy works on one class at a time, got {len(points)}")
-    looks = looks or (ITERATIONS_A_LOOK if points[0].is_cuda else 1)
+    check_interval = check_interval or (ITERATIONS_PER_CHECK if points[0].is_cuda else 1)
     active = True
     while active:
-        for _ in range(looks):
+        for _ in range(check_interval):
             run.iterate(max_iter)
         flags = torch.stack([run.active, run.stuck]).tolist()  # host–device sync
         active = any(flags[0])
-        for own in [own for own, stuck in enumerate(flags[1]) if stuck]:
-            run.relocate(own, max_iter)
+        for number in [number for number, stuck in enumerate(flags[1]) if stuck]:
+            run.relocate(number, max_iter)
             active = True
     return run.clusterings()
 
 
 class _Lloyd:
-    """The state of c classes. Rows of zeros fill smaller classes up to the n points of the largest.
+    """State of c classes, padded with rows of zeros to the n points of the largest class.
 
     Attributes:
-        points: (c, n, d), centred, for near the origin the expansion of the distances loses no
-            digits; absent: (c, n) bool, the rows that are no points.
-        centers: (c, k, d), centred likewise; labels: (c, n).
-        active: (c,) bool, still iterating; stuck: (c,) bool, waiting for `relocate`.
+        points: (c, n, d), centred, so that the expansion of the distances loses no digits.
+        absent: (c, n) bool, the rows of the padding.
+        centers: (c, k, d), shifted by the same means.
+        labels: (c, n).
+        active: (c,) bool, classes that are still iterating.
+        stuck: (c,) bool, classes that wait for `relocate`.
     """
 
     def __init__(
@@ -127,16 +130,16 @@ class _Lloyd:
         tol_relative: bool,
         relocates: bool,
     ) -> None:
-        self.counts = [len(own) for own in points]
+        self.counts = [len(members) for members in points]
         n, device = max(self.counts), points[0].device
-        self.mean = torch.stack([own.mean(dim=0) for own in points])[:, None]
+        self.mean = torch.stack([members.mean(dim=0) for members in points])[:, None]
         self.centers = torch.stack(list(centers)) - self.mean
         if len(points) == 1:
             self.points = points[0] - self.mean
         else:
             self.points = points[0].new_zeros(len(points), n, points[0].shape[1])
-            for own, mean, rows in zip(points, self.mean, self.points, strict=True):
-                torch.sub(own, mean, out=rows[: len(own)])
+            for members, mean, rows in zip(points, self.mean, self.points, strict=True):
+                torch.sub(members, mean, out=rows[: len(members)])
         self.n_points = torch.tensor(self.counts, device=device)
         self.absent = torch.arange(n, device=device) >= self.n_points[:, None]
         self.labels = torch.full_like(self.absent, -1, dtype=torch.int64)
@@ -145,7 +148,7 @@ class _Lloyd:
         self.n_iter = torch.zeros_like(self.n_points)
         self.tol = torch.full_like(self.n_iter, tol, dtype=torch.float64)
         if tol_relative:
-            squares = torch.stack([_sum_of_squares(own) for own in self.points])
+            squares = torch.stack([_sum_of_squares(members) for members in self.points])
             self.tol *= squares / (self.n_points * self.points.shape[2])
         self.relocates = relocates
         self.lazy = False
@@ -154,9 +157,9 @@ class _Lloyd:
         self.averaged: Tensor | None = None  # the labels that the centers are means of
 
     def iterate(self, max_iter: int) -> None:
-        """One iteration of every active class; one that is left with an empty cluster gets stuck.
+        """Runs one iteration of every active class; an empty cluster makes a class stuck.
 
-        No host–device sync, unless `lazy`.
+        There is no host–device sync, unless `lazy`.
         """
         labels = self._nearest()
         sizes = self._sizes(labels)
@@ -170,17 +173,17 @@ class _Lloyd:
         self._move(self.active, labels, centers, max_iter)
 
     def _move(self, moving: Tensor, labels: Tensor, centers: Tensor, max_iter: int) -> None:
-        """Ends an iteration of the classes in `moving`, (c,) bool."""
+        """Applies the results of an iteration to the classes in `moving`, (c,) bool."""
         self.n_iter = self.n_iter + moving
         settled = (labels == self.labels).all(dim=1)
         shift = (centers - self.centers).square().sum(dim=(1, 2))
         self.labels = torch.where(moving[:, None], labels, self.labels)
         self.centers = torch.where(moving[:, None, None], centers, self.centers)
-        going_on = ~settled & (shift > self.tol) & (self.n_iter < max_iter)
-        self.active = torch.where(moving, going_on, self.active)
+        continues = ~settled & (shift > self.tol) & (self.n_iter < max_iter)
+        self.active = torch.where(moving, continues, self.active)
 
     def _nearest(self) -> Tensor:
-        """Returns (c, n) labels, by squared distances less ‖x‖², which orders nothing."""
+        """Returns (c, n) labels, by squared distances less ‖x‖², which has no effect."""
         squares = self.centers.square().sum(dim=2, keepdim=True)
         if self.lazy and self.scored is not None:
             moved = (self.centers != self.scored)[0].any(dim=1).nonzero()[:, 0]
@@ -201,8 +204,8 @@ class _Lloyd:
     def _means(self, labels: Tensor, sizes: Tensor) -> Tensor:
         """Returns the (c, k, d) means of the clusters; one without points keeps its center.
 
-        Rows are summed bag by bag in a fixed order, unlike `index_add_` on a GPU. The rows of zeros
-        add nothing to the first bag of their class.
+        Rows are summed bag by bag in a fixed order, unlike `index_add_` on a GPU. The zeros of the
+        padding belong to the first bag of their class and do not change its sum.
         """
         if self.lazy and self.averaged is not None:
             changed = labels != self.averaged
@@ -227,47 +230,51 @@ class _Lloyd:
         means = sums.view(c, k, d) / sizes[:, :, None].clamp_min(1)
         return torch.where(sizes[:, :, None] > 0, means, self.centers)
 
-    def relocate(self, own: int, max_iter: int) -> None:
-        """The iteration of a class that is stuck: empty clusters get the farthest points."""
+    def relocate(self, number: int, max_iter: int) -> None:
+        """Runs the iteration of a stuck class, whose empty clusters get the farthest points."""
         labels = self._nearest()
-        points, here = self.points[own, : self.counts[own]], labels[own, : self.counts[own]]
-        vacant = (self._sizes(labels)[own] == 0).nonzero()[:, 0]
+        n = self.counts[number]
+        points, class_labels = self.points[number, :n], labels[number, :n]
+        vacant = (self._sizes(labels)[number] == 0).nonzero()[:, 0]
         moved = labels.clone()
-        moved[own, : self.counts[own]] = _relocate(points, here, self.centers[own], vacant)
-        self.averaged = None  # the means of the labels as they were have not become the centers
+        moved[number, :n] = _relocate(points, class_labels, self.centers[number], vacant)
+        self.averaged = None  # the centers are not the means of the previous labels
         centers = self._means(moved, self._sizes(moved))
-        alone = torch.zeros_like(self.stuck)
-        alone[own] = True
-        self.stuck = self.stuck & ~alone
-        self._move(alone, labels, centers, max_iter)
+        moving = torch.zeros_like(self.stuck)
+        moving[number] = True
+        self.stuck = self.stuck & ~moving
+        self._move(moving, labels, centers, max_iter)
 
     def clusterings(self) -> list[Clustering]:
-        """Assigns the points to the last centers; returns what has become of every class."""
+        """Returns the clustering of every class, with points assigned to the last centers."""
         labels = self._nearest()
         complete = (self._sizes(labels) > 0).all(dim=1).tolist()
         results = []
-        for own, n_iter in enumerate(self.n_iter.tolist()):  # host–device sync
-            here, centers = labels[own, : self.counts[own]], self.centers[own]
-            shifted = self.points[own, : self.counts[own]]
-            if self.relocates and not complete[own]:
-                here, centers = fill_vacant(shifted, here, centers.clone())
-            inertia = _sum_of_squares(shifted, here, centers)
-            centers = centers + self.mean[own]
-            results.append(Clustering(labels=here, centers=centers, inertia=inertia, n_iter=n_iter))
+        for number, n_iter in enumerate(self.n_iter.tolist()):  # host–device sync
+            n = self.counts[number]
+            points, centers = self.points[number, :n], self.centers[number]
+            class_labels = labels[number, :n]
+            if self.relocates and not complete[number]:
+                class_labels, centers = fill_vacant(points, class_labels, centers.clone())
+            inertia = _sum_of_squares(points, class_labels, centers)
+            centers = centers + self.mean[number]
+            results.append(
+                Clustering(labels=class_labels, centers=centers, inertia=inertia, n_iter=n_iter)
+            )
         return results
 
 
 def _sum_of_squares(
     points: Tensor, labels: Tensor | None = None, centers: Tensor | None = None
 ) -> Tensor:
-    """Returns the 0-d float64 sum of the squares, of the distances to the own centers if given."""
+    """Returns the 0-d float64 sum of squared norms, or of squared distances to given centers."""
     if labels is None or centers is None:
         lengths = [torch.linalg.vector_norm(points, dim=1)]
     else:
         rows = len(points) if points.is_cuda else max(1, _BLOCK_ELEMENTS // points.shape[1])
         lengths = [
-            torch.linalg.vector_norm(block - centers[own], dim=1)
-            for block, own in zip(points.split(rows), labels.split(rows), strict=True)
+            torch.linalg.vector_norm(block - centers[block_labels], dim=1)
+            for block, block_labels in zip(points.split(rows), labels.split(rows), strict=True)
         ]
     return torch.cat(lengths).double().square().sum()
 
@@ -285,9 +292,9 @@ def _relocate(points: Tensor, labels: Tensor, centers: Tensor, vacant: Tensor) -
 def fill_vacant(points: Tensor, labels: Tensor, centers: Tensor) -> tuple[Tensor, Tensor]:
     """Moves vacant clusters, one by one, to the point farthest from its center.
 
-    Each move lowers the inertia, so it ends: with no vacant cluster, or with every point on a
-    center; then there are no more distinct points than clusters, and the vacant ones are dropped.
-    Distances are sums of squared differences here, exactly zero between equal points.
+    Each move lowers the inertia, so that the loop ends: without vacant clusters, or with every
+    point on a center; then there are at most as many distinct points as clusters, and the vacant
+    ones are dropped. Distances are sums of squared differences, exactly zero between equal points.
     """
     vacant = _vacant(labels, len(centers))
     distances = (points - centers[labels]).square().sum(dim=1)

@@ -361,8 +361,8 @@ def test_looks_now_and_then_stop_at_the_same_iteration() -> None:
     starts[2][4] = 1e4  # nobody's nearest center: this class stands still until the next look
     alone = [lloyd(own, start) for own, start in zip(classes, starts, strict=True)]
     assert len({result.n_iter for result in alone}) > 1
-    for looks in (1, 3, 7):
-        together = lloyd_classes(classes, starts, looks=looks)
+    for interval in (1, 3, 7):
+        together = lloyd_classes(classes, starts, check_interval=interval)
         for ours, theirs in zip(together, alone, strict=True):
             assert ours.n_iter == theirs.n_iter
             assert torch.equal(ours.labels, theirs.labels)
