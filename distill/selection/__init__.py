@@ -1,19 +1,18 @@
-"""How real images are chosen: one file a method, one table of names (registry.py).
+"""Selectors of real images, one file per method; `registry` lists them by name.
 
-What the second paper (cats and dogs) really did, and what stands in its place. Every defect is
-reproduced under the `published` protocol, so that its figures can be explained, and absent under
-`sound`:
+The `published` protocol reproduces every defect of paper 2 (cats and dogs), so that its results can
+be explained; the `sound` protocol has none of them:
 
 | | published | sound |
 | --- | --- | --- |
-| chosen from (cluster grid) | all images, test images among them | training images without those whose pixels are held out, too |
-| "10 %" (cluster grid) | that many of every class and cluster, four times the number | that many in all |
-| the grid | over the whole plane; filled up with replacement | over each group's range; filled up fairly, without replacement |
-| augmentation | five draws of the fraction; brightness leaves black and full only | one draw of the fraction; brightness is right |
-| looked at after every epoch | the test images | the validation images, if any |
-| batch norms score with | Keras's running statistics | those of the training images (see `distill.evaluation.classifier`) |
-| result | one run, last epoch | the same, over as many seeds as a sweep has |
+| pool (cluster grid) | all images, including test images | training images, without copies of held-out images |
+| "10 %" (cluster grid) | that many per class and cluster, four times the number | that many in total |
+| grid | over the whole plane; completed with replacement | over the range of each group; completed evenly, without replacement |
+| augmentation | five draws of the fraction; brightness truncates to 0 or 1 | one draw of the fraction; correct brightness |
+| scored after every epoch | test images | validation images, if any |
+| batch norm statistics for scores | Keras's running averages | those of the training images (see `distill.evaluation.classifier`) |
+| result | one run, last epoch | last epoch, over all seeds of a sweep |
 
-Not reproduced: the channel order (BGR instead of RGB), the choice of the first readable files of a
-folder, the order of the notebook's random numbers.
+Not reproduced: the channel order (BGR instead of RGB), the selection of the first readable files of
+a folder, the order of the notebook's random numbers.
 """  # noqa: E501 - a table

@@ -1,8 +1,8 @@
-"""What every selector takes and returns.
+"""Base class of selectors, and their results.
 
-A *selector* is a way of choosing: a frozen dataclass of hyper-parameters. A *selection* is what it
-chose from a pool of images. Shapes: n images in the pool, d features, m chosen, p dimensions of the
-plane in which a selection can be drawn.
+A *selector* is a method of choosing real images: a frozen dataclass of hyper-parameters. A
+*selection* is its result on a pool of images. Shapes: n images in the pool, d features, m chosen, p
+dimensions of the plane in which a selection can be drawn.
 """
 
 from abc import ABC, abstractmethod
@@ -19,14 +19,14 @@ from distill.selection.representatives import largest_remainder
 
 @dataclass(frozen=True, kw_only=True)
 class PlaneGrid:
-    """Cells of equal size over the range of some images in the plane.
+    """Grid of equal cells over the range of some images in the plane.
 
     Attributes:
-        low: (p,) the least coordinates, as float32 holds them.
-        high: (p,) the largest, which belong to the last cells.
-        size: cells along each axis, at least 1.
-        label: the class whose images it divides; None: of all classes.
-        cluster: the cluster, −1 for noise; None: all.
+        low: (p,) smallest coordinates, in float32 precision.
+        high: (p,) largest coordinates, which belong to the last cells.
+        size: number of cells along each axis, at least 1.
+        label: class of the images; None: all classes.
+        cluster: cluster of the images, −1 for noise; None: all clusters.
     """
 
     low: tuple[float, ...]
@@ -43,12 +43,16 @@ class Selection:
     Attributes:
         rows: (m,) int64 rows of the pool, on the CPU; distinct, except under the published
             protocol.
-        clusters: (n,) int64 on the CPU, the cluster of every image of the pool, −1 for noise; of
-            its class for selectors that cluster class by class. None without a clustering.
-        plane: (n, p) float32 on the CPU, where the images lie in the plane of their principal
+        clusters: (n,) int64 on the CPU, the cluster of every image of the pool, −1 for noise;
+            numbered per class by selectors that cluster class by class. None without a clustering.
+        plane: (n, p) float32 on the CPU, coordinates of the images in the plane of their principal
             components; None without one.
-        grids: those that divided the plane.
-        counts: what the method counted, under the names of the result columns.
+        grids: grids over the plane.
+        counts: counts of the method, by the names of the result columns.
+
+    Example:
+        >>> Selection(rows=torch.tensor([0, 3])).rows
+        tensor([0, 3])
     """
 
     rows: Tensor
@@ -59,10 +63,19 @@ class Selection:
 
 
 class Selector(ABC):
-    """A way of choosing. Subclasses are final: frozen dataclasses that implement `select`.
+    """A method of choosing images. Subclasses are final frozen dataclasses that implement `select`.
 
     Attributes:
-        needs_points: whether images are compared; selectors that do not are given no points.
+        needs_points: whether the selector compares images; others get no points.
+
+    Example:
+        >>> from distill.selection.plain import RandomImages
+        >>> selector: Selector = RandomImages()
+        >>> labels = torch.tensor([0, 0, 0, 1, 1])
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> selection = selector.select(torch.empty(5, 0), labels, [2, 1], generator)
+        >>> labels[selection.rows]
+        tensor([0, 0, 1])
     """
 
     needs_points: ClassVar[bool] = True
@@ -74,19 +87,19 @@ class Selector(ABC):
         """Chooses images of every class.
 
         Args:
-            points: (n, d) floating point, finite, on any device: the pool as it is compared;
-                (n, 0) where `needs_points` is False. Not modified.
-            labels: (n,) int64 on the CPU, the classes.
-            quotas: images wanted of each class, each at least 1 and at most as many as there are.
+            points: (n, d) floating point, finite, on any device: embeddings of the pool; (n, 0) if
+                `needs_points` is False. Not modified.
+            labels: (n,) int64 classes, on the CPU.
+            quotas: number of images to choose per class, between 1 and the size of the class.
             generator: on the CPU, the only source of randomness.
 
         Raises:
-            InfeasibleClusteringError: a clustering finds nothing.
+            InfeasibleClusteringError: a clustering finds no cluster.
         """
 
 
 def rows_by_class(labels: Tensor, n_classes: int) -> list[Tensor]:
-    """Returns one tensor of rows per class, ascending."""
+    """Returns the rows of each class, in ascending order."""
     return [torch.nonzero(labels == label).flatten() for label in range(n_classes)]
 
 
@@ -96,23 +109,23 @@ def shuffled(rows: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def stratified_quotas(counts: Sequence[int], fraction: float) -> list[int]:
-    """Shares a fraction of all images among the classes in proportion to their sizes.
+    """Divides a fraction of all images among the classes in proportion to their sizes.
 
-    Exactly round(fraction · n) images, halves up, by the largest remainder; at least one a class.
+    The quotas sum to round(fraction · n), halves up, by the largest remainder; each is at least 1.
 
     Args:
-        counts: images of each class, each at least 1.
-        fraction: in (0, 1].
+        counts: number of images per class, at least 1.
+        fraction: share of the images, in (0, 1].
 
     Raises:
-        UserError: the fraction is less than one image a class.
+        UserError: the fraction is less than one image per class.
     """
     n = sum(counts)
-    wanted = int(fraction * n + 0.5)
-    if wanted < len(counts):
+    n_chosen = int(fraction * n + 0.5)
+    if n_chosen < len(counts):
         raise UserError(
-            f"fraction {fraction:g} of {n} images is {wanted}, fewer than the {len(counts)} "
+            f"fraction {fraction:g} of {n} images is {n_chosen}, fewer than the {len(counts)} "
             f"classes; it must be at least {len(counts) / n:.2g}"
         )
-    quotas: list[int] = largest_remainder(torch.tensor(counts), wanted, at_least_one=True).tolist()
-    return quotas
+    quotas = largest_remainder(torch.tensor(counts), n_chosen, at_least_one=True)
+    return [int(quota) for quota in quotas]

@@ -1,14 +1,14 @@
-"""The paper's clustering selector: cluster all images, lay a grid over their plane, one image a cell.
+"""Cluster grid of paper 2: cluster all images, divide their plane by a grid, one image per cell.
 
-All images together are clustered (the paper: k-means, 2 clusters, on pixels) and projected onto
-the plane of their first principal components. Every pair of a class and a cluster is a *group*; a
-grid of g × g cells divides the plane, and every occupied cell gives a random image. Where that is
-not enough, more images are drawn from the group. Noise of a clustering is a group like the others.
+All images are clustered together (the paper: k-means, 2 clusters, on pixels) and projected onto the
+plane of their first principal components. Every pair of a class and a cluster is a *group*; a grid
+of g × g cells divides the plane, and every occupied cell gives a random image. If that is not
+enough, more images are drawn from the group. The noise of a clustering is a group, too.
 
 Cost: the clustering and the principal components (see `distill.selection.pca`); the grid is cheap.
 
-`ClusterGrid` is the sound form, `PublishedClusterGrid` what the paper's notebook did; they differ
-in the defects that the latter names.
+`ClusterGrid` is the sound form, `PublishedClusterGrid` that of the paper's notebook, whose
+docstring lists the defects.
 """
 
 from collections.abc import Sequence
@@ -28,19 +28,27 @@ from distill.selection.representatives import largest_remainder
 @final
 @dataclass(frozen=True, kw_only=True)
 class ClusterGrid(Selector):
-    """Exactly the images wanted of every class, without replacement.
+    """Cluster grid with exactly the quota of every class, without replacement.
 
-    A class's quota is shared among its clusters in proportion to their sizes (largest remainder).
-    The grid of a group covers the range of that group, so that its cells are not spent on the
-    empty parts of the plane. Cells give one image each, in random order, then those that still
-    have one a second, and so on: no cell is two images ahead of another that has images left.
+    The quota of a class is divided among its clusters in proportion to their sizes (largest
+    remainder). The grid of a group covers the range of that group, so that few cells are empty.
+    Every cell gives one image, in random order, then those with further images give a second one,
+    and so on: no cell is two images ahead of another that has images left.
 
     Attributes:
-        clusterer: the method.
-        n_clusters: clusters of all images together.
+        clusterer: clustering method.
+        n_clusters: number of clusters of all images together.
         pca_dim: dimensions of the plane.
-        grid_size: cells along each axis; None: as few as give a group as many cells as images are
-            wanted of it (⌈√n⌉ in two dimensions).
+        grid_size: number of cells along each axis; None: the smallest one with as many cells as
+            images to choose from the group (⌈√n⌉ in two dimensions).
+
+    Example:
+        >>> from distill.clustering.kmeans import KMeans
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> points, labels = torch.randn(40, 5, generator=generator), torch.arange(40) % 2
+        >>> selector = ClusterGrid(clusterer=KMeans(), n_clusters=2)
+        >>> labels[selector.select(points, labels, [4, 6], generator).rows].bincount()
+        tensor([4, 6])
     """
 
     clusterer: Clusterer
@@ -81,21 +89,30 @@ class ClusterGrid(Selector):
 @final
 @dataclass(frozen=True, kw_only=True)
 class PublishedClusterGrid(Selector):
-    """What the paper's sampler did, defects included.
+    """Cluster grid as published in paper 2, with its defects.
 
-    1. It was given all images, test images among them: that is up to the caller's pool.
-    2. It drew the number meant for the whole subset from **every** group, so 2 classes × 2
-       clusters gave four times as many.
-    3. The grid covers the range of the whole plane, so most of a group's cells are empty, and the
-       group is filled up by draws **with replacement** from all its images: images repeat.
+    1. The pool contains all images, including test images; the caller provides it.
+    2. The number intended for the whole selection is drawn from **every** group, so that 2 classes
+       × 2 clusters give four times as many.
+    3. The grid covers the range of the whole plane, so that most cells of a group are empty, and
+       the group is completed by draws **with replacement** from all its images: images repeat.
 
-    The order of its random numbers is not the notebook's.
+    The order of the random numbers differs from the notebook's.
 
     Attributes:
-        clusterer: see `ClusterGrid`, as the others.
-        n_clusters: see there.
-        pca_dim: see there.
-        grid_size: None: ⌈√n⌉ in two dimensions, n being the number meant for the whole subset.
+        clusterer: see `ClusterGrid`.
+        n_clusters: see `ClusterGrid`.
+        pca_dim: see `ClusterGrid`.
+        grid_size: number of cells along each axis; None: ⌈√n⌉ in two dimensions for n images in
+            the whole selection.
+
+    Example:
+        >>> from distill.clustering.kmeans import KMeans
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> points, labels = torch.randn(40, 5, generator=generator), torch.arange(40) % 2
+        >>> selector = PublishedClusterGrid(clusterer=KMeans(), n_clusters=2)
+        >>> len(selector.select(points, labels, [4, 6], generator).rows)
+        40
     """
 
     clusterer: Clusterer
@@ -128,7 +145,7 @@ class PublishedClusterGrid(Selector):
 
 @dataclass(frozen=True, kw_only=True)
 class _Layout:
-    """All images clustered and projected; see `Selection`."""
+    """Clusters and projection of all images; see `Selection`."""
 
     clusters: Tensor
     plane: Tensor
@@ -170,13 +187,13 @@ def _lay_out(
 
 
 def _groups(rows: Tensor, clusters: Tensor) -> list[Tensor]:
-    """Splits the rows of a class by cluster; noise, −1, comes first."""
-    own = clusters[rows]
-    return [rows[own == cluster] for cluster in torch.unique(own)]
+    """Returns the rows of a class by cluster; noise, −1, comes first."""
+    row_clusters = clusters[rows]
+    return [rows[row_clusters == cluster] for cluster in torch.unique(row_clusters)]
 
 
 def default_grid_size(n: int, dim: int) -> int:
-    """Returns the least number of cells a side that gives n cells in all; at least 1."""
+    """Returns the smallest number of cells per axis for n cells in total; at least 1."""
     size = max(1, int(n ** (1 / dim)) - 1)
     while size**dim < n:
         size += 1
@@ -189,10 +206,10 @@ def grid_over(
     """Returns the grid that covers the range of points in each dimension.
 
     Args:
-        plane: (n, p), n at least 1.
-        size: cells a side, at least 1.
-        label: as for `PlaneGrid`.
-        cluster: likewise.
+        plane: (n, p) coordinates, n at least 1.
+        size: number of cells along each axis, at least 1.
+        label: see `PlaneGrid`.
+        cluster: see `PlaneGrid`.
     """
     low, high = plane.amin(dim=0), plane.amax(dim=0)
     return PlaneGrid(
@@ -201,11 +218,11 @@ def grid_over(
 
 
 def grid_cells(plane: Tensor, grid: PlaneGrid) -> Tensor:
-    """Returns the cell of every point, numbered from 0 over the cells that are occupied.
+    """Returns the cell of every point, numbered from 0 among the occupied cells.
 
     Args:
-        plane: (n, p), all of them within the grid.
-        grid: the cells.
+        plane: (n, p) coordinates within the grid.
+        grid: grid over the plane.
     """
     low, high = plane.new_tensor(grid.low), plane.new_tensor(grid.high)
     span = torch.where(high > low, high - low, 1.0)
@@ -217,8 +234,8 @@ def grid_cells(plane: Tensor, grid: PlaneGrid) -> Tensor:
 def _in_rounds(cells: Tensor, n: int, generator: torch.Generator) -> Tensor:
     """Returns n indices: a random one of each cell, then a second of each, and so on.
 
-    In every round the cells come in the same random order, so that a round that is cut short
-    favours none of them.
+    The cells have the same random order in every round, so that an incomplete last round has no
+    systematic preference.
     """
     n_cells = int(cells.max()) + 1
     order = shuffled(torch.arange(len(cells)), generator)

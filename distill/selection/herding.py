@@ -1,13 +1,13 @@
-"""Herding: images whose running mean stays as close as it can to the mean of their class.
+"""Herding: images whose running mean stays as close as possible to the mean of their class.
 
-Cost: O(n d) time for each image chosen, and a centred copy of the points.
+Cost: O(n d) time per chosen image, and a centred copy of the points.
 
 References:
     Welling, Herding dynamical weights to learn, ICML 2009.
     Rebuffi et al., iCaRL: Incremental classifier and representation learning, CVPR 2017 (the form
     used here, and in the tables of dataset distillation since Zhao, Mopuri & Bilen, ICLR 2021).
 
-Deviations: iCaRL scales features to length one, which is left to the embedding.
+Deviations: iCaRL scales features to unit length, which is left to the embedding.
 """
 
 from collections.abc import Sequence
@@ -23,12 +23,19 @@ from distill.selection.base import Selection, Selector, rows_by_class
 @final
 @dataclass(frozen=True, kw_only=True)
 class Herding(Selector):
-    """The greedy choice, class by class; nothing is drawn. The first chosen come first."""
+    """Greedy herding, class by class, without random numbers; rows are in the order of the choice.
+
+    Example:
+        >>> points = torch.tensor([[0.0], [4.0], [5.0], [7.0]])
+        >>> labels = torch.zeros(4, dtype=torch.int64)
+        >>> Herding().select(points, labels, [2], torch.Generator()).rows
+        tensor([1, 2])
+    """
 
     def select(
         self, points: Tensor, labels: Tensor, quotas: Sequence[int], generator: torch.Generator
     ) -> Selection:
-        """Chooses, again and again, the image that brings the mean of the chosen nearest."""
+        """Chooses repeatedly the image that brings the mean of the chosen ones nearest."""
         del generator
         chosen = [
             rows[_herd(points[rows.to(points.device)], quota).cpu()]
@@ -38,10 +45,10 @@ class Herding(Selector):
 
 
 def _herd(points: Tensor, n: int) -> Tensor:
-    """Returns the (n,) indices of the points chosen, in order.
+    """Returns the (n,) indices of the chosen points, in order.
 
-    With x measured from the class mean, the image that makes the mean of the chosen smallest
-    minimises ‖s + x‖² = ‖s‖² + 2⟨s, x⟩ + ‖x‖², where s is the sum of those chosen before.
+    With x relative to the class mean, the next image minimises
+    ‖s + x‖² = ‖s‖² + 2⟨s, x⟩ + ‖x‖², where s is the sum of the images chosen before.
     """
     centered = points - points.mean(dim=0)
     squares = centered.square().sum(dim=1)

@@ -1,8 +1,7 @@
-"""k-center greedy: every image is to be near a chosen one; farthest-first traversal.
+"""Greedy k-center: farthest-first traversal, so that every image is near a chosen one.
 
-Cost: O(n d) time for each image chosen, no memory beside some copies of n numbers and one of the
-points. The largest distance of an image to its nearest chosen one is at most twice the best
-possible.
+Cost: O(n d) time per chosen image; memory for a copy of the points and some vectors of n numbers.
+The largest distance of an image to its nearest chosen one is at most twice the optimum.
 
 References:
     Gonzalez, Clustering to minimize the maximum intercluster distance, Theoretical Computer
@@ -10,8 +9,8 @@ References:
     Sener & Savarese, Active learning for convolutional neural networks: a core-set approach, ICLR
     2018.
 
-Deviations: both start from a given or an arbitrary point; here it is the one nearest the mean of
-the class, so that nothing is drawn.
+Deviations: the papers start from a given or an arbitrary point; here it is the point nearest to the
+mean of the class, so that no random numbers are needed.
 """
 
 from collections.abc import Sequence
@@ -27,12 +26,19 @@ from distill.selection.base import Selection, Selector, rows_by_class
 @final
 @dataclass(frozen=True, kw_only=True)
 class KCenter(Selector):
-    """The greedy choice, class by class; nothing is drawn. The first chosen come first."""
+    """Greedy k-center, class by class, without random numbers; rows are in the order of the choice.
+
+    Example:
+        >>> points = torch.tensor([[0.0], [4.0], [5.0], [20.0]])
+        >>> labels = torch.zeros(4, dtype=torch.int64)
+        >>> KCenter().select(points, labels, [2], torch.Generator()).rows
+        tensor([2, 3])
+    """
 
     def select(
         self, points: Tensor, labels: Tensor, quotas: Sequence[int], generator: torch.Generator
     ) -> Selection:
-        """Chooses, again and again, the image farthest from all chosen so far."""
+        """Chooses repeatedly the image farthest from all chosen ones."""
         del generator
         chosen = [
             rows[_farthest_first(points[rows.to(points.device)], quota).cpu()]
@@ -42,13 +48,13 @@ class KCenter(Selector):
 
 
 def _farthest_first(points: Tensor, n: int) -> Tensor:
-    """Returns the (n,) indices of the points chosen, in order."""
+    """Returns the (n,) indices of the chosen points, in order."""
     order = torch.zeros(n, dtype=torch.int64, device=points.device)
     order[0] = (points - points.mean(dim=0)).square().sum(dim=1).argmin()
     distances = torch.full_like(points[:, 0], torch.inf)
     for step in range(1, n):
         last = order[step - 1]
         distances = torch.minimum(distances, (points - points[last]).square().sum(dim=1))
-        distances[last] = -1  # equal images are taken one after the other, none of them twice
+        distances[last] = -1  # no point is chosen twice, also among equal ones
         order[step] = distances.argmax()
     return order

@@ -1,8 +1,7 @@
-"""The images nearest the centers of a clustering of each class: centroids' neighbours, or medoids.
+"""Images nearest to the centers of a clustering of each class: neighbours of centroids, or medoids.
 
-What the distillation starts from and matches against, as a way of choosing for good. Any clusterer
-can be used; with k-medoids, or with `medoids`, the images chosen are medoids. Cost: that of the
-clusterer, and of the medoids.
+The same images initialise the distillation and are its matching targets. With k-medoids, or with
+`medoids`, the chosen images are medoids. Cost: that of the clusterer, and of the medoids.
 
 References:
     Liu et al., DREAM: Efficient dataset distillation by representative matching, ICCV 2023.
@@ -28,11 +27,19 @@ class NearestCenter(Selector):
     """The `quota` rule of `distill.selection.representatives` on a clustering of each class.
 
     Attributes:
-        clusterer: the method.
-        n_clusters: clusters of a class, at most as many as it has images; None: as many as images
-            are wanted of it, so one image a cluster. With fewer, clusters give images in proportion
+        clusterer: clustering method.
+        n_clusters: number of clusters per class, at most its number of images; None: the quota of
+            the class, hence one image per cluster. With fewer, clusters give images in proportion
             to their size.
-        medoids: whether to choose by the medoids of the clusters, whatever centers they have.
+        medoids: whether to replace the centers of the clusters by medoids.
+
+    Example:
+        >>> from distill.clustering.agglomerative import Agglomerative
+        >>> points = torch.tensor([[0.0], [1.0], [2.0], [9.0]])
+        >>> selector = NearestCenter(clusterer=Agglomerative(linkage="ward"))
+        >>> labels = torch.zeros(4, dtype=torch.int64)
+        >>> selector.select(points, labels, [2], torch.Generator()).rows
+        tensor([1, 3])
     """
 
     clusterer: Clusterer
@@ -42,7 +49,7 @@ class NearestCenter(Selector):
     def select(
         self, points: Tensor, labels: Tensor, quotas: Sequence[int], generator: torch.Generator
     ) -> Selection:
-        """Clusters each class with a generator of its own, and chooses."""
+        """Clusters each class, with a separate generator, and chooses."""
         clusters = torch.full_like(labels, NOISE)
         chosen: list[Tensor] = []
         clusterings: list[Clustering] = []
@@ -50,23 +57,22 @@ class NearestCenter(Selector):
         for rows, quota, stream in zip(
             rows_by_class(labels, len(quotas)), quotas, streams, strict=True
         ):
-            own = points[rows.to(points.device)]
-            clustering = self.clusterer.fit(own, min(self.n_clusters or quota, len(own)), stream)
+            members = points[rows.to(points.device)]
+            n_clusters = min(self.n_clusters or quota, len(members))
+            clustering = self.clusterer.fit(members, n_clusters, stream)
             if self.medoids:
-                clustering = with_medoids(own, clustering)
-            representatives = select(own, clustering, quota, "quota", stream)
+                clustering = with_medoids(members, clustering)
+            representatives = select(members, clustering, quota, "quota", stream)
             clusters[rows] = clustering.labels.cpu()
             chosen.append(rows[representatives.indices.cpu()])
             clusterings.append(clustering)
+        n_clusters_mean = sum(found.n_clusters for found in clusterings) / len(clusterings)
+        sizes = [found.sizes for found in clusterings]
+        n_points = [len(found.labels) for found in clusterings]
         return Selection(
             rows=torch.cat(chosen),
             clusters=clusters,
-            counts={
-                "n_clusters_mean": sum(own.n_clusters for own in clusterings) / len(clusterings),
-                **size_columns(
-                    [own.sizes for own in clusterings], [len(own.labels) for own in clusterings]
-                ),
-            },
+            counts={"n_clusters_mean": n_clusters_mean, **size_columns(sizes, n_points)},
         )
 
 

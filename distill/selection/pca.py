@@ -1,8 +1,8 @@
-"""The first principal components, by subspace iteration.
+"""First principal components, by subspace iteration.
 
-Cost: O(n d (k + 10)) time for each of 10 passes over the points, and a centred copy of them. Exact
-where the data have no more than k + 10 dimensions; elsewhere the error falls with the 20th power of
-the ratio of singular values k + 10 and k, and photographs have a steep spectrum.
+Cost: O(n d (k + 10)) time for each of 10 passes over the points, and a centred copy of them. The
+result is exact for data of at most k + 10 dimensions; otherwise the error decreases with the 20th
+power of the ratio of singular values k + 10 and k, and photographs have a steep spectrum.
 
 References:
     Halko, Martinsson & Tropp, Finding structure with randomness, SIAM Review 2011 (algorithm 4.4).
@@ -19,12 +19,18 @@ _N_PASSES = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Plane:
-    """The plane of the first k principal components.
+    """Plane of the first k principal components.
 
     Attributes:
-        coordinates: (n, k), of the points, in the order of falling variance. The sign of a
-            component is such that its largest loading by amount is positive.
-        explained: share of the points' variance that lies in the plane, in [0, 1].
+        coordinates: (n, k) coordinates of the points, in the order of decreasing variance. The sign
+            of a component is such that its loading of largest magnitude is positive.
+        explained: share of the variance of the points in the plane, in [0, 1].
+
+    Example:
+        >>> points = torch.tensor([[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]])
+        >>> plane = principal_plane(points, 1, torch.Generator().manual_seed(0))
+        >>> round(plane.explained, 4)
+        1.0
     """
 
     coordinates: Tensor
@@ -32,12 +38,12 @@ class Plane:
 
 
 def principal_plane(points: Tensor, k: int, generator: torch.Generator) -> Plane:
-    """Returns the points' coordinates in the plane of their first k principal components.
+    """Returns the coordinates of points in the plane of their first k principal components.
 
     Args:
         points: (n, d) floating point, on any device.
-        k: at least 1; where d or n is smaller, the coordinates that are missing are zero.
-        generator: on the CPU; draws where the iteration starts.
+        k: number of components, at least 1; if d or n is smaller, the other coordinates are zero.
+        generator: on the CPU; draws the start of the iteration.
     """
     centered = points - points.mean(dim=0)
     d = points.shape[1]

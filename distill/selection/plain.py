@@ -1,4 +1,4 @@
-"""Selectors that do not look at the images: all of them, or stratified random ones."""
+"""Selectors that do not compare images: all images, or stratified random ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,13 @@ from distill.selection.base import Selection, Selector, rows_by_class, shuffled
 @final
 @dataclass(frozen=True, kw_only=True)
 class AllImages(Selector):
-    """The whole pool, the paper's base; the quotas are not used."""
+    """All images of the pool, the base of paper 2; the quotas are not used.
+
+    Example:
+        >>> labels = torch.tensor([0, 0, 1])
+        >>> AllImages().select(torch.empty(3, 0), labels, [1, 1], torch.Generator()).rows
+        tensor([0, 1, 2])
+    """
 
     needs_points: ClassVar[bool] = False
 
@@ -28,14 +34,21 @@ class AllImages(Selector):
 @final
 @dataclass(frozen=True, kw_only=True)
 class RandomImages(Selector):
-    """Random images of every class, without replacement."""
+    """Random images of every class, without replacement.
+
+    Example:
+        >>> labels = torch.tensor([0, 0, 1, 1])
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> labels[RandomImages().select(torch.empty(4, 0), labels, [1, 1], generator).rows]
+        tensor([0, 1])
+    """
 
     needs_points: ClassVar[bool] = False
 
     def select(
         self, points: Tensor, labels: Tensor, quotas: Sequence[int], generator: torch.Generator
     ) -> Selection:
-        """Chooses the first of each class in a random order."""
+        """Chooses the first images of each class in random order."""
         del points
         chosen = [
             shuffled(rows, generator)[:quota]
@@ -47,12 +60,19 @@ class RandomImages(Selector):
 @final
 @dataclass(frozen=True, kw_only=True)
 class RepeatedDraws(Selector):
-    """Several independent draws of random images, so that images can be chosen more than once.
+    """Several independent draws of random images, so that images can be chosen repeatedly.
 
-    What the paper's augmentation did before it transformed them: 10 % drawn five times.
+    The augmentation of paper 2 transforms images that are drawn so: 10 %, five times.
 
     Attributes:
-        n_draws: how many, each of the quotas.
+        n_draws: number of draws of the quotas.
+
+    Example:
+        >>> labels = torch.tensor([0, 0, 1, 1])
+        >>> selector = RepeatedDraws(n_draws=5)
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> len(selector.select(torch.empty(4, 0), labels, [1, 1], generator).rows)
+        10
     """
 
     n_draws: int
@@ -70,12 +90,12 @@ class RepeatedDraws(Selector):
 
 
 def build_augmentation(*, augment_mode: str, augment_copies: int) -> RandomImages:
-    """Builds the selector of the augmentation: random images, which the trial then transforms."""
+    """Builds the selector of the augmentation: random images, which the trial transforms."""
     del augment_mode, augment_copies
     return RandomImages()
 
 
 def build_published_augmentation(*, augment_mode: str, augment_copies: int) -> RepeatedDraws:
-    """Builds what the paper's augmentation did in its place: as many draws as copies."""
+    """Builds the selector of the published augmentation: as many draws as copies."""
     del augment_mode
     return RepeatedDraws(n_draws=augment_copies)

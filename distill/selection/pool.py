@@ -1,9 +1,8 @@
-"""What can be chosen from, and the check that nothing of it is in the test set.
+"""Pools of images to choose from, and the check for test images among the chosen ones.
 
-Under the sound protocol the pool is the training images, less those whose very pixels are also
-among the images held out: photo collections repeat themselves, and an exact copy of a test image in
-the training set is the test image. Under the published protocol the paper's cluster sampler drew
-from all images, test images included (defect 1), so its pool is all of them.
+Under the sound protocol, the pool consists of the training images without exact copies of held-out
+images: photo collections contain duplicates, and a copy of a test image is a test image. Under the
+published protocol, the pool consists of all images, including test images (defect 1 of paper 2).
 """
 
 from dataclasses import dataclass
@@ -14,10 +13,11 @@ from torch import Tensor
 from distill.datasets import ImageData
 from distill.datasets.images import content_hashes
 from distill.datasets.rows import Part
+from distill.errors import DreamSweepError
 
 
-class LeakError(Exception):
-    """An image was chosen under the sound protocol whose content is among the test images."""
+class LeakError(DreamSweepError):
+    """An image chosen under the sound protocol has the content of a test image."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,9 +27,9 @@ class Pool:
     Attributes:
         images: (n, c, h, w) uint8, on the device of the data.
         labels: (n,) int64, on the CPU.
-        parts: (n,) int8 on the CPU, the `Part` of the data set that an image is of.
-        rows: (n,) int64 on the CPU, its row in that part.
-        n_duplicates: training images left out because their content is held out.
+        parts: (n,) int8 on the CPU, the `Part` of the data set of each image.
+        rows: (n,) int64 on the CPU, the row of each image in its part.
+        n_duplicates: number of training images left out as copies of held-out images.
     """
 
     images: Tensor
@@ -40,19 +40,18 @@ class Pool:
 
 
 def training_pool(data: ImageData, *, leave_out_duplicates: bool) -> Pool:
-    """Returns the training images.
+    """Returns the pool of training images.
 
     Args:
-        data: the images.
-        leave_out_duplicates: whether to leave out those whose content is also among the test or
-            the validation images.
+        data: images of all parts.
+        leave_out_duplicates: whether to leave out copies of test and validation images.
     """
     rows = torch.arange(len(data.train_images))
     images, labels = data.train_images, data.train_labels.cpu()
     if leave_out_duplicates:
         hashes = data.hashes
         held_out = {*hashes["test"], *hashes["val"]}
-        kept = torch.tensor([own not in held_out for own in hashes["train"]])
+        kept = torch.tensor([digest not in held_out for digest in hashes["train"]])
         if not bool(kept.all()):
             rows = rows[kept]
             images, labels = images[rows.to(images.device)], labels[rows]
@@ -66,7 +65,7 @@ def training_pool(data: ImageData, *, leave_out_duplicates: bool) -> Pool:
 
 
 def whole_pool(data: ImageData) -> Pool:
-    """Returns all images, training, validation and test."""
+    """Returns the pool of all training, validation and test images."""
     images = {
         Part.TRAIN: data.train_images,
         Part.VAL: data.val_images,
@@ -84,13 +83,18 @@ def whole_pool(data: ImageData) -> Pool:
 
 
 def seen_images(test_images: Tensor, chosen_images: Tensor) -> Tensor:
-    """Returns (n_test,) bool: which test images have their content among those chosen."""
+    """Returns the (n_test,) bool mask of test images whose content is among the chosen images."""
     chosen = set(content_hashes(chosen_images))
-    return torch.tensor([own in chosen for own in content_hashes(test_images)], dtype=torch.bool)
+    is_seen = [digest in chosen for digest in content_hashes(test_images)]
+    return torch.tensor(is_seen, dtype=torch.bool)
 
 
 def check_no_leak(test_images: Tensor, chosen_images: Tensor) -> None:
-    """Raises a LeakError where the content of a test image was chosen."""
+    """Checks that no test image is among the chosen images.
+
+    Raises:
+        LeakError: there is one.
+    """
     n_seen = int(seen_images(test_images, chosen_images).sum())
     if n_seen:
         raise LeakError(

@@ -1,14 +1,15 @@
-"""From any clustering to representatives and weights, once for all methods.
+"""Representatives and weights of any clustering.
 
-The rules, by the name of the clusterer:
+The rule depends on the name of the clusterer:
 
-`quota` (the sound one): k distinct images. Each cluster gets a quota in proportion to its size by
-the largest remainder (Hamilton's method), and at least one image while there are no more clusters
-than k; within a cluster the images nearest its center come first (a medoid before all others). With
-k clusters that is one image each. Where the clusters hold fewer than k images in all (DBSCAN with
-much noise), the rest is drawn at random from the noise, each noise image counting for itself alone.
+`quota` (sound protocol): k distinct images. Each cluster gets a quota in proportion to its size by
+the largest remainder (Hamilton's method), and at least one image if there are at most k clusters;
+within a cluster the images nearest to its center come first (a medoid before all others). With k
+clusters that is one image each. If the clusters contain fewer than k images in total (DBSCAN with
+much noise), the others are drawn at random from the noise, where each image represents only itself.
 
-The others are what paper 1 did; see the functions. Shapes: n points, d features, k representatives.
+The other rules are those of paper 1; see the functions. Shapes: n points, d features, k
+representatives.
 """
 
 from collections.abc import Callable
@@ -27,10 +28,19 @@ class Representatives:
     Attributes:
         indices: (m,) int64, positions among the points of the class; distinct and m = k, except
             under the published rules.
-        weights: (m,) float64, mean one: what each of them stands for, in proportion to images.
-        n_clusters: clusters found.
-        largest_cluster: share of the largest cluster among all points, in [0, 1].
-        noise: share of the points that are in no cluster, in [0, 1].
+        weights: (m,) float64, with mean one, in proportion to the number of represented images.
+        n_clusters: number of clusters found.
+        largest_cluster: share of the points in the largest cluster, in [0, 1].
+        noise: share of the points in no cluster, in [0, 1].
+
+    Example:
+        >>> points = torch.tensor([[0.0], [1.0], [2.0], [9.0]])
+        >>> clustering = Clustering(
+        ...     labels=torch.tensor([0, 0, 0, 1]), centers=torch.tensor([[1.0], [9.0]])
+        ... )
+        >>> chosen = select(points, clustering, 2, "quota", torch.Generator())
+        >>> chosen.indices, chosen.weights
+        (tensor([1, 3]), tensor([1.5000, 0.5000], dtype=torch.float64))
     """
 
     indices: Tensor
@@ -46,11 +56,11 @@ def select(
     """Chooses the representatives of a class.
 
     Args:
-        points: (n, d), what was clustered.
-        clustering: its clustering.
-        k: representatives wanted, in [1, n].
+        points: (n, d), the clustered points.
+        clustering: clustering of the points.
+        k: number of representatives, in [1, n].
         rule: a key of `RULES`.
-        generator: draws images from the noise where the rule needs to.
+        generator: draws images from the noise if the rule needs them.
     """
     indices, images_each = RULES[rule](points, clustering, k, generator)
     weights = images_each.double() / images_each.double().mean()
@@ -65,17 +75,17 @@ def select(
 
 
 def rule_for(clusterer_name: str) -> str:
-    """Returns the rule that belongs to a clusterer."""
+    """Returns the rule of a clusterer."""
     return _PUBLISHED_RULES.get(clusterer_name, "quota")
 
 
 def largest_remainder(sizes: Tensor, k: int, *, at_least_one: bool) -> Tensor:
-    """Shares k seats among clusters in proportion to their sizes, by the largest remainder.
+    """Divides k seats among clusters in proportion to their sizes, by the largest remainder.
 
     Args:
-        sizes: (n_clusters,) int64, each at least 1; their sum is at least k.
-        k: seats.
-        at_least_one: give every cluster a seat first; needs `n_clusters` ≤ k.
+        sizes: (n_clusters,) int64, each at least 1, with a sum of at least k.
+        k: number of seats.
+        at_least_one: whether every cluster gets a seat; requires `n_clusters` ≤ k.
 
     Returns:
         (n_clusters,) int64 quotas that sum to k, none above its size. Ties go to the lower index.
@@ -83,8 +93,8 @@ def largest_remainder(sizes: Tensor, k: int, *, at_least_one: bool) -> Tensor:
     quotas = torch.ones_like(sizes) if at_least_one else torch.zeros_like(sizes)
     exact = sizes.double() * k / sizes.sum()
     quotas = torch.maximum(quotas, exact.floor().long())
-    # With a seat for everyone small clusters hold more than their share: the largest surplus
-    # gives one back, or the largest remainder takes one, until the seats add up.
+    # With a seat for every cluster, small clusters exceed their share: the largest surplus loses a
+    # seat, or the largest remainder gains one, until the quotas sum to k.
     while (missing := k - int(quotas.sum())) != 0:
         remainder = exact - quotas
         if missing > 0:
@@ -117,7 +127,7 @@ def _quota(
 
 
 def _nearest_in_cluster(points: Tensor, clustering: Clustering, quotas: Tensor) -> Tensor:
-    """Returns the indices of the `quotas[j]` points nearest center j inside each cluster j."""
+    """Returns the indices of the `quotas[j]` points nearest to center j in each cluster j."""
     members = torch.nonzero(clustering.labels != NOISE).squeeze(1)
     labels = clustering.labels[members]
     distances = (points[members] - clustering.centers[labels]).norm(dim=1)
@@ -135,7 +145,7 @@ def _nearest_in_cluster(points: Tensor, clustering: Clustering, quotas: Tensor) 
 def _nearest_in_class(
     points: Tensor, clustering: Clustering, k: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """DREAM's K-Means: the image nearest each center in the whole class; duplicates possible."""
+    """Chooses the image of the class nearest to each center, as DREAM's K-Means; can repeat."""
     del k, generator
     nearest = torch.cat(
         [torch.cdist(chunk, points).argmin(dim=1) for chunk in clustering.centers.split(64)]
@@ -146,7 +156,7 @@ def _nearest_in_class(
 def _one_per_cluster(
     points: Tensor, clustering: Clustering, k: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Paper 1's DBSCAN: one image a cluster, however many there are; noise is dropped."""
+    """Chooses one image per cluster, of any number of clusters, without noise (paper 1, DBSCAN)."""
     del k, generator
     quotas = (clustering.sizes > 0).long()
     indices = _nearest_in_cluster(points, clustering, quotas)
@@ -156,7 +166,7 @@ def _one_per_cluster(
 def _proportional(
     points: Tensor, clustering: Clustering, k: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Paper 1's Agglomerative: round(k · share) images a cluster; a share below half gives none."""
+    """Chooses round(k · share) images per cluster, possibly none (paper 1, Agglomerative)."""
     del generator
     sizes = clustering.sizes
     quotas = (sizes.double() * k / sizes.sum()).round().long().minimum(sizes)

@@ -1,4 +1,4 @@
-"""A few of the images that classifiers were trained on, small, to look at."""
+"""Small samples of the images that classifiers are trained on, for inspection."""
 
 from typing import NamedTuple
 
@@ -8,19 +8,19 @@ from torch.nn import functional as F
 
 SAMPLES_PER_CLASS = 8
 MAX_SAMPLES = 16
-"""Of all classes together, as long as each has one: about 60 kB of photographs as PNG."""
+"""Largest number of samples of all classes together: about 60 kB of photographs as PNG."""
 
 MAX_SIDE = 40
-"""Pixels of the longer side above which images are shrunk."""
+"""Largest longer side of a sample in pixels."""
 
 
 class Samples(NamedTuple):
-    """Images to look at; n of them, class by class.
+    """Sample of n images, class by class.
 
     Attributes:
         images: (n, c, h, w) uint8 on the CPU.
         labels: (n,) int64 on the CPU.
-        class_names: of all classes, in label order.
+        class_names: names of all classes, in label order.
     """
 
     images: Tensor
@@ -29,12 +29,12 @@ class Samples(NamedTuple):
 
 
 def sample(images: Tensor, labels: Tensor, class_names: tuple[str, ...]) -> Samples:
-    """Returns a few images of each class, evenly spaced among them; nothing is drawn.
+    """Returns a few evenly spaced images of each class, without random numbers.
 
     Args:
         images: (n, c, h, w) uint8, on any device.
-        labels: (n,) int64, indices into `class_names`, likewise.
-        class_names: in label order.
+        labels: (n,) int64, indices into `class_names`, on any device.
+        class_names: names in label order.
     """
     each = min(SAMPLES_PER_CLASS, max(1, MAX_SAMPLES // len(class_names)))
     chosen = []
@@ -47,7 +47,7 @@ def sample(images: Tensor, labels: Tensor, class_names: tuple[str, ...]) -> Samp
 
 
 def _shrunk(images: Tensor) -> Tensor:
-    """Returns images no larger than `MAX_SIDE`, each pixel the mean of those that it covers."""
+    """Returns images of at most `MAX_SIDE` pixels per side, by area averaging."""
     height, width = images.shape[2:]
     scale = MAX_SIDE / max(height, width)
     if scale >= 1:
