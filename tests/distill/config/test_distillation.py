@@ -1,4 +1,4 @@
-"""Trial configurations: what they accept, what they refuse, and what names them."""
+"""Configurations of distillations: values accepted and refused, defaults, identity."""
 
 import json
 import subprocess
@@ -7,17 +7,14 @@ import sys
 import pytest
 
 from distill.clustering.registry import CLUSTERERS
-from distill.config.distillation import (
-    CLUSTERERS,
-    PUBLISHED_VARIANTS,
-    DistillationConfig,
-    parse_value,
-)
+from distill.components import option_type
+from distill.config.distillation import DistillationConfig, ResolvedDistillation
 from distill.config.seeds import derive_seed
+from distill.dream.loop import build_clusterer
 from distill.errors import UserError
 
 
-def test_the_defaults_of_the_paper_are_filled_in() -> None:
+def test_resolve_fills_in_the_defaults_of_the_paper() -> None:
     config = DistillationConfig(dataset="cifar10", ipc=50).resolve()
 
     assert (config.n_outer, config.n_inner, config.n_representatives) == (1000, 100, 128)
@@ -28,7 +25,7 @@ def test_the_defaults_of_the_paper_are_filled_in() -> None:
     assert (config.eval_epochs, config.eval_batch_size) == (1000, 64)
 
 
-def test_defaults_depend_on_the_family_of_the_data_set() -> None:
+def test_defaults_depend_on_the_data_set() -> None:
     mnist = DistillationConfig(dataset="mnist", ipc=10).resolve()
 
     assert mnist.metric == "l1"
@@ -36,7 +33,7 @@ def test_defaults_depend_on_the_family_of_the_data_set() -> None:
     assert mnist.eval_augment == "color_crop_scale_rotate"
 
 
-def test_a_larger_image_raises_the_learning_rate_by_its_area() -> None:
+def test_lr_img_grows_with_the_area_of_the_images() -> None:
     def lr(dataset: str, image_size: int | None = None) -> float | None:
         return DistillationConfig(dataset=dataset, ipc=10, image_size=image_size).resolve().lr_img
 
@@ -61,23 +58,38 @@ def test_replacing_ipc_changes_the_derived_learning_rate() -> None:
 @pytest.mark.parametrize("name", CLUSTERERS)
 @pytest.mark.parametrize("protocol", ["sound", "published"])
 def test_resolving_twice_changes_nothing(name: str, protocol: str) -> None:
-    config = DistillationConfig(clusterer=name, protocol=protocol, weights="size").resolve()  # type: ignore[arg-type]
+    config = DistillationConfig(clusterer=name, protocol=protocol, weights="size").resolve()
 
     assert config.resolve() == config
+    assert ResolvedDistillation.from_dict(config.to_dict()) == config
 
 
-def test_every_clusterer_of_the_configuration_can_be_built_and_the_other_way_round() -> None:
-    assert set(CLUSTERERS) == set(CLUSTERERS)
-    for name in CLUSTERERS:
-        config = DistillationConfig(clusterer=name).resolve()
-        CLUSTERERS.build(config.clusterer, **config["clusterer_options"])
+@pytest.mark.parametrize("name", CLUSTERERS)
+@pytest.mark.parametrize("protocol", ["sound", "published"])
+def test_a_resolved_distillation_has_no_missing_number(name: str, protocol: str) -> None:
+    config = DistillationConfig(clusterer=name, protocol=protocol).resolve()
+
+    for field_name, declared in config.static_fields().items():
+        if not option_type(declared).is_optional:
+            assert config[field_name] is not None, field_name
+
+
+@pytest.mark.parametrize("name", CLUSTERERS)
+def test_every_clusterer_can_be_built_from_a_config(name: str) -> None:
+    config = DistillationConfig(clusterer=name).resolve()
+
+    assert build_clusterer(config) == CLUSTERERS.build(
+        name, **config.options_for(CLUSTERERS, config.clusterer)
+    )
 
 
 def test_the_published_protocol_runs_what_paper_1_ran() -> None:
-    for name, variant in PUBLISHED_VARIANTS.items():
-        assert (
-            DistillationConfig(protocol="published", clusterer=name).resolve().clusterer == variant
-        )
+    variants = CLUSTERERS.published_variants()
+    assert set(variants) == {"kmeans", "kmeans++", "kmedoids", "dbscan", "agglomerative"}
+    for name, variant in variants.items():
+        config = DistillationConfig(protocol="published", clusterer=name)
+        assert variant == f"{name}_published"
+        assert config.resolve().clusterer == variant
     config = DistillationConfig(
         protocol="published", clusterer="dbscan", weights="size", embedding="gradients"
     ).resolve()
@@ -92,7 +104,7 @@ def test_a_fixed_eps_switches_the_default_quantile_off() -> None:
     assert (config["eps"], config["eps_quantile"]) == (3.0, None)
 
 
-def test_equal_meaning_is_one_trial_and_any_change_is_another() -> None:
+def test_equal_configs_are_one_trial_and_changes_another() -> None:
     plain = DistillationConfig()
     spelt_out = DistillationConfig(n_outer=4, linkage=None, feature_weight=1)
     ids = {
@@ -108,7 +120,10 @@ def test_equal_meaning_is_one_trial_and_any_change_is_another() -> None:
 
 
 def test_the_identity_is_the_same_in_a_fresh_process() -> None:
-    code = "from distill.config.distillation import DistillationConfig; print(DistillationConfig(ipc=7).trial_id)"
+    code = (
+        "from distill.config.distillation import DistillationConfig; "
+        "print(DistillationConfig(ipc=7).trial_id)"
+    )
     output = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout
@@ -136,7 +151,7 @@ def test_json_and_back() -> None:
         ({"network": "resnet"}, "unknown network 'resnet'; did you mean 'resnet18'?"),
         ({"eval_networks": ["vgg"]}, "unknown network 'vgg'"),
         ({"weights": "sizes"}, "unknown weights 'sizes'; did you mean 'size'?"),
-        ({"eps": 1.0}, "eps does not apply to clusterer 'kmeans', only to dbscan"),
+        ({"eps": 1.0}, "eps does not apply to clusterer 'kmeans', only to clusterer dbscan"),
         (
             {"clusterer": "dbscan", "eps": 1.0, "eps_quantile": 0.5},
             "give eps or eps_quantile, not both; got 1.0 and 0.5",
@@ -145,7 +160,10 @@ def test_json_and_back() -> None:
             {"clusterer": "dbscan", "protocol": "published", "eps_quantile": 0.5},
             "eps_quantile does not apply to clusterer 'dbscan_published'",
         ),
-        ({"projection_dim": 8}, "projection_dim applies to embedding 'gradients' only"),
+        (
+            {"projection_dim": 8},
+            "projection_dim does not apply to embedding 'features', only to embedding gradients",
+        ),
         ({"eval_split": "val"}, "val_fraction is 0; set val_fraction"),
         ({"icp": 1}, "unknown option 'icp'; did you mean 'ipc'?"),
     ],
@@ -168,8 +186,8 @@ def test_bad_values_are_named(values: dict[str, object], message: str) -> None:
         ("eval_networks", "resnet10,resnet18", ("resnet10", "resnet18")),
     ],
 )
-def test_text_becomes_a_value(name: str, text: str, value: object) -> None:
-    assert parse_value(name, text) == value
+def test_parse_value_returns_the_type_of_the_field(name: str, text: str, value: object) -> None:
+    assert DistillationConfig.parse_value(name, text) == value
 
 
 @pytest.mark.parametrize(
@@ -180,9 +198,9 @@ def test_text_becomes_a_value(name: str, text: str, value: object) -> None:
         ("linkag", "ward", "unknown option 'linkag'; did you mean 'linkage'?"),
     ],
 )
-def test_text_that_fits_no_type(name: str, text: str, message: str) -> None:
+def test_parse_value_refuses_text_of_another_type(name: str, text: str, message: str) -> None:
     with pytest.raises(UserError) as error:
-        parse_value(name, text)
+        DistillationConfig.parse_value(name, text)
 
     assert message in str(error.value)
 

@@ -1,4 +1,4 @@
-"""Configurations of the second paper: what belongs to which selector, and what names a trial."""
+"""Configurations of selections: the options of each selector, defaults, identity."""
 
 import json
 import subprocess
@@ -7,19 +7,19 @@ import sys
 import pytest
 
 from distill.clustering.registry import CLUSTERERS
-from distill.components import fields_of
-from distill.config.distillation import (
-    CLUSTERERS,
-    DistillationConfig,
-    field_type,
-    parse_value,
-)
-from distill.config.selection import EMBEDDING_OPTIONS, SELECTOR_NAMES, SelectionConfig
+from distill.components import fields_of, known_names, plain_type
+from distill.config.base import Config
+from distill.config.distillation import DistillationConfig
+from distill.config.selection import SelectionConfig
 from distill.errors import UserError
 from distill.kinds import config_from_dict
+from distill.selection.registry import POOL_EMBEDDINGS, PUBLISHED_FORMS, SELECTORS
+from distill.trials.image_selection import build_selector
+
+SELECTOR_NAMES = known_names(SelectionConfig.static_fields()["selector"])
 
 
-def test_the_defaults_are_the_paper_s() -> None:
+def test_defaults_are_those_of_paper_2() -> None:
     config = SelectionConfig(selector="cluster_grid").resolve()
 
     assert (config["fraction"], config.test_fraction) == (0.1, 0.1)
@@ -49,15 +49,20 @@ def test_resolving_twice_changes_nothing(selector: str) -> None:
 def test_every_clusterer_can_be_used(clusterer: str) -> None:
     for selector in ("cluster_grid", "nearest_center"):
         config = SelectionConfig(selector=selector, clusterer=clusterer).resolve()
-        CLUSTERERS.build(clusterer, **config["clusterer_options"])
+        selector_object = build_selector(config)
+        built = CLUSTERERS.build(clusterer, **config.options_for(CLUSTERERS, clusterer))
+        assert vars(selector_object)["clusterer"] == built
         assert config.resolve() == config
 
 
 def test_without_a_clusterer_there_are_no_options_of_it() -> None:
     config = SelectionConfig(selector="random").resolve()
+    options = {name for own in CLUSTERERS.values() for name in fields_of(own.options)}
 
     assert config["clusterer"] is None
-    assert config["clusterer_options"] == {}
+    assert {"eps", "linkage"} <= options
+    assert not options & config.to_dict().keys()
+    assert [config[name] for name in options] == [None] * len(options)
 
 
 def test_a_fixed_eps_switches_the_default_quantile_off() -> None:
@@ -66,7 +71,7 @@ def test_a_fixed_eps_switches_the_default_quantile_off() -> None:
     assert (config["eps"], config["eps_quantile"], config["min_samples"]) == (3.0, None, 2)
 
 
-@pytest.mark.parametrize("embedding", EMBEDDING_OPTIONS)
+@pytest.mark.parametrize("embedding", POOL_EMBEDDINGS)
 def test_an_embedding_brings_its_own_options(embedding: str) -> None:
     config = SelectionConfig.from_dict({"selector": "herding", "embedding": embedding}).resolve()
 
@@ -74,7 +79,7 @@ def test_an_embedding_brings_its_own_options(embedding: str) -> None:
     assert config["pca_dim"] == (32 if embedding == "pca" else None)
 
 
-def test_the_grid_s_plane_is_the_selector_s_whatever_is_clustered() -> None:
+def test_pca_dim_of_the_grid_is_that_of_the_selector() -> None:
     assert SelectionConfig(selector="cluster_grid", embedding="pca").resolve()["pca_dim"] == 2
     assert SelectionConfig(selector="cluster_grid", embedding="features", pca_dim=3)["pca_dim"] == 3
 
@@ -91,7 +96,7 @@ def test_the_convnet_is_as_wide_as_in_the_distillation() -> None:
     assert widths == [(32, 32), (128, 128)]
 
 
-def test_images_per_class_take_the_place_of_the_fraction() -> None:
+def test_ipc_replaces_the_fraction() -> None:
     config = SelectionConfig(selector="herding", ipc=10).resolve()
 
     assert (config["ipc"], config["fraction"]) == (10, None)
@@ -114,7 +119,7 @@ def test_the_recipe_of_the_distillation_has_its_epochs() -> None:
 @pytest.mark.parametrize(
     ("protocol", "statistics"), [("sound", "recomputed"), ("published", "running")]
 )
-def test_batch_norms_score_with_keras_s_statistics_under_the_published_protocol_only(
+def test_published_protocol_scores_with_running_statistics(
     protocol: str, statistics: str
 ) -> None:
     config = SelectionConfig.from_dict({"protocol": protocol}).resolve()
@@ -122,7 +127,7 @@ def test_batch_norms_score_with_keras_s_statistics_under_the_published_protocol_
     assert config["norm_statistics"] == statistics
 
 
-def test_equal_meaning_is_one_trial_and_any_change_is_another() -> None:
+def test_equal_configs_are_one_trial_and_changes_another() -> None:
     configs = [
         SelectionConfig(),
         SelectionConfig(seed=1),
@@ -154,7 +159,7 @@ def test_the_kind_is_part_of_the_identity() -> None:
     assert Other().trial_id != SelectionConfig().trial_id
 
 
-def test_the_identity_is_the_same_in_a_fresh_process_without_torch() -> None:
+def test_the_identity_needs_no_torch_and_no_state() -> None:
     code = (
         "import sys; from distill.config.selection import SelectionConfig; "
         "print(SelectionConfig(seed=7).trial_id, 'torch' in sys.modules)"
@@ -174,14 +179,10 @@ def test_the_identity_is_the_same_in_a_fresh_process_without_torch() -> None:
     ],
     ids=["distillation", "selection"],
 )
-def test_json_and_back_by_kind(config: DistillationConfig | SelectionConfig) -> None:
+def test_json_and_back_by_kind(config: Config) -> None:
     values = json.loads(json.dumps({"kind": config.kind, **config.to_dict()}))
 
     assert config_from_dict(values) == config
-
-
-def test_without_a_kind_it_is_a_distillation() -> None:
-    assert config_from_dict({"ipc": 10}) == DistillationConfig(ipc=10)
 
 
 @pytest.mark.parametrize(
@@ -189,6 +190,7 @@ def test_without_a_kind_it_is_a_distillation() -> None:
     [
         ({"kind": "selections"}, "unknown kind of trial 'selections'; did you mean 'selection'?"),
         ({"kind": "selection", "factor": 1}, "unknown option 'factor'"),
+        ({"selector": PUBLISHED_FORMS[0]}, f"unknown selector {PUBLISHED_FORMS[0]!r}"),
         ({"selector": "randm"}, "unknown selector 'randm'; did you mean 'random'?"),
         ({"selector": "cluster_grid", "clusterer": "kmean"}, "unknown clusterer 'kmean'"),
         ({"network": "vgg"}, "unknown network 'vgg' (known: photo_cnn, convnet)"),
@@ -231,7 +233,7 @@ def test_without_a_kind_it_is_a_distillation() -> None:
         ({"eps": 1.0}, "eps does not apply to selector 'random', only to clusterer dbscan"),
         (
             {"selector": "cluster_grid", "eps": 1.0},
-            "eps does not apply to clusterer 'kmeans', only to dbscan",
+            "eps does not apply to clusterer 'kmeans', only to clusterer dbscan",
         ),
         (
             {"selector": "herding", "pca_dim": 3},
@@ -276,22 +278,25 @@ def test_bad_values_are_named(values: dict[str, object], message: str) -> None:
         ("equal_steps", "False", False),
     ],
 )
-def test_text_becomes_a_value(name: str, text: str, value: object) -> None:
-    assert parse_value(name, text, SelectionConfig) == value
+def test_parse_value_returns_the_type_of_the_field(name: str, text: str, value: object) -> None:
+    assert SelectionConfig.parse_value(name, text) == value
 
 
-def test_text_that_is_neither_true_nor_false() -> None:
+def test_parse_value_refuses_other_words_for_true() -> None:
     with pytest.raises(UserError, match="unknown equal_steps 'ja'"):
-        parse_value("equal_steps", "ja", SelectionConfig)
+        SelectionConfig.parse_value("equal_steps", "ja")
 
 
-def test_fields_of_the_same_name_mean_the_same_in_both_papers() -> None:
-    """They share columns of the results, so they must share their types, too."""
-    shared = fields_of(DistillationConfig).keys() & fields_of(SelectionConfig).keys()
+def test_shared_names_have_one_type_in_both_kinds() -> None:
+    """They share columns of the results."""
+    distillation, selection = (
+        kind.declared_fields() for kind in (DistillationConfig, SelectionConfig)
+    )
+    shared = distillation.keys() & selection.keys()
 
     assert {"dataset", "clusterer", "eps", "seed", "eval_split", "network", "n_eval"} <= shared
     for name in shared:
-        assert field_type(name)[0] is field_type(name, SelectionConfig)[0], name
+        assert plain_type(distillation[name]) is plain_type(selection[name]), name
 
 
 def test_a_replaced_field_is_checked_again() -> None:
