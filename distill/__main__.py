@@ -18,8 +18,9 @@ from distill.cli.options import (
     given_values,
     run_options,
 )
+from distill.config.base import Config
 from distill.config.distillation import DistillationConfig
-from distill.errors import UserError
+from distill.errors import InapplicableOptionError, UserError
 from distill.kinds import KINDS, Kind
 
 
@@ -32,13 +33,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         first = _first_options(arguments)
         values = _values_of_file(first.config)
-        name = values.pop("kind", DistillationConfig.kind) if first.kind is None else first.kind
-        kind = KINDS[str(name)]
+        kind = _kind(first, values)
         parsed = _parser(kind).parse_args(arguments)
         options = run_options(parsed)
-        values = {k: v for k, v in values.items() if k != "kind"}
-        values |= given_values(parsed, kind.config)
-        config = kind.config.from_dict(values)
+        config = _config(kind, values, given_values(parsed, kind.config), first.config)
         # torch takes seconds to import: only once the options are known to be right.
         from distill.cli.command import run_command
 
@@ -57,6 +55,46 @@ def _first_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--kind")
     parser.add_argument("--config")
     return parser.parse_known_args(arguments)[0]
+
+
+def _kind(first: argparse.Namespace, values: dict[str, Any]) -> Kind:
+    """Returns the kind of `--kind`, of the configuration file, or the default.
+
+    Args:
+        first: what `_first_options` returned.
+        values: of the configuration file; `kind` is removed.
+
+    Raises:
+        UserError: the kind is unknown, or the file is of another one.
+    """
+    found = values.pop("kind", None)
+    if first.kind is not None and found is not None and first.kind != found:
+        raise UserError(f"config file {first.config} is of kind {found!r}, not {first.kind!r}")
+    name = first.kind or found or DistillationConfig.kind
+    return KINDS[str(name)]
+
+
+def _config(
+    kind: Kind, values: dict[str, Any], changes: dict[str, Any], path: str | None
+) -> Config:
+    """Returns the configuration of a file with the changes of the command line.
+
+    Raises:
+        UserError: see `Config`; or the file has options that do not apply after the changes.
+    """
+    merged = values | changes
+    try:
+        return kind.config.from_dict(merged)
+    except InapplicableOptionError as error:
+        if error.option in changes:
+            raise
+        inapplicable = kind.config.inapplicable(merged) - changes.keys()
+        names = [name for name in values if name in inapplicable and values[name] is not None]
+        remedy = " ".join(f"--{name.replace('_', '-')} none" for name in names)
+        raise UserError(
+            f"config file {path} gives {', '.join(names)}, which do not apply "
+            f"({str(error).partition(';')[0]}); to leave them out: {remedy}"
+        ) from None
 
 
 def _parser(kind: Kind) -> OneLineParser:

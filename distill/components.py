@@ -14,6 +14,7 @@ import functools
 import importlib
 import math
 import operator
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -145,6 +146,10 @@ class Registry(Mapping[str, Component]):
     def __contains__(self, name: object) -> bool:
         return name in self._components
 
+    def get(self, name: str, default: Any = None, /) -> Any:
+        """Returns a component, or the default where there is none of that name."""
+        return self._components.get(name, default)
+
     def register(self, name: str, component: Component) -> None:
         """Adds a component.
 
@@ -191,7 +196,7 @@ class Registry(Mapping[str, Component]):
 
     def published_variants(self) -> dict[str, str]:
         """Returns name → name of the component that the published protocol runs in its place."""
-        return {name: own.published for name, own in self.items() if own.published is not None}
+        return {name: known.published for name, known in self.items() if known.published}
 
 
 def resolve_reference(reference: Any) -> Any:
@@ -224,10 +229,10 @@ def fields_of(options_class: type) -> dict[str, Field]:
     """
     hints = typing.get_type_hints(options_class)
     declared = {}
-    for own in dataclasses.fields(options_class):
-        if "help" in own.metadata:
-            own.type = hints[own.name]
-            declared[own.name] = own
+    for found in dataclasses.fields(options_class):
+        if "help" in found.metadata:
+            found.type = hints[found.name]
+            declared[found.name] = found
     return declared
 
 
@@ -239,7 +244,10 @@ def option_type(declared: Field) -> OptionType:
         typing.Union
     )
     if is_optional:
-        annotation = next(a for a in typing.get_args(annotation) if a is not type(None))
+        kinds = typing.get_args(annotation)
+        if len(kinds) != 2 or type(None) not in kinds:
+            raise TypeError(f"option {declared.name} must have one type or `… | None`")
+        annotation = next(a for a in kinds if a is not type(None))
     if typing.get_origin(annotation) is Literal:
         return OptionType(str, typing.get_args(annotation), is_optional)
     return OptionType(typing.get_origin(annotation) or annotation, (), is_optional)
@@ -273,7 +281,7 @@ def checked(name: str, declared: Field, given: object) -> Any:
         return None
     if plain is tuple and isinstance(value, list | tuple):
         value = tuple(str(part) for part in value)
-    if plain is float and type(value) is int:
+    if plain is float and type(value) is int and abs(value) < sys.float_info.max:
         value = float(value)
     if type(value) is not plain:
         raise UserError(f"{name} must be of type {plain.__name__}, got {value!r}")

@@ -15,6 +15,19 @@ class UserError(DreamSweepError, ValueError):
     """
 
 
+class InapplicableOptionError(UserError):
+    """An option was given that none of the chosen components has.
+
+    Args:
+        option: its name.
+        message: see `UserError`.
+    """
+
+    def __init__(self, option: str, message: str) -> None:
+        super().__init__(message)
+        self.option = option
+
+
 class InterruptedTrialError(DreamSweepError):
     """A trial was asked to stop; its state is saved if it has a checkpoint folder."""
 
@@ -42,6 +55,6 @@ def require_known(kind: str, name: str, known: Iterable[str]) -> None:
     names = list(known)
     if name in names:
         return
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     raise UserError(f"unknown {kind} {name!r}{hint} (known: {', '.join(names)})")

@@ -9,6 +9,7 @@ References to the trial, layout and cost model are imported when they are needed
 not import torch.
 """
 
+import typing
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from distill.components import option_type
 from distill.config.base import Config
 from distill.config.distillation import DistillationConfig
 from distill.config.selection import SelectionConfig
-from distill.errors import require_known
+from distill.errors import UserError, require_known
 
 Columns = Mapping[str, Any]
 """Name → type of a column: int, float, str, bool, `list[int]`, `list[float]` or `list[str]`."""
@@ -117,8 +118,18 @@ class Kind:
 
     @property
     def config_columns(self) -> Columns:
-        """The columns of the configuration: fields first, then the options of components."""
+        """The columns of the configuration: fields first, then the options of components.
+
+        Raises:
+            ValueError: one has the name of a result column, which would replace it in the rows.
+        """
         types = {name: option_type(f).plain for name, f in self.config.declared_fields().items()}
+        for name in types:
+            if name in COMMON_COLUMNS or name in self.result_columns:
+                raise ValueError(
+                    f"option {name} of kind {self.name!r} has the name of a result column; "
+                    "choose another name"
+                )
         return {name: list[str] if t is tuple else t for name, t in types.items()}
 
 
@@ -148,6 +159,10 @@ class Kinds(Mapping[str, Kind]):
     def __contains__(self, name: object) -> bool:
         return name in self._kinds
 
+    def get(self, name: str, default: Any = None, /) -> Any:
+        """Returns a kind, or the default where there is none of that name."""
+        return self._kinds.get(name, default)
+
     def register(self, kind: Kind) -> None:
         """Adds a kind.
 
@@ -156,15 +171,12 @@ class Kinds(Mapping[str, Kind]):
         """
         if kind.name in self._kinds:
             raise ValueError(f"kind {kind.name!r} is registered already; choose another name")
-        known = dict(COMMON_COLUMNS)
+        columns, curve_columns = dict(COMMON_COLUMNS), dict[str, Any]()
         for other in self._kinds.values():
-            known |= {**other.config_columns, **other.result_columns}
-        for name, column_type in {**kind.config_columns, **kind.result_columns}.items():
-            if known.get(name, column_type) != column_type:
-                raise ValueError(
-                    f"column {name} of kind {kind.name!r} must be of type {known[name]}, "
-                    f"got {column_type}"
-                )
+            columns |= {**other.config_columns, **other.result_columns}
+            curve_columns |= other.curve_columns
+        _check_types(kind.name, columns, {**kind.config_columns, **kind.result_columns})
+        _check_types(kind.name, curve_columns, kind.curve_columns)
         self._kinds[kind.name] = kind
 
     @contextmanager
@@ -175,6 +187,19 @@ class Kinds(Mapping[str, Kind]):
             yield
         finally:
             del self._kinds[kind.name]
+
+
+def _check_types(kind: str, known: Columns, columns: Columns) -> None:
+    for name, column_type in columns.items():
+        if known.get(name, column_type) != column_type:
+            raise ValueError(
+                f"column {name} of kind {kind!r} must be of type {_type_name(known[name])}, "
+                f"got {_type_name(column_type)}"
+            )
+
+
+def _type_name(column_type: Any) -> str:
+    return str(column_type) if typing.get_origin(column_type) else str(column_type.__name__)
 
 
 KINDS = Kinds(
@@ -242,6 +267,7 @@ def config_from_dict(values: Mapping[str, Any]) -> Config:
     Raises:
         UserError: the kind or a key is unknown or missing, or a value is not allowed.
     """
-    require_known("kind of trial", str(values.get("kind")), KINDS)
-    kind = KINDS[values["kind"]]
+    if "kind" not in values:
+        raise UserError(f"the kind of trial is missing (known: {', '.join(KINDS)})")
+    kind = KINDS[str(values["kind"])]
     return kind.config.from_dict({key: v for key, v in values.items() if key != "kind"})

@@ -226,10 +226,12 @@ def _print_summary(row: dict[str, Any], folder: Path) -> None:
     networks = f"{row['n_networks']} networks, last epoch"
     best = row[f"{split}_accuracy_best_mean"]
     if best is not None:
-        networks += f"; best of four tests {100 * best:.1f} %"
-    lines = {f"{split} accuracy": f"{_percent(row, f'{split}_accuracy')}   ({networks})"}
+        networks += f"; best of several tests {100 * best:.1f} %"
+    lines = {}
+    if row[f"{split}_accuracy_mean"] is not None:
+        lines[f"{split} accuracy"] = f"{_percent(row, f'{split}_accuracy')}   ({networks})"
     for name, scores in row["network_scores"].items():
-        if name != row["network"]:
+        if name != row.get("network"):
             mean, std = mean_and_std(scores["accuracies"])
             lines[f"on {name}"] = _percent({"_mean": mean, "_std": std}, "")
     if row.get(BASELINE_COLUMNS[0]) is not None:

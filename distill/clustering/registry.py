@@ -43,12 +43,12 @@ class DBSCANOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PublishedDBSCANOptions(DBSCANOptions):
-    """DBSCAN's options with paper 1's defaults."""
+class PublishedDBSCANOptions:
+    """Options of paper 1's DBSCAN, which took a fixed radius only."""
 
-    eps: float | None = option(15.0, "neighbourhood radius in feature units", above=0)
-    eps_quantile: float | None = option(
-        None, "radius as a quantile of neighbour distances", above=0, maximum=1
+    eps: float = option(15.0, "neighbourhood radius in feature units", above=0)
+    min_samples: int = option(
+        2, "points, itself included, that make a core point (MinPts)", minimum=1
     )
 
 

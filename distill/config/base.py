@@ -28,12 +28,13 @@ from distill.components import (
     is_derived,
     known_names,
     option,
+    option_type,
     parsed,
     plain_type,
     registry_of,
 )
 from distill.config.defaults import DATASETS
-from distill.errors import UserError, require_known
+from distill.errors import InapplicableOptionError, UserError, require_known
 
 SCHEMA_VERSION = 2
 """Part of every trial's identity: raised when the same configuration would mean another result."""
@@ -95,8 +96,8 @@ class Config(ABC):
         """Checks and keeps the values.
 
         Args:
-            values: fields of the kind and options of the chosen components; what is left out, or
-                None, takes its default.
+            values: fields of the kind and options of the chosen components; what is left out takes
+                its default, and so does None for options and for fields with a derived default.
         """
         fields = self.static_fields()
         for name, declared in fields.items():
@@ -165,10 +166,23 @@ class Config(ABC):
         """Returns all that can be set, by name: the fields, then the options of components.
 
         An option that several components have is in it once, as the first of them declares it.
+
+        Raises:
+            ValueError: an option has the name of a field, or another type than one of its name.
         """
-        declared = dict(cls.static_fields())
-        for name, applicable in cls.declarations():
-            declared.setdefault(name, applicable.declared)
+        fields = cls.static_fields()
+        declared = dict(fields)
+        for name, found in cls.declarations():
+            owner = f"option {name} of {found.registry.noun} {found.component!r}"
+            if name in fields:
+                raise ValueError(
+                    f"{owner} has the name of a field of every {cls.kind}; choose another name"
+                )
+            known = plain_type(declared.setdefault(name, found.declared))
+            if known is not plain_type(found.declared):
+                raise ValueError(
+                    f"{owner} must be of type {known.__name__}, as another component's is"
+                )
         return declared
 
     @classmethod
@@ -244,6 +258,9 @@ class Config(ABC):
         """
         declared = cls.declared_fields()
         require_known("option", name, declared)
+        words = option_type(declared[name]).words
+        if name in cls.option_names() and text.lower() == "none" and "none" not in words:
+            return None  # not given
         return parsed(name, declared[name], text)
 
     def __getitem__(self, name: str) -> Any:
@@ -316,7 +333,8 @@ class Config(ABC):
         for name, value in given.items():
             if name not in applicable:
                 require_known("option", name, self.declared_fields())
-                raise UserError(self._does_not_apply(name, fields | dict(given)))
+                message = self._does_not_apply(name, fields | dict(given))
+                raise InapplicableOptionError(name, message)
             options[name] = checked(name, applicable[name].declared, value)
         pairs = list(self.exclusive)
         for found in applicable.values():
@@ -325,24 +343,30 @@ class Config(ABC):
         return tuple(sorted(options.items()))
 
     def _does_not_apply(self, name: str, values: Mapping[str, Any]) -> str:
-        nouns = {found.registry.noun for own, found in self.declarations() if own == name}
-        chosen = []
-        for choice_name, declared in self._choices(values):
-            registry = registry_of(declared)
-            if registry is not None and registry.noun in nouns and values.get(choice_name):
-                running = self.running(choice_name, values)
-                chosen.append(f"{registry.noun} {running!r}")
+        nouns = {found.registry.noun for other, found in self.declarations() if other == name}
+        chosen = [
+            f"{registry.noun} {component!r}"
+            for registry, component in self._components(values)
+            if registry.noun in nouns
+        ]
         method = f"{self.method_field} {values[self.method_field]!r}"
         return (
             f"{name} does not apply to {', '.join(dict.fromkeys(chosen)) or method}, "
             f"only to {self.owners(name)}; leave it out"
         )
 
-    def _choices(self, values: Mapping[str, Any]) -> Iterator[tuple[str, Field]]:
-        """Yields the fields and options of a trial that name one component."""
-        yield from self.static_fields().items()
-        for name, found in self.applicable(values).items():
-            yield name, found.declared
+    def _components(self, values: Mapping[str, Any]) -> Iterator[tuple[Registry, str]]:
+        """Yields the components that a trial has, with their registries."""
+        choices = dict(self.static_fields())
+        choices |= {name: found.declared for name, found in self.applicable(values).items()}
+        full = {name: declared.default for name, declared in choices.items()}
+        full |= {name: value for name, value in values.items() if value is not None}
+        for name, declared in choices.items():
+            registry = registry_of(declared)
+            if registry is not None:
+                is_several = plain_type(declared) is tuple
+                for component in full[name] if is_several else (self.running(name, full),):
+                    yield registry, component
 
     def _check_common(self) -> None:
         if not self.dataset.startswith(("parquet:", "folder:")):
@@ -357,14 +381,16 @@ class Config(ABC):
                 f"classes must name at least two, each once, got {','.join(self.classes)!r}"
             )
 
-    def resolved_values(self, substitutions: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Returns the values of the resolved configuration; for `resolve` of the kinds.
+    def substitutions(self) -> dict[str, Any]:
+        """Returns the fields that are others in the resolved configuration, by name.
 
-        Args:
-            substitutions: fields that stand for something else, such as a clusterer whose
-                published variant runs.
+        Such as a clusterer whose published variant runs.
         """
-        values = self.to_dict() | dict(substitutions or {})
+        return {}
+
+    def resolved_values(self) -> dict[str, Any]:
+        """Returns the values of the resolved configuration."""
+        values = self.to_dict() | self.substitutions()
         values["classes"] = sorted(values["classes"])
         derived = self.derived_defaults(values)
         fields = self.static_fields()

@@ -85,25 +85,31 @@ class DistillationConfig(Config):
         lr_img = default_lr_img(values["dataset"], values["ipc"], values["image_size"])
         return dataset_defaults(values["dataset"]) | {"lr_img": lr_img}
 
-    def resolve(self) -> "ResolvedDistillation":
-        """Returns the configuration with every default filled in; idempotent.
+    def substitutions(self) -> dict[str, Any]:
+        """Returns what else runs under the published protocol.
 
-        Under the published protocol a clusterer stands for the variant that paper 1 really ran,
-        `size` weights for its inert ones, and the gradient space for what its code computed under
-        that name, the predictions.
+        The variant of the clusterer that paper 1 really ran, its inert weights in place of `size`,
+        and in place of the gradient space what its code computed under that name, the predictions.
         """
+        if self.protocol == "sound":
+            return {}
+        changes = {"clusterer": self.running("clusterer", self.to_dict())}
+        if self.weights == "size":
+            changes["weights"] = "published"
+        if self.embedding == "gradients":
+            changes["embedding"] = "predictions"
+        return changes
+
+    def resolve(self) -> "ResolvedDistillation":
+        """Returns the configuration with every default filled in; idempotent."""
         if isinstance(self, ResolvedDistillation):
             return self
-        substitutions: dict[str, Any] = {}
-        if self.protocol == "published":
-            substitutions["clusterer"] = self.running("clusterer", self.to_dict())
-            if self.weights == "size":
-                substitutions["weights"] = "published"
-            if self.embedding == "gradients":
-                substitutions["embedding"] = "predictions"
-        return ResolvedDistillation(**self.resolved_values(substitutions))
+        return ResolvedDistillation(**self.to_dict())
 
 
 @dataclass(frozen=True, kw_only=True, init=False)
 class ResolvedDistillation(DistillationConfig):
-    """A configuration with every default filled in, as `DistillationConfig.resolve` returns it."""
+    """A configuration with every default filled in, also after `replace`."""
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**DistillationConfig(**values).resolved_values())

@@ -107,9 +107,12 @@ class SelectionConfig(Config):
         """Returns the configuration with every default filled in; idempotent."""
         if isinstance(self, ResolvedSelection):
             return self
-        return ResolvedSelection(**self.resolved_values())
+        return ResolvedSelection(**self.to_dict())
 
 
 @dataclass(frozen=True, kw_only=True, init=False)
 class ResolvedSelection(SelectionConfig):
-    """A configuration with every default filled in, as `SelectionConfig.resolve` returns it."""
+    """A configuration with every default filled in, also after `replace`."""
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**SelectionConfig(**values).resolved_values())

@@ -109,7 +109,7 @@ class Classifier:
         self._to_input = data.normalize if config.network != "photo_cnn" else _scaled
         if isinstance(self.network, PhotoCNN):
             self.network.dropout.generator = self.dropout
-        self._recomputes_statistics = config["norm_statistics"] == "recomputed"
+        self._recomputes_statistics = config["norm_statistics"] != "running"
         self.optimizer = torch.optim.Adam(
             self.network.parameters(), lr=config.lr, eps=ADAM_EPSILON, fused=True
         )

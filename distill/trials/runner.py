@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distill.components import resolve_reference
+from distill.components import registry_of, resolve_reference
 from distill.config.base import SCHEMA_VERSION, Config
 from distill.datasets import ImageData, load_dataset
 from distill.datasets.images import with_classes
@@ -108,7 +108,7 @@ def run(
         "n_classes": kept.n_classes,
         "n_train": len(kept.train_images),
         "n_test": len(kept.test_images),
-        **(trial.result_columns(is_ok=is_ok) if trial is not None else {}),
+        **(_columns_of(trial, row, is_ok=is_ok) if trial is not None else {}),
         "total_seconds": finished.seconds,
         "n_resumes": finished.n_resumes,
         "started_at": finished.started_at.isoformat(timespec="seconds"),
@@ -121,6 +121,22 @@ def run(
         curve=trial.curve if trial is not None else [],
         artifacts=trial.artifacts() if trial is not None and is_ok else {},
     )
+
+
+def _columns_of(trial: Trial, row: Mapping[str, Any], *, is_ok: bool) -> dict[str, Any]:
+    """Returns what a trial adds to its row.
+
+    Raises:
+        ValueError: its kind has no such column.
+    """
+    columns = trial.result_columns(is_ok=is_ok)
+    undeclared = sorted(columns.keys() - row.keys())
+    if undeclared:
+        raise ValueError(
+            f"the trial returned columns that its kind does not declare: {', '.join(undeclared)}; "
+            "add them to result_columns of the kind"
+        )
+    return columns
 
 
 def check(config: Config, data: ImageData, execution: Execution = AUTOMATIC) -> None:
@@ -148,10 +164,14 @@ def check_execution(config: Config, execution: Execution) -> None:
     for name in trial_class_of(config).unused_execution_options(config.resolve()):
         value = getattr(execution, name)
         if value != "auto":
-            method = f"{config.method_field} {config[config.method_field]!r}"
+            components = ", ".join(
+                f"{field_name} {config[field_name]!r}"
+                for field_name, declared in config.static_fields().items()
+                if registry_of(declared) is not None and config[field_name]
+            )
             raise UserError(
-                f"--{name} {value} does not apply to a {config.kind} with {method}: nothing in "
-                "it can be run that way; leave it out"
+                f"--{name} {value} does not apply to a {config.kind} with {components}: nothing "
+                "in it can be run that way; leave it out"
             )
 
 

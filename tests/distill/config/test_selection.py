@@ -193,7 +193,7 @@ def test_json_and_back_by_kind(config: Config) -> None:
         ({"selector": PUBLISHED_FORMS[0]}, f"unknown selector {PUBLISHED_FORMS[0]!r}"),
         ({"selector": "randm"}, "unknown selector 'randm'; did you mean 'random'?"),
         ({"selector": "cluster_grid", "clusterer": "kmean"}, "unknown clusterer 'kmean'"),
-        ({"network": "vgg"}, "unknown network 'vgg' (known: photo_cnn, convnet)"),
+        ({"network": "vgg"}, "unknown network 'vgg' (known: convnet, resnet10, resnet18, photo_cnn)"),
         ({"fraction": 0.0}, "fraction must be above 0 and at most 1, got 0.0"),
         ({"fraction": 0.1, "ipc": 3}, "give fraction or ipc, not both; got 0.1 and 3"),
         (
