@@ -167,10 +167,17 @@ class Kinds(Mapping[str, Kind]):
         """Adds a kind.
 
         Raises:
-            ValueError: the name is taken, or a column has another type than elsewhere.
+            ValueError: the name is taken, the configuration resolves to one of another kind, or a
+                column has another type than elsewhere.
         """
         if kind.name in self._kinds:
             raise ValueError(f"kind {kind.name!r} is registered already; choose another name")
+        resolving = next(base for base in kind.config.__mro__ if "resolve" in vars(base))
+        if getattr(resolving, "kind", None) != kind.name:
+            raise ValueError(
+                f"{kind.config.__name__} must define resolve: the inherited one returns a "
+                f"configuration of another kind than {kind.name!r}"
+            )
         columns, curve_columns = dict(COMMON_COLUMNS), dict[str, Any]()
         for other in self._kinds.values():
             columns |= {**other.config_columns, **other.result_columns}

@@ -1,4 +1,4 @@
-"""A whole trial: its result, its curve, and that it can be stopped and resumed anywhere."""
+"""Distillations: result, curve, artifacts, and resuming from any interruption."""
 
 import dataclasses
 import json
@@ -10,23 +10,21 @@ import torch
 
 from distill.config.distillation import ResolvedDistillation
 from distill.datasets import ImageData
+from distill.datasets.images import with_classes
 from distill.errors import InterruptedTrialError, UserError
 from distill.evaluation.recipe import random_images_baseline
+from distill.kinds import COMMON_COLUMNS, kind_of
 from distill.runtime.checkpoint import LocalFolder
-from distill.trials.distillation import (
-    CURVE_COLUMNS,
-    Progress,
-    Trial,
-    TrialResult,
-    run_trial,
-)
-from distill.trials.distilled_files import to_uint8
+from distill.trials.base import Progress, Result
+from distill.trials.distillation import CURVE_COLUMNS, DistillationTrial
+from distill.trials.distilled_files import DistilledSet, read_distilled, to_uint8
+from distill.trials.runner import check, run
 
 Tiny = Callable[..., ResolvedDistillation]
 UNREPEATABLE = {"started_at", "peak_memory_bytes", "n_resumes"}
 
 
-def repeatable(result: TrialResult) -> dict[str, object]:
+def repeatable(result: Result) -> dict[str, object]:
     """The row without what a second run cannot repeat."""
     return {
         name: value
@@ -35,10 +33,15 @@ def repeatable(result: TrialResult) -> dict[str, object]:
     }
 
 
+def distilled(result: Result) -> DistilledSet:
+    """Returns the images that a trial left."""
+    return read_distilled(result.artifacts["distilled"])
+
+
 def test_a_trial_ends_with_scores_a_curve_and_images(digits: ImageData, tiny: Tiny) -> None:
     config = tiny(eval_networks=["resnet10"], norm="batch")
-    result = run_trial(config, digits)
-    row = result.row
+    result = run(config, digits)
+    row, kind = result.row, kind_of(config)
 
     assert row["status"] == "ok"
     assert row["trial_id"] == config.trial_id
@@ -46,42 +49,46 @@ def test_a_trial_ends_with_scores_a_curve_and_images(digits: ImageData, tiny: Ti
     assert 0 <= row["test_accuracy_mean"] <= row["test_accuracy_best_mean"] <= 1
     assert row["val_accuracy_mean"] is None, "a missing number is null"
     assert row["n_networks"] == 2
+    assert (row["kind"], row["n_classes"]) == ("distillation", 10)
+    assert (row["n_train"], row["n_test"]) == (len(digits.train_images), len(digits.test_images))
+    assert row.keys() == {*COMMON_COLUMNS, *kind.config_columns, *kind.result_columns}
+    assert (row["width"], row["norm"], row["eps"], row["linkage"]) == (8, "batch", None, None)
     assert len(row["network_scores"]["resnet10"]["accuracies"]) == 2
     assert [point["outer"] for point in result.curve] == [0, 1, 2]
     assert [point["matching_loss"] is None for point in result.curve] == [True, False, False]
     assert [point["n_networks"] for point in result.curve] == [1, 1, 2]
     assert all(point.keys() == set(CURVE_COLUMNS) for point in result.curve)
     assert result.curve[-1]["accuracy_mean"] == row["test_accuracy_mean"]
-    assert result.images is not None
-    assert result.images.shape == (10, 1, 8, 8)
-    assert result.images.dtype == torch.uint8
-    assert result.labels.tolist() == list(range(10))
+    images = distilled(result)
+    assert images.images.shape == (10, 1, 8, 8)
+    assert images.images.dtype == torch.uint8
+    assert images.labels.tolist() == list(range(10))
+    assert images.class_names == digits.class_names
+    assert images.metadata == {"trial_id": config.trial_id, "factor": "2"}
     assert row["largest_cluster_mean"] is not None
 
 
 def test_validation_scores_come_from_the_validation_images(digits: ImageData, tiny: Tiny) -> None:
-    row = run_trial(tiny(eval_split="val"), digits).row
+    row = run(tiny(eval_split="val"), digits).row
 
     assert row["test_accuracy_mean"] is None
     n_right = row["val_accuracy_mean"] * 2 * len(digits.val_images)
     assert n_right == pytest.approx(round(n_right), abs=1e-6)
 
 
-def test_the_test_images_have_no_influence_on_the_distilled_ones(
+def test_test_images_have_no_influence_on_the_result(
     digits: ImageData, tiny: Tiny
 ) -> None:
     changed = dataclasses.replace(digits, test_images=255 - digits.test_images)
-    ours, theirs = run_trial(tiny(), digits), run_trial(tiny(), changed)
+    plain, inverted = run(tiny(), digits), run(tiny(), changed)
 
-    assert ours.images is not None
-    assert theirs.images is not None
-    assert torch.equal(ours.images, theirs.images)
-    assert ours.row["test_loss_mean"] != theirs.row["test_loss_mean"]
+    assert torch.equal(distilled(plain).images, distilled(inverted).images)
+    assert plain.row["test_loss_mean"] != inverted.row["test_loss_mean"]
 
 
 def test_what_is_evaluated_is_what_is_saved(digits: ImageData, tiny: Tiny) -> None:
     """The evaluation sees the 8-bit images, so a reader of the file gets the printed accuracy."""
-    trial = Trial(tiny(eval_every=0, n_outer=0, factor=1), digits)
+    trial = DistillationTrial(tiny(eval_every=0, n_outer=0, factor=1), digits)
     trial.dream.images.add_(torch.rand(1) / 300).clamp_(0, 1)
     trial.advance()
     assert trial._evaluation is not None
@@ -91,7 +98,7 @@ def test_what_is_evaluated_is_what_is_saved(digits: ImageData, tiny: Tiny) -> No
 
 
 def test_zero_outer_iterations_evaluate_the_initial_images(digits: ImageData, tiny: Tiny) -> None:
-    result = run_trial(tiny(n_outer=0), digits)
+    result = run(tiny(n_outer=0), digits)
 
     assert [point["outer"] for point in result.curve] == [0]
     assert result.row["matching_loss"] is None
@@ -99,22 +106,20 @@ def test_zero_outer_iterations_evaluate_the_initial_images(digits: ImageData, ti
 
 
 def test_the_same_trial_twice_is_the_same(digits: ImageData, tiny: Tiny) -> None:
-    first, second = (run_trial(tiny(clusterer="kmedoids"), digits) for _ in range(2))
+    first, second = (run(tiny(clusterer="kmedoids"), digits) for _ in range(2))
 
     assert repeatable(first) == repeatable(second)
     assert first.curve == second.curve
-    assert first.images is not None
-    assert second.images is not None
-    assert torch.equal(first.images, second.images)
+    assert torch.equal(distilled(first).images, distilled(second).images)
 
 
 @pytest.mark.parametrize("n_units", [1, 2, 3, 5, 8, 11])
-def test_interrupted_anywhere_it_ends_bit_for_bit_the_same(
+def test_a_resumed_trial_ends_bit_for_bit_the_same(
     digits: ImageData, tiny: Tiny, tmp_path: Path, n_units: int
 ) -> None:
     """Units are inner loops (4 of them) and epochs of evaluations (8): 12 in all."""
     config = tiny(weights="size", init="random", n_inner=2, cluster_interval=2)
-    plain = run_trial(config, digits)
+    plain = run(config, digits)
     done = 0
 
     def stop() -> bool:
@@ -123,26 +128,24 @@ def test_interrupted_anywhere_it_ends_bit_for_bit_the_same(
         return done == n_units
 
     with pytest.raises(InterruptedTrialError, match="stopped in outer iteration"):
-        run_trial(config, digits, checkpoint_folder=LocalFolder(tmp_path), should_stop=stop)
-    resumed = run_trial(config, digits, checkpoint_folder=LocalFolder(tmp_path))
+        run(config, digits, checkpoint_folder=LocalFolder(tmp_path), should_stop=stop)
+    resumed = run(config, digits, checkpoint_folder=LocalFolder(tmp_path))
 
     assert (plain.row["n_resumes"], resumed.row["n_resumes"]) == (0, 1)
     assert repeatable(resumed) == repeatable(plain)
     assert resumed.curve == plain.curve
-    assert resumed.images is not None
-    assert plain.images is not None
-    assert torch.equal(resumed.images, plain.images)
+    assert torch.equal(distilled(resumed).images, distilled(plain).images)
 
 
-def test_interrupted_after_every_unit_it_still_arrives(
+def test_a_trial_interrupted_after_every_unit_finishes(
     digits: ImageData, tiny: Tiny, tmp_path: Path
 ) -> None:
     config = tiny()
-    plain, n_runs = run_trial(config, digits), 0
+    plain, n_runs = run(config, digits), 0
     while True:
         n_runs += 1
         try:
-            result = run_trial(
+            result = run(
                 config, digits, checkpoint_folder=LocalFolder(tmp_path), should_stop=lambda: True
             )
         except InterruptedTrialError:
@@ -154,11 +157,11 @@ def test_interrupted_after_every_unit_it_still_arrives(
     assert repeatable(result) == repeatable(plain)
 
 
-def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_used(
+def test_a_corrupt_checkpoint_is_skipped_for_the_one_before(
     digits: ImageData, tiny: Tiny, tmp_path: Path
 ) -> None:
     config = tiny()
-    plain = run_trial(config, digits)
+    plain = run(config, digits)
     n_calls = 0
 
     def stop() -> bool:
@@ -167,7 +170,7 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_used(
         return n_calls == 6
 
     with pytest.raises(InterruptedTrialError):
-        run_trial(
+        run(
             config,
             digits,
             checkpoint_folder=LocalFolder(tmp_path),
@@ -178,7 +181,7 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_used(
     newest.write_bytes(newest.read_bytes()[:-1])
     warnings: list[str] = []
 
-    result = run_trial(
+    result = run(
         config, digits, checkpoint_folder=LocalFolder(tmp_path), on_warning=warnings.append
     )
 
@@ -193,32 +196,32 @@ def test_a_checkpoint_of_another_trial_is_refused(
 ) -> None:
     config = tiny()
     with pytest.raises(InterruptedTrialError):
-        run_trial(config, digits, checkpoint_folder=LocalFolder(tmp_path), should_stop=lambda: True)
+        run(config, digits, checkpoint_folder=LocalFolder(tmp_path), should_stop=lambda: True)
     other = config.replace(seed=1) if what == "trial_id" else config
     data = digits if what == "trial_id" else dataclasses.replace(digits, fingerprint="0" * 64)
 
     with pytest.raises(UserError, match=f"the checkpoint has {what}"):
-        run_trial(other, data, checkpoint_folder=LocalFolder(tmp_path))
+        run(other, data, checkpoint_folder=LocalFolder(tmp_path))
 
 
 def test_infeasible_and_diverged_trials_leave_a_record(digits: ImageData, tiny: Tiny) -> None:
-    infeasible = run_trial(tiny(clusterer="dbscan", eps=1e-6), digits)
-    diverged = run_trial(tiny(net_lr=1e30, n_inner=20, eval_every=0), digits)
+    infeasible = run(tiny(clusterer="dbscan", eps=1e-6), digits)
+    diverged = run(tiny(net_lr=1e30, n_inner=20, eval_every=0), digits)
 
     assert infeasible.row["status"] == "infeasible"
     assert "eps" in infeasible.row["status_message"]
     assert diverged.row["status"] == "diverged"
     assert "lower lr_img" in diverged.row["status_message"]
-    finished = run_trial(tiny(), digits)
+    finished = run(tiny(), digits)
     for result in (infeasible, diverged):
-        assert result.images is None
+        assert result.artifacts == {}
         assert result.row["test_accuracy_mean"] is None, "null, and not left out"
         assert result.row.keys() == finished.row.keys()
 
 
 def test_progress_rises_to_one_and_estimates_the_time_left(digits: ImageData, tiny: Tiny) -> None:
     seen: list[Progress] = []
-    run_trial(tiny(), digits, on_progress=seen.append)
+    run(tiny(), digits, on_progress=seen.append)
     fractions = [progress.fraction for progress in seen]
 
     assert len(seen) == 12
@@ -229,11 +232,11 @@ def test_progress_rises_to_one_and_estimates_the_time_left(digits: ImageData, ti
     assert {progress.step for progress in seen} == {0, 1, 2}
 
 
-def test_a_network_that_does_not_fit_is_refused_before_any_work(
+def test_a_network_that_does_not_fit_is_refused(
     digits: ImageData, tiny: Tiny
 ) -> None:
     with pytest.raises(UserError, match="instance norm needs images larger than 8×8"):
-        Trial(tiny(eval_networks=["resnet10"]), digits)
+        check(tiny(eval_networks=["resnet10"]), digits)
 
 
 def test_the_baseline_is_repeatable_and_better_than_chance(digits: ImageData, tiny: Tiny) -> None:
@@ -243,3 +246,55 @@ def test_the_baseline_is_repeatable_and_better_than_chance(digits: ImageData, ti
     assert first == second
     assert len(first) == 2
     assert min(first) > 0.2, "chance is 0.1"
+
+
+def test_classes_restrict_a_distillation(digits: ImageData, tiny: Tiny) -> None:
+    """The images of two classes, renumbered; the result is that of a data set of only these."""
+    config = tiny(classes=["8", "3"])
+    result = run(config, digits)
+    images = distilled(result)
+
+    assert config.classes == ("3", "8")
+    assert (images.class_names, images.labels.tolist()) == (("3", "8"), [0, 1])
+    assert result.row["n_classes"] == 2
+    assert result.row["classes"] == ["3", "8"]
+    assert result.row["n_train"] == int(torch.isin(digits.train_labels, torch.tensor([3, 8])).sum())
+    assert result.row["trial_id"] != tiny().trial_id
+    assert torch.equal(
+        distilled(run(tiny(), with_classes(digits, ("3", "8")))).images, images.images
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"classes": ["3", "ten"]}, "unknown class 'ten'"),
+        ({"n_representatives": 1000}, "n_representatives asks for 1000 representatives per class"),
+        ({"ipc": 100}, r"ipc · factor² asks for 400 initial images per class"),
+        ({"augment": "crops"}, "crops"),
+        ({"network": "resnet10", "width": None, "depth": None}, "needs images larger than 8×8"),
+    ],
+)
+def test_run_refuses_what_does_not_fit_before_any_work(
+    digits: ImageData, tiny: Tiny, tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    for begin in (check, run):
+        with pytest.raises(UserError, match=message):
+            begin(tiny(**changes), digits)
+    with pytest.raises(UserError, match=message):
+        run(tiny(**changes), digits, checkpoint_folder=LocalFolder(tmp_path / "checkpoints"))
+
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_replacing_in_a_resolved_config_resolves_again(tiny: Tiny) -> None:
+    """Options of the new component are filled in, and the published variant takes its place."""
+    agglomerative = tiny().replace(clusterer="agglomerative")
+    published = tiny().replace(protocol="published", weights="size")
+
+    assert agglomerative["linkage"] == "ward"
+    assert agglomerative == tiny(clusterer="agglomerative")
+    assert (published.clusterer, published.weights) == ("kmeans_published", "published")
+    assert published == tiny(protocol="published", weights="size")
+    with pytest.raises(UserError, match="linkage does not apply to clusterer 'kmeans'"):
+        agglomerative.replace(clusterer="kmeans")

@@ -1,9 +1,10 @@
-"""Distilled sets as files: exact round trips, the Hub's own loader, the sheet."""
+"""Distilled sets as files: exact round trips, the Hub's own loader, the picture."""
 
 import json
 import os
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,15 @@ from torch import Tensor
 
 from distill.datasets import load_dataset
 from distill.errors import UserError
-from distill.trials.distilled_files import load_distilled, save_distilled, save_sheet, to_uint8
+from distill.trials.distilled_files import (
+    distilled_table,
+    load_distilled,
+    parquet_bytes,
+    read_distilled,
+    save_distilled,
+    to_uint8,
+)
+from distill.trials.image_sheet import sheet_png
 
 CLASS_NAMES = ("tench", "great white shark", "zèbre")
 
@@ -81,6 +90,16 @@ def test_same_set_same_bytes(tmp_path: Path) -> None:
     for name, metadata in (("a", {"x": "1", "y": "2"}), ("b", {"y": "2", "x": "1"})):
         save_distilled(tmp_path / name, some_images(), LABELS, CLASS_NAMES, metadata=metadata)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_table_and_its_file_hold_the_same_set(tmp_path: Path) -> None:
+    table = distilled_table(some_images(), LABELS, CLASS_NAMES, metadata={"ipc": "2"})
+    (tmp_path / "a.parquet").write_bytes(parquet_bytes(table))
+    from_table, from_file = read_distilled(table), load_distilled(tmp_path / "a.parquet")
+    assert torch.equal(from_table.images, some_images())
+    assert torch.equal(from_file.images, some_images())
+    assert torch.equal(from_table.labels, from_file.labels)
+    assert from_table[2:] == from_file[2:] == (CLASS_NAMES, {"ipc": "2"})
 
 
 def test_own_parquet_source_reads_it(tmp_path: Path) -> None:
@@ -149,7 +168,7 @@ def test_the_hubs_own_library_reads_it(tmp_path: Path, channels: int) -> None:
     assert read["names"] == list(CLASS_NAMES)
 
 
-@pytest.mark.parametrize("save", [save_distilled, save_sheet])
+@pytest.mark.parametrize("build", [distilled_table, sheet_png])
 @pytest.mark.parametrize(
     ("images", "labels", "message"),
     [
@@ -161,11 +180,13 @@ def test_the_hubs_own_library_reads_it(tmp_path: Path, channels: int) -> None:
     ],
 )
 def test_bad_sets_are_refused_and_nothing_written(
-    tmp_path: Path, save: object, images: Tensor, labels: Tensor, message: str
+    tmp_path: Path, build: object, images: Tensor, labels: Tensor, message: str
 ) -> None:
-    assert callable(save)
+    assert callable(build)
     with pytest.raises(ValueError, match=message):
-        save(tmp_path / "out", images, labels, CLASS_NAMES)
+        build(images, labels, CLASS_NAMES)
+    with pytest.raises(ValueError, match=message):
+        save_distilled(tmp_path / "out", images, labels, CLASS_NAMES)
     assert names_in(tmp_path) == []
 
 
@@ -177,17 +198,16 @@ def test_loading_what_is_no_distilled_set(tmp_path: Path) -> None:
         load_distilled(tmp_path / "b.parquet")
 
 
-def read_sheet(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
+def read_sheet(content: bytes) -> np.ndarray:
+    with Image.open(BytesIO(content)) as image:
         return np.asarray(image)
 
 
-def test_sheet_shows_every_pixel_in_the_row_of_its_class(tmp_path: Path) -> None:
-    """The cells stand at the right end; each is an exact enlargement."""
+def test_sheet_shows_every_pixel_in_the_row_of_its_class() -> None:
+    """The cells are at the right end; each is an exact enlargement."""
     order = torch.tensor([4, 0, 2, 1, 3, 5])  # mixed up: rows go by label, then by order
     images = some_images(height=8, width=8)
-    save_sheet(tmp_path / "s.png", images[order], LABELS[order], CLASS_NAMES, scale=3)
-    sheet = read_sheet(tmp_path / "s.png")
+    sheet = read_sheet(sheet_png(images[order], LABELS[order], CLASS_NAMES, scale=3))
     cell, gap = 24, 2
     assert sheet.shape[0] == 3 * (cell + gap) + gap
     first_column = sheet.shape[1] - gap - 2 * (cell + gap)
@@ -201,23 +221,21 @@ def test_sheet_shows_every_pixel_in_the_row_of_its_class(tmp_path: Path) -> None
     assert names.min() < 128 < names.max()  # ink on paper
 
 
-def test_sheet_of_grey_images_with_an_empty_class(tmp_path: Path) -> None:
-    save_sheet(tmp_path / "s.png", some_images(2, 1), torch.tensor([0, 2]), CLASS_NAMES)
-    sheet = read_sheet(tmp_path / "s.png")
+def test_sheet_of_grey_images_with_an_empty_class() -> None:
+    sheet = read_sheet(sheet_png(some_images(2, 1), torch.tensor([0, 2]), CLASS_NAMES))
     assert sheet.ndim == 2
     third = len(sheet) // 3
     assert np.all(sheet[third + 2 : 2 * third - 2, -80:] == 255)
 
 
-def test_sheet_wraps_at_columns(tmp_path: Path) -> None:
+def test_sheet_wraps_at_columns() -> None:
     images = some_images(6, 3, 8, 8)
-    save_sheet(tmp_path / "a.png", images, LABELS, CLASS_NAMES, columns=1, scale=2)
-    assert read_sheet(tmp_path / "a.png").shape[0] == 6 * (16 + 2) + 2
+    sheet = read_sheet(sheet_png(images, LABELS, CLASS_NAMES, columns=1, scale=2))
+    assert sheet.shape[0] == 6 * (16 + 2) + 2
     with pytest.raises(ValueError, match="columns and scale must be at least 1, got 0 and None"):
-        save_sheet(tmp_path / "b.png", images, LABELS, CLASS_NAMES, columns=0)
+        sheet_png(images, LABELS, CLASS_NAMES, columns=0)
     with pytest.raises(ValueError, match="columns and scale must be at least 1, got 2 and 0"):
-        save_sheet(tmp_path / "b.png", images, LABELS, CLASS_NAMES, scale=0)
-    assert names_in(tmp_path) == ["a.png"]
+        sheet_png(images, LABELS, CLASS_NAMES, scale=0)
 
 
 @pytest.mark.parametrize(
@@ -229,11 +247,8 @@ def test_sheet_wraps_at_columns(tmp_path: Path) -> None:
         (2, 100, 200, 8000, 8500),  # too many large ones are shrunk
     ],
 )
-def test_sheet_size_is_sensible(
-    tmp_path: Path, n_classes: int, ipc: int, side: int, low: int, high: int
-) -> None:
+def test_sheet_size_is_sensible(n_classes: int, ipc: int, side: int, low: int, high: int) -> None:
     images = torch.full((n_classes * ipc, 1, side, side), 128, dtype=torch.uint8)
     labels = torch.arange(n_classes).repeat_interleave(ipc)
     names = tuple(f"a class with a very long name, number {i}" for i in range(n_classes))
-    save_sheet(tmp_path / "s.png", images, labels, names)
-    assert low <= max(read_sheet(tmp_path / "s.png").shape) <= high
+    assert low <= max(read_sheet(sheet_png(images, labels, names)).shape) <= high

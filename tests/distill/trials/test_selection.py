@@ -1,29 +1,30 @@
-"""A whole trial of the second paper: both protocols, every selector, stopped and resumed anywhere."""
+"""Selections: both protocols, every selector, and resuming from any interruption."""
 
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import torch
 
-from distill.config.selection import PUBLISHED_SELECTORS, SELECTOR_NAMES, SelectionConfig
+from distill.components import known_names
+from distill.config.selection import SelectionConfig
 from distill.datasets import ImageData, load_dataset
+from distill.datasets.images import with_classes
 from distill.errors import InterruptedTrialError, UserError
+from distill.kinds import COMMON_COLUMNS, KINDS
 from distill.runtime.checkpoint import LocalFolder
-from distill.trials.selection import (
-    COUNT_COLUMNS,
-    CURVE_COLUMNS,
-    SelectionResult,
-    SelectionTrial,
-    run_selection,
-)
+from distill.selection.registry import SELECTORS
+from distill.trials.base import Progress, Result
+from distill.trials.distilled_files import read_distilled
+from distill.trials.runner import check
+from distill.trials.runner import run as run_trial
+from distill.trials.selection import COUNT_COLUMNS, CURVE_COLUMNS, SelectionTrial
 from tests.distill.datasets.sources import needs
 
-if TYPE_CHECKING:
-    from distill.trials.runner import Progress
-
+SELECTOR_NAMES = known_names(SelectionConfig.static_fields()["selector"])
+PUBLISHED_SELECTORS = tuple(SELECTORS.published_variants())
 UNREPEATABLE = {"started_at", "peak_memory_bytes", "n_resumes", "git_commit"}
 CASES: list[dict[str, Any]] = [
     *({"selector": selector} for selector in SELECTOR_NAMES),
@@ -32,6 +33,8 @@ CASES: list[dict[str, Any]] = [
     {"selector": "herding", "embedding": "pca"},
     {"selector": "nearest_center", "clusterer": "kmedoids", "embedding": "pixels"},
     {"network": "convnet", "width": 8, "depth": 2},
+    {"network": "convnet", "width": 8, "depth": 2, "norm": "batch", "pooling": "max"},
+    {"network": "resnet10", "norm": "batch"},
     {
         "selector": "herding",
         "ipc": 3,
@@ -57,11 +60,11 @@ def small(**changes: object) -> SelectionConfig:
     return SelectionConfig.from_dict(values | changes)
 
 
-def run(data: ImageData, **changes: object) -> SelectionResult:
-    return run_selection(small(**changes), data)
+def run(data: ImageData, **changes: object) -> Result:
+    return run_trial(small(**changes), data)
 
 
-def repeatable(result: SelectionResult) -> dict[str, object]:
+def repeatable(result: Result) -> dict[str, object]:
     """The row without what a second run cannot repeat."""
     return {
         name: value
@@ -70,15 +73,32 @@ def repeatable(result: SelectionResult) -> dict[str, object]:
     }
 
 
-def samples_of(result: SelectionResult) -> tuple[list[object], list[int]]:
-    assert result.samples is not None
-    return result.samples.images.tolist(), result.samples.labels.tolist()
+def samples_of(result: Result) -> tuple[list[object], list[int]]:
+    samples = read_distilled(result.artifacts["samples"])
+    return samples.images.tolist(), samples.labels.tolist()
 
 
-def selected(result: SelectionResult) -> list[int]:
+def selection_of(result: Result) -> dict[str, list[Any]]:
+    """The pool and what was selected of it, by column."""
+    columns: dict[str, list[Any]] = result.artifacts["selections"].to_pydict()
+    return columns
+
+
+def grids_of(result: Result) -> list[dict[str, Any]]:
+    metadata = result.artifacts["selections"].schema.metadata
+    grids: list[dict[str, Any]] = json.loads(metadata[b"distill"])["grids"]
+    return grids
+
+
+def trial_of(data: ImageData, **changes: object) -> SelectionTrial:
+    """A trial on two digits, to advance by hand."""
+    config = small(**changes).resolve()
+    return SelectionTrial(config, with_classes(data, config.classes))
+
+
+def selected(result: Result) -> list[int]:
     """Rows of the training set that were chosen; none of them of another part."""
-    assert result.selection is not None
-    columns = result.selection
+    columns = selection_of(result)
     return [
         row
         for row, part, times in zip(
@@ -93,7 +113,7 @@ def test_every_selector_ends_with_scores_and_a_selection(
     digits: ImageData, changes: dict[str, object]
 ) -> None:
     result = run(digits, **changes)
-    row, columns = result.row, result.selection
+    row, columns = result.row, selection_of(result)
 
     assert (row["status"], row["status_message"]) == ("ok", "")
     assert row["trial_id"] == small(**changes).trial_id
@@ -102,13 +122,16 @@ def test_every_selector_ends_with_scores_and_a_selection(
     assert row["test_loss_mean"] > 0
     assert row["val_accuracy_mean"] is None, "a missing number is null"
     assert row["n_networks"] == 1
+    assert (row["kind"], row["n_classes"]) == ("selection", 2)
+    assert row["n_test"] == int(torch.isin(digits.test_labels, torch.tensor([3, 8])).sum())
+    kind = KINDS["selection"]
+    assert row.keys() == {*COMMON_COLUMNS, *kind.config_columns, *kind.result_columns}
     assert set(COUNT_COLUMNS) <= row.keys()
-    assert columns is not None
     assert {len(column) for column in columns.values()} == {row["n_pool"]}
     assert sum(columns["times_selected"]) == row["n_selected"]
     assert sum(times > 0 for times in columns["times_selected"]) == row["n_distinct"]
     assert all(point.keys() == set(CURVE_COLUMNS) for point in result.curve)
-    assert bool(result.grids) == (row["n_cells_occupied"] is not None)
+    assert bool(grids_of(result)) == (row["n_cells_occupied"] is not None)
     assert (row["cluster_size_histogram"] is None) == (row["n_clusters_mean"] is None)
 
 
@@ -122,32 +145,31 @@ def test_all_rows_have_the_same_columns(digits: ImageData) -> None:
     assert [result.row["status"] for result in results] == ["ok", "ok", "infeasible"]
     assert len({tuple(result.row) for result in results}) == 1
     assert "eps" in results[2].row["status_message"]
-    assert results[2].selection is None
+    assert results[2].artifacts == {}
     assert results[2].row["test_accuracy_mean"] is None
 
 
 @pytest.mark.parametrize("selector", SELECTOR_NAMES)
-def test_the_sound_fraction_is_exact_stratified_and_without_repeats(
+def test_the_sound_fraction_is_exact_and_stratified(
     digits: ImageData, selector: str
 ) -> None:
     changes = {} if selector == "base" else {"fraction": 0.2}
     result = run(digits, selector=selector, epochs=1, **changes)
-    n_train = len(SelectionTrial(small(), digits).data.train_images)
+    n_train = len(trial_of(digits).data.train_images)
     rows = selected(result)
 
     assert len(rows) == (n_train if selector == "base" else int(0.2 * n_train + 0.5))
     assert result.row["n_selected"] == result.row["n_distinct"] == len(rows)
     assert result.row["n_test_selected"] == 0
-    assert result.selection is not None
-    assert set(result.selection["part"]) == {"train"}
-    labels = [result.selection["label"][row] for row in rows]
-    assert abs(labels.count(0) / len(rows) - result.selection["label"].count(0) / n_train) < 0.02
+    columns = selection_of(result)
+    assert set(columns["part"]) == {"train"}
+    labels = [columns["label"][row] for row in rows]
+    assert abs(labels.count(0) / len(rows) - columns["label"].count(0) / n_train) < 0.02
 
 
 def test_images_of_each_class_can_be_asked_for_by_number(digits: ImageData) -> None:
     result = run(digits, selector="k_center", embedding="pixels", ipc=7)
-    assert result.selection is not None
-    labels = [result.selection["label"][row] for row in selected(result)]
+    labels = [selection_of(result)["label"][row] for row in selected(result)]
 
     assert (labels.count(0), labels.count(1)) == (7, 7)
 
@@ -165,7 +187,7 @@ def test_the_curve_has_every_epoch_of_every_classifier(digits: ImageData) -> Non
     assert result.row["test_accuracy_std"] is not None
 
 
-def test_without_validation_images_nothing_is_looked_at_before_the_end(digits: ImageData) -> None:
+def test_without_validation_images_only_the_end_is_scored(digits: ImageData) -> None:
     data = dataclasses.replace(
         digits, val_images=digits.val_images[:0], val_labels=digits.val_labels[:0]
     )
@@ -176,35 +198,35 @@ def test_without_validation_images_nothing_is_looked_at_before_the_end(digits: I
     assert result.row["test_accuracy_best_mean"] is None
 
 
-def test_searches_score_the_validation_images_and_never_the_test_images(
+def test_val_scores_never_see_the_test_images(
     digits: ImageData,
 ) -> None:
     changed = dataclasses.replace(digits, test_images=255 - digits.test_images)
-    ours, theirs = (run(data, eval_split="val") for data in (digits, changed))
+    plain, inverted = (run(data, eval_split="val") for data in (digits, changed))
 
-    assert ours.curve == theirs.curve
-    assert ours.row["val_accuracy_mean"] == ours.curve[-1]["val_accuracy"]
-    assert ours.row["val_accuracy_best_mean"] == max(p["val_accuracy"] for p in ours.curve)
-    assert ours.row["test_accuracy_mean"] is None
+    assert plain.curve == inverted.curve
+    assert plain.row["val_accuracy_mean"] == plain.curve[-1]["val_accuracy"]
+    assert plain.row["val_accuracy_best_mean"] == max(p["val_accuracy"] for p in plain.curve)
+    assert plain.row["test_accuracy_mean"] is None
 
 
 @pytest.mark.parametrize("selector", ["cluster_grid", "herding", "augmentation"])
-def test_the_test_images_have_no_influence_under_the_sound_protocol(
+def test_test_images_have_no_influence_on_sound_selections(
     digits: ImageData, selector: str
 ) -> None:
     changed = dataclasses.replace(digits, test_images=255 - digits.test_images)
-    ours, theirs = (run(data, selector=selector) for data in (digits, changed))
+    plain, inverted = (run(data, selector=selector) for data in (digits, changed))
 
-    assert ours.selection == theirs.selection
-    assert ours.curve == theirs.curve
-    assert ours.row["test_loss_mean"] != theirs.row["test_loss_mean"]
+    assert selection_of(plain) == selection_of(inverted)
+    assert plain.curve == inverted.curve
+    assert plain.row["test_loss_mean"] != inverted.row["test_loss_mean"]
 
 
 @pytest.mark.parametrize("protocol", ["sound", "published"])
 def test_the_samples_are_images_that_were_trained_on(digits: ImageData, protocol: str) -> None:
     """Eight of each class; the augmentation's are transformed ones."""
     for selector in ("random", "augmentation"):
-        trial = SelectionTrial(small(selector=selector, protocol=protocol), digits)
+        trial = trial_of(digits, selector=selector, protocol=protocol)
         while not trial.selection.done:
             trial.advance()
         images, labels = trial._training_set()
@@ -218,14 +240,14 @@ def test_the_samples_are_images_that_were_trained_on(digits: ImageData, protocol
             assert (image, int(label)) in pairs
 
 
-def test_copies_of_test_images_are_left_out_counted_and_told(digits: ImageData) -> None:
+def test_copies_of_test_images_are_left_out_with_a_warning(digits: ImageData) -> None:
     config = small(selector="base", epochs=1)
-    data = SelectionTrial(config, digits).data
+    data = with_classes(digits, config.classes)
     images = data.train_images.clone()
     images[[2, 9]] = data.test_images[:2]
     warnings: list[str] = []
     leaky = dataclasses.replace(data, train_images=images)
-    result = run_selection(config, leaky, on_warning=warnings.append)
+    result = run_trial(config, leaky, on_warning=warnings.append)
 
     assert result.row["n_duplicates"] == 2
     assert result.row["n_pool"] == len(images) - 2
@@ -241,7 +263,7 @@ def test_two_digits_are_told_apart_in_seconds(digits: ImageData) -> None:
 class TestPublished:
     """The paper's defects, counted on ten digits."""
 
-    def test_the_cluster_grid_takes_test_images_and_four_times_too_many(
+    def test_the_cluster_grid_takes_test_images_and_too_many(
         self, digits: ImageData
     ) -> None:
         """Of 1,797 images and groups of two classes and two clusters, each as large as the whole.
@@ -251,7 +273,7 @@ class TestPublished:
         """
         result = run(digits, protocol="published", selector="cluster_grid", fraction=0.3)
         row = result.row
-        data = SelectionTrial(small(), digits).data
+        data = trial_of(digits).data
         n_meant = int(0.3 * len(data.train_images) + 0.5)
 
         assert row["n_selected"] == row["n_trained_on"] == 4 * n_meant
@@ -280,7 +302,7 @@ class TestPublished:
         assert result.row["test_seen_accuracy_mean"] is None
 
     def test_copies_of_test_images_are_not_noticed(self, digits: ImageData) -> None:
-        data = SelectionTrial(small(), digits).data
+        data = trial_of(digits).data
         images = data.train_images.clone()
         images[2] = data.test_images[0]
         row = run(
@@ -292,7 +314,7 @@ class TestPublished:
         assert row["test_seen_accuracy_mean"] in (0.0, 1.0)
 
     def test_augmentation_draws_five_times_and_keeps_no_original(self, digits: ImageData) -> None:
-        trial = SelectionTrial(small(protocol="published", selector="augmentation"), digits)
+        trial = trial_of(digits, protocol="published", selector="augmentation")
         while not trial.selection.done:
             trial.advance()
         n = sum(trial.selection.quotas)
@@ -316,40 +338,38 @@ class TestPublished:
 @pytest.mark.parametrize(
     ("mode", "copies", "factor"), [("replace", 5, 5), ("add", 5, 6), ("replace", 1, 1)]
 )
-def test_sound_augmentation_makes_copies_of_the_exact_fraction(
+def test_sound_augmentation_copies_the_exact_fraction(
     digits: ImageData, mode: str, copies: int, factor: int
 ) -> None:
-    trial = SelectionTrial(
-        small(selector="augmentation", augment_mode=mode, augment_copies=copies), digits
-    )
+    trial = trial_of(digits, selector="augmentation", augment_mode=mode, augment_copies=copies)
     while not trial.selection.done:
         trial.advance()
-    originals, own_labels = trial.selection.chosen()
+    originals, original_labels = trial.selection.chosen()
     images, labels = trial._training_set()
 
     assert len(images) == factor * len(originals) == factor * sum(trial.selection.quotas)
-    assert torch.equal(labels, own_labels.repeat(factor))
+    assert torch.equal(labels, original_labels.repeat(factor))
     kept = torch.equal(images[: len(originals)], originals)
     assert kept == (mode == "add")
 
 
-def test_equal_steps_give_every_selector_the_steps_of_the_whole(digits: ImageData) -> None:
+def test_equal_steps_are_those_of_the_whole_set(digits: ImageData) -> None:
     whole = run(digits, selector="base")
     for changes in ({"fraction": 0.1}, {"fraction": 0.5}, {"selector": "augmentation"}):
-        own = run(digits, equal_steps=True, **changes)
-        assert [p["n_steps"] for p in own.curve] == [p["n_steps"] for p in whole.curve]
+        part = run(digits, equal_steps=True, **changes)
+        assert [p["n_steps"] for p in part.curve] == [p["n_steps"] for p in whole.curve]
     assert run(digits, fraction=0.1).row["n_steps"] < whole.row["n_steps"]
 
 
 @pytest.mark.parametrize("selector", ["cluster_grid", "herding", "augmentation"])
-def test_the_same_trial_twice_is_the_same_and_the_seed_decides(
+def test_the_seed_decides_the_result(
     digits: ImageData, selector: str
 ) -> None:
     first, again, other = (run(digits, selector=selector, seed=seed) for seed in (3, 3, 4))
 
     assert repeatable(first) == repeatable(again)
     assert first.curve == again.curve
-    assert first.selection == again.selection
+    assert selection_of(first) == selection_of(again)
     assert first.curve != other.curve
 
 
@@ -369,14 +389,14 @@ RESUMED: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("changes", RESUMED, ids=[str(own["selector"]) for own in RESUMED])
+@pytest.mark.parametrize("changes", RESUMED, ids=[str(case["selector"]) for case in RESUMED])
 @pytest.mark.parametrize("n_units", [1, 3, 6])
-def test_interrupted_anywhere_it_ends_bit_for_bit_the_same(
+def test_a_resumed_trial_ends_bit_for_bit_the_same(
     digits: ImageData, tmp_path: Path, changes: dict[str, Any], n_units: int
 ) -> None:
-    """Units are epochs and the choice: seven in the first case, six in the next three."""
+    """Units are epochs and the selection: seven in the first case, six in the next three."""
     config = small(**changes)
-    plain = run_selection(config, digits)
+    plain = run_trial(config, digits)
     done = 0
 
     def stop() -> bool:
@@ -386,24 +406,24 @@ def test_interrupted_anywhere_it_ends_bit_for_bit_the_same(
 
     folder = LocalFolder(tmp_path)
     try:
-        resumed = run_selection(config, digits, checkpoint_folder=folder, should_stop=stop)
+        resumed = run_trial(config, digits, checkpoint_folder=folder, should_stop=stop)
     except InterruptedTrialError:
-        resumed = run_selection(config, digits, checkpoint_folder=folder)
+        resumed = run_trial(config, digits, checkpoint_folder=folder)
 
     assert repeatable(resumed) == repeatable(plain)
     assert resumed.curve == plain.curve
-    assert resumed.selection == plain.selection
-    assert resumed.grids == plain.grids
+    assert selection_of(resumed) == selection_of(plain)
+    assert grids_of(resumed) == grids_of(plain)
     assert samples_of(resumed) == samples_of(plain)
 
 
-def test_interrupted_after_every_unit_it_still_arrives(digits: ImageData, tmp_path: Path) -> None:
+def test_a_trial_interrupted_after_every_unit_finishes(digits: ImageData, tmp_path: Path) -> None:
     config = small(selector="herding", n_eval=2)
-    plain, n_runs, places = run_selection(config, digits), 0, []
+    plain, n_runs, places = run_trial(config, digits), 0, []
     while True:
         n_runs += 1
         try:
-            result = run_selection(
+            result = run_trial(
                 config,
                 digits,
                 checkpoint_folder=LocalFolder(tmp_path),
@@ -414,20 +434,20 @@ def test_interrupted_after_every_unit_it_still_arrives(digits: ImageData, tmp_pa
             continue
         break
 
-    assert n_runs == 7, "two epochs for the features, the choice, two epochs of two classifiers"
+    assert n_runs == 7, "two epochs for the features, the selection, two epochs of two classifiers"
     assert repeatable(result) == repeatable(plain)
     assert result.row["n_resumes"] == 6
-    assert places[0] == "stopped in the choice of images"
+    assert places[0] == "stopped in the selection of images"
     assert places[-1] == "stopped in epoch 4 of 4"
 
 
 def test_a_checkpoint_of_another_trial_is_refused(digits: ImageData, tmp_path: Path) -> None:
     folder = LocalFolder(tmp_path)
     with pytest.raises(InterruptedTrialError):
-        run_selection(small(), digits, checkpoint_folder=folder, should_stop=lambda: True)
+        run_trial(small(), digits, checkpoint_folder=folder, should_stop=lambda: True)
 
     with pytest.raises(UserError, match="the checkpoint has trial_id"):
-        run_selection(small(seed=1), digits, checkpoint_folder=folder)
+        run_trial(small(seed=1), digits, checkpoint_folder=folder)
 
 
 def test_a_diverged_trial_leaves_a_record(digits: ImageData) -> None:
@@ -445,20 +465,20 @@ def test_progress_rises_to_one_and_counts_epochs(
     digits: ImageData, changes: dict[str, object]
 ) -> None:
     seen: list[Progress] = []
-    run_selection(small(**changes), digits, on_progress=seen.append)
+    run_trial(small(**changes), digits, on_progress=seen.append)
     fractions = [progress.fraction for progress in seen]
 
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1.0
-    assert (seen[-1].outer, seen[-1].n_outer, seen[-1].seconds_left) == (2, 2, 0)
+    assert (seen[-1].step, seen[-1].n_steps, seen[-1].seconds_left) == (2, 2, 0)
     assert seen[-1].accuracy is not None
-    assert seen[-1].accuracy_outer == 2
-    assert seen[-1].matching_loss is not None
+    assert seen[-1].accuracy_step == 2
+    assert seen[-1].loss is not None
 
 
 def test_coresets_are_scored_as_distilled_images_are(digits: ImageData) -> None:
     """Ten images a class of ten digits: above chance, with the distillation's four tests."""
-    result = run_selection(
+    result = run_trial(
         SelectionConfig(
             selector="nearest_center",
             embedding="pixels",
@@ -479,7 +499,7 @@ def test_coresets_are_scored_as_distilled_images_are(digits: ImageData) -> None:
     assert result.curve == []
 
 
-def test_on_real_photos_the_paper_s_sampler_takes_nearly_a_third_of_the_test_images() -> None:
+def test_published_sampler_takes_a_third_of_the_test_photos() -> None:
     """Half of the paper's photos, small: the shares that its log and figures show."""
     data = load_dataset(
         f"parquet:{needs('cats-vs-dogs-0.parquet')}", image_size=16, test_fraction=0.1
@@ -487,7 +507,7 @@ def test_on_real_photos_the_paper_s_sampler_takes_nearly_a_third_of_the_test_ima
     counts = {}
     for protocol in ("published", "sound"):
         trial = SelectionTrial(
-            SelectionConfig.from_dict({"selector": "cluster_grid", "protocol": protocol}), data
+            SelectionConfig(selector="cluster_grid", protocol=protocol).resolve(), data
         )
         trial.advance()
         counts[protocol] = {name: value or 0 for name, value in trial.counts().items()}
@@ -511,8 +531,10 @@ def test_on_real_photos_the_paper_s_sampler_takes_nearly_a_third_of_the_test_ima
         ({"network": "convnet", "depth": 5}, "depth must be at most 3 for 8×8 images"),
     ],
 )
-def test_a_configuration_that_does_not_fit_is_refused_before_any_work(
+def test_a_config_that_does_not_fit_is_refused(
     digits: ImageData, changes: dict[str, object], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        SelectionTrial(small(**changes), digits)
+        check(small(**changes), digits)
+    with pytest.raises(UserError, match=message):
+        run(digits, **changes)
