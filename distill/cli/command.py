@@ -102,12 +102,13 @@ def _run(
         execution=options.execution,
         is_checked=True,
     )
-    if not options.baseline or result.row["status"] != "ok":
+    trial_class = trial_class_of(config)
+    phase = trial_class.reference_phase
+    if phase is None or not options.baseline or result.row["status"] != "ok":
         return result, []
-    display.phase("training networks on random real images, for comparison")
+    display.phase(phase)
     kept = with_classes(data, config.classes)
-    baseline = trial_class_of(config).reference_accuracies(config, kept, lambda: bool(received))
-    return result, baseline
+    return result, trial_class.reference_accuracies(config, kept, lambda: bool(received))
 
 
 def _is_small(config: Config, data: ImageData) -> bool:

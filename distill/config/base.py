@@ -359,7 +359,7 @@ class Config(ABC):
         """Yields the components that a trial has, with their registries."""
         choices = dict(self.static_fields())
         choices |= {name: found.declared for name, found in self.applicable(values).items()}
-        full = {name: declared.default for name, declared in choices.items()}
+        full: dict[str, Any] = {name: declared.default for name, declared in choices.items()}
         full |= {name: value for name, value in values.items() if value is not None}
         for name, declared in choices.items():
             registry = registry_of(declared)

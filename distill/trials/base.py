@@ -83,9 +83,12 @@ class Trial(ABC):
 
     Attributes:
         unused_execution: options of `Execution` that have no meaning for trials of the kind.
+        reference_phase: what a single run shows during `reference_accuracies`; None: there are
+            none.
     """
 
     unused_execution: ClassVar[tuple[str, ...]] = ()
+    reference_phase: ClassVar[str | None] = None
 
     @abstractmethod
     def __init__(
@@ -98,7 +101,7 @@ class Trial(ABC):
     ) -> None: ...
 
     @classmethod
-    def check(cls, config: Any, data: ImageData) -> None:  # noqa: B027 - optional
+    def check(cls, config: Any, data: ImageData) -> None:
         """Checks, before any work, that a configuration can be run on a data set.
 
         Args:
@@ -108,6 +111,7 @@ class Trial(ABC):
         Raises:
             UserError: it cannot.
         """
+        del config, data
 
     @classmethod
     def unused_execution_options(cls, config: Config) -> tuple[str, ...]:

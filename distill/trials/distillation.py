@@ -76,6 +76,8 @@ class DistillationTrial(Trial):
         InfeasibleClusteringError: the clustering gives no initial images.
     """
 
+    reference_phase = "training networks on random real images, for comparison"
+
     def __init__(
         self,
         config: ResolvedDistillation,

@@ -84,7 +84,7 @@ def compare(values: dict[str, Any], options: argparse.Namespace) -> list[str]:
     finally:
         for worker in workers:
             worker.close()
-    seconds.append([sum(own) for own in zip(*seconds, strict=True)])
+    seconds.append([sum(parts) for parts in zip(*seconds, strict=True)])
     lines = []
     for part, (reference, here) in zip(("matching", "network", "both"), seconds, strict=True):
         line = f"{values['ipc']:>4} {part:9} {reference:12.4f} {here:10.4f} {reference / here:6.2f}"
@@ -102,7 +102,7 @@ def _set_up(kind: str, values: dict[str, Any], options: argparse.Namespace) -> A
     device = torch.device(options.device)
     data = random_images(options.classes).to(device)
     execution = execution_of(options) if kind == "here" else AUTOMATIC
-    dream = Dream(DistillationConfig.from_dict(values), data, execution=execution)
+    dream = Dream(DistillationConfig.from_dict(values).resolve(), data, execution=execution)
     dream.prepare_loop()
     matching, network, images = _parts(kind, dream)
     return {
@@ -166,14 +166,13 @@ def roofline_seconds(
     backward to the maps. Bytes are one write and one read of every map in each of these passes.
     """
     config = DistillationConfig.from_dict(values).resolve()
-    width, n_classes = int(config["width"] or 0), options.classes
-    m = min(config.ipc * int(config.factor or 1) ** 2, int(config.batch_syn_max)) * n_classes
-    n = int(config.n_representatives or 0) * n_classes
-    n += int(config.n_net_batches or 0) * config.net_batch_size
+    width, n_classes = config["width"], options.classes
+    m = min(config.ipc * config.factor**2, config.batch_syn_max) * n_classes
+    n = config.n_representatives * n_classes + config.n_net_batches * config.net_batch_size
     value_bytes = 2 if options.precision == "bfloat16" else 4
     operations, copied = 0.0, 0.0
     side, channels = SIDE, 3
-    for layer in range(int(config["depth"])):
+    for layer in range(config["depth"]):
         passes = 2 * n + 5 * m if layer == 0 else 3 * n + 7 * m
         operations += passes * 2 * side**2 * channels * width * 9
         copied += passes * 2 * value_bytes * (side**2 + (side // 2) ** 2) * width

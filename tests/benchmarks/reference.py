@@ -106,7 +106,7 @@ class ReferenceLoop:
         self.images = dream.images.detach().clone().requires_grad_()
         config, data = dream.config, dream.data
         self.image_sgd = torch.optim.SGD(
-            [self.images], lr=float(config.lr_img or 0), momentum=config.momentum_img
+            [self.images], lr=config.lr_img, momentum=config.momentum_img
         )
         self.net_sgd = torch.optim.SGD(
             self.network.parameters(),
@@ -126,7 +126,7 @@ class ReferenceLoop:
         """Trains the network on some batches of real images."""
         config, data = self.dream.config, self.dream.data
         order = torch.randperm(len(data.train_images), generator=self.generators["batches"])
-        order = order[: int(config.n_net_batches or 0) * config.net_batch_size]
+        order = order[: config.n_net_batches * config.net_batch_size]
         loader = DataLoader(
             TensorDataset(self.real.cpu(), data.train_labels.cpu()),
             batch_size=config.net_batch_size,
@@ -167,7 +167,7 @@ class ReferenceLoop:
         total = torch.zeros((), dtype=both.dtype, device=self.device)
         for ours, theirs in zip(grads, real_grads, strict=True):
             if ours.ndim == 4:
-                total = total + distance(ours, theirs.detach(), str(config.metric))
+                total = total + distance(ours, theirs.detach(), config.metric)
         self.image_sgd.zero_grad()
         total.backward()
         self.image_sgd.step()

@@ -51,7 +51,7 @@ def main() -> None:
         for worker in workers:
             worker.close()
     print(f"{'':24} {'reference s':>12} {'here s':>10} {'ratio':>6}")
-    whole = [own * options.networks * 1000 for own in epoch]
+    whole = [seconds * options.networks * 1000 for seconds in epoch]
     named = {
         "an epoch of evaluation": epoch,
         f"1,000 epochs × {options.networks} networks": whole,
@@ -134,7 +134,7 @@ class _Trial:
 
     def _reference_clustering(self) -> None:
         """Takes the real images nearest to the centres of scikit-learn's k-means."""
-        dream, k = self.dream, int(self.config.n_representatives or 0)
+        dream, k = self.dream, self.config.n_representatives
         dream.representatives = []
         dream.network.eval()
         for label, indices in enumerate(self.data.class_indices):
@@ -147,7 +147,9 @@ class _Trial:
         dream.network.train()
 
     def _start_evaluation(self) -> None:
-        decoded = torch.cat([decode(own, self.dream.factor) for own in self.dream.images.detach()])
+        decoded = torch.cat(
+            [decode(images, self.dream.factor) for images in self.dream.images.detach()]
+        )
         labels = torch.arange(10, device=decoded.device).repeat_interleave(len(decoded) // 10)
         make = copy.deepcopy if self.kind == "here" else plain_network
         self.evaluation = evaluation_of(

@@ -6,17 +6,21 @@ from pathlib import Path
 import pytest
 import torch
 
+from distill.components import fields_of, known_names
 from distill.config.distillation import ResolvedDistillation
-from distill.config.selection import SELECTOR_NAMES, SelectionConfig
+from distill.config.selection import SelectionConfig
 from distill.datasets import ImageData
 from distill.dream.loop import Dream
 from distill.errors import InterruptedTrialError
 from distill.runtime.checkpoint import LocalFolder
 from distill.runtime.execution import Execution
-from distill.trials.distillation import run_trial
-from distill.trials.selection import run_selection
+from distill.selection.registry import SELECTORS
+from distill.trials.distilled_files import read_distilled
+from distill.trials.runner import run
 from tests.distill.clustering.blobs import blobs
 from tests.distill.clustering.test_conformance import CASES, RUNNABLE, clusterer_of
+
+SELECTOR_NAMES = known_names(SelectionConfig.static_fields()["selector"])
 
 pytestmark = [
     pytest.mark.gpu,
@@ -74,9 +78,7 @@ def test_an_evaluation_with_graphs_scores_as_without(
 ) -> None:
     config = tiny(n_outer=0, eval_epochs=12, eval_every=0)
     data = digits.to("cuda")
-    rows = [
-        run_trial(config, data, execution=Execution(graphs=graphs)).row for graphs in ("on", "off")
-    ]
+    rows = [run(config, data, execution=Execution(graphs=graphs)).row for graphs in ("on", "off")]
 
     assert rows[0]["test_loss_mean"] == pytest.approx(rows[1]["test_loss_mean"], rel=1e-3)
 
@@ -84,23 +86,23 @@ def test_an_evaluation_with_graphs_scores_as_without(
 @pytest.mark.parametrize("name", RUNNABLE)
 def test_clusterings_in_float64_agree_with_the_cpu(name: str) -> None:
     points = blobs(4, n=80, d=6, k=5).double()
-    ours = clusterer_of(name).fit(points.cuda(), 6, torch.Generator().manual_seed(0))
-    theirs = clusterer_of(name).fit(points, 6, torch.Generator().manual_seed(0))
+    on_gpu = clusterer_of(name).fit(points.cuda(), 6, torch.Generator().manual_seed(0))
+    on_cpu = clusterer_of(name).fit(points, 6, torch.Generator().manual_seed(0))
 
     assert name in CASES
-    assert torch.equal(ours.labels.cpu(), theirs.labels)
-    torch.testing.assert_close(ours.centers.cpu(), theirs.centers)
+    assert torch.equal(on_gpu.labels.cpu(), on_cpu.labels)
+    torch.testing.assert_close(on_gpu.centers.cpu(), on_cpu.centers)
 
 
 @pytest.mark.parametrize("name", RUNNABLE)
 def test_many_classes_at_once_agree_with_each_on_the_cpu(name: str) -> None:
     classes = [blobs(seed, n=n) for seed, n in enumerate((80, 33, 150))]
-    ours, theirs = (
-        clusterer_of(name).fit_classes(on, 6, torch.Generator().manual_seed(0))
-        for on in ([own.cuda() for own in classes], classes)
+    on_gpu, on_cpu = (
+        clusterer_of(name).fit_classes(points, 6, torch.Generator().manual_seed(0))
+        for points in ([class_points.cuda() for class_points in classes], classes)
     )
 
-    for together, alone in zip(ours, theirs, strict=True):
+    for together, alone in zip(on_gpu, on_cpu, strict=True):
         assert torch.equal(together.labels.cpu(), alone.labels)
         torch.testing.assert_close(together.centers.cpu(), alone.centers, rtol=0, atol=1e-9)
         assert together.n_iter == alone.n_iter
@@ -111,38 +113,36 @@ def test_a_whole_trial_stops_and_resumes(
 ) -> None:
     data = digits.to("cuda")
     with pytest.raises(InterruptedTrialError):
-        run_trial(tiny(), data, checkpoint_folder=LocalFolder(tmp_path), should_stop=lambda: True)
-    result = run_trial(tiny(), data, checkpoint_folder=LocalFolder(tmp_path))
+        run(tiny(), data, checkpoint_folder=LocalFolder(tmp_path), should_stop=lambda: True)
+    result = run(tiny(), data, checkpoint_folder=LocalFolder(tmp_path))
 
     assert result.row["status"] == "ok"
     assert result.row["device"] == torch.cuda.get_device_name()
-    assert result.images is not None
-    assert result.images.device.type == "cpu"
+    assert read_distilled(result.artifacts["distilled"]).images.shape == (10, 1, 8, 8)
 
 
 @pytest.mark.parametrize("selector", SELECTOR_NAMES)
-def test_every_selector_of_the_second_paper_stops_and_resumes(
-    digits: ImageData, tmp_path: Path, selector: str
-) -> None:
-    """Nothing is drawn on the GPU, and pixels are the same there, so the choice is the CPU's."""
+def test_every_selector_stops_and_resumes(digits: ImageData, tmp_path: Path, selector: str) -> None:
+    """Nothing is drawn on the GPU, and pixels are the same there: the selection is the CPU's."""
     values = {"selector": selector, "classes": ["3", "8"], "epochs": 2}
-    if "embedding" in SELECTOR_NAMES[selector]:
+    if "embedding" in fields_of(SELECTORS[selector].options):
         values["embedding"] = "pixels"
     config, data = SelectionConfig.from_dict(values), digits.to("cuda")
     folder = LocalFolder(tmp_path)
     with pytest.raises(InterruptedTrialError):
-        run_selection(config, data, checkpoint_folder=folder, should_stop=lambda: True)
-    ours = run_selection(config, data, checkpoint_folder=folder)
-    theirs = run_selection(config, digits)
+        run(config, data, checkpoint_folder=folder, should_stop=lambda: True)
+    on_gpu = run(config, data, checkpoint_folder=folder)
+    on_cpu = run(config, digits)
 
-    assert ours.row["status"] == "ok"
-    assert ours.selection is not None
-    assert theirs.selection is not None
-    assert ours.selection["times_selected"] == theirs.selection["times_selected"]
-    assert ours.curve[0]["train_loss"] == pytest.approx(theirs.curve[0]["train_loss"], rel=0.01)
+    assert on_gpu.row["status"] == "ok"
+    selected = [
+        result.artifacts["selections"]["times_selected"].to_pylist() for result in (on_gpu, on_cpu)
+    ]
+    assert selected[0] == selected[1]
+    assert on_gpu.curve[0]["train_loss"] == pytest.approx(on_cpu.curve[0]["train_loss"], rel=0.01)
 
 
 def test_features_are_trained_and_compared_on_the_gpu(digits: ImageData) -> None:
     config = SelectionConfig(selector="herding", classes=("3", "8"), epochs=2, feature_epochs=2)
 
-    assert run_selection(config, digits.to("cuda")).row["status"] == "ok"
+    assert run(config, digits.to("cuda")).row["status"] == "ok"

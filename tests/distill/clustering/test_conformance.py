@@ -1,4 +1,4 @@
-"""What every clusterer must do. A new one joins by a line in `CASES`."""
+"""Conformance suite of the clusterers. A new one is added by a line in `CASES`."""
 
 import dataclasses
 import importlib.util
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from distill.clustering.base import NOISE, Clusterer, Clustering, cluster_means, spawn_generators
 from distill.clustering.registry import CLUSTERERS
+from distill.components import fields_of
 from distill.selection.representatives import rule_for, select
 from tests.distill.clustering.blobs import blobs
 
@@ -30,7 +31,7 @@ CASES: dict[str, dict[str, Any]] = {
     "dbscan_published": {"eps": 1e6, "min_samples": 2},
     "agglomerative_published": {},
 }
-"""Every method with the options of its own that the suite uses."""
+"""Every clusterer with the options that the suite uses."""
 
 FINDS_ITS_OWN_NUMBER = {"dbscan", "dbscan_published"}
 MAY_LEAVE_CLUSTERS_EMPTY = {"kmeans_published"}
@@ -39,7 +40,8 @@ RUNNABLE = [name for name in CASES if INSTALLED or name != "kmedoids_sklearn_ext
 
 
 def clusterer_of(name: str) -> Clusterer:
-    return CLUSTERERS.build(name, **CASES[name])
+    clusterer: Clusterer = CLUSTERERS.build(name, **CASES[name])
+    return clusterer
 
 
 def fit(name: str, points: Tensor, k: int, seed: int = 0) -> Clustering:
@@ -67,8 +69,8 @@ def check(name: str, points: Tensor, k: int, result: Clustering) -> None:
     if result.medoid_indices is not None:
         assert torch.equal(result.centers, points[result.medoid_indices])
         assert len(set(result.medoid_indices.tolist())) == result.n_clusters
-        own = result.labels[result.medoid_indices]
-        assert own.tolist() == list(range(result.n_clusters)), "a medoid owns itself"
+        medoid_labels = result.labels[result.medoid_indices]
+        assert medoid_labels.tolist() == list(range(result.n_clusters)), "of its own cluster"
         distances = (points - result.centers[result.labels]).double().norm(dim=1)
         assert result.total_deviation is not None
         assert float(result.total_deviation) == pytest.approx(float(distances.sum()), rel=1e-4)
@@ -84,7 +86,12 @@ def test_every_method_is_in_the_suite() -> None:
     assert set(CASES) == set(CLUSTERERS), "add the new method to CASES"
 
 
-def test_an_unknown_name_is_an_error_and_never_another_method() -> None:
+def test_the_options_of_the_suite_are_those_declared() -> None:
+    for name, options in CASES.items():
+        assert options.keys() <= fields_of(CLUSTERERS[name].options).keys(), name
+
+
+def test_an_unknown_name_is_an_error() -> None:
     with pytest.raises(ValueError, match="unknown clusterer 'k-means'; did you mean 'kmeans'"):
         CLUSTERERS.build("k-means")
 
@@ -133,12 +140,12 @@ class TestEveryClusterer:
         assert torch.equal(torch.random.get_rng_state(), before)
 
     def test_changes_neither_points_nor_itself(self, name: str) -> None:
-        points, own = blobs(6, n=40, d=4, k=4), clusterer_of(name)
-        copy, fields = points.clone(), dataclasses.asdict(own)  # type: ignore[call-overload]
-        own.fit(points, 5, torch.Generator().manual_seed(0))
+        points, clusterer = blobs(6, n=40, d=4, k=4), clusterer_of(name)
+        copy, fields = points.clone(), dataclasses.asdict(clusterer)  # type: ignore[call-overload]
+        clusterer.fit(points, 5, torch.Generator().manual_seed(0))
 
         assert torch.equal(points, copy)
-        assert dataclasses.asdict(own) == fields  # type: ignore[call-overload]
+        assert dataclasses.asdict(clusterer) == fields  # type: ignore[call-overload]
 
     def test_memory_layout_does_not_matter(self, name: str) -> None:
         points = blobs(7, n=40, d=6, k=4)
@@ -147,17 +154,17 @@ class TestEveryClusterer:
         assert not strided.is_contiguous()
         assert torch.equal(fit(name, points, 5).labels, fit(name, strided, 5).labels)
 
-    def test_several_classes_of_different_size_are_what_each_is_alone(self, name: str) -> None:
+    def test_classes_of_different_size_are_clustered_as_alone(self, name: str) -> None:
         classes = [blobs(8, n=30, d=4, k=3), blobs(9, n=50, d=4, k=3)]
         together = clusterer_of(name).fit_classes(classes, 5, torch.Generator().manual_seed(3))
         generators = spawn_generators(torch.Generator().manual_seed(3), 2)
         alone = [
-            clusterer_of(name).fit(points, 5, own)
-            for points, own in zip(classes, generators, strict=True)
+            clusterer_of(name).fit(points, 5, generator)
+            for points, generator in zip(classes, generators, strict=True)
         ]
 
-        for ours, theirs in zip(together, alone, strict=True):
-            assert torch.equal(ours.labels, theirs.labels)
+        for batched, single in zip(together, alone, strict=True):
+            assert torch.equal(batched.labels, single.labels)
 
     def test_representatives_can_be_chosen_from_it(self, name: str) -> None:
         points = blobs(10, n=60, d=5, k=4)

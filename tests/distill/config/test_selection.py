@@ -13,7 +13,7 @@ from distill.config.distillation import DistillationConfig
 from distill.config.selection import SelectionConfig
 from distill.errors import UserError
 from distill.kinds import config_from_dict
-from distill.selection.registry import POOL_EMBEDDINGS, PUBLISHED_FORMS, SELECTORS
+from distill.selection.registry import POOL_EMBEDDINGS, PUBLISHED_FORMS
 from distill.trials.image_selection import build_selector
 
 SELECTOR_NAMES = known_names(SelectionConfig.static_fields()["selector"])
@@ -119,9 +119,7 @@ def test_the_recipe_of_the_distillation_has_its_epochs() -> None:
 @pytest.mark.parametrize(
     ("protocol", "statistics"), [("sound", "recomputed"), ("published", "running")]
 )
-def test_published_protocol_scores_with_running_statistics(
-    protocol: str, statistics: str
-) -> None:
+def test_published_protocol_scores_with_running_statistics(protocol: str, statistics: str) -> None:
     config = SelectionConfig.from_dict({"protocol": protocol}).resolve()
 
     assert config["norm_statistics"] == statistics
@@ -193,7 +191,10 @@ def test_json_and_back_by_kind(config: Config) -> None:
         ({"selector": PUBLISHED_FORMS[0]}, f"unknown selector {PUBLISHED_FORMS[0]!r}"),
         ({"selector": "randm"}, "unknown selector 'randm'; did you mean 'random'?"),
         ({"selector": "cluster_grid", "clusterer": "kmean"}, "unknown clusterer 'kmean'"),
-        ({"network": "vgg"}, "unknown network 'vgg' (known: convnet, resnet10, resnet18, photo_cnn)"),
+        (
+            {"network": "vgg"},
+            "unknown network 'vgg' (known: convnet, resnet10, resnet18, photo_cnn)",
+        ),
         ({"fraction": 0.0}, "fraction must be above 0 and at most 1, got 0.0"),
         ({"fraction": 0.1, "ipc": 3}, "give fraction or ipc, not both; got 0.1 and 3"),
         (
@@ -248,7 +249,8 @@ def test_json_and_back_by_kind(config: Config) -> None:
         ({"eval_split": "val"}, "val_fraction is 0; set val_fraction"),
         (
             {"protocol": "published", "selector": "herding"},
-            "the published protocol has no selector 'herding', only base, random, cluster_grid, augm",
+            "the published protocol has no selector 'herding', only base, random, cluster_grid, "
+            "augmentation; use protocol sound",
         ),
         (
             {"protocol": "published", "selector": "augmentation", "augment_mode": "add"},

@@ -1,4 +1,4 @@
-"""The loop: equal to the plain oracle, deterministic, and right at its edges."""
+"""The DREAM loop: equal to the plain oracle, deterministic, correct at its limits."""
 
 import itertools
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import torch
 
 from distill.config.distillation import ResolvedDistillation
 from distill.datasets import ImageData
-from distill.dream.loop import Dream
+from distill.dream.loop import Dream, check_fit
 from distill.errors import DivergedError, InfeasibleClusteringError, UserError
 from distill.runtime.execution import Execution
 from tests.distill.oracle import run_oracle
@@ -41,15 +41,15 @@ def test_the_loop_equals_the_oracle(
         dream.inner_loop()
         sums.append(float(dream._loss_sum))
 
-    ours = [(b - a) / digits.n_classes for a, b in itertools.pairwise(sums)]
-    own_parameters = torch.cat([p.detach().flatten() for p in dream.network.parameters()])
+    means = [(b - a) / digits.n_classes for a, b in itertools.pairwise(sums)]
+    found = torch.cat([p.detach().flatten() for p in dream.network.parameters()])
     assert float((dream.images - start).abs().max()) > 1e-4, "the images move"
     torch.testing.assert_close(dream.images, images, rtol=0, atol=1e-10)
-    torch.testing.assert_close(own_parameters, parameters, rtol=0, atol=1e-10)
-    assert ours == pytest.approx(losses, rel=1e-10)
+    torch.testing.assert_close(found, parameters, rtol=0, atol=1e-10)
+    assert means == pytest.approx(losses, rel=1e-10)
 
 
-def test_weights_and_their_absence_lead_to_different_images(digits: ImageData, tiny: Tiny) -> None:
+def test_size_weights_change_the_images(digits: ImageData, tiny: Tiny) -> None:
     def images(weights: str, protocol: str = "sound") -> torch.Tensor:
         config = tiny(weights=weights, protocol=protocol, lr_img=0.1)
         dream = Dream(config, digits, dtype=torch.float64)
@@ -90,9 +90,7 @@ def test_the_loss_falls_and_the_images_stay_in_range(digits: ImageData, tiny: Ti
     assert float(dream.images.max()) <= 1
 
 
-def test_the_same_seed_gives_the_same_images_and_another_seed_others(
-    digits: ImageData, tiny: Tiny
-) -> None:
+def test_the_seed_decides_the_images(digits: ImageData, tiny: Tiny) -> None:
     def images(seed: int) -> torch.Tensor:
         dream = Dream(tiny(seed=seed), digits)
         while dream.outer < 2:
@@ -111,9 +109,7 @@ def test_the_global_generator_is_left_alone(digits: ImageData, tiny: Tiny) -> No
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_clustering_happens_every_interval_and_is_kept_in_between(
-    digits: ImageData, tiny: Tiny
-) -> None:
+def test_representatives_are_kept_between_clusterings(digits: ImageData, tiny: Tiny) -> None:
     dream = Dream(tiny(n_inner=5, cluster_interval=2), digits)
     chosen = []
     for _ in range(5):
@@ -136,22 +132,22 @@ def test_starts_of_every_kind(digits: ImageData, tiny: Tiny, init: str, factor: 
     assert float(dream.images.max()) <= 1
     if init != "noise" and factor == 1:
         for label in range(10):
-            own = digits.train_images[digits.class_indices[label]].float() / 255
+            class_images = digits.train_images[digits.class_indices[label]].float() / 255
             for image in dream.images[label]:
-                assert bool((own == image).flatten(1).all(dim=1).any()), "a real image of the class"
+                assert bool((class_images == image).flatten(1).all(dim=1).any()), (
+                    "a real image of the class"
+                )
 
 
-def test_the_start_from_clusters_is_closer_to_the_data_than_a_random_one(
-    digits: ImageData, tiny: Tiny
-) -> None:
+def test_a_start_from_clusters_is_nearer_than_a_random_one(digits: ImageData, tiny: Tiny) -> None:
     """In pixel space, the mean distance to the nearest initial image is what k-means lowers."""
 
     def cost(init: str) -> float:
-        own = Dream(tiny(init=init, ipc=8, factor=1, embedding="pixels"), digits)
+        dream = Dream(tiny(init=init, ipc=8, factor=1, embedding="pixels"), digits)
         total = 0.0
         for label in range(10):
             points = digits.train_images[digits.class_indices[label]].flatten(1).float() / 255
-            total += float(torch.cdist(points, own.images[label].flatten(1)).min(dim=1)[0].mean())
+            total += float(torch.cdist(points, dream.images[label].flatten(1)).min(dim=1)[0].mean())
         return total
 
     assert cost("clusters") < cost("random")
@@ -161,7 +157,7 @@ def test_the_start_from_clusters_is_closer_to_the_data_than_a_random_one(
     "clusterer",
     ["kmeans", "kmeans++", "kmedoids", "agglomerative", "birch", "random", "dbscan"],
 )
-def test_every_clusterer_runs_in_every_space_under_the_sound_protocol(
+def test_every_clusterer_runs_in_every_embedding(
     digits: ImageData, tiny: Tiny, clusterer: str
 ) -> None:
     for embedding in ("features", "pixels", "gradients", "predictions"):
@@ -219,9 +215,7 @@ def test_published_dbscan_without_clusters_is_infeasible(digits: ImageData, tiny
         Dream(config, digits)
 
 
-def test_published_dbscan_with_one_cluster_cannot_start_forty_images(
-    digits: ImageData, tiny: Tiny
-) -> None:
+def test_published_dbscan_with_one_cluster_is_infeasible(digits: ImageData, tiny: Tiny) -> None:
     config = tiny(clusterer="dbscan", protocol="published", eps=1e6, ipc=10)
 
     with pytest.raises(InfeasibleClusteringError, match="gives 1 images, but 40 initial images"):
@@ -239,11 +233,11 @@ def test_more_images_than_there_are_is_an_error(
     digits: ImageData, tiny: Tiny, changes: dict[str, object], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        Dream(tiny(**changes), digits)
+        check_fit(tiny(**changes), digits)
 
 
 @pytest.mark.parametrize("option", ["net_lr", "lr_img"])
-def test_an_absurd_learning_rate_is_reported_as_divergence(
+def test_too_large_learning_rates_are_divergence(
     digits: ImageData, tiny: Tiny, option: str
 ) -> None:
     dream = Dream(tiny(n_inner=20, **{option: 1e38}), digits)

@@ -59,7 +59,7 @@ def test_as_many_batches_as_wanted_in_several_passes() -> None:
     assert len(epoch_batches(10, 4, 2, generator())) == 2
 
 
-def test_an_epoch_is_adam_on_the_binary_cross_entropy_written_plainly(two: ImageData) -> None:
+def test_an_epoch_is_adam_on_the_binary_cross_entropy(two: ImageData) -> None:
     """In float32 and another memory layout, so equal but for rounding that Adam can enlarge."""
     own = classifier(two, batch_size=20, lr=1e-4)
     images, labels = two.train_images[:60], two.train_labels[:60]
@@ -105,7 +105,7 @@ def test_it_learns_two_digits_in_seconds(two: ImageData) -> None:
     assert 0 < loss < 0.3
 
 
-def test_keras_s_running_statistics_spoil_a_short_training(two: ImageData) -> None:
+def test_running_statistics_spoil_a_short_training(two: ImageData) -> None:
     """The same weights, scored with either: the reason for recomputing them."""
     accuracies = {}
     for statistics in ("running", "recomputed"):
@@ -163,7 +163,7 @@ def test_statistics_come_from_a_bounded_number_of_batches(two: ImageData) -> Non
     assert len(two.train_images) * 3 / 2 > N_NORM_BATCHES == n_batches
 
 
-def test_the_convnet_takes_normalised_images_and_has_no_batch_norm(two: ImageData) -> None:
+def test_the_convnet_takes_normalised_images(two: ImageData) -> None:
     own = classifier(two, network="convnet", width=8, depth=2)
     images = two.train_images[:10]
     before = {name: tensor.clone() for name, tensor in own.network.state_dict().items()}

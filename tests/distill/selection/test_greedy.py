@@ -1,5 +1,7 @@
 """Herding, k-center greedy and nearest to center: by hand, and by their definitions."""
 
+import dataclasses
+
 import pytest
 import torch
 from torch import Tensor
@@ -102,9 +104,9 @@ def test_medoids_are_what_k_medoids_chooses() -> None:
     chosen = choose(NearestCenter(clusterer=KMedoids()), points, [0] * 80, [6])
     assert chosen.clusters is not None
     for row in chosen.rows.tolist():
-        own = torch.nonzero(chosen.clusters == chosen.clusters[row]).flatten()
-        costs = torch.cdist(points[own], points[own]).sum(dim=1)
-        assert int(own[costs.argmin()]) == row
+        members = torch.nonzero(chosen.clusters == chosen.clusters[row]).flatten()
+        costs = torch.cdist(points[members], points[members]).sum(dim=1)
+        assert int(members[costs.argmin()]) == row
 
 
 @pytest.mark.parametrize("name", ["kmeans", "agglomerative", "dbscan", "birch"])
@@ -120,9 +122,9 @@ def test_medoids_of_any_clusterer_by_their_definition(name: str) -> None:
     assert changed.medoid_indices is not None
     assert torch.equal(changed.labels, found.labels)
     for cluster, medoid in enumerate(changed.medoid_indices.tolist()):
-        own = torch.nonzero(found.labels == cluster).flatten().tolist()
-        costs = [sum(float((points[i] - points[j]).norm()) for j in own) for i in own]
-        assert medoid == own[costs.index(min(costs))]
+        members = torch.nonzero(found.labels == cluster).flatten().tolist()
+        costs = [sum(float((points[i] - points[j]).norm()) for j in members) for i in members]
+        assert medoid == members[costs.index(min(costs))]
         assert torch.equal(changed.centers[cluster], points[medoid])
     assert with_medoids(points, changed) is changed
 
@@ -156,9 +158,9 @@ def test_classes_are_chosen_from_one_by_one(name: str) -> None:
     points = blobs(7, n=90)
     labels = [0, 1, 1] * 30
     moved = torch.where(torch.tensor(labels)[:, None] == 1, points + 1000, points)
-    ours, theirs = (choose(SELECTORS[name], p, labels, [5, 9]).rows[:5] for p in (points, moved))
+    before, after = (choose(SELECTORS[name], p, labels, [5, 9]).rows[:5] for p in (points, moved))
 
-    assert torch.equal(ours, theirs)
+    assert torch.equal(before, after)
 
 
 @pytest.mark.parametrize("name", SELECTORS)
@@ -178,7 +180,7 @@ def test_nothing_is_drawn(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SELECTORS)
-def test_points_are_not_modified_and_their_scale_does_not_matter(name: str) -> None:
+def test_points_are_not_modified_nor_their_scale_used(name: str) -> None:
     points = blobs(9, n=60)
     before = points.clone()
     rows = choose(SELECTORS[name], points, [0, 1] * 30, [4, 4]).rows

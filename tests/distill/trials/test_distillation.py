@@ -76,9 +76,7 @@ def test_validation_scores_come_from_the_validation_images(digits: ImageData, ti
     assert n_right == pytest.approx(round(n_right), abs=1e-6)
 
 
-def test_test_images_have_no_influence_on_the_result(
-    digits: ImageData, tiny: Tiny
-) -> None:
+def test_test_images_have_no_influence_on_the_result(digits: ImageData, tiny: Tiny) -> None:
     changed = dataclasses.replace(digits, test_images=255 - digits.test_images)
     plain, inverted = run(tiny(), digits), run(tiny(), changed)
 
@@ -232,9 +230,7 @@ def test_progress_rises_to_one_and_estimates_the_time_left(digits: ImageData, ti
     assert {progress.step for progress in seen} == {0, 1, 2}
 
 
-def test_a_network_that_does_not_fit_is_refused(
-    digits: ImageData, tiny: Tiny
-) -> None:
+def test_a_network_that_does_not_fit_is_refused(digits: ImageData, tiny: Tiny) -> None:
     with pytest.raises(UserError, match="instance norm needs images larger than 8×8"):
         check(tiny(eval_networks=["resnet10"]), digits)
 

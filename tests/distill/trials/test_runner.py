@@ -42,9 +42,7 @@ class Counting(Trial):
         self.n_done += 1
 
     def progress(self) -> Progress:
-        return Progress(
-            step=self.n_done, n_steps=self.n_units, fraction=self.n_done / self.n_units
-        )
+        return Progress(step=self.n_done, n_steps=self.n_units, fraction=self.n_done / self.n_units)
 
     def result_columns(self, *, is_ok: bool) -> dict[str, Any]:
         return {"n_networks": self.n_done if is_ok else 0}

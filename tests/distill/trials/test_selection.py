@@ -150,9 +150,7 @@ def test_all_rows_have_the_same_columns(digits: ImageData) -> None:
 
 
 @pytest.mark.parametrize("selector", SELECTOR_NAMES)
-def test_the_sound_fraction_is_exact_and_stratified(
-    digits: ImageData, selector: str
-) -> None:
+def test_the_sound_fraction_is_exact_and_stratified(digits: ImageData, selector: str) -> None:
     changes = {} if selector == "base" else {"fraction": 0.2}
     result = run(digits, selector=selector, epochs=1, **changes)
     n_train = len(trial_of(digits).data.train_images)
@@ -263,9 +261,7 @@ def test_two_digits_are_told_apart_in_seconds(digits: ImageData) -> None:
 class TestPublished:
     """The paper's defects, counted on ten digits."""
 
-    def test_the_cluster_grid_takes_test_images_and_too_many(
-        self, digits: ImageData
-    ) -> None:
+    def test_the_cluster_grid_takes_test_images_and_too_many(self, digits: ImageData) -> None:
         """Of 1,797 images and groups of two classes and two clusters, each as large as the whole.
 
         Distinct images are under half of all, so about that share of the test images is chosen,
@@ -362,9 +358,7 @@ def test_equal_steps_are_those_of_the_whole_set(digits: ImageData) -> None:
 
 
 @pytest.mark.parametrize("selector", ["cluster_grid", "herding", "augmentation"])
-def test_the_seed_decides_the_result(
-    digits: ImageData, selector: str
-) -> None:
+def test_the_seed_decides_the_result(digits: ImageData, selector: str) -> None:
     first, again, other = (run(digits, selector=selector, seed=seed) for seed in (3, 3, 4))
 
     assert repeatable(first) == repeatable(again)
