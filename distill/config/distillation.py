@@ -1,5 +1,6 @@
 """The configuration of a distillation: learn a few synthetic images per class by DREAM."""
 
+# ruff: noqa: E501 - one line an option: it is read as a table
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
