@@ -1,10 +1,10 @@
-"""Comparing clusterings up to the names of their clusters."""
+"""Comparison of clusterings up to the names of their clusters."""
 
 from torch import Tensor
 
 
 def same_partition(first: Tensor, second: Tensor) -> bool:
-    """Whether two labelings agree up to renaming; noise (−1) must be noise in both."""
+    """Returns whether two labelings agree up to renaming; noise (−1) must be noise in both."""
     if first.shape != second.shape:
         return False
     pairs = set(zip(first.tolist(), second.tolist(), strict=True))

@@ -35,7 +35,7 @@ def assert_matches_scikit(points: Tensor, linkage: Linkage, n_clusters: int) -> 
 
 
 def outlying() -> Tensor:
-    """Points of very unequal norm: one cluster swallows the others one by one."""
+    """Returns points of very unequal norm, of which one cluster absorbs the others one by one."""
     generator = torch.Generator().manual_seed(0)
     spread = (2 * torch.randn(400, 1, generator=generator, dtype=torch.float64)).exp()
     return 30 + spread * torch.randn(400, 16, generator=generator, dtype=torch.float64)
@@ -136,7 +136,9 @@ def test_fewer_clusters_are_unions(linkage: Linkage) -> None:
 
 
 @pytest.mark.parametrize("linkage", LINKAGES)
-def test_small_blocks_change_nothing(linkage: Linkage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_result_does_not_depend_on_the_block_size(
+    linkage: Linkage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     points = blobs(4)
     expected = fit(points, 12, linkage)
     monkeypatch.setattr(hierarchy, "BLOCK", 2000)
@@ -147,7 +149,7 @@ def test_small_blocks_change_nothing(linkage: Linkage, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("linkage", REDUCIBLE)
 @pytest.mark.parametrize("budget", [1, 7])
-def test_searching_few_rows_at_a_time_changes_nothing(linkage: Linkage, budget: int) -> None:
+def test_result_does_not_depend_on_the_search_budget(linkage: Linkage, budget: int) -> None:
     distances = agglomerative._pairwise_squares(outlying()[:200])
     update = hierarchy.UPDATES[linkage]
     expected = hierarchy.merge_reciprocal_neighbors(distances.clone()[None], [200], update)[0]
@@ -201,7 +203,7 @@ def test_shift_scale_permutation_and_repetition(linkage: Linkage) -> None:
 
 @pytest.mark.parametrize("linkage", ["complete", "single"])
 def test_every_point_twice(linkage: Linkage) -> None:
-    # Not ward and average: there, copies are weights and may change the hierarchy.
+    # Not ward and average, for which copies are weights and can change the hierarchy.
     points = blobs(7)
     doubled = fit(points.repeat(2, 1), 15, linkage)
     assert torch.equal(doubled.labels, fit(points, 15, linkage).labels.repeat(2))
@@ -225,7 +227,7 @@ def test_constant_features(linkage: Linkage, n_clusters: int) -> None:
 
 
 @pytest.mark.parametrize("linkage", LINKAGES)
-def test_grid_of_equal_distances_gives_as_many_clusters_as_asked(linkage: Linkage) -> None:
+def test_equal_distances_give_the_requested_clusters(linkage: Linkage) -> None:
     points = torch.cartesian_prod(torch.arange(8.0), torch.arange(8.0)) - 3
     for n_clusters in (1, 2, 13, 63, 64):
         assert fit(points, n_clusters, linkage).sizes.gt(0).sum() == n_clusters
@@ -239,7 +241,7 @@ def test_one_point(linkage: Linkage) -> None:
     assert torch.equal(result.centers, points)
 
 
-def test_points_and_generator_are_left_as_they_were() -> None:
+def test_points_and_generator_are_not_modified() -> None:
     points, generator = blobs(9), torch.Generator().manual_seed(3)
     before, state = points.clone(), generator.get_state()
     Agglomerative().fit(points, 4, generator)
@@ -257,17 +259,17 @@ def test_refused_linkage() -> None:
 
 
 @pytest.mark.parametrize("linkage", LINKAGES)
-def test_classes_together_are_what_each_is_alone(linkage: Linkage) -> None:
+def test_several_classes_at_once_equal_single_ones(linkage: Linkage) -> None:
     method = Agglomerative(linkage=linkage)
     # Sizes that are halved and cut down at different times; one class is only its clusters.
     classes = [blobs(s, n=n) for s, n in enumerate((90, 12, 200, 33))]
     for k in (1, 5, 12):
-        together, alone = (
+        together, singles = (
             method.fit_classes(classes, k, torch.Generator(), together=way) for way in (True, False)
         )
-        for ours, theirs in zip(together, alone, strict=True):
-            assert torch.equal(ours.labels, theirs.labels)
-            assert torch.equal(ours.centers, theirs.centers)
+        for batched, single in zip(together, singles, strict=True):
+            assert torch.equal(batched.labels, single.labels)
+            assert torch.equal(batched.centers, single.centers)
 
 
 @pytest.mark.parametrize("linkage", LINKAGES)
@@ -279,7 +281,7 @@ def test_a_class_of_one_point_among_others(linkage: Linkage) -> None:
     assert [result.labels.tolist() for result in together] == [[0], [0] * 9]
 
 
-def test_minimum_spanning_tree_matches_scipy_also_where_distances_are_equal() -> None:
+def test_minimum_spanning_tree_matches_scipy_with_ties() -> None:
     grid = torch.cartesian_prod(torch.arange(9.0), torch.arange(9.0)).double()
     for points in (blobs(3), grid):
         distances = torch.cdist(points, points).square().round(decimals=6)

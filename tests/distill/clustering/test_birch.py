@@ -1,4 +1,4 @@
-"""Birch by hand, against scikit-learn, and where its first tree is too coarse."""
+"""Birch by hand, against scikit-learn, and with a first tree that is too coarse."""
 
 import math
 from typing import Any
@@ -21,7 +21,7 @@ def fit(points: Tensor, n_clusters: int, **fields: Any) -> Clustering:
 
 
 def on_a_line(*positions: float) -> Tensor:
-    """Points along the second of two features, away from the origin."""
+    """Returns points along the second of two features, away from the origin."""
     return torch.tensor([[100.0, 50 + position] for position in positions], dtype=torch.float64)
 
 
@@ -93,7 +93,7 @@ def test_digits_match_scikit(digit: int | None) -> None:
 
 @pytest.mark.parametrize("fields", [{"threshold": 1e4}, {"threshold_quantile": 0.5}])
 @pytest.mark.parametrize("n_clusters", [1, 2, 40, 299, 300])
-def test_always_as_many_clusters_as_asked(fields: dict[str, float], n_clusters: int) -> None:
+def test_gives_the_requested_number_of_clusters(fields: dict[str, float], n_clusters: int) -> None:
     points = blobs(1)
     result = fit(points, n_clusters, **fields)
     assert sorted(set(result.labels.tolist())) == list(range(n_clusters))
@@ -102,7 +102,7 @@ def test_always_as_many_clusters_as_asked(fields: dict[str, float], n_clusters: 
 
 
 @pytest.mark.parametrize("fields", [{"threshold": 100.0}, {"threshold_quantile": 1.0}])
-def test_as_many_clusters_as_distinct_points(fields: dict[str, float]) -> None:
+def test_at_most_as_many_clusters_as_distinct_points(fields: dict[str, float]) -> None:
     points = blobs(2, n=12).repeat_interleave(3, dim=0)
     result = fit(points, 20, **fields)
     assert result.labels.tolist() == torch.arange(12).repeat_interleave(3).tolist()
@@ -140,7 +140,7 @@ def test_branching_factor_reaches_the_tree() -> None:
     assert not same_partition(*labels)
 
 
-def test_points_and_generator_are_left_as_they_were() -> None:
+def test_points_and_generator_are_not_modified() -> None:
     points, generator = blobs(6), torch.Generator().manual_seed(3)
     before, state = points.clone(), generator.get_state()
     Birch(threshold_quantile=0.5).fit(points, 4, generator)

@@ -1,4 +1,4 @@
-"""Conformance suite of the clusterers. A new one is added by a line in `CASES`."""
+"""Conformance suite of all clusterers; a new one is added by a line in `CASES`."""
 
 import dataclasses
 import importlib.util
@@ -33,7 +33,7 @@ CASES: dict[str, dict[str, Any]] = {
 }
 """Every clusterer with the options that the suite uses."""
 
-FINDS_ITS_OWN_NUMBER = {"dbscan", "dbscan_published"}
+DETERMINES_THE_NUMBER = {"dbscan", "dbscan_published"}
 MAY_LEAVE_CLUSTERS_EMPTY = {"kmeans_published"}
 INSTALLED = importlib.util.find_spec("sklearn_extra") is not None
 RUNNABLE = [name for name in CASES if INSTALLED or name != "kmedoids_sklearn_extra"]
@@ -49,7 +49,7 @@ def fit(name: str, points: Tensor, k: int, seed: int = 0) -> Clustering:
 
 
 def check(name: str, points: Tensor, k: int, result: Clustering) -> None:
-    """The invariants of a clustering of these points into k clusters."""
+    """Checks the invariants of a clustering of these points into k clusters."""
     n, d = points.shape
     assert result.labels.shape == (n,)
     assert result.labels.dtype == torch.int64
@@ -60,7 +60,7 @@ def check(name: str, points: Tensor, k: int, result: Clustering) -> None:
     assert int(result.labels.max()) < result.n_clusters
     assert int(result.sizes.sum()) + result.n_noise == n
     assert result.n_iter >= 0
-    if name not in FINDS_ITS_OWN_NUMBER:
+    if name not in DETERMINES_THE_NUMBER:
         n_distinct = len(torch.unique(points, dim=0))
         assert min(k, n_distinct) <= result.n_clusters <= k
         assert result.n_noise == 0
@@ -70,7 +70,9 @@ def check(name: str, points: Tensor, k: int, result: Clustering) -> None:
         assert torch.equal(result.centers, points[result.medoid_indices])
         assert len(set(result.medoid_indices.tolist())) == result.n_clusters
         medoid_labels = result.labels[result.medoid_indices]
-        assert medoid_labels.tolist() == list(range(result.n_clusters)), "of its own cluster"
+        assert medoid_labels.tolist() == list(range(result.n_clusters)), (
+            "a medoid belongs to its own cluster"
+        )
         distances = (points - result.centers[result.labels]).double().norm(dim=1)
         assert result.total_deviation is not None
         assert float(result.total_deviation) == pytest.approx(float(distances.sum()), rel=1e-4)
@@ -82,7 +84,7 @@ def check(name: str, points: Tensor, k: int, result: Clustering) -> None:
         assert float(result.inertia) == pytest.approx(float(squares), rel=1e-4, abs=1e-6)
 
 
-def test_every_method_is_in_the_suite() -> None:
+def test_every_clusterer_is_in_the_suite() -> None:
     assert set(CASES) == set(CLUSTERERS), "add the new method to CASES"
 
 
@@ -91,7 +93,7 @@ def test_the_options_of_the_suite_are_those_declared() -> None:
         assert options.keys() <= fields_of(CLUSTERERS[name].options).keys(), name
 
 
-def test_an_unknown_name_is_an_error() -> None:
+def test_unknown_name_is_refused() -> None:
     with pytest.raises(ValueError, match="unknown clusterer 'k-means'; did you mean 'kmeans'"):
         CLUSTERERS.build("k-means")
 
@@ -116,7 +118,7 @@ class TestEveryClusterer:
         check(name, points, 3, fit(name, points, 3))
 
     def test_survives_one_point_and_one_feature(self, name: str) -> None:
-        if name not in FINDS_ITS_OWN_NUMBER:
+        if name not in DETERMINES_THE_NUMBER:
             check(name, torch.tensor([[3.0]]), 1, fit(name, torch.tensor([[3.0]]), 1))
         points = blobs(3, n=30, d=1, k=3)
         check(name, points, 4, fit(name, points, 4))
@@ -158,12 +160,12 @@ class TestEveryClusterer:
         classes = [blobs(8, n=30, d=4, k=3), blobs(9, n=50, d=4, k=3)]
         together = clusterer_of(name).fit_classes(classes, 5, torch.Generator().manual_seed(3))
         generators = spawn_generators(torch.Generator().manual_seed(3), 2)
-        alone = [
+        singles = [
             clusterer_of(name).fit(points, 5, generator)
             for points, generator in zip(classes, generators, strict=True)
         ]
 
-        for batched, single in zip(together, alone, strict=True):
+        for batched, single in zip(together, singles, strict=True):
             assert torch.equal(batched.labels, single.labels)
 
     def test_representatives_can_be_chosen_from_it(self, name: str) -> None:
@@ -193,7 +195,7 @@ class TestEveryClusterer:
             fit(name, points, k)
 
 
-def test_a_fresh_process_gives_the_same_clusterings() -> None:
+def test_a_new_process_gives_the_same_clusterings() -> None:
     code = (
         "import hashlib, torch\n"
         "from tests.distill.clustering.test_conformance import RUNNABLE, fit\n"

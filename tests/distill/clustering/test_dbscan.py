@@ -1,4 +1,4 @@
-"""DBSCAN by hand, against scikit-learn, and under changes that must not matter."""
+"""DBSCAN by hand, against scikit-learn, and its invariances."""
 
 import math
 import re
@@ -25,7 +25,7 @@ def fit(points: Tensor, **fields: Any) -> Clustering:
 
 
 def on_a_line(*positions: float) -> Tensor:
-    """Points along the second of two features, away from the origin."""
+    """Returns points along the second of two features, away from the origin."""
     return torch.tensor([[100.0, 50 + position] for position in positions], dtype=torch.float64)
 
 
@@ -40,7 +40,7 @@ def exact_distances(points: Tensor) -> Tensor:
 
 
 def assert_matches_scikit(points: Tensor, eps: float, min_samples: int) -> None:
-    """Same core points, components and noise; border points with their nearest core point."""
+    """Checks core points, components and noise, and the nearest core point of border points."""
     result = fit(points, eps=eps, min_samples=min_samples)
     scikit = sklearn.cluster.DBSCAN(eps=eps, min_samples=min_samples).fit(points.double().numpy())
     core = torch.from_numpy(scikit.core_sample_indices_)
@@ -70,7 +70,7 @@ def test_by_hand() -> None:
 
 
 def test_border_point_goes_to_its_nearest_core_point() -> None:
-    # Core points are 0 and 23 alone; the first point is 12 from one and 11 from the other.
+    # Only 0 and 23 are core points; the first point is 12 from one and 11 from the other.
     points = on_a_line(12, 0, -10, -11, -12, 23, 33, 34, 35)
     result = fit(points, eps=14.0, min_samples=5)
     assert result.labels.tolist() == [0, 1, 1, 1, 1, 0, 0, 0, 0]
@@ -86,7 +86,7 @@ def test_border_point_between_two_core_points_goes_to_the_first(order: int) -> N
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(("step", "eps"), [((3.0, 4.0), 5.0), ((1.0, 1.0), math.sqrt(2))])
-def test_distance_of_exactly_eps_counts(
+def test_a_distance_of_exactly_eps_is_included(
     dtype: torch.dtype, step: tuple[float, float], eps: float
 ) -> None:
     points = torch.tensor([[1000.0, -500.0]] * 2 + [[0.0, 0.0]], dtype=dtype)
@@ -133,8 +133,8 @@ def test_kth_neighbor_distances_match_scikit(k: int) -> None:
     torch.testing.assert_close(kth_neighbor_distances(points, k), expected, rtol=1e-12, atol=0)
 
 
-def test_kth_neighbor_distances_of_float32_are_those_of_float64() -> None:
-    # Wide, far from the origin and with near duplicates: a float32 product alone is 1e-2 off.
+def test_kth_neighbor_distances_of_float32_equal_float64() -> None:
+    # Wide, far from the origin and with near duplicates: a float32 product has an error of 1e-2.
     points = 100 * torch.randn(200, 512, generator=torch.Generator().manual_seed(0)) + 5000
     points = torch.cat([points, points[:20] + 0.01])
     for k in (2, 3):
@@ -193,7 +193,7 @@ def test_shuffled_chains_are_one_cluster_each() -> None:
     assert same_partition(result.labels, (side > 0).long())
 
 
-def test_small_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_result_does_not_depend_on_the_block_size(monkeypatch: pytest.MonkeyPatch) -> None:
     points = blobs(6, dtype=torch.float32)
     expected = fit(points, eps_quantile=0.7, min_samples=6)
     assert 1 < expected.n_noise < 100
@@ -244,7 +244,7 @@ def test_scale_does_not_change_eps_quantile() -> None:
     assert torch.equal(fit(points * 1024, eps_quantile=0.6, min_samples=4).labels, result.labels)
 
 
-def test_points_twice_need_twice_the_samples() -> None:
+def test_duplicated_points_need_twice_min_samples() -> None:
     points = blobs(10)
     result = fit(points, eps=4.0, min_samples=4)
     doubled = fit(points.repeat(2, 1), eps=4.0, min_samples=8)
@@ -260,7 +260,7 @@ def test_constant_features_are_one_cluster(fields: dict[str, float]) -> None:
     assert torch.equal(result.centers, points[:1])
 
 
-def test_every_point_its_own_cluster() -> None:
+def test_every_point_can_be_its_own_cluster() -> None:
     points = blobs(11, n=20)
     result = fit(points, eps=1e-6, min_samples=1)
     assert result.labels.tolist() == list(range(20))
@@ -278,7 +278,7 @@ def test_points_are_not_modified() -> None:
     assert torch.equal(points, before)
 
 
-def test_all_noise() -> None:
+def test_only_noise_is_infeasible() -> None:
     message = (
         "all 4 points are noise with eps 0.5 and min_samples 3: the min_samples-th nearest point, "
         "the point itself counted, is 2 to 6 away; choose eps above 2 or lower min_samples"
@@ -288,7 +288,7 @@ def test_all_noise() -> None:
 
 
 @pytest.mark.parametrize("fields", [{"eps": 1.0}, {"eps_quantile": 0.5}])
-def test_more_samples_than_points(fields: dict[str, float]) -> None:
+def test_more_samples_than_points_are_infeasible(fields: dict[str, float]) -> None:
     message = "all 4 points are noise: min_samples is 5; lower it to at most 4"
     with pytest.raises(InfeasibleClusteringError, match=message):
         fit(on_a_line(0, 1, 3, 7), **fields)
@@ -308,6 +308,6 @@ def test_more_samples_than_points(fields: dict[str, float]) -> None:
         ({"eps_quantile": 0.5, "min_samples": 1}, "min_samples must be at least 2 with eps_quant"),
     ],
 )
-def test_refused_fields(fields: dict[str, Any], message: str) -> None:
+def test_invalid_fields_are_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         DBSCAN(**fields)

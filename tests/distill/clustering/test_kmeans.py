@@ -1,4 +1,4 @@
-"""KMeans against hand-made cases, scikit-learn from the same start, and itself on moved data."""
+"""KMeans by hand, against scikit-learn from the same start, and its invariances."""
 
 import math
 from typing import Any, Literal
@@ -26,7 +26,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def nearest(points: Tensor, centers: Tensor) -> Tensor:
-    """By sums of squared differences: the plain definition."""
+    """Returns the inertia by its definition."""
     return (points[:, None] - centers).square().sum(dim=2).argmin(dim=1)
 
 
@@ -55,7 +55,7 @@ def test_four_points_by_hand() -> None:
     assert result.medoid_indices is None
 
 
-def test_max_iter_ends_the_search_with_labels_of_the_last_centers() -> None:
+def test_labels_belong_to_the_last_centers_at_max_iter() -> None:
     points = blobs(1)
     result = lloyd(points, points[:9], max_iter=2)
     assert result.n_iter == 2
@@ -85,28 +85,28 @@ def test_relative_tolerance_is_in_units_of_the_mean_variance() -> None:
 def test_equals_scikit_learn_from_the_same_start(dtype: torch.dtype, k: int, tol: float) -> None:
     points = blobs(3, n=700, dtype=dtype)
     start = points[torch.randperm(700, generator=seeded(k))[:k]]
-    theirs = SklearnKMeans(k, init=start.numpy(), n_init=1, tol=tol, algorithm="lloyd")
-    theirs.fit(points.numpy())
+    reference = SklearnKMeans(k, init=start.numpy(), n_init=1, tol=tol, algorithm="lloyd")
+    reference.fit(points.numpy())
     variance = float(points.var(dim=0, correction=0).mean())
-    ours = lloyd(points, start, tol=tol * variance)
-    assert ours.labels.tolist() == theirs.labels_.tolist()
-    assert ours.n_iter == theirs.n_iter_
+    result = lloyd(points, start, tol=tol * variance)
+    assert result.labels.tolist() == reference.labels_.tolist()
+    assert result.n_iter == reference.n_iter_
     # A center is a mean of numbers around 100: a few units in the last place.
     unit = 100 * torch.finfo(dtype).eps
-    their_centers = torch.from_numpy(theirs.cluster_centers_)
-    torch.testing.assert_close(ours.centers, their_centers, atol=8 * unit, rtol=0)
-    assert inertia(ours).item() == pytest.approx(theirs.inertia_, rel=1e-5)
+    centers = torch.from_numpy(reference.cluster_centers_)
+    torch.testing.assert_close(result.centers, centers, atol=8 * unit, rtol=0)
+    assert inertia(result).item() == pytest.approx(reference.inertia_, rel=1e-5)
 
 
 def test_relocates_an_empty_cluster_as_scikit_learn_does() -> None:
     points = blobs(4)
     start = points[:6].clone()
-    start[4] = 1e4  # nobody's nearest center
-    theirs = SklearnKMeans(6, init=start.numpy(), n_init=1, tol=0).fit(points.numpy())
-    ours = lloyd(points, start)
-    assert ours.sizes.min() > 0
-    assert ours.labels.tolist() == theirs.labels_.tolist()
-    assert ours.n_iter == theirs.n_iter_
+    start[4] = 1e4  # no point's nearest center
+    reference = SklearnKMeans(6, init=start.numpy(), n_init=1, tol=0).fit(points.numpy())
+    result = lloyd(points, start)
+    assert result.sizes.min() > 0
+    assert result.labels.tolist() == reference.labels_.tolist()
+    assert result.n_iter == reference.n_iter_
 
 
 def test_relocates_by_hand() -> None:
@@ -166,7 +166,7 @@ def test_limits_of_k(init: Literal["random", "k-means++", "k-means||"], seed: in
 
 
 @pytest.mark.parametrize("init", INITS)
-def test_constant_features_change_nothing(
+def test_constant_features_have_no_effect(
     init: Literal["random", "k-means++", "k-means||"],
 ) -> None:
     points = blobs(6)
@@ -189,7 +189,7 @@ def test_constant_features_change_nothing(
         KMeans(init="k-means||", oversampling=0.2, n_rounds=1),
     ],
 )
-def test_every_start_is_valid_reproducible_and_leaves_its_input_alone(method: KMeans) -> None:
+def test_every_start_is_valid_and_reproducible(method: KMeans) -> None:
     points = blobs(7)
     before = points.clone()
     result = method.fit(points, 12, seeded(3))
@@ -215,7 +215,7 @@ def test_starts_from_distinct_points(
         assert len(set(start.tolist())) == k
 
 
-def test_candidates_of_scalable_seeding_weigh_as_many_points_as_are_nearest_to_them() -> None:
+def test_scalable_seeding_weighs_candidates_by_their_points() -> None:
     points = blobs(11) - 100
     candidates, weights = _oversample(points, 8, 16.0, 4, seeded())
     # One and then at most 16 a round, in expectation; four standard deviations more.
@@ -224,7 +224,7 @@ def test_candidates_of_scalable_seeding_weigh_as_many_points_as_are_nearest_to_t
     assert weights.tolist() == expected.tolist()
 
 
-def test_plus_plus_heeds_the_weights() -> None:
+def test_plus_plus_draws_by_weight() -> None:
     points = blobs(11, n=50) - 100
     weights = torch.zeros(50, dtype=torch.float64)
     weights[[3, 30, 44]] = torch.tensor([1.0, 5.0, 9.0], dtype=torch.float64)
@@ -274,7 +274,7 @@ def test_plus_plus_draws_in_proportion_to_the_squared_distance() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_shift_scale_and_order_of_the_points_change_only_what_they_must(seed: int) -> None:
+def test_invariance_to_shift_scale_and_order(seed: int) -> None:
     points = blobs(seed)
     start = points[:8]
     plain = lloyd(points, start)
@@ -301,7 +301,7 @@ def test_float32_agrees_with_float64(init: Literal["random", "k-means++", "k-mea
     torch.testing.assert_close(single.centers.double(), double.centers, rtol=1e-6, atol=0)
 
 
-def test_large_inputs_are_worked_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_inputs_are_processed_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     points = blobs(10)
     whole = lloyd(points, points[:20])
     monkeypatch.setattr("distill.clustering.kmeans._BLOCK_ELEMENTS", 64)
@@ -323,7 +323,7 @@ def test_large_inputs_are_worked_in_blocks(monkeypatch: pytest.MonkeyPatch) -> N
         ({"empty": "drop"}, r"^empty must be relocate or zero, got 'drop'$"),
     ],
 )
-def test_refuses_bad_options(options: dict[str, Any], message: str) -> None:
+def test_invalid_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         KMeans(**options)
 
@@ -336,13 +336,13 @@ def test_refuses_more_clusters_than_points() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("far", [0, 1, 5])
 @pytest.mark.parametrize("empty", ["relocate", "zero"])
-def test_lazy_iterations_are_the_plain_ones(
+def test_lazy_iterations_equal_plain_ones(
     dtype: torch.dtype, far: int, empty: Literal["relocate", "zero"]
 ) -> None:
     for seed, k in enumerate((1, 2, 12, 40)):
         points = blobs(seed, n=400, dtype=dtype)
         start = points[:k].clone()
-        start[:far] = 1e4  # nobody's nearest centers
+        start[:far] = 1e4  # no point's nearest centers
         lazy, plain = (lloyd(points, start, empty=empty, lazy=way) for way in (True, False))
         assert lazy.n_iter == plain.n_iter
         assert torch.equal(lazy.labels, plain.labels)
@@ -355,25 +355,25 @@ def test_lazy_works_on_one_class_at_a_time() -> None:
         lloyd_classes([FOUR, FOUR], [FOUR[:2], FOUR[:2]], lazy=True)
 
 
-def test_looks_now_and_then_stop_at_the_same_iteration() -> None:
+def test_check_interval_does_not_change_the_result() -> None:
     classes = [blobs(seed, n=100 + 50 * seed) for seed in range(5)]
-    starts = [own[:9].clone() for own in classes]
-    starts[2][4] = 1e4  # nobody's nearest center: this class stands still until the next look
-    alone = [lloyd(own, start) for own, start in zip(classes, starts, strict=True)]
-    assert len({result.n_iter for result in alone}) > 1
+    starts = [points[:9].clone() for points in classes]
+    starts[2][4] = 1e4  # no point's nearest center: this class waits for the next check
+    singles = [lloyd(points, start) for points, start in zip(classes, starts, strict=True)]
+    assert len({result.n_iter for result in singles}) > 1
     for interval in (1, 3, 7):
         together = lloyd_classes(classes, starts, check_interval=interval)
-        for ours, theirs in zip(together, alone, strict=True):
-            assert ours.n_iter == theirs.n_iter
-            assert torch.equal(ours.labels, theirs.labels)
-            torch.testing.assert_close(ours.centers, theirs.centers, rtol=0, atol=1e-10)
-            torch.testing.assert_close(inertia(ours), inertia(theirs), rtol=1e-12, atol=0)
+        for batched, single in zip(together, singles, strict=True):
+            assert batched.n_iter == single.n_iter
+            assert torch.equal(batched.labels, single.labels)
+            torch.testing.assert_close(batched.centers, single.centers, rtol=0, atol=1e-10)
+            torch.testing.assert_close(inertia(batched), inertia(single), rtol=1e-12, atol=0)
 
 
-def test_plus_plus_draws_the_same_in_many_classes_as_in_each() -> None:
+def test_plus_plus_of_several_classes_equals_single_ones() -> None:
     classes = [blobs(6, n=30), blobs(7, n=50), torch.full((8, 6), 3.0, dtype=torch.float64)]
-    centred = [own - own.mean(dim=0) for own in classes]
-    weights = [torch.arange(1, len(own) + 1).double() for own in classes]
+    centred = [points - points.mean(dim=0) for points in classes]
+    weights = [torch.arange(1, len(points) + 1).double() for points in classes]
     together = plus_plus(centred, weights, 8, 3, [seeded(s) for s in range(3)])
-    for seed, (own, mass) in enumerate(zip(centred, weights, strict=True)):
-        assert torch.equal(together[seed], plus_plus([own], [mass], 8, 3, [seeded(seed)])[0])
+    for seed, (points, mass) in enumerate(zip(centred, weights, strict=True)):
+        assert torch.equal(together[seed], plus_plus([points], [mass], 8, 3, [seeded(seed)])[0])

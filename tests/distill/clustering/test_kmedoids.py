@@ -1,4 +1,4 @@
-"""KMedoids against hand-made cases, brute force and the reference FasterPAM."""
+"""KMedoids by hand, against brute force and against a reference FasterPAM."""
 
 import itertools
 from typing import Any, Literal
@@ -34,7 +34,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def cost(distances: Tensor, medoids: Tensor) -> float:
-    """The total deviation, from its definition."""
+    """Returns the total deviation by its definition."""
     return float(distances[medoids].amin(dim=0).double().sum())
 
 
@@ -53,22 +53,22 @@ def assert_local_optimum(distances: Tensor, medoids: Tensor) -> None:
 
 
 def assert_consistent(result: Clustering, points: Tensor, k: int) -> None:
-    """What holds for every result, whatever the method."""
+    """Checks the invariants of every result."""
     medoids = result.medoid_indices
     assert medoids is not None
     assert sorted(set(medoids.tolist())) == sorted(medoids.tolist())
     assert len(medoids) == k
     assert torch.equal(result.centers, points[medoids])
     assert torch.equal(result.labels[medoids], torch.arange(k))
-    own = (points - result.centers[result.labels]).double().norm(dim=1)
+    distances = (points - result.centers[result.labels]).double().norm(dim=1)
     every = (points[:, None] - result.centers).double().norm(dim=2)
     # Nearest medoid up to the rounding of distances by matrix products.
     size = float((points - points.mean(dim=0)).norm(dim=1).max())
     slack = size * torch.finfo(points.dtype).eps ** 0.5
-    assert bool((own <= every.amin(dim=1) + slack).all())
+    assert bool((distances <= every.amin(dim=1) + slack).all())
     assert result.total_deviation is not None
     assert result.total_deviation.dtype == torch.float64
-    torch.testing.assert_close(result.total_deviation, own.sum(), rtol=1e-6, atol=0)
+    torch.testing.assert_close(result.total_deviation, distances.sum(), rtol=1e-6, atol=0)
     assert result.inertia is None
 
 
@@ -118,7 +118,7 @@ def test_ends_in_a_local_optimum_under_all_swaps(k: int, seed: int) -> None:
 
 
 @pytest.mark.parametrize("block", [60, 7 * 60])
-def test_ends_in_a_local_optimum_when_worked_in_blocks(
+def test_ends_in_a_local_optimum_with_several_blocks(
     block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("distill.clustering.fasterpam._BLOCK_ELEMENTS", block)
@@ -129,7 +129,7 @@ def test_ends_in_a_local_optimum_when_worked_in_blocks(
     assert_local_optimum(distances, fasterpam(distances, build(distances, 8), 300)[0])
 
 
-def test_single_points_at_a_time_swap_as_the_reference_does(
+def test_blocks_of_one_point_swap_like_the_reference(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # In blocks of one candidate this is the published order of swaps: the results are the same.
@@ -137,9 +137,9 @@ def test_single_points_at_a_time_swap_as_the_reference_does(
     for seed in range(10):
         distances = euclidean_distances(blobs(seed, n=150, d=4))
         start = random_medoids(150, 12, seed)
-        ours, _ = fasterpam(distances, start, 300)
-        theirs = kmedoids.fasterpam(distances.numpy(), start.numpy(), max_iter=300, n_cpu=1)
-        assert ours.tolist() == theirs.medoids.tolist()
+        medoids, _ = fasterpam(distances, start, 300)
+        reference = kmedoids.fasterpam(distances.numpy(), start.numpy(), max_iter=300, n_cpu=1)
+        assert medoids.tolist() == reference.medoids.tolist()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -150,10 +150,10 @@ def test_no_worse_than_the_reference_from_the_same_start(dtype: torch.dtype) -> 
         points = blobs(seed, n=n, d=d, k=1 + seed % 15, dtype=dtype)
         distances = euclidean_distances(points)
         start = random_medoids(n, k, seed)
-        ours, n_iter = fasterpam(distances, start, 300)
-        theirs = kmedoids.fasterpam(distances.numpy(), start.numpy(), max_iter=300, n_cpu=1)
+        medoids, n_iter = fasterpam(distances, start, 300)
+        reference = kmedoids.fasterpam(distances.numpy(), start.numpy(), max_iter=300, n_cpu=1)
         assert n_iter < 300
-        ratios.append(cost(distances, ours) / float(theirs.loss))
+        ratios.append(cost(distances, medoids) / float(reference.loss))
     # Both end in local optima, now one's is better, now the other's, by about 0.3 %.
     assert np.mean(ratios) <= 1.001
     assert max(ratios) <= 1.03
@@ -161,12 +161,12 @@ def test_no_worse_than_the_reference_from_the_same_start(dtype: torch.dtype) -> 
 
 def test_build_equals_the_reference() -> None:
     distances = euclidean_distances(blobs(11, n=200))
-    theirs = kmedoids.pam_build(distances.numpy(), 15)
-    assert build(distances, 15).tolist() == theirs.medoids.tolist()
+    reference = kmedoids.pam_build(distances.numpy(), 15)
+    assert build(distances, 15).tolist() == reference.medoids.tolist()
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_results_are_consistent_reproducible_and_leave_the_input_alone(method: KMedoids) -> None:
+def test_results_are_consistent_and_reproducible(method: KMedoids) -> None:
     points = blobs(12)
     before = points.clone()
     result = method.fit(points, 11, seeded(5))
@@ -180,7 +180,9 @@ def test_results_are_consistent_reproducible_and_leave_the_input_alone(method: K
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_duplicates_own_at_least_their_medoid(method: KMedoids, dtype: torch.dtype) -> None:
+def test_medoids_of_duplicates_belong_to_their_clusters(
+    method: KMedoids, dtype: torch.dtype
+) -> None:
     points = blobs(13, n=6, dtype=dtype).repeat(5, 1)
     for k in (1, 6, 17, 30):
         assert_consistent(method.fit(points, k, seeded()), points, k)
@@ -242,7 +244,7 @@ def test_max_iter_ends_the_search() -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["fasterpam", "alternate"])
-def test_shift_scale_and_order_of_the_points_change_only_what_they_must(
+def test_invariance_to_shift_scale_and_order(
     algorithm: Literal["fasterpam", "alternate"],
 ) -> None:
     points = blobs(18)
@@ -265,7 +267,7 @@ def test_float32_agrees_with_float64() -> None:
     torch.testing.assert_close(total(single), total(double), rtol=1e-6, atol=0)
 
 
-def test_distances_are_those_of_the_points_also_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_distances_do_not_depend_on_the_block_size(monkeypatch: pytest.MonkeyPatch) -> None:
     points = blobs(20, n=130)
     expected = (points[:, None] - points).norm(dim=2)
     torch.testing.assert_close(euclidean_distances(points), expected)
@@ -286,7 +288,7 @@ def test_total_deviation_by_hand() -> None:
         ({"max_iter": 0}, "^max_iter must be at least 1, got 0$"),
     ],
 )
-def test_refuses_bad_options(options: dict[str, Any], message: str) -> None:
+def test_invalid_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         KMedoids(**options)
 
@@ -298,7 +300,7 @@ def test_refuses_more_clusters_than_points() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("k", [1, 2, 11])
-def test_classes_side_by_side_swap_as_each_does_alone(
+def test_several_classes_swap_like_single_ones(
     k: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Several blocks a pass, of another width in every class.
@@ -310,23 +312,23 @@ def test_classes_side_by_side_swap_as_each_does_alone(
     starts = torch.stack([random_medoids(n, k, seed) for seed, n in enumerate(counts)])
     for max_iter in (1, 300):
         together = fasterpam_classes(distances, counts, starts, max_iter)
-        for own, n, start, (medoids, n_iter) in zip(
+        for matrix, n, start, (medoids, n_iter) in zip(
             distances, counts, starts, together, strict=True
         ):
-            alone, n_iter_alone = fasterpam(own[:n, :n], start, max_iter)
-            assert medoids.tolist() == alone.tolist()
-            assert n_iter == n_iter_alone
+            expected, expected_n_iter = fasterpam(matrix[:n, :n], start, max_iter)
+            assert medoids.tolist() == expected.tolist()
+            assert n_iter == expected_n_iter
             if max_iter > 1:
-                assert_local_optimum(own[:n, :n], medoids)
+                assert_local_optimum(matrix[:n, :n], medoids)
 
 
-def test_lab_in_classes_of_unequal_size_is_that_of_each() -> None:
+def test_lab_of_several_classes_equals_single_ones() -> None:
     counts = [30, 100, 12]
     distances = torch.zeros(3, 100, 100, dtype=torch.float64)
     for seed, n in enumerate(counts):
         distances[seed, :n, :n] = euclidean_distances(blobs(seed, n=n))
     together = lab(distances, counts, 12, [seeded(s) for s in range(3)])
     for seed, n in enumerate(counts):
-        own = distances[seed, :n, :n]
-        assert torch.equal(together[seed], lab(own[None], [n], 12, [seeded(seed)])[0])
+        matrix = distances[seed, :n, :n]
+        assert torch.equal(together[seed], lab(matrix[None], [n], 12, [seeded(seed)])[0])
         assert len(set(together[seed].tolist())) == 12

@@ -1,4 +1,4 @@
-"""The helper that other tests compare labels with, and the labels that methods build."""
+"""Comparison of partitions, roots of trees, numbering of labels."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ from tests.distill.clustering.partitions import same_partition
         ([0, 0, 1], [0, 0], False),
     ],
 )
-def test_same_partition(first: list[int], second: list[int], same: bool) -> None:
+def test_same_partition_ignores_names(first: list[int], second: list[int], same: bool) -> None:
     assert same_partition(torch.tensor(first), torch.tensor(second)) is same
 
 

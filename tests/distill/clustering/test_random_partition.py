@@ -1,4 +1,4 @@
-"""The random control: what is random in it, and what must not be."""
+"""Random partition: sizes, distribution, independence of the points."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 @pytest.mark.parametrize(("n", "k"), [(1, 1), (4, 4), (30, 1), (30, 7), (31, 30)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_deals_all_points_to_clusters_of_equal_size(n: int, k: int, dtype: torch.dtype) -> None:
+def test_clusters_have_equal_sizes(n: int, k: int, dtype: torch.dtype) -> None:
     points = blobs(1, n=n, dtype=dtype)
     before = points.clone()
     result = RandomPartition().fit(points, k, seeded())
@@ -40,7 +40,7 @@ def test_two_points_by_hand() -> None:
     assert result.total_deviation.dtype == torch.float64
 
 
-def test_every_pair_of_medoids_and_every_member_is_equally_likely() -> None:
+def test_all_medoids_and_members_are_equally_likely() -> None:
     points = blobs(2, n=4)
     generator, n_draws = seeded(), 6000
     pairs = torch.zeros(4, 4)
@@ -64,7 +64,7 @@ def test_the_same_seed_gives_the_same_partition() -> None:
     assert not torch.equal(first.labels, RandomPartition().fit(points, 9, seeded(5)).labels)
 
 
-def test_takes_no_notice_of_where_the_points_are() -> None:
+def test_partition_does_not_depend_on_the_points() -> None:
     first = RandomPartition().fit(blobs(6), 9, seeded())
     assert torch.equal(first.labels, RandomPartition().fit(blobs(7), 9, seeded()).labels)
     assert RandomPartition().fit(torch.full((9, 2), 3.0), 4, seeded()).sizes.tolist() == [

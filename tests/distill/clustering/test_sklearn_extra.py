@@ -1,4 +1,4 @@
-"""Parity with scikit-learn-extra, which needs an environment of its own (NumPy < 2).
+"""Parity with scikit-learn-extra, which needs a separate environment (NumPy < 2).
 
 In the default environment the parity tests are skipped, and the slow test runs them where they
 can run: this file again, by `uv run --isolated`.
@@ -28,7 +28,7 @@ def seeded() -> torch.Generator:
 
 
 def digits(dtype: torch.dtype) -> Tensor:
-    """The 1,797 digits, each pixel at a scale of its own.
+    """The 1,797 digits, with a different scale for each pixel.
 
     Between the digits as they are, whole numbers, many distances are equal, and which of two
     medoids at the same distance gets an image is decided by rounding.
@@ -38,7 +38,7 @@ def digits(dtype: torch.dtype) -> Tensor:
 
 
 @pytest.mark.skipif(INSTALLED, reason="only where the library is missing")
-def test_says_how_to_run_it_where_the_library_is_missing() -> None:
+def test_missing_library_is_reported_with_a_command() -> None:
     with pytest.raises(
         UserError,
         match=(
@@ -56,30 +56,37 @@ def test_says_how_to_run_it_where_the_library_is_missing() -> None:
 @pytest.mark.parametrize("k", [1, 2, 10, 128, 1797])
 def test_equals_the_library_on_digits(dtype: torch.dtype, k: int) -> None:
     points = digits(dtype)
-    theirs = SklearnExtraKMedoids().fit(points, k, seeded())
-    ours = OURS.fit(points, k, seeded())
-    assert theirs.medoid_indices is not None
-    assert ours.medoid_indices is not None
+    reference = SklearnExtraKMedoids().fit(points, k, seeded())
+    result = OURS.fit(points, k, seeded())
+    assert reference.medoid_indices is not None
+    assert result.medoid_indices is not None
     # The library does not order its clusters: each image is compared by the medoid it belongs to.
-    assert sorted(ours.medoid_indices.tolist()) == sorted(theirs.medoid_indices.tolist())
-    assert torch.equal(ours.medoid_indices[ours.labels], theirs.medoid_indices[theirs.labels])
-    torch.testing.assert_close(ours.total_deviation, theirs.total_deviation)
-    assert ours.n_iter == theirs.n_iter
+    assert sorted(result.medoid_indices.tolist()) == sorted(reference.medoid_indices.tolist())
+    assert torch.equal(
+        result.medoid_indices[result.labels], reference.medoid_indices[reference.labels]
+    )
+    torch.testing.assert_close(result.total_deviation, reference.total_deviation)
+    assert result.n_iter == reference.n_iter
 
 
 @needs_library
 @pytest.mark.parametrize("seed", range(5))
 def test_equals_the_library_on_blobs(seed: int) -> None:
     points = blobs(seed)
-    theirs, ours = SklearnExtraKMedoids().fit(points, 9, seeded()), OURS.fit(points, 9, seeded())
-    assert theirs.medoid_indices is not None
-    assert ours.medoid_indices is not None
-    assert torch.equal(ours.medoid_indices[ours.labels], theirs.medoid_indices[theirs.labels])
-    assert ours.n_iter == theirs.n_iter
+    reference, result = (
+        SklearnExtraKMedoids().fit(points, 9, seeded()),
+        OURS.fit(points, 9, seeded()),
+    )
+    assert reference.medoid_indices is not None
+    assert result.medoid_indices is not None
+    assert torch.equal(
+        result.medoid_indices[result.labels], reference.medoid_indices[reference.labels]
+    )
+    assert result.n_iter == reference.n_iter
 
 
 @needs_library
-def test_every_cluster_of_the_library_owns_its_medoid_also_among_duplicates() -> None:
+def test_medoids_of_duplicates_belong_to_their_clusters() -> None:
     points = blobs(2, n=6).repeat(4, 1)
     result = SklearnExtraKMedoids().fit(points, 15, seeded())
     assert result.medoid_indices is not None
@@ -88,10 +95,10 @@ def test_every_cluster_of_the_library_owns_its_medoid_also_among_duplicates() ->
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(INSTALLED, reason="starts the isolated environment, in which this is")
+@pytest.mark.skipif(INSTALLED, reason="already in the isolated environment")
 def test_parity_in_the_isolated_environment() -> None:
     command = "uv run --isolated --no-default-groups --group test --extra sklearn-extra".split()
-    # Without conftest.py: what it imports for other tests is not the business of this one.
+    # Without conftest.py, whose imports are not installed there.
     tests = "python -m pytest -q --noconftest tests/clustering/test_sklearn_extra.py".split()
     finished = subprocess.run(
         [*command, *tests], cwd=ROOT, capture_output=True, text=True, check=False

@@ -1,4 +1,4 @@
-"""Classes clustered together against each class alone: the same, whatever their sizes."""
+"""Several classes clustered at once against single classes."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ TOGETHER = [name for name in RUNNABLE if isinstance(clusterer_of(name), BatchClu
 
 
 def grid(side: int, copies: int) -> Tensor:
-    """Whole numbers around a whole mean: equal distances wherever one looks, without rounding."""
+    """Returns whole numbers around a whole mean: many equal distances, without rounding."""
     steps = 4.0 * torch.arange(side, dtype=torch.float64) + 50
     return torch.cartesian_prod(steps, steps).repeat(copies, 1)
 
@@ -25,22 +25,24 @@ def both(name: str, classes: list[Tensor], k: int) -> tuple[list[Clustering], li
     return ways[0], ways[1]
 
 
-def assert_same(together: Clustering, alone: Clustering) -> None:
-    assert torch.equal(together.labels, alone.labels)
-    assert together.n_iter == alone.n_iter
+def assert_same(together: Clustering, single: Clustering) -> None:
+    assert torch.equal(together.labels, single.labels)
+    assert together.n_iter == single.n_iter
     # float64: the same up to rounding; float32: a few units in the last place of numbers near 100.
-    double = alone.centers.dtype == torch.float64
+    double = single.centers.dtype == torch.float64
     # Of two points in a cluster either is the medoid; in float32 rounding decides which.
-    if double or alone.medoid_indices is None:
+    if double or single.medoid_indices is None:
         atol = 1e-10 if double else 1e-4
-        torch.testing.assert_close(together.centers, alone.centers, rtol=0, atol=atol)
-    for ours, theirs in (
-        (together.inertia, alone.inertia),
-        (together.total_deviation, alone.total_deviation),
+        torch.testing.assert_close(together.centers, single.centers, rtol=0, atol=atol)
+    for batched, single_value in (
+        (together.inertia, single.inertia),
+        (together.total_deviation, single.total_deviation),
     ):
-        assert (ours is None) == (theirs is None)
-        if ours is not None and theirs is not None:
-            torch.testing.assert_close(ours, theirs, rtol=1e-10 if double else 1e-5, atol=0)
+        assert (batched is None) == (single_value is None)
+        if batched is not None and single_value is not None:
+            torch.testing.assert_close(
+                batched, single_value, rtol=1e-10 if double else 1e-5, atol=0
+            )
 
 
 def test_methods_that_work_on_many_classes_at_once() -> None:
@@ -52,8 +54,8 @@ def test_methods_that_work_on_many_classes_at_once() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_classes_of_unequal_size_together(name: str, dtype: torch.dtype) -> None:
     classes = [blobs(s, n=n, dtype=dtype) for s, n in enumerate((150, 40, 301, 41))]
-    for together, alone in zip(*both(name, classes, 13), strict=True):
-        assert_same(together, alone)
+    for together, single in zip(*both(name, classes, 13), strict=True):
+        assert_same(together, single)
 
 
 @pytest.mark.parametrize("name", TOGETHER)
@@ -64,18 +66,18 @@ def test_ties_and_duplicates_together(name: str) -> None:
         grid(5, 1),
         blobs(3, n=12, d=2).repeat(3, 1),
     ]
-    for points, together, alone in zip(classes, *both(name, classes, 9), strict=True):
+    for points, together, single in zip(classes, *both(name, classes, 9), strict=True):
         check(name, points, 9, together)
         # Centers of k-means that coincide are told apart by the rounding of a matrix product.
         if not name.startswith("kmeans"):
-            assert_same(together, alone)
+            assert_same(together, single)
 
 
 @pytest.mark.parametrize("name", TOGETHER)
 def test_batches_of_bounded_size(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     classes = [blobs(s, n=30 + 7 * s) for s in range(5)]
-    _, alone = both(name, classes, 4)
+    _, single = both(name, classes, 4)
     monkeypatch.setattr("distill.clustering.base._BATCH_VALUES", 2 * 51 * 57)
     assert [len(classes[group]) for group in _groups(classes)] == [2, 2, 1]
-    for ours, theirs in zip(both(name, classes, 4)[0], alone, strict=True):
-        assert_same(ours, theirs)
+    for batched, single_value in zip(both(name, classes, 4)[0], single, strict=True):
+        assert_same(batched, single_value)

@@ -1,4 +1,4 @@
-"""Quotas, and choosing without looking: exact numbers, no repeats, nothing but the generator."""
+"""Quotas, and selectors that do not compare images."""
 
 import pytest
 import torch
@@ -38,7 +38,7 @@ def test_quotas_are_exact_and_in_proportion(
 
 @pytest.mark.parametrize("n", [10, 37, 13_500])
 @pytest.mark.parametrize("fraction", [0.1, 0.25, 0.333, 0.5, 0.9])
-def test_the_sum_of_the_quotas_is_the_rounded_fraction(n: int, fraction: float) -> None:
+def test_quotas_sum_to_the_rounded_fraction(n: int, fraction: float) -> None:
     counts = [n, n // 2, n + 3]
     quotas = stratified_quotas(counts, fraction)
 
@@ -47,7 +47,7 @@ def test_the_sum_of_the_quotas_is_the_rounded_fraction(n: int, fraction: float) 
         assert abs(quota - fraction * count) < 1
 
 
-def test_less_than_one_image_a_class_is_refused() -> None:
+def test_less_than_one_image_per_class_is_refused() -> None:
     with pytest.raises(UserError, match=r"fraction 0.01 of 60 images is 1, fewer than the 3 clas"):
         stratified_quotas([30, 10, 20], 0.01)
 
@@ -56,7 +56,7 @@ def test_all_images_are_the_pool_in_order() -> None:
     assert choose(AllImages(), [1, 1, 1]).rows.tolist() == list(range(60))
 
 
-def test_random_images_are_distinct_and_as_many_as_asked_of_each_class() -> None:
+def test_random_images_are_distinct_and_meet_the_quotas() -> None:
     rows = choose(RandomImages(), [15, 5, 10]).rows
 
     assert len(set(rows.tolist())) == 30
@@ -64,7 +64,7 @@ def test_random_images_are_distinct_and_as_many_as_asked_of_each_class() -> None
 
 
 def test_every_image_is_drawn_equally_often() -> None:
-    """3,000 draws of half of a class: 1,500 times each, ± 27.4; five of those."""
+    """3,000 draws of half of a class: 1,500 times each; five standard deviations of 27.4."""
     times = torch.zeros(60)
     for seed in range(3000):
         times[choose(RandomImages(), [15, 5, 10], seed).rows] += 1
@@ -72,7 +72,7 @@ def test_every_image_is_drawn_equally_often() -> None:
     assert float((times - 1500).abs().max()) < 137
 
 
-def test_repeated_draws_are_independent_and_each_without_replacement() -> None:
+def test_repeated_draws_are_independent() -> None:
     rows = choose(RepeatedDraws(n_draws=5), [3, 1, 2]).rows
 
     assert len(rows) == 30
@@ -83,7 +83,7 @@ def test_repeated_draws_are_independent_and_each_without_replacement() -> None:
 
 
 @pytest.mark.parametrize("selector", [RandomImages(), RepeatedDraws(n_draws=2)])
-def test_the_generator_decides(selector: Selector) -> None:
+def test_selection_depends_on_the_generator(selector: Selector) -> None:
     def rows(seed: int) -> Tensor:
         return choose(selector, [5, 5, 5], seed).rows
 

@@ -1,4 +1,4 @@
-"""The cluster grid: cells and rounds by hand, exact quotas, and the paper's defects counted."""
+"""Cluster grid: cells and rounds by hand, exact quotas, the defects of paper 2."""
 
 import pytest
 import torch
@@ -45,7 +45,7 @@ def plane(selection: Selection) -> Tensor:
 
 
 def cells_of(points: Tensor, size: int) -> Tensor:
-    """The cells of a grid that covers the range of these very points."""
+    """Returns the cells of a grid that covers the range of these points."""
     return grid_cells(points, grid_over(points, size))
 
 
@@ -53,7 +53,7 @@ def cells_of(points: Tensor, size: int) -> Tensor:
     ("n", "dim", "size"),
     [(1350, 2, 37), (1369, 2, 37), (1370, 2, 38), (1, 2, 1), (27, 3, 3), (28, 3, 4), (5, 1, 5)],
 )
-def test_the_grid_has_as_many_cells_as_images_are_wanted(n: int, dim: int, size: int) -> None:
+def test_default_grid_has_a_cell_per_image(n: int, dim: int, size: int) -> None:
     assert default_grid_size(n, dim) == size
 
 
@@ -67,21 +67,21 @@ def test_cells_by_hand() -> None:
     assert grid_cells(points, grid).tolist() == [0, 0, 2, 2, 1, 1, 3]
 
 
-def test_points_in_one_place_are_one_cell() -> None:
+def test_equal_points_share_a_cell() -> None:
     points = torch.ones(4, 2)
 
     assert grid_cells(points, grid_over(points, 3)).tolist() == [0, 0, 0, 0]
 
 
 @pytest.mark.parametrize("quotas", [[20, 20], [1, 1], [150, 30], [200, 200]])
-def test_the_sound_form_gives_exactly_what_is_asked_and_nothing_twice(quotas: list[int]) -> None:
+def test_sound_form_meets_quotas_without_repeats(quotas: list[int]) -> None:
     rows = sound(quotas).rows
 
     assert len(set(rows.tolist())) == sum(quotas)
     assert torch.bincount(LABELS[rows]).tolist() == quotas
 
 
-def test_a_class_s_images_are_shared_among_its_clusters_in_proportion() -> None:
+def test_quotas_are_divided_among_clusters_in_proportion() -> None:
     selection = sound([50, 50])
     group = groups(selection)
     of_group = torch.bincount(group)
@@ -91,35 +91,37 @@ def test_a_class_s_images_are_shared_among_its_clusters_in_proportion() -> None:
     assert float((chosen - 50 * of_group / of_class).abs().max()) < 1
 
 
-def test_no_cell_is_two_images_ahead_of_another_that_has_images_left() -> None:
-    """Three cells a side, so that cells give several images; counted in every group."""
+def test_cells_are_at_most_one_image_apart() -> None:
+    """Uses three cells per axis, so that cells give several images."""
     selection = sound([60, 60], grid_size=3)
     group = groups(selection)
     times = torch.bincount(selection.rows, minlength=400)
     for number in range(4):
-        own = torch.nonzero(group == number).flatten()
-        cells = cells_of(plane(selection)[own], 3)
-        there = torch.bincount(cells)
-        taken = torch.bincount(cells, weights=times[own].double())
+        members = torch.nonzero(group == number).flatten()
+        cells = cells_of(plane(selection)[members], 3)
+        available = torch.bincount(cells)
+        taken = torch.bincount(cells, weights=times[members].double())
         most = int(taken.max())
         assert most > 1
-        assert bool(((taken >= most - 1) | (taken == there)).all())
+        assert bool(((taken >= most - 1) | (taken == available)).all())
 
 
-def test_while_there_are_cells_every_image_is_from_another_one() -> None:
+def test_images_come_from_different_cells_if_possible() -> None:
     selection = sound([30, 30], grid_size=30)
     group = groups(selection)
     for number in range(4):
-        own = torch.nonzero(group == number).flatten()
-        cells = dict(zip(own.tolist(), cells_of(plane(selection)[own], 30).tolist(), strict=True))
+        members = torch.nonzero(group == number).flatten()
+        cells = dict(
+            zip(members.tolist(), cells_of(plane(selection)[members], 30).tolist(), strict=True)
+        )
         chosen = [cells[row] for row in selection.rows.tolist() if row in cells]
         assert len(set(chosen)) == len(chosen)
     assert selection.counts["n_filled"] == 0
     assert selection.counts["n_cells_occupied"] >= 60
 
 
-def test_a_short_round_favours_no_cell() -> None:
-    """Cells of 1 and of 19 images, one image wanted: each cell gives it half of the time.
+def test_an_incomplete_round_prefers_no_cell() -> None:
+    """Cells of 1 and of 19 images, one image to choose: each cell gives it half of the time.
 
     1,000 draws: 500 ± 15.8; five of those.
     """
@@ -134,7 +136,7 @@ def test_a_short_round_favours_no_cell() -> None:
     assert abs(n_lonely - 500) < 79
 
 
-def test_noise_is_a_group_too() -> None:
+def test_noise_is_a_group() -> None:
     points = torch.cat([blobs(2, n=60, k=1), 1000 * blobs(3, n=10, k=1)]).float()
     labels = torch.arange(70) % 2
     selector = ClusterGrid(clusterer=DBSCAN(eps=60, min_samples=4), n_clusters=1)
@@ -146,14 +148,14 @@ def test_noise_is_a_group_too() -> None:
     assert int((selection.clusters[selection.rows] == -1).sum()) == 4, "28 of 70 are chosen"
 
 
-def test_the_published_form_draws_the_whole_number_from_every_group() -> None:
+def test_published_form_draws_the_sum_from_every_group() -> None:
     selection = published([20, 20])
 
     assert len(selection.rows) == 4 * 40
     assert torch.bincount(groups(selection)[selection.rows]).tolist() == [40] * 4
 
 
-def test_the_published_form_s_grid_covers_the_whole_plane_and_fills_with_replacement() -> None:
+def test_published_form_covers_the_plane_and_repeats() -> None:
     selection = published([60, 60])
     cells = cells_of(plane(selection), default_grid_size(120, 2))
     group = groups(selection)
@@ -162,40 +164,49 @@ def test_the_published_form_s_grid_covers_the_whole_plane_and_fills_with_replace
     assert selection.counts["n_cells_occupied"] == n_occupied
     assert selection.counts["n_filled"] == 4 * 120 - n_occupied
     for number in range(4):
-        own = selection.rows[group[selection.rows] == number]
+        chosen = selection.rows[group[selection.rows] == number]
         n_cells = len(torch.unique(cells[group == number]))
-        assert len(torch.unique(cells[own[:n_cells]])) == n_cells, "one of each cell comes first"
+        assert len(torch.unique(cells[chosen[:n_cells]])) == n_cells, "one of each cell comes first"
     assert len(torch.unique(selection.rows)) < len(selection.rows), "images repeat"
 
 
-def test_the_grids_that_are_noted_are_those_that_were_used() -> None:
-    """Sound: one a group, of its own range and quota; published: one over the whole plane."""
-    ours, theirs = sound([30, 30]), published([60, 60])
-    group = groups(ours)
+def test_selection_records_the_grids() -> None:
+    """The sound form has a grid per group, the published form one over the whole plane."""
+    sound_selection, published_selection = sound([30, 30]), published([60, 60])
+    group = groups(sound_selection)
 
-    assert [(grid.label, grid.cluster) for grid in ours.grids] == [(0, 0), (0, 1), (1, 0), (1, 1)]
-    for number, grid in enumerate(ours.grids):
-        own = plane(ours)[group == number]
-        n_chosen = int((group[ours.rows] == number).sum())
+    assert [(grid.label, grid.cluster) for grid in sound_selection.grids] == [
+        (0, 0),
+        (0, 1),
+        (1, 0),
+        (1, 1),
+    ]
+    for number, grid in enumerate(sound_selection.grids):
+        members = plane(sound_selection)[group == number]
+        n_chosen = int((group[sound_selection.rows] == number).sum())
         assert grid == grid_over(
-            own, default_grid_size(n_chosen, 2), label=grid.label, cluster=grid.cluster
+            members, default_grid_size(n_chosen, 2), label=grid.label, cluster=grid.cluster
         )
-    assert theirs.grids == (grid_over(plane(theirs), default_grid_size(120, 2)),)
+    assert published_selection.grids == (
+        grid_over(plane(published_selection), default_grid_size(120, 2)),
+    )
 
 
-def test_both_forms_cluster_and_project_all_images_together() -> None:
-    ours, theirs = sound([20, 20]), published([20, 20])
+def test_both_forms_cluster_all_images_together() -> None:
+    sound_selection, published_selection = sound([20, 20]), published([20, 20])
     centered = POINTS.double() - POINTS.double().mean(dim=0)
     spread = torch.linalg.svd(centered, full_matrices=False).S[:2]
 
-    assert ours.clusters is not None
-    assert theirs.clusters is not None
-    assert torch.equal(ours.clusters, theirs.clusters)
-    torch.testing.assert_close(plane(ours).double().norm(dim=0), spread, rtol=1e-4, atol=0)
+    assert sound_selection.clusters is not None
+    assert published_selection.clusters is not None
+    assert torch.equal(sound_selection.clusters, published_selection.clusters)
+    torch.testing.assert_close(
+        plane(sound_selection).double().norm(dim=0), spread, rtol=1e-4, atol=0
+    )
 
 
 @pytest.mark.parametrize("form", [sound, published], ids=["sound", "published"])
-def test_the_generator_decides(form: object) -> None:
+def test_selection_depends_on_the_generator(form: object) -> None:
     assert callable(form)
     first, again, other = (form([20, 20], seed=seed).rows for seed in (3, 3, 4))
 

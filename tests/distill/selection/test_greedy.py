@@ -37,7 +37,7 @@ def line(*values: float) -> Tensor:
 
 
 def test_herding_on_a_line_by_hand() -> None:
-    """Measured from the mean, 4, the sum of the chosen stays as near to zero as it can.
+    """Measured from the mean, 4, the sum of the chosen points stays as near to zero as possible.
 
     1 (or −1, the later one); 1 − 1; − 4; − 4 + 4; 5; 5 − 5.
     """
@@ -46,7 +46,7 @@ def test_herding_on_a_line_by_hand() -> None:
     assert choose(Herding(), points, [0] * 6, [6]).rows.tolist() == [2, 3, 0, 1, 4, 5]
 
 
-def test_herding_is_the_greedy_choice_of_its_definition() -> None:
+def test_herding_equals_its_definition() -> None:
     points = blobs(3, n=60)
     rows = choose(Herding(), points, [0] * 60, [12]).rows.tolist()
     mean = points.mean(dim=0)
@@ -66,8 +66,8 @@ def test_k_center_on_a_line_by_hand() -> None:
     assert choose(KCenter(), points, [0] * 7, [7]).rows.tolist() == [1, 2, 0, 3, 5, 4, 6]
 
 
-def test_k_center_covers_within_twice_the_best_radius() -> None:
-    """Any n + 1 points have two whose distance is at least the radius greedy leaves (Gonzalez)."""
+def test_k_center_radius_is_at_most_twice_the_optimum() -> None:
+    """Of any n + 1 points, two are at least as far apart as the greedy radius (Gonzalez)."""
     points = blobs(4, n=200)
     rows = choose(KCenter(), points, [0] * 200, [15]).rows
     distances = torch.cdist(points, points[rows])
@@ -77,7 +77,7 @@ def test_k_center_covers_within_twice_the_best_radius() -> None:
     assert float(between.min()) >= radius - 1e-9
 
 
-def test_nearest_center_gives_the_image_nearest_each_mean() -> None:
+def test_nearest_center_chooses_the_image_nearest_each_mean() -> None:
     points = line(0, 1, 2, 10, 11, 13, 40)
     chosen = choose(NearestCenter(clusterer=KMeans(init="k-means++")), points, [0] * 7, [3])
 
@@ -88,7 +88,7 @@ def test_nearest_center_gives_the_image_nearest_each_mean() -> None:
 
 
 def test_fewer_clusters_give_images_in_proportion() -> None:
-    """Clusters of 4 and 2 images: quotas of 2 and 1 of three, the nearest of each first."""
+    """Clusters of 4 and 2 images have quotas of 2 and 1 of three, nearest images first."""
     points = line(0, 1, 2, 3, 100, 104)
     selector = NearestCenter(clusterer=KMeans(init="k-means++"), n_clusters=2)
 
@@ -99,7 +99,7 @@ def test_fewer_clusters_give_images_in_proportion() -> None:
     assert chosen.counts["cluster_size_shares"] == pytest.approx([0, 2 / 6, 4 / 6])
 
 
-def test_medoids_are_what_k_medoids_chooses() -> None:
+def test_nearest_center_chooses_medoids_of_k_medoids() -> None:
     points = blobs(5, n=80)
     chosen = choose(NearestCenter(clusterer=KMedoids()), points, [0] * 80, [6])
     assert chosen.clusters is not None
@@ -110,7 +110,7 @@ def test_medoids_are_what_k_medoids_chooses() -> None:
 
 
 @pytest.mark.parametrize("name", ["kmeans", "agglomerative", "dbscan", "birch"])
-def test_medoids_of_any_clusterer_by_their_definition(name: str) -> None:
+def test_medoids_of_any_clusterer_equal_their_definition(name: str) -> None:
     points = blobs(7, n=90) * 3 + 100
     options = {"eps_quantile": 0.9} if name == "dbscan" else {}
     defaults = vars(CLUSTERERS[name].options())
@@ -129,7 +129,7 @@ def test_medoids_of_any_clusterer_by_their_definition(name: str) -> None:
     assert with_medoids(points, changed) is changed
 
 
-def test_a_medoid_is_not_the_image_nearest_the_mean() -> None:
+def test_a_medoid_differs_from_the_image_nearest_the_mean() -> None:
     """0, 1, 2, 3, 24 have mean 6, which 3 is nearest; 2 has the smallest sum of distances, 26."""
     points = line(0, 1, 2, 3, 24)
     by_mean = choose(NearestCenter(clusterer=KMeans(), n_clusters=1), points, [0] * 5, [1])
@@ -142,7 +142,7 @@ def test_a_medoid_is_not_the_image_nearest_the_mean() -> None:
 
 
 @pytest.mark.parametrize("name", SELECTORS)
-def test_every_class_gives_what_is_asked_and_nothing_twice(name: str) -> None:
+def test_quotas_are_met_without_repeats(name: str) -> None:
     points = blobs(6, n=120).float()
     labels = [0, 1, 1, 2] * 30
     rows = choose(SELECTORS[name], points, labels, [7, 20, 30]).rows
@@ -153,8 +153,8 @@ def test_every_class_gives_what_is_asked_and_nothing_twice(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SELECTORS)
-def test_classes_are_chosen_from_one_by_one(name: str) -> None:
-    """Another class's images, moved away, change nothing."""
+def test_classes_are_independent(name: str) -> None:
+    """Moving the images of another class has no effect."""
     points = blobs(7, n=90)
     labels = [0, 1, 1] * 30
     moved = torch.where(torch.tensor(labels)[:, None] == 1, points + 1000, points)
@@ -172,7 +172,7 @@ def test_equal_images_are_not_chosen_twice(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["herding", "k_center"])
-def test_nothing_is_drawn(name: str) -> None:
+def test_generator_is_not_used(name: str) -> None:
     points = blobs(8, n=50)
     first, second = (choose(SELECTORS[name], points, [0] * 50, [9], seed).rows for seed in (0, 1))
 
@@ -180,7 +180,7 @@ def test_nothing_is_drawn(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SELECTORS)
-def test_points_are_not_modified_nor_their_scale_used(name: str) -> None:
+def test_scale_has_no_effect_and_points_are_not_modified(name: str) -> None:
     points = blobs(9, n=60)
     before = points.clone()
     rows = choose(SELECTORS[name], points, [0, 1] * 30, [4, 4]).rows

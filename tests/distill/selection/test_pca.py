@@ -19,7 +19,7 @@ def reference(points: torch.Tensor, k: int) -> tuple[torch.Tensor, float]:
     return left[:, :k] * values[:k], share
 
 
-def test_by_hand() -> None:
+def test_plane_by_hand() -> None:
     """Along (3, 4) / 5: coordinates −5, 0, 5; the larger loading is positive."""
     points = torch.tensor([[7.0, 16], [4, 12], [1, 8]])
     plane = principal_plane(points, 1, generator())
@@ -29,7 +29,7 @@ def test_by_hand() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_points_of_few_dimensions_are_exact(dtype: torch.dtype) -> None:
+def test_few_dimensions_are_exact(dtype: torch.dtype) -> None:
     points = blobs(1, dtype=dtype)
     expected, share = reference(points, 2)
     plane = principal_plane(points, 2, generator())
@@ -42,8 +42,8 @@ def test_points_of_few_dimensions_are_exact(dtype: torch.dtype) -> None:
     assert plane.explained == pytest.approx(share, rel=1e-4)
 
 
-def test_images_of_many_dimensions_are_as_good_as_exact(digits: ImageData) -> None:
-    """Enlarged and noisy, so that 1,024 dimensions have a tail that is not zero."""
+def test_many_dimensions_are_nearly_exact(digits: ImageData) -> None:
+    """Enlarges the images and adds noise, so that 1,024 dimensions have a nonzero tail."""
     images = digits.train_images[:500].float().repeat_interleave(4, 2).repeat_interleave(4, 3)
     points = images.flatten(1) + 40 * torch.randn(500, 1024, generator=generator(5))
     expected, share = reference(points, 5)
@@ -54,28 +54,30 @@ def test_images_of_many_dimensions_are_as_good_as_exact(digits: ImageData) -> No
     assert plane.explained == pytest.approx(share, rel=1e-5)
 
 
-def test_the_start_of_the_iteration_does_not_matter() -> None:
+def test_result_does_not_depend_on_the_start() -> None:
     points = blobs(2, n=100, d=40)
     first, second = (principal_plane(points, 2, generator(seed)).coordinates for seed in (0, 1))
 
     torch.testing.assert_close(first, second, rtol=0, atol=1e-6)
 
 
-def test_shifting_the_points_changes_nothing() -> None:
+def test_result_is_invariant_to_shifts() -> None:
     points = blobs(3)
-    ours, moved = (principal_plane(p, 2, generator()).coordinates for p in (points, points + 50))
+    expected, moved = (
+        principal_plane(p, 2, generator()).coordinates for p in (points, points + 50)
+    )
 
-    torch.testing.assert_close(ours, moved, rtol=0, atol=1e-9)
+    torch.testing.assert_close(expected, moved, rtol=0, atol=1e-9)
 
 
-def test_dimensions_that_are_missing_are_zero() -> None:
+def test_missing_dimensions_are_zero() -> None:
     plane = principal_plane(blobs(4, d=2), 4, generator())
 
     assert plane.coordinates.shape == (300, 4)
     assert not plane.coordinates[:, 2:].any()
 
 
-def test_points_in_one_place_lie_in_the_plane() -> None:
+def test_equal_points_are_fully_explained() -> None:
     plane = principal_plane(torch.ones(5, 3), 2, generator())
 
     assert not plane.coordinates.any()

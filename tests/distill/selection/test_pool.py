@@ -1,4 +1,4 @@
-"""What can be chosen from: copies of held-out images are found, left out and counted."""
+"""Pools: copies of held-out images are left out and counted, leaks are refused."""
 
 import dataclasses
 
@@ -19,14 +19,14 @@ from distill.selection.pool import (
 
 @pytest.fixture
 def leaky(digits: ImageData) -> ImageData:
-    """Rows 3 and 7 of the training set are test images, row 5 is a validation image."""
+    """Returns data whose training rows 3 and 7 are test images and row 5 a validation image."""
     images = digits.train_images.clone()
     images[3], images[7] = digits.test_images[10], digits.test_images[20]
     images[5] = digits.val_images[0]
     return dataclasses.replace(digits, train_images=images)
 
 
-def test_copies_of_held_out_images_are_left_out_and_counted(leaky: ImageData) -> None:
+def test_copies_of_held_out_images_are_left_out(leaky: ImageData) -> None:
     pool = training_pool(leaky, leave_out_duplicates=True)
 
     assert pool.n_duplicates == 3
@@ -37,14 +37,14 @@ def test_copies_of_held_out_images_are_left_out_and_counted(leaky: ImageData) ->
     assert set(pool.parts.tolist()) == {int(Part.TRAIN)}
 
 
-def test_without_the_check_they_stay(leaky: ImageData) -> None:
+def test_copies_can_be_kept(leaky: ImageData) -> None:
     pool = training_pool(leaky, leave_out_duplicates=False)
 
     assert pool.n_duplicates == 0
     assert torch.equal(pool.images, leaky.train_images)
 
 
-def test_the_whole_pool_is_all_three_parts(digits: ImageData) -> None:
+def test_whole_pool_contains_all_parts(digits: ImageData) -> None:
     pool = whole_pool(digits)
     by_part = {
         Part.TRAIN: digits.train_images,
@@ -54,12 +54,12 @@ def test_the_whole_pool_is_all_three_parts(digits: ImageData) -> None:
 
     assert len(pool.images) == 1797
     for part, images in by_part.items():
-        own = pool.parts == part
-        assert int(own.sum()) == len(images)
-        assert torch.equal(pool.images[own], images[pool.rows[own]])
+        mask = pool.parts == part
+        assert int(mask.sum()) == len(images)
+        assert torch.equal(pool.images[mask], images[pool.rows[mask]])
 
 
-def test_one_grey_level_makes_another_hash(digits: ImageData) -> None:
+def test_one_grey_level_changes_the_hash(digits: ImageData) -> None:
     image = digits.train_images[:1]
     changed = image.clone()
     changed[0, 0, 7, 7] += 1
@@ -68,14 +68,14 @@ def test_one_grey_level_makes_another_hash(digits: ImageData) -> None:
     assert hashes[0] == hashes[2] != hashes[1]
 
 
-def test_a_view_has_the_hash_of_its_pixels(digits: ImageData) -> None:
+def test_hash_of_a_view_equals_that_of_a_copy(digits: ImageData) -> None:
     images = digits.train_images[:4]
 
     assert content_hashes(images.flip(3).flip(3)) == content_hashes(images)
     assert content_hashes(images[::2]) == content_hashes(images)[::2]
 
 
-def test_a_leak_is_refused_with_its_size(leaky: ImageData) -> None:
+def test_a_leak_is_refused_with_a_count(leaky: ImageData) -> None:
     assert int(seen_images(leaky.test_images, leaky.train_images).sum()) == 2
     with pytest.raises(LeakError, match="2 of 359 test images are among the images chosen"):
         check_no_leak(leaky.test_images, leaky.train_images)

@@ -1,4 +1,4 @@
-"""From a clustering to representatives and weights."""
+"""Representatives and weights of a clustering, under every rule."""
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ POINTS = line(0, 1, 2, 3, 4, 10, 11, 12, 30)
 LABELS = [0, 0, 0, 0, 0, 1, 1, 1, 2]
 
 
-def test_as_many_clusters_as_asked_gives_the_nearest_of_each() -> None:
+def test_k_clusters_give_the_nearest_image_each() -> None:
     chosen = select(POINTS, clustering_of(POINTS, LABELS), 3, "quota", generator())
 
     assert chosen.indices.tolist() == [2, 6, 8]
@@ -38,7 +38,7 @@ def test_as_many_clusters_as_asked_gives_the_nearest_of_each() -> None:
     assert chosen.noise == 0
 
 
-def test_fewer_clusters_share_by_largest_remainder_and_none_is_left_out() -> None:
+def test_fewer_clusters_share_by_largest_remainder() -> None:
     """Shares of 6 seats are 3.33, 2 and 0.67, so the quotas are 3, 2 and 1."""
     chosen = select(POINTS, clustering_of(POINTS, LABELS), 6, "quota", generator())
 
@@ -48,20 +48,20 @@ def test_fewer_clusters_share_by_largest_remainder_and_none_is_left_out() -> Non
     assert by_index[8] == pytest.approx(1 / 1.5)
 
 
-def test_more_clusters_than_asked_keeps_the_largest() -> None:
+def test_more_than_k_clusters_keep_the_largest() -> None:
     chosen = select(POINTS, clustering_of(POINTS, LABELS), 2, "quota", generator())
 
     assert chosen.indices.tolist() == [2, 6]
 
 
-def test_a_medoid_comes_before_the_nearest() -> None:
+def test_a_medoid_comes_first() -> None:
     medoids = torch.tensor([0, 5, 8])
     clustering = clustering_of(POINTS, LABELS, medoid_indices=medoids)
 
     assert select(POINTS, clustering, 3, "quota", generator()).indices.tolist() == [0, 5, 8]
 
 
-def test_noise_is_used_only_where_the_clusters_are_too_small() -> None:
+def test_noise_is_used_only_if_clusters_are_too_small() -> None:
     labels = [0, 0, 0, -1, -1, 1, 1, -1, -1]
     clustering = clustering_of(POINTS, labels)
 
@@ -75,32 +75,32 @@ def test_noise_is_used_only_where_the_clusters_are_too_small() -> None:
     assert too_few.weights.tolist() == [1.0] * 7
 
 
-def test_the_draw_from_the_noise_follows_the_generator() -> None:
+def test_draw_from_noise_depends_on_the_generator() -> None:
     labels = [0, 0] + [-1] * 40
     points = torch.arange(42.0).unsqueeze(1)
     clustering = clustering_of(points, labels)
 
     def draw(seed: int) -> list[int]:
-        own = torch.Generator().manual_seed(seed)
-        return select(points, clustering, 6, "quota", own).indices.tolist()
+        generator = torch.Generator().manual_seed(seed)
+        return select(points, clustering, 6, "quota", generator).indices.tolist()
 
     assert draw(0) == draw(0)
     assert draw(0) != draw(1)
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_quota_always_gives_k_distinct_images_and_weights_of_mean_one(seed: int) -> None:
-    own = torch.Generator().manual_seed(seed)
-    n = int(torch.randint(5, 60, (), generator=own))
-    n_clusters = int(torch.randint(1, 10, (), generator=own))
-    labels = torch.randint(-1, n_clusters, (n,), generator=own)
+def test_quota_gives_k_distinct_images_and_mean_weight_one(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    n = int(torch.randint(5, 60, (), generator=generator))
+    n_clusters = int(torch.randint(1, 10, (), generator=generator))
+    labels = torch.randint(-1, n_clusters, (n,), generator=generator)
     labels = torch.unique(labels, return_inverse=True)[1] - int((labels == -1).any())
-    points = torch.randn(n, 3, generator=own) * torch.tensor([1.0, 5.0, 0.1]) + 20
+    points = torch.randn(n, 3, generator=generator) * torch.tensor([1.0, 5.0, 0.1]) + 20
     if int(labels.max()) < 0:
         labels[0] = 0
     clustering = clustering_of(points, labels.tolist())
     for k in (1, n // 2, n):
-        chosen = select(points, clustering, k, "quota", own)
+        chosen = select(points, clustering, k, "quota", generator)
 
         assert len(set(chosen.indices.tolist())) == k
         assert chosen.weights.mean().item() == pytest.approx(1, abs=1e-5)
@@ -127,8 +127,8 @@ def test_largest_remainder_by_hand(
 
 @pytest.mark.parametrize("seed", range(30))
 def test_quotas_sum_to_k_and_stay_within_the_sizes(seed: int) -> None:
-    own = torch.Generator().manual_seed(seed)
-    sizes = torch.randint(1, 50, (12,), generator=own) ** 2
+    generator = torch.Generator().manual_seed(seed)
+    sizes = torch.randint(1, 50, (12,), generator=generator) ** 2
     for k in (12, 40, int(sizes.sum()) - 1, int(sizes.sum())):
         quotas = largest_remainder(sizes, k, at_least_one=True)
 
@@ -140,7 +140,7 @@ def test_quotas_sum_to_k_and_stay_within_the_sizes(seed: int) -> None:
         assert bool((free - exact).abs().max() < 1 + 1e-9), "Hamilton's method keeps the quota"
 
 
-def test_published_kmeans_takes_the_nearest_of_the_whole_class_and_may_repeat() -> None:
+def test_published_kmeans_takes_the_nearest_of_the_class() -> None:
     """Both centers are nearest to the same image, which lies in neither cluster's middle."""
     points = line(0, 10, 5, 0, 10)
     clustering = Clustering(labels=torch.tensor([0, 0, 0, 1, 1]), centers=line(5, 5.1))
@@ -148,7 +148,7 @@ def test_published_kmeans_takes_the_nearest_of_the_whole_class_and_may_repeat() 
     assert select(points, clustering, 2, "nearest_in_class", generator()).indices.tolist() == [2, 2]
 
 
-def test_published_dbscan_gives_as_many_images_as_clusters() -> None:
+def test_published_dbscan_gives_one_image_per_cluster() -> None:
     clustering = clustering_of(POINTS, [0, 0, 0, 0, 0, 1, 1, 1, -1])
 
     chosen = select(POINTS, clustering, 6, "one_per_cluster", generator())
@@ -157,7 +157,7 @@ def test_published_dbscan_gives_as_many_images_as_clusters() -> None:
     assert chosen.weights.tolist() == pytest.approx([5 / 4, 3 / 4])
 
 
-def test_published_agglomerative_skips_clusters_whose_share_rounds_to_zero() -> None:
+def test_published_agglomerative_skips_small_clusters() -> None:
     labels = [0] * 8 + [1]
     chosen = select(POINTS, clustering_of(POINTS, labels), 4, "proportional", generator())
 
@@ -165,7 +165,7 @@ def test_published_agglomerative_skips_clusters_whose_share_rounds_to_zero() -> 
     assert 8 not in chosen.indices.tolist()
 
 
-def test_only_published_variants_have_a_rule_of_their_own() -> None:
+def test_only_published_variants_have_other_rules() -> None:
     assert rule_for("kmeans") == rule_for("dbscan") == rule_for("agglomerative") == "quota"
     assert rule_for("kmeans_published") == "nearest_in_class"
     assert rule_for("dbscan_published") == "one_per_cluster"

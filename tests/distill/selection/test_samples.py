@@ -1,4 +1,4 @@
-"""A few images to look at: which, how many, how large."""
+"""Samples: number, spacing and size of the images."""
 
 import torch
 
@@ -16,7 +16,7 @@ def test_images_are_evenly_spaced_in_each_class() -> None:
     assert found.class_names == ("even", "odd")
 
 
-def test_small_classes_give_what_they_have_and_many_classes_one_each() -> None:
+def test_small_classes_and_many_classes_give_fewer_images() -> None:
     pixels = torch.zeros(103, 3, 2, 2, dtype=torch.uint8)
     few = sample(pixels[:12], torch.tensor([0] * 2 + [2] * 10), ("a", "b", "c"))
     many = sample(pixels, torch.arange(103), tuple(map(str, range(103))))
@@ -26,7 +26,7 @@ def test_small_classes_give_what_they_have_and_many_classes_one_each() -> None:
     assert max(torch.bincount(few.labels)) <= SAMPLES_PER_CLASS
 
 
-def test_large_images_are_shrunk_in_proportion_to_means_of_pixels() -> None:
+def test_large_images_are_reduced_by_area_averaging() -> None:
     image = torch.zeros(1, 1, 2 * MAX_SIDE, MAX_SIDE, dtype=torch.uint8)
     image[..., 1] = 200  # one of every two columns of the first cell
     (shrunk,) = sample(image, torch.zeros(1, dtype=torch.int64), ("a",)).images
@@ -36,7 +36,7 @@ def test_large_images_are_shrunk_in_proportion_to_means_of_pixels() -> None:
     assert not shrunk[0, :, 1:].any()
 
 
-def test_small_images_stay_as_they_are() -> None:
+def test_small_images_are_unchanged() -> None:
     images = torch.randint(256, (3, 3, 8, 8), dtype=torch.uint8)
 
     assert torch.equal(sample(images, torch.tensor([0, 1, 1]), ("a", "b")).images, images)
