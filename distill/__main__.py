@@ -23,6 +23,13 @@ from distill.config.distillation import DistillationConfig
 from distill.errors import InapplicableOptionError, UserError
 from distill.kinds import KINDS, Kind
 
+_EXAMPLES = {
+    "distillation": "Example: python -m distill --dataset cifar10 --data-root data "
+    "--clusterer kmedoids --ipc 10 --n-outer 40",
+    "selection": "Example: python -m distill --kind selection --selector cluster_grid "
+    "--fraction 0.25 --val-fraction 0.1",
+}
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns its exit code.
@@ -102,10 +109,9 @@ def _parser(kind: Kind) -> OneLineParser:
     parser = OneLineParser(
         prog="python -m distill",
         usage="python -m distill [options]",
-        description=f"Run one trial: {kind.summary}. Without options: distil real handwritten "
+        description=f"Run one trial: {kind.summary}. Without any option: distil real handwritten "
         "digits, about a minute on two CPU cores.",
-        epilog="Example: python -m distill --dataset cifar10 --data-root data --clusterer kmedoids "
-        "--ipc 10 --n-outer 40",
+        epilog=_EXAMPLES.get(kind.name),
         allow_abbrev=False,
     )
     parser.add_argument(

@@ -144,7 +144,7 @@ def add_config_options(parser: argparse.ArgumentParser, config_class: type[Confi
     titles: dict[str, str] = {}
     for name, found in config_class.declarations():
         owners.setdefault(name, []).append((found.component, found.declared))
-        titles.setdefault(name, f"options of a {found.registry.noun}")
+        titles.setdefault(name, f"options of the {found.registry.noun}")
     for name, declared in config_class.declared_fields().items():
         title = titles.get(name) or declared.metadata["group"]
         if title not in groups:
@@ -180,10 +180,13 @@ def _metavar(declared: Field) -> str:
 
 
 def _help(name: str, declared: Field, owners: list[tuple[str, Field]]) -> str:
-    """Returns the help of an option: its owners, its text, and its defaults."""
+    """Returns the help of an option: its owners, their texts, and its defaults."""
     text = str(declared.metadata["help"])
     if owners:
-        text = f"{', '.join(component for component, _ in owners)}: {text}"
+        components: dict[str, list[str]] = {}
+        for component, known in owners:
+            components.setdefault(known.metadata["help"], []).append(component)
+        text = "; ".join(f"{', '.join(names)}: {shared}" for shared, names in components.items())
     if registry_of(declared) is not None:
         text += f": {', '.join(known_names(declared))}"
     defaults = _defaults(name, declared, owners)
@@ -193,12 +196,12 @@ def _help(name: str, declared: Field, owners: list[tuple[str, Field]]) -> str:
 
 def _defaults(name: str, declared: Field, owners: list[tuple[str, Field]]) -> list[str]:
     """Returns the defaults that the help shows, with those of data sets and components."""
-    by_component = {component: own.default for component, own in owners}
-    values = [value for value in by_component.values() if value is not None]
-    if len(set(map(str, values))) > 1:
+    by_component = {component: known.default for component, known in owners}
+    if len(set(by_component.values())) > 1:
         return [f"{key}: {value}" for key, value in by_component.items() if value is not None]
-    default = values[0] if values else declared.default
-    shown = [] if default in (None, ()) else [str(default)]
+    default = declared.default
+    text = str(default).lower() if isinstance(default, bool) else str(default)
+    shown = [] if default in (None, ()) else [text]
     if name in PAPER_DEFAULTS:
         shown = [str(PAPER_DEFAULTS[name])]
         families = DATASET_DEFAULTS.items()

@@ -187,7 +187,7 @@ def test_checked_names_what_must_hold(name: str, given: object, message: str) ->
 
 def test_names_of_components_are_checked() -> None:
     assert checked("further", DRAWER["further"], ["tea", "ladle"]) == ("tea", "ladle")
-    with pytest.raises(UserError, match="unknown spoon 'ladle'.* \\(known: tea, soup\\)"):
+    with pytest.raises(UserError, match=r"unknown spoon 'ladle'.* \(known: tea, soup\)"):
         checked("spoon", DRAWER["spoon"], "ladle")
     with pytest.raises(UserError, match="unknown spoon 'fork'"):
         checked("further", DRAWER["further"], ("tea", "fork"))

@@ -183,7 +183,9 @@ def test_none_is_no_component() -> None:
 
 def test_options_of_networks_apply_to_all_that_are_evaluated() -> None:
     """An option is that of the network, or of one that the images are tested with."""
-    both = DistillationConfig(network="resnet10", eval_networks=("convnet",), width=16, norm="batch")
+    both = DistillationConfig(
+        network="resnet10", eval_networks=("convnet",), width=16, norm="batch"
+    )
 
     assert both.resolve()["depth"] == 3
     assert both["norm"] == "batch"

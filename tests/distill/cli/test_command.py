@@ -273,6 +273,29 @@ def test_help_names_every_option_and_its_default(capsys: pytest.CaptureFixture[s
         assert part in text
 
 
+def test_help_of_a_selection_says_what_each_component_has(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as leaving:
+        main(["--help", "--kind", "selection"])
+    text = " ".join(capsys.readouterr().out.split())
+
+    assert leaving.value.code == 0
+    for part in (
+        "--n-clusters N cluster_grid: clusters of all images together; nearest_center: clusters of "
+        "each class; default: one for each image wanted (default: cluster_grid: 2)",
+        "(default: cluster_grid: pixels; herding: features; k_center: features; ",
+        "neighbourhood radius in feature units (default: dbscan_published: 15.0)",
+        "(default: cluster_grid: 2; pca: 32)",
+        "--equal-steps {true,false} make every epoch",
+        "(default: false)",
+        "options of the embedding:",
+        "Example: python -m distill --kind selection",
+    ):
+        assert part in text
+    assert "--factor" not in text
+
+
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "sigterm"]
 )
@@ -524,7 +547,7 @@ RECIPE = (
 ).split()
 
 
-def test_precision_acts_on_selections_with_the_distillation_recipe(tmp_path: Path) -> None:
+def test_precision_acts_on_the_distillation_recipe(tmp_path: Path) -> None:
     for name, more in {"plain": [], "rounded": ["--precision", "bfloat16"]}.items():
         assert main([*RECIPE, *more, "--out", str(tmp_path / name)]) == 0
     rows = [json.loads((tmp_path / n / "result.json").read_text()) for n in ("plain", "rounded")]
@@ -536,6 +559,6 @@ def test_precision_acts_on_selections_with_the_distillation_recipe(tmp_path: Pat
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU records graphs without a warning")
-def test_graphs_act_on_selections_with_the_distillation_recipe(tmp_path: Path) -> None:
+def test_graphs_act_on_the_distillation_recipe(tmp_path: Path) -> None:
     with pytest.warns(SlowerWarning, match="there are no CUDA graphs on cpu"):
         assert main([*RECIPE, "--graphs", "on", "--out", str(tmp_path / "run")]) == 0

@@ -57,7 +57,7 @@ def test_every_clusterer_can_be_used(clusterer: str) -> None:
 
 def test_without_a_clusterer_there_are_no_options_of_it() -> None:
     config = SelectionConfig(selector="random").resolve()
-    options = {name for own in CLUSTERERS.values() for name in fields_of(own.options)}
+    options = {name for known in CLUSTERERS.values() for name in fields_of(known.options)}
 
     assert config["clusterer"] is None
     assert {"eps", "linkage"} <= options
@@ -148,7 +148,7 @@ def test_equal_configs_are_one_trial_and_changes_another() -> None:
 
 
 def test_the_kind_is_part_of_the_identity() -> None:
-    """A kind of its own with the very same values is another trial."""
+    """A trial of another kind with the same values is another trial."""
 
     class Other(SelectionConfig):
         kind = "other"

@@ -61,9 +61,9 @@ def test_as_many_batches_as_wanted_in_several_passes() -> None:
 
 def test_an_epoch_is_adam_on_the_binary_cross_entropy(two: ImageData) -> None:
     """In float32 and another memory layout, so equal but for rounding that Adam can enlarge."""
-    own = classifier(two, batch_size=20, lr=1e-4)
+    trained = classifier(two, batch_size=20, lr=1e-4)
     images, labels = two.train_images[:60], two.train_labels[:60]
-    epoch = own.run_epoch(images, labels)
+    epoch = trained.run_epoch(images, labels)
 
     streams = {
         what: generator(derive_seed(0, "test", what)) for what in ("weights", "batches", "dropout")
@@ -86,18 +86,18 @@ def test_an_epoch_is_adam_on_the_binary_cross_entropy(two: ImageData) -> None:
 
     assert epoch.n_steps == 3
     assert epoch.loss == pytest.approx(sum(losses) / 3, rel=1e-3)
-    theirs = dict(network.named_parameters())
-    for name, ours in own.network.named_parameters():
+    expected = dict(network.named_parameters())
+    for name, weights in trained.network.named_parameters():
         # A bias before a batch norm has no gradient but rounding, which Adam blows up.
-        if ours.ndim > 1 or "classifier" in name:
-            assert float((ours - theirs[name]).detach().abs().mean()) < 1e-6, name
+        if weights.ndim > 1 or "classifier" in name:
+            assert float((weights - expected[name]).detach().abs().mean()) < 1e-6, name
 
 
 def test_it_learns_two_digits_in_seconds(two: ImageData) -> None:
-    own = classifier(two)
-    epochs = [own.run_epoch(two.train_images, two.train_labels) for _ in range(12)]
-    own.prepare_to_score(two.train_images)
-    accuracy, loss = own.score(two.test_images, two.test_labels)
+    trained = classifier(two)
+    epochs = [trained.run_epoch(two.train_images, two.train_labels) for _ in range(12)]
+    trained.prepare_to_score(two.train_images)
+    accuracy, loss = trained.score(two.test_images, two.test_labels)
 
     assert epochs[-1].accuracy > 0.95
     assert epochs[-1].loss < epochs[0].loss
@@ -109,24 +109,24 @@ def test_running_statistics_spoil_a_short_training(two: ImageData) -> None:
     """The same weights, scored with either: the reason for recomputing them."""
     accuracies = {}
     for statistics in ("running", "recomputed"):
-        own = classifier(two, norm_statistics=statistics)
+        trained = classifier(two, norm_statistics=statistics)
         for _ in range(8):
-            own.run_epoch(two.train_images, two.train_labels)
-        own.prepare_to_score(two.train_images)
-        accuracies[statistics] = own.score(two.test_images, two.test_labels)[0]
+            trained.run_epoch(two.train_images, two.train_labels)
+        trained.prepare_to_score(two.train_images)
+        accuracies[statistics] = trained.score(two.test_images, two.test_labels)[0]
 
     assert accuracies["recomputed"] > accuracies["running"] + 0.2
 
 
 def test_recomputed_statistics_are_those_of_the_training_images(two: ImageData) -> None:
-    own = classifier(two, batch_size=16)
-    own.run_epoch(two.train_images[:64], two.train_labels[:64])
-    own.prepare_to_score(two.train_images[:64])
-    first = own.network.blocks[0]
+    trained = classifier(two, batch_size=16)
+    trained.run_epoch(two.train_images[:64], two.train_labels[:64])
+    trained.prepare_to_score(two.train_images[:64])
+    first = trained.network.blocks[0]
     assert isinstance(first, nn.Sequential)
     convolution, norm = first[0], first[1]
     assert isinstance(norm, nn.BatchNorm2d)
-    maps = convolution(own.to_input(two.train_images[:64])).detach()
+    maps = convolution(trained.to_input(two.train_images[:64])).detach()
 
     torch.testing.assert_close(norm.running_mean, maps.mean(dim=(0, 2, 3)), rtol=0, atol=1e-5)
     # The mean of the variances within 4 batches of 16 lacks what the batch means differ by.
@@ -143,35 +143,49 @@ def test_scoring_in_between_does_not_change_the_training(two: ImageData) -> None
         looked_at.prepare_to_score(images)
         looked_at.score(two.val_images, two.val_labels)
 
-    for ours, theirs in zip(
+    for weights, others in zip(
         plain.network.parameters(), looked_at.network.parameters(), strict=True
     ):
-        assert torch.equal(ours, theirs)
+        assert torch.equal(weights, others)
 
 
 def test_statistics_come_from_a_bounded_number_of_batches(two: ImageData) -> None:
-    own = classifier(two, batch_size=2)
+    trained = classifier(two, batch_size=2)
     n_batches = 0
 
     def count(*_: object) -> None:
         nonlocal n_batches
         n_batches += 1
 
-    own.network.register_forward_hook(count)
-    own.prepare_to_score(two.train_images.repeat(3, 1, 1, 1))
+    trained.network.register_forward_hook(count)
+    trained.prepare_to_score(two.train_images.repeat(3, 1, 1, 1))
 
     assert len(two.train_images) * 3 / 2 > N_NORM_BATCHES == n_batches
 
 
 def test_the_convnet_takes_normalised_images(two: ImageData) -> None:
-    own = classifier(two, network="convnet", width=8, depth=2)
+    trained = classifier(two, network="convnet", width=8, depth=2)
     images = two.train_images[:10]
-    before = {name: tensor.clone() for name, tensor in own.network.state_dict().items()}
-    own.prepare_to_score(images)
+    before = {name: tensor.clone() for name, tensor in trained.network.state_dict().items()}
+    trained.prepare_to_score(images)
 
-    torch.testing.assert_close(own.to_input(images), two.normalize(images))
-    assert all(torch.equal(before[k], v) for k, v in own.network.state_dict().items())
-    assert own.features(images).shape == (10, 8 * 2 * 2)
+    torch.testing.assert_close(trained.to_input(images), two.normalize(images))
+    assert all(torch.equal(before[k], v) for k, v in trained.network.state_dict().items())
+    assert trained.features(images).shape == (10, 8 * 2 * 2)
+
+
+def test_batch_norms_of_any_network_are_recomputed(two: ImageData) -> None:
+    """Also without the option `norm_statistics`, which only the photo CNN has."""
+    trained = classifier(two, network="convnet", width=8, depth=2, norm="batch")
+    images = two.train_images[:64]
+    trained.run_epoch(images, two.train_labels[:64])
+    convolution, norm = trained.network.get_submodule("blocks.0")[:2]  # type: ignore[index]
+    assert isinstance(norm, nn.BatchNorm2d)
+    maps = convolution(trained.to_input(images)).detach()
+
+    for _ in range(2):
+        trained.prepare_to_score(images)
+        torch.testing.assert_close(norm.running_mean, maps.mean(dim=(0, 2, 3)), rtol=0, atol=1e-5)
 
 
 def test_pixels_of_the_photo_cnn_are_in_0_to_1(two: ImageData) -> None:
@@ -183,24 +197,26 @@ def test_pixels_of_the_photo_cnn_are_in_0_to_1(two: ImageData) -> None:
 @pytest.mark.parametrize("changes", [{}, {"network": "convnet", "width": 8, "depth": 2}])
 def test_its_state_carries_everything_on(two: ImageData, changes: dict[str, object]) -> None:
     images, labels = two.train_images[:50], two.train_labels[:50]
-    own = classifier(two, **changes)
-    own.run_epoch(images, labels)
-    state = {name: tensor.clone() for name, tensor in own.state().items()}
-    expected = [own.run_epoch(images, labels) for _ in range(2)]
+    trained = classifier(two, **changes)
+    trained.run_epoch(images, labels)
+    state = {name: tensor.clone() for name, tensor in trained.state().items()}
+    expected = [trained.run_epoch(images, labels) for _ in range(2)]
     other = classifier(two, seed=5, **changes)
     other.load_state(state)
 
     assert [other.run_epoch(images, labels) for _ in range(2)] == expected
-    for ours, theirs in zip(own.network.parameters(), other.network.parameters(), strict=True):
-        assert torch.equal(ours, theirs)
+    for weights, others in zip(
+        trained.network.parameters(), other.network.parameters(), strict=True
+    ):
+        assert torch.equal(weights, others)
 
 
 def test_many_images_are_scored_in_chunks_with_the_same_result(two: ImageData) -> None:
-    own = classifier(two)
-    whole = own.score(two.test_images, two.test_labels)
-    own._chunk_size = 7
+    trained = classifier(two)
+    whole = trained.score(two.test_images, two.test_labels)
+    trained._chunk_size = 7
 
-    assert own.score(two.test_images, two.test_labels) == pytest.approx(whole, rel=1e-6)
+    assert trained.score(two.test_images, two.test_labels) == pytest.approx(whole, rel=1e-6)
 
 
 def test_purposes_have_streams_of_their_own(two: ImageData) -> None:

@@ -55,13 +55,13 @@ def evaluation(
     )
 
 
-def run(own: Evaluation) -> Evaluation:
-    while not own.done:
-        own.run_epoch()
-    return own
+def run(trained: Evaluation) -> Evaluation:
+    while not trained.done:
+        trained.run_epoch()
+    return trained
 
 
-def test_the_learning_rate_falls_to_a_fifth_at_two_thirds_and_at_five_sixths() -> None:
+def test_the_learning_rate_falls_twice() -> None:
     recipe = dataclasses.replace(RECIPE, epochs=1000, lr=0.01)
 
     assert [recipe.lr_at(epoch) for epoch in (0, 665, 666, 832, 833, 999)] == pytest.approx(
@@ -81,12 +81,12 @@ def test_the_last_epoch_is_always_tested(epochs: int) -> None:
 
 
 def test_accuracy_and_loss_by_hand(digits: ImageData) -> None:
-    own = network()
+    trained = network()
     images, labels = digits.test_images[:7], digits.test_labels[:7]
-    logits = own.eval()(digits.normalize(images))
+    logits = trained.eval()(digits.normalize(images))
     hits = sum(int(row.argmax()) == int(label) for row, label in zip(logits, labels, strict=True))
 
-    accuracy, loss = score_network(own, images, labels, digits.normalize)
+    accuracy, loss = score_network(trained, images, labels, digits.normalize)
 
     assert accuracy == hits / 7
     assert loss == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)
@@ -95,7 +95,7 @@ def test_accuracy_and_loss_by_hand(digits: ImageData) -> None:
 def test_without_augmentation_it_is_plain_sgd(digits: ImageData) -> None:
     """The twin: torch's own loop over shuffled batches, one network."""
     recipe = dataclasses.replace(RECIPE, augment=Augmentation(strategy="none"), cutmix_prob=0.0)
-    own = run(evaluation(digits, recipe, n_networks=1))
+    trained = run(evaluation(digits, recipe, n_networks=1))
     twin = network()
     reset_parameters(twin, torch.Generator().manual_seed(derive_seed(3, 0, "weights")))
     generator = torch.Generator().manual_seed(derive_seed(3, 0, "batches"))
@@ -112,22 +112,22 @@ def test_without_augmentation_it_is_plain_sgd(digits: ImageData) -> None:
             F.cross_entropy(twin(images[batch]), labels[batch]).backward()
             sgd.step()
 
-    for ours, theirs in zip(own.network.parameters(), twin.parameters(), strict=True):
-        torch.testing.assert_close(ours, theirs)
+    for weights, expected in zip(trained.network.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(weights, expected)
 
 
 def test_training_on_real_images_learns(digits: ImageData) -> None:
-    own = run(evaluation(digits, dataclasses.replace(RECIPE, epochs=30), 1, n=400))
+    trained = run(evaluation(digits, dataclasses.replace(RECIPE, epochs=30), 1, n=400))
 
-    assert own.scores.accuracies[0] > 0.7, "chance is 0.1"
+    assert trained.scores.accuracies[0] > 0.7, "chance is 0.1"
 
 
 def test_the_best_of_four_is_kept_apart_from_the_last(digits: ImageData) -> None:
-    own = run(evaluation(digits, n_networks=3))
+    trained = run(evaluation(digits, n_networks=3))
 
-    for last, best in zip(own.scores.accuracies, own.scores.best_accuracies, strict=True):
+    for last, best in zip(trained.scores.accuracies, trained.scores.best_accuracies, strict=True):
         assert best >= last
-    assert len(set(own.scores.accuracies)) > 1, "the networks differ"
+    assert len(set(trained.scores.accuracies)) > 1, "the networks differ"
 
 
 def test_the_same_seeds_give_the_same_scores(digits: ImageData) -> None:
@@ -141,9 +141,7 @@ def test_networks_do_not_depend_on_how_many_there_are(digits: ImageData) -> None
 
 
 @pytest.mark.parametrize("n_epochs", [0, 3, 8, 11])
-def test_stopped_anywhere_it_ends_where_the_uninterrupted_run_does(
-    digits: ImageData, n_epochs: int
-) -> None:
+def test_a_resumed_evaluation_ends_where_a_whole_one_does(digits: ImageData, n_epochs: int) -> None:
     first = evaluation(digits)
     for _ in range(n_epochs):
         first.run_epoch()

@@ -139,7 +139,7 @@ print(json.dumps({
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_hubs_own_library_reads_it(tmp_path: Path, channels: int) -> None:
-    """In a process of its own: the library reads its environment when it is imported."""
+    """In another process: the library reads its environment when it is imported."""
     pytest.importorskip("datasets", reason="the package datasets is in the dev environment only")
     images = some_images(channels=channels)
     save_distilled(tmp_path / "a.parquet", images, LABELS, CLASS_NAMES)
