@@ -1,35 +1,30 @@
 """Statistics of few numbers, as pure functions on arrays.
 
-The unit is the trial: one number a seed. Nothing here knows of tables or columns. What does not
-exist, such as the interval of a single number, is NaN, never 0. Missing numbers are not dropped in
-silence: NaN in the input is an error.
+The unit is the trial: one number a seed. What does not exist, such as the interval of a single
+number, is NaN, never 0. NaN in the input is an error: callers leave missing numbers out.
 
-References: Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of
-Statistics 1979; Agarwal et al., Deep reinforcement learning at the edge of the statistical
-precipice, NeurIPS 2021 (interquartile mean, probability of improvement).
+Reference: Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of
+Statistics 1979.
 """
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import special
 
 CONFIDENCE = 0.95
-BOOTSTRAP_SEED = 0
-N_RESAMPLES = 10_000
 
 
 class Interval(NamedTuple):
-    """A mean, or another statistic, with its confidence interval.
+    """A mean with its confidence interval.
 
     Attributes:
         mean: NaN for no numbers.
         low: lower end of the interval, NaN for fewer than two numbers.
         high: upper end.
-        n: how many numbers it is made of.
+        n: number of values.
     """
 
     mean: float
@@ -59,7 +54,7 @@ class Difference(NamedTuple):
 def mean_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> Interval:
     """Returns the mean with its t interval: mean ± t(n − 1) · s / √n.
 
-    Right for normal values; with the three to five seeds of a sweep there is no better choice.
+    Exact for normal values; with the three to five seeds of a sweep no other interval is better.
 
     Args:
         values: (n,) finite, n may be 0.
@@ -78,10 +73,10 @@ def mean_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> Interval
 
 
 def prediction_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> Interval:
-    """Returns where one further value is to be expected: mean ± t(n − 1) · s · √(1 + 1 / n).
+    """Returns the prediction interval of one further value: mean ± t(n − 1) · s · √(1 + 1 / n).
 
-    What a single number, such as one that another paper printed, is compared with. `mean` is that
-    of the values, which are taken to be normal.
+    A single number, such as one that another paper printed, is compared with it. `mean` is that of
+    the values, which are taken to be normal.
 
     Args:
         values: (n,) finite, n may be 0.
@@ -90,40 +85,6 @@ def prediction_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> In
     mean, _, high, n = mean_interval(values, confidence)
     half = (high - mean) * math.sqrt(n + 1)
     return Interval(mean, mean - half, mean + half, n)
-
-
-def bootstrap_interval(
-    values: ArrayLike,
-    statistic: Callable[[NDArray[np.float64]], float] = np.mean,
-    *,
-    confidence: float = CONFIDENCE,
-    n_resamples: int = N_RESAMPLES,
-    seed: int = BOOTSTRAP_SEED,
-) -> Interval:
-    """Returns a statistic with its percentile bootstrap interval; `mean` is the statistic.
-
-    For statistics that have no t interval (the interquartile mean) and for many values. With
-    fewer than about ten values it is too narrow: use `mean_interval`.
-
-    Args:
-        values: (n,) finite, n may be 0.
-        statistic: of a (n,) array.
-        confidence: in (0, 1).
-        n_resamples: samples drawn with replacement, at least 1.
-        seed: the same seed gives the same interval.
-    """
-    array = _checked(values, confidence)
-    n = len(array)
-    if n == 0:
-        return Interval(math.nan, math.nan, math.nan, 0)
-    estimate = float(statistic(array))
-    if n == 1:
-        return Interval(estimate, math.nan, math.nan, 1)
-    # SciPy's `bootstrap` has renamed the argument of its seed; and it is these three lines.
-    samples = array[np.random.default_rng(seed).integers(n, size=(n_resamples, n))]
-    tail = (1 - confidence) / 2
-    low, high = np.quantile([statistic(sample) for sample in samples], [tail, 1 - tail])
-    return Interval(estimate, float(low), float(high), n)
 
 
 def paired_difference(
@@ -141,10 +102,10 @@ def paired_difference(
     Raises:
         ValueError: the two are not of one length.
     """
-    ours, theirs = _checked(values, confidence), _checked(baseline, confidence)
-    if len(ours) != len(theirs):
-        raise ValueError(f"pairs need two arrays of one length, got {len(ours)} and {len(theirs)}")
-    differences = ours - theirs
+    first, second = _checked(values, confidence), _checked(baseline, confidence)
+    if len(first) != len(second):
+        raise ValueError(f"pairs need two arrays of one length, got {len(first)} and {len(second)}")
+    differences = first - second
     interval = mean_interval(differences, confidence)
     return Difference(*interval, _p_of_zero_mean(differences))
 
@@ -165,7 +126,7 @@ def _standard_error(values: NDArray[np.float64]) -> float:
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
-    """Returns Holm's adjusted p-values: a test survives at level α where its own is at most α.
+    """Returns Holm's adjusted p-values: a test survives at level α where it is at most α.
 
     Controls the chance of even one false claim among all tests, whatever their dependence.
 
@@ -188,31 +149,6 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     adjusted = np.full_like(p, np.nan)
     adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
     return adjusted
-
-
-def interquartile_mean(values: ArrayLike) -> float:
-    """Returns the mean of the middle half: ⌊n/4⌋ numbers are left out at either end.
-
-    Args:
-        values: (n,) finite; NaN is returned for none.
-    """
-    array = _checked(values)
-    return float(stats.trim_mean(array, 0.25)) if len(array) else math.nan
-
-
-def probability_of_improvement(values: ArrayLike, baseline: ArrayLike) -> float:
-    """Returns the share of all pairs of which the first is greater; ties count one half.
-
-    The Mann-Whitney statistic U / (n · m), in [0, 1]; 0.5 means no difference.
-
-    Args:
-        values: (n,) finite.
-        baseline: (m,) finite; not paired with the values. NaN is returned where either is empty.
-    """
-    ours, theirs = _checked(values), _checked(baseline)
-    if len(ours) == 0 or len(theirs) == 0:
-        return math.nan
-    return float((np.sign(ours[:, None] - theirs[None, :]).mean() + 1) / 2)
 
 
 def _checked(values: ArrayLike, confidence: float = CONFIDENCE) -> NDArray[np.float64]:

@@ -1,6 +1,5 @@
 """Statistics against closed forms, tables of the t distribution and second algorithms."""
 
-import itertools
 import math
 import warnings
 from collections.abc import Callable
@@ -11,13 +10,10 @@ import pytest
 from scipy import stats
 
 from analysis.statistics import (
-    bootstrap_interval,
     holm,
-    interquartile_mean,
     mean_interval,
     paired_difference,
     prediction_interval,
-    probability_of_improvement,
 )
 
 VALUES = np.random.default_rng(3).normal(50.0, 2.0, size=12) ** 1.5
@@ -55,15 +51,14 @@ def test_another_confidence() -> None:
 
 
 def test_one_number_has_no_interval_and_none_has_no_mean() -> None:
-    for function in (mean_interval, bootstrap_interval):
-        single = function([0.4])
-        assert (single.mean, single.n) == (0.4, 1)
-        assert math.isnan(single.low)
-        assert math.isnan(single.high)
+    single = mean_interval([0.4])
+    assert (single.mean, single.n) == (0.4, 1)
+    assert math.isnan(single.low)
+    assert math.isnan(single.high)
 
-        empty = function([])
-        assert empty.n == 0
-        assert all(math.isnan(x) for x in empty[:3])
+    empty = mean_interval([])
+    assert empty.n == 0
+    assert all(math.isnan(x) for x in empty[:3])
 
 
 def test_the_t_interval_covers_as_often_as_it_says() -> None:
@@ -74,36 +69,6 @@ def test_the_t_interval_covers_as_often_as_it_says() -> None:
 
     # Standard error of a proportion of 0.95 among 4,000: 0.0034.
     assert np.mean(covered) == pytest.approx(0.95, abs=4 * 0.0034)
-
-
-def test_the_bootstrap_interval_of_many_values_is_the_normal_one() -> None:
-    values = np.random.default_rng(1).exponential(5.0, size=400)
-
-    interval = bootstrap_interval(values, n_resamples=4000)
-
-    half = 1.96 * values.std() / math.sqrt(len(values))
-    assert interval.mean == values.mean()
-    assert interval.low == pytest.approx(values.mean() - half, abs=half / 8)
-    assert interval.high == pytest.approx(values.mean() + half, abs=half / 8)
-
-
-def test_the_bootstrap_interval_is_scipys() -> None:
-    ours = bootstrap_interval(VALUES)
-    # Its argument for the seed has two names in the versions that are supported: left out.
-    theirs = stats.bootstrap((VALUES,), np.mean, n_resamples=10_000, method="percentile")
-
-    spread = theirs.standard_error
-    # Ends are quantiles of 10,000 random means: their own error is some 4 % of the spread.
-    assert ours.low == pytest.approx(theirs.confidence_interval.low, abs=0.25 * spread)
-    assert ours.high == pytest.approx(theirs.confidence_interval.high, abs=0.25 * spread)
-
-
-def test_the_bootstrap_repeats_itself_and_follows_its_seed() -> None:
-    first = bootstrap_interval(VALUES, interquartile_mean, n_resamples=500)
-
-    assert first == bootstrap_interval(VALUES, interquartile_mean, n_resamples=500)
-    assert first != bootstrap_interval(VALUES, interquartile_mean, n_resamples=500, seed=1)
-    assert first.mean == interquartile_mean(VALUES)
 
 
 def test_paired_differences_by_hand() -> None:
@@ -201,35 +166,11 @@ def test_holm_against_the_definition() -> None:
         assert set(np.flatnonzero(holm(p) <= alpha).tolist()) == rejected
 
 
-def test_the_interquartile_mean() -> None:
-    assert interquartile_mean([100.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, -50.0]) == 3.5
-    assert interquartile_mean([1.0, 2.0, 9.0]) == 4.0  # ⌊3/4⌋ = 0 are left out
-    assert math.isnan(interquartile_mean([]))
-
-
-def test_the_probability_of_improvement() -> None:
-    assert probability_of_improvement([2.0, 3.0], [1.0, 2.0]) == (3 + 0.5) / 4
-    assert probability_of_improvement([5.0], [1.0, 2.0, 3.0]) == 1.0
-    assert probability_of_improvement(VALUES, VALUES) == 0.5
-    assert math.isnan(probability_of_improvement([], [1.0]))
-
-
-def test_the_probability_of_improvement_pair_by_pair() -> None:
-    ours, theirs = np.round(VALUES[:7] / 20), np.round(VALUES[7:] / 20)
-
-    pairs = [(a > b) + 0.5 * (a == b) for a, b in itertools.product(ours, theirs)]
-
-    assert probability_of_improvement(ours, theirs) == pytest.approx(np.mean(pairs))
-    u = stats.mannwhitneyu(ours, theirs).statistic
-    assert probability_of_improvement(ours, theirs) == pytest.approx(u / (7 * 5))
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: mean_interval([1.0, math.nan]), "values must be finite; leave missing ones out"),
-        (lambda: bootstrap_interval([math.inf]), "values must be finite"),
-        (lambda: interquartile_mean([math.nan]), "values must be finite"),
+        (lambda: mean_interval([math.inf]), "values must be finite"),
         (lambda: mean_interval([[1.0]]), r"one-dimensional, got shape \(1, 1\)"),
         (lambda: mean_interval([1.0], confidence=95), "above 0 and below 1, got 95"),
         (lambda: paired_difference([1.0], [1.0, 2.0]), "one length, got 1 and 2"),
