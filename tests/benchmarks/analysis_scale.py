@@ -1,12 +1,12 @@
-"""How long the analysis of very many trials takes, and how much memory.
+"""Time and memory of the analysis of many trials.
 
     uv run python tests/benchmarks/analysis_scale.py [N_TRIALS [N_SEEDS]]
 
-Makes a store of so many trials of paper 1 (100,000 by default, in grids of N_SEEDS seeds, 10 by
-default) with the plans that asked for them, and goes through it in a fresh process, step by step:
-load, tables, findings, `summarise`. Then the same for a store of which no row is compacted, at a
-size where reading file by file does not take minutes. Seconds are by the clock; peak memory is that
-of the process up to there, pandas and pyarrow included (Linux only).
+Makes a store of so many distillations (100,000 by default, in grids of N_SEEDS seeds, 10 by
+default) with their plans, and analyses it in a fresh process, step by step: load, tables, findings,
+`summarise`. Then loads a store without compacted rows, at a size where reading file by file does
+not take minutes. Seconds are wall-clock time; peak memory is that of the process up to there,
+pandas and pyarrow included (Linux only).
 """
 
 import itertools
@@ -20,13 +20,15 @@ from typing import Any
 
 import pyarrow as pa
 
+from distill.config.base import SCHEMA_VERSION
 from distill.config.distillation import DistillationConfig
 from sweeps.grid.distillation_presets import EXTENDED
 from sweeps.grid.plan import make_plan
+from sweeps.store.compaction import stamped
 from sweeps.store.files import Files
-from sweeps.store.row_files import row_content
-from sweeps.store.schema import TRIAL_SCHEMA
-from sweeps.store.store import Store, compacted_content, stamped
+from sweeps.store.rows import row_content, table_content
+from sweeps.store.schema import trial_schema
+from sweeps.store.store import Store
 
 DATASETS = ("cifar10", "cifar100", "mnist", "fashion_mnist", "svhn")
 PROTOCOLS = ("sound", "published")
@@ -49,27 +51,28 @@ def step(name, call):
     return result
 
 def imports():
-    import analysis.tables.comparing, analysis.findings.paper1
-    import analysis.data.reading, analysis.tables.paper1
+    import analysis.data.reading, analysis.findings.findings, analysis.tables.comparing
 
 start = time.perf_counter()
 step("imports", imports)
 from analysis import load, summarise
-from analysis.findings.paper1 import findings
-from analysis.tables.paper1 import build_from
+from analysis.findings.findings import findings
+from analysis.tables.build import build_from
+from analysis.tables.layout import layout_of
 
 sweeps = step("load", lambda: load(sys.argv[1]))
 if "load only" not in sys.argv:
-    study = step("tables", lambda: build_from(sweeps.paper1_trials))
-    found = step("findings", lambda: findings(study.tables))
+    trials = step("trials", lambda: sweeps.trials("distillation"))
+    tables = step("tables", lambda: build_from(trials, layout_of("distillation"))).tables
+    found = step("findings", lambda: findings(tables))
     summary = step("summarise", lambda: summarise(sweeps))
-    print(f"{len(study.tables):,} tables, {len(found):,} findings, {len(summary):,} groups")
+    print(f"{len(tables):,} tables, {len(found):,} findings, {len(summary):,} groups")
 print(f"{len(sweeps.results):,} rows: {time.perf_counter() - start:.2f} s in all")
 """
 
 
 def main(n_trials: int = 100_000, n_seeds: int = 10) -> None:
-    """Runs the benchmark and prints its figures."""
+    """Runs the benchmark and prints its times."""
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         store = Store(Path(folder) / "compacted")
@@ -100,15 +103,15 @@ def _fill(store: Store, n_trials: int, n_seeds: int) -> None:
                 "name": "benchmark",
                 "command": ["--preset", "extended"],
                 "trial_ids": [config.trial_id for config in configs],
-                "plan": [config.to_dict() for config in configs],
+                "plan": [{"kind": config.kind, **config.to_dict()} for config in configs],
             }
         )
-        tables.append(pa.Table.from_pylist([_row(config) for config in configs], TRIAL_SCHEMA))
+        tables.append(pa.Table.from_pylist([_row(config) for config in configs], trial_schema()))
         for config in configs:
             (Path(store.uri) / "trials" / f"{config.trial_id}.parquet").write_bytes(b"")
     files = Files(store.uri)
     rows = stamped(pa.concat_tables(tables), files.stamps("trials"))
-    files.write("compacted/benchmark.parquet", compacted_content(rows))
+    files.write("compacted/benchmark.parquet", table_content(rows))
 
 
 def _grids(n_trials: int, n_seeds: int) -> Iterator[list[DistillationConfig]]:
@@ -140,7 +143,7 @@ def _row(config: DistillationConfig) -> dict[str, Any]:
     numbers = ("test_accuracy_mean", "test_accuracy_best_mean", "test_loss_mean", "matching_loss")
     return {
         "trial_id": config.trial_id,
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "kind": "distillation",
         "status": "ok" if ok else "infeasible",
         "status_message": "",
