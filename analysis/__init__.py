@@ -1,25 +1,45 @@
-"""What results mean: tables, findings, figures and the report.
+"""Tables, findings, figures and a report from the results of sweeps.
 
     from analysis import load, pair, summarise
 
-gives a notebook the numbers of the tables. Nothing is imported before it is asked for.
+    sweeps = load("results")
+    summarise(sweeps)
+
+Names are imported when they are first used. Neither torch nor Ray is needed.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from distill.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from analysis.data.reading import load
-    from analysis.tables.comparing import pair, summarise
+    from analysis.data.reading import Sweeps, load
+    from analysis.tables.build import build
+    from analysis.tables.comparing import pair, summarise, trials
+    from analysis.tables.layout import TableLayout
+    from analysis.tables.printing import print_tables
 
-__all__ = ["load", "pair", "summarise"]
+__all__ = [
+    "Sweeps",
+    "TableLayout",
+    "build",
+    "load",
+    "pair",
+    "print_tables",
+    "summarise",
+    "trials",
+]
 
-_HOMES = {"load": "data.reading", "pair": "tables.comparing", "summarise": "tables.comparing"}
-
-
-def __getattr__(name: str) -> Any:
-    """Imports what is asked for."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib  # noqa: PLC0415 - `import analysis` stays fast
-
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "Sweeps": "analysis.data.reading",
+        "TableLayout": "analysis.tables.layout",
+        "build": "analysis.tables.build",
+        "load": "analysis.data.reading",
+        "pair": "analysis.tables.comparing",
+        "print_tables": "analysis.tables.printing",
+        "summarise": "analysis.tables.comparing",
+        "trials": "analysis.tables.comparing",
+    },
+)

@@ -1,40 +1,30 @@
-"""`python -m analysis RESULTS`: tables, findings, figures and the report, made anew from results.
+"""`python -m analysis RESULTS`: tables, findings, figures and the report from results.
 
 Reads folders or object stores, also while sweeps write to them. The same results give the same
 bytes.
 """
 
-import argparse
 import contextlib
 import sys
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from analysis.data.reading import Sweeps, load
 from analysis.findings.claims import Finding
-from analysis.findings.paper1 import findings, in_short, markdown
-from analysis.findings.paper2 import paper2_findings
-from analysis.tables import paper2
-from analysis.tables.files import (
-    write_coreset_table,
-    write_paper1_table,
-    write_paper2_table,
-)
-from analysis.tables.paper1 import Paper1, build_from
-from analysis.tables.paper1_sheet import sheet
-from analysis.tables.paper2 import Paper2
-from analysis.tables.printing import (
-    paper2_sheets,
-    print_sheets,
-    unstarted_lines,
-    unstarted_selection_lines,
-)
+from analysis.findings.findings import findings, in_short, markdown
+from analysis.tables.build import Tables, build_from, joined_tables
+from analysis.tables.files import write_table
+from analysis.tables.layout import layout_of
+from analysis.tables.printing import print_sheets, unstarted_lines
+from analysis.tables.render import sheet
 from analysis.tables.sheet import wrapped
+from distill.cli.options import OneLineParser
 from distill.errors import UserError, require_known
+from distill.kinds import KINDS
 from sweeps.store.store import Store
 
 if TYPE_CHECKING:
@@ -42,9 +32,18 @@ if TYPE_CHECKING:
 
 DEFAULT_OUT = "analysis-out"
 
+TEXT_WIDTH = 100
+
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command; returns its exit code: 0, or 2 for bad usage."""
+    """Runs the command.
+
+    Args:
+        arguments: of the command line; None: those of the process.
+
+    Returns:
+        The exit code: 0, 2 for bad usage or 130 where it was interrupted.
+    """
     try:
         options = _parser().parse_intermixed_args(arguments)
         for name in options.names:
@@ -57,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
             for name in dict.fromkeys(options.names or PARTS):
                 PARTS[name](work, folder)
         except OSError as error:
-            raise UserError(f"nothing can be written to {folder}: {error.strerror}") from None
+            raise UserError(f"cannot write to {folder}: {error.strerror}") from None
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -68,9 +67,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _compact(uris: Iterable[str]) -> None:
-    """Copies many rows into one file where that is worth it, as sweeps do when they end.
+    """Copies many rows into one file where there are enough, as sweeps do when they end.
 
-    Reading a row from its own file takes two milliseconds; the next analysis takes none of them.
+    Reading a row from its own file takes two milliseconds; the next analysis is faster.
     """
     for uri in uris:
         with contextlib.suppress(OSError):  # results that can only be read
@@ -78,41 +77,33 @@ def _compact(uris: Iterable[str]) -> None:
 
 
 class _Work:
-    """What the parts share, each computed when the first of them needs it."""
+    """Values that the parts share, each computed when it is first used."""
 
     def __init__(self, sweeps: Sweeps) -> None:
         self.sweeps = sweeps
 
     @cached_property
-    def paper(self) -> Paper1:
-        return build_from(self.sweeps.paper1_trials)
-
-    @cached_property
-    def paper2(self) -> Paper2:
-        return paper2.build_from(self.sweeps.selection_trials)
+    def tables(self) -> Tables:
+        return joined_tables(
+            build_from(self.sweeps.trials(kind), layout_of(kind)) for kind in KINDS
+        )
 
     @cached_property
     def findings(self) -> list[Finding]:
-        return findings(self.paper.tables) + paper2_findings(self.paper2)
+        return findings(self.tables.tables)
 
     @cached_property
     def gallery(self) -> "Gallery":
-        # matplotlib takes its time to import: not for a table.
+        # Importing matplotlib takes long; tables do not need it.
         from analysis.figures.gather import Gallery  # noqa: PLC0415
 
-        return Gallery.of(self.paper, self.paper2.tables, self.sweeps)
+        return Gallery.of(self.tables.tables, self.sweeps)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Raises a UserError instead of printing the usage and leaving."""
-        raise UserError(f"{message}; see --help")
-
-
-def _parser() -> _Parser:
-    parser = _Parser(
+def _parser() -> OneLineParser:
+    parser = OneLineParser(
         prog="python -m analysis",
-        description="Make the papers' tables, figures and a report from the results of sweeps.",
+        description="Make tables, findings, figures and a report from the results of sweeps.",
         allow_abbrev=False,
     )
     parser.add_argument("results", metavar="RESULTS", help="folder or URI of the results")
@@ -120,14 +111,17 @@ def _parser() -> _Parser:
         "names", metavar="NAME", nargs="*", default=[], help=f"{', '.join(PARTS)} (default: all)"
     )
     parser.add_argument(
-        "--out", metavar="DIR", default=DEFAULT_OUT, help=f"for the files (default: {DEFAULT_OUT})"
+        "--out",
+        metavar="DIR",
+        default=DEFAULT_OUT,
+        help=f"folder for the files (default: {DEFAULT_OUT})",
     )
     parser.add_argument(
         "--also",
         metavar="RESULTS",
         action="append",
         default=[],
-        help="further results to read with them; may be given several times",
+        help="further results to read together with these; may be given several times",
     )
     return parser
 
@@ -141,29 +135,13 @@ def _folder(out: str) -> Path:
     return folder
 
 
-def _paper1(work: _Work, folder: Path) -> None:
-    paper = work.paper
-    if not work.paper2.is_empty and not paper.tables and not paper.unstarted:
-        return
-    print_sheets([sheet(table) for table in paper.tables], Console())
-    for line in unstarted_lines(paper):
+def _tables(work: _Work, folder: Path) -> None:
+    print_sheets([sheet(table) for table in work.tables.tables], Console())
+    for line in unstarted_lines(work.tables):
         print(line)
-    for table in paper.tables:
-        write_paper1_table(table, folder)
-    if paper.tables:
-        print(f"\ntables as .md, .tex, .txt and .csv: {folder}")
-
-
-def _paper2(work: _Work, folder: Path) -> None:
-    paper = work.paper2
-    print_sheets(paper2_sheets(paper), Console())
-    for line in unstarted_selection_lines(paper):
-        print(line)
-    for table in paper.tables:
-        write_paper2_table(table, folder)
-    for table in paper.coresets:
-        write_coreset_table(table, folder)
-    if paper.tables or paper.coresets:
+    for table in work.tables.tables:
+        write_table(table, folder)
+    if work.tables.tables:
         print(f"\ntables as .md, .tex, .txt and .csv: {folder}")
 
 
@@ -171,36 +149,34 @@ def _findings(work: _Work, folder: Path) -> None:
     (folder / "findings.md").write_bytes(markdown(work.findings).encode())
     if work.findings:
         print()
-        for line in wrapped(in_short(work.findings), 100):
+        for line in wrapped(in_short(work.findings), TEXT_WIDTH):
             print(line)
     print(f"\nfindings: {folder / 'findings.md'}")
 
 
 def _figures(work: _Work, folder: Path) -> None:
-    own = folder / "figures"
-    own.mkdir(exist_ok=True)
-    n = work.gallery.write(own)
-    print(f"{n} figures and sheets of images, with their numbers as .csv: {own}")
+    figures = folder / "figures"
+    figures.mkdir(exist_ok=True)
+    n = work.gallery.write(figures)
+    print(f"{n} figures and sheets of images, with their numbers as .csv: {figures}")
 
 
 def _report(work: _Work, folder: Path) -> None:
     from analysis.report import page  # noqa: PLC0415
 
-    gallery = work.gallery
-    text = page(work.sweeps, work.paper, work.paper2, work.findings, gallery.plots, gallery.sheets)
+    text = page(work.sweeps, work.tables, work.findings, work.gallery.plots, work.gallery.sheets)
     file = folder / "report.html"
     file.write_bytes(text.encode())
     print(f"report: {file}")
 
 
 PARTS: dict[str, Callable[[_Work, Path], None]] = {
-    "paper1": _paper1,
-    "paper2": _paper2,
+    "tables": _tables,
     "findings": _findings,
     "figures": _figures,
     "report": _report,
 }
-"""What can be made, by name."""
+"""The parts of the analysis by name."""
 
 
 if __name__ == "__main__":

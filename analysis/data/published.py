@@ -1,7 +1,7 @@
-"""What the papers and their references printed, as data: `published.csv` beside this file.
+"""Published numbers of the papers and their references: `published.csv` beside this file.
 
-One line a number: where it stands (`paper`, `table`, `row`, `column`), its `value` and what it is
-of, in the names of configurations (`method`, `dataset`, `ipc`, …). Accuracies are fractions in
+One line a number: its place (`paper`, `table`, `row`, `column`), its `value` and the trials that it
+is of, in the names of configurations (`method`, `dataset`, `ipc`, …). Accuracies are fractions in
 [0, 1]; losses as printed.
 """
 
@@ -16,14 +16,14 @@ def load_published(paper: str | None = None) -> pd.DataFrame:
     """Returns the published numbers, in the order of their tables.
 
     Args:
-        paper: `paper1`, `paper2` or `reference`, what others report for the same task; None: all.
+        paper: `paper1`, `paper2` or `reference` (other work on the same task); None: all.
 
     Returns:
         A frame with the strings `paper`, `table`, `row`, `column` (`accuracy` or `loss`),
-        `method` (of paper 1 the clusterer, of paper 2 and of coresets the selector), `weights` (`T` or
+        `method` (the clusterer in paper 1, the selector elsewhere), `weights` (`T` or
         `F`), `dataset` and `source`, the integers `ipc` and `n_outer`,
-        and the floats `value` and `fraction` (share of the training images). What does not apply
-        is missing.
+        and the floats `value` and `fraction` (share of the training images). Values that do not
+        apply are missing.
     """
     published = pd.read_csv(
         _FILE,

@@ -1,4 +1,4 @@
-"""Everything that stores know of their sweeps: what is finished, what was planned, what failed."""
+"""Everything that stores hold about their sweeps: finished, planned and failed trials."""
 
 import contextlib
 import sys
@@ -12,15 +12,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.data.selection_trials import SelectionTrial, selection_trials
-from analysis.data.trials import Plan, paper1_trials, plan_of
-from distill.config.distillation import Config
-from distill.config.selection import config_from_dict
+from analysis.data.trials import Plan, TrialRecord, read_trials
 from distill.errors import UserError
 from sweeps.store.store import Store, load_curves, load_results
 
 BULKY = ("plan", "trial_ids")
-"""What is left out of the records of submissions: it is in `Sweeps.plan`."""
+"""Keys that are left out of the records of submissions: they are in `Sweeps.plan`."""
 
 
 def _warn(message: str) -> None:
@@ -29,15 +26,15 @@ def _warn(message: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Sweeps:
-    """What one or more stores hold.
+    """The contents of one or more stores.
 
     Attributes:
-        stores: where it was read from.
-        results: one row a finished trial, see `sweeps.load_results`; of a trial that is in
-            several stores the first counts.
-        plan: what submissions planned and is not in the results, by trial_id.
+        stores: that were read.
+        results: one row a finished trial, see `sweeps.store.store.load_results`; of a trial that is
+            in several stores the first counts.
+        plan: trials that submissions planned and that are not in the results, by trial_id.
         failures: the newest record of every trial that failed and has no row, by trial_id.
-        submissions: a record for every time that a sweep was started, oldest first, without plan.
+        submissions: a record for every start of a sweep, oldest first, without its plan.
     """
 
     stores: tuple[Store, ...]
@@ -46,15 +43,19 @@ class Sweeps:
     failures: Mapping[str, Mapping[str, Any]]
     submissions: tuple[Mapping[str, Any], ...]
 
-    @cached_property
-    def paper1_trials(self) -> pd.DataFrame:
-        """Paper 1's trials, finished, failed and missing; see `paper1_trials`."""
-        return paper1_trials(self.results, self.plan, self.failures)
+    def trials(self, kind: str) -> list[TrialRecord]:
+        """Returns the trials of a kind, finished, failed and missing; see `read_trials`.
+
+        Raises:
+            UserError: there is no such kind.
+        """
+        if kind not in self._trials:
+            self._trials[kind] = read_trials(kind, self.results, self.plan, self.failures)
+        return self._trials[kind]
 
     @cached_property
-    def selection_trials(self) -> list[SelectionTrial]:
-        """Paper 2's trials, finished, failed and missing."""
-        return selection_trials(self.results, self.plan, self.failures)
+    def _trials(self) -> dict[str, list[TrialRecord]]:
+        return {}
 
     def curves(
         self, trial_ids: Iterable[str], *, on_invalid: Callable[[str], None] = _warn
@@ -67,25 +68,15 @@ class Sweeps:
             left -= set(frames[-1]["trial_id"])
         return pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
 
-    def distilled(self, trial_id: str) -> pa.Table | None:
-        """Returns the images that a trial left: columns `image` (PNG bytes) and `label`.
+    def artifact(self, folder: str, trial_id: str) -> pa.Table | None:
+        """Returns the table that a trial left in a folder of the store.
 
-        None where it left none, or a damaged file.
+        `distilled` and `samples` have the columns `image` (PNG bytes) and `label`, `selections` has
+        one row an image to choose from.
+
+        Returns:
+            The table; None where the trial left none, or a damaged file.
         """
-        return self._read("distilled", trial_id)
-
-    def samples(self, trial_id: str) -> pa.Table | None:
-        """Returns a few of the images that a trial of paper 2 trained on, like `distilled`."""
-        return self._read("samples", trial_id)
-
-    def selection(self, trial_id: str) -> pa.Table | None:
-        """Returns what a trial of paper 2 chose from what: one row an image to choose from.
-
-        See `Choice.columns`. None where it left nothing, or a damaged file.
-        """
-        return self._read("selections", trial_id)
-
-    def _read(self, folder: str, trial_id: str) -> pa.Table | None:
         for store in self.stores:
             with contextlib.suppress(OSError, pa.ArrowException):
                 content = store.read_file(f"{folder}/{trial_id}.parquet")
@@ -94,7 +85,7 @@ class Sweeps:
 
     @property
     def journals(self) -> dict[str, Path]:
-        """The journals of Optuna's studies that lie in the stores, by the name of the search."""
+        """The journals of Optuna's studies that are in the stores, by the name of the search."""
         folders = [store.local_path / "studies" for store in self.stores if store.local_path]
         files = [file for folder in folders for file in sorted(folder.glob("*.journal"))]
         return {file.stem: file for file in reversed(files)}
@@ -105,8 +96,8 @@ def load(*uris: str | Path, on_invalid: Callable[[str], None] = _warn) -> Sweeps
 
     Args:
         uris: paths or URIs of the results, at least one.
-        on_invalid: is told of every file that is not a row, in one line; by default it is printed
-            to the standard error.
+        on_invalid: called with a message of one line for every file that is not a valid row; by
+            default the message is printed to the standard error.
 
     Raises:
         UserError: there is no store, it cannot be read, or it is of another schema.
@@ -142,18 +133,8 @@ def load(*uris: str | Path, on_invalid: Callable[[str], None] = _warn) -> Sweeps
 def _planned(
     submissions: Iterable[Mapping[str, Any]],
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yields what submissions planned: trial_id and configuration, of all kinds of trials."""
+    """Yields trial_id and configuration of all trials that submissions planned."""
     for record in submissions:
-        known = [values for values in record.get("plan") or () if isinstance(values, dict)]
-        trial_ids = record.get("trial_ids")
-        if trial_ids is not None and len(trial_ids) == len(known):
-            yield from zip(trial_ids, known, strict=True)
-        else:  # written before submissions named their trials
-            yield from plan_of(_configs(known)).items()
-
-
-def _configs(plan: Iterable[Mapping[str, Any]]) -> Iterable[Config]:
-    """Yields the trials of a plan; those of other versions of the code are not."""
-    for values in plan:
-        with contextlib.suppress(UserError):
-            yield config_from_dict(values)
+        trial_ids, plan = record.get("trial_ids") or (), record.get("plan") or ()
+        if len(trial_ids) == len(plan):
+            yield from zip(trial_ids, plan, strict=True)

@@ -1,146 +1,221 @@
-"""Paper 1's trials as tables and figures want them: finished, failed and planned in one frame.
+"""Trials of any kind as tables and figures need them: finished, failed and planned.
 
-A trial belongs to a setting (data set, images a class, embedding and all sizes: what trials must
-share to be compared), in it to a row (method, its hyper-parameters, weights), and in that to a
-protocol and a seed. Search trials take no part: their hyper-parameters were chosen by their scores.
+Search trials are left out: their hyper-parameters were chosen by their scores. So are trials that
+are not scored on test images.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.data.methods import Options, method_of, weights_of
-from distill.config.distillation import (
-    CLUSTERER_OPTION_NAMES,
-    CLUSTERER_OPTIONS,
-    Config,
-    DistillationConfig,
-    field_type,
-    fields_of,
-)
-from distill.config.selection import KINDS
+from analysis.data.configs import plain_values
+from distill.config.base import Config
 from distill.errors import UserError
+from distill.kinds import COMMON_COLUMNS, KINDS, Kind, config_from_dict
 
 PHASES = ("grid", "confirm")
 """Phases of a sweep whose trials enter tables."""
 
-CONFIG_COLUMNS = tuple(DistillationConfig().to_dict())
-
-ROW_COLUMNS = ("clusterer", *CLUSTERER_OPTION_NAMES, "weights", "protocol", "seed")
-"""What may differ between the trials of one table."""
-
-SETTING_COLUMNS = tuple(name for name in CONFIG_COLUMNS if name not in ROW_COLUMNS)
-"""What must not."""
-
-_LIST_COLUMNS = {
-    name
-    for config in KINDS.values()
-    for name in fields_of(config)
-    if field_type(name, config)[0] is tuple
-}
-
 Plan = Mapping[str, Mapping[str, Any]]
-"""Trials that should be there in the end: trial_id → what `to_dict` of its configuration gives.
+"""Planned trials: trial_id → kind and fields of the configuration.
 
-With its `kind`, unless it is a distillation.
-
-A configuration takes some time to be built and named, so only those that are missing are.
+Building a configuration takes a millisecond, so it is built for missing trials only.
 """
 
 Objects = NDArray[np.object_]
 """(n,) values of any type."""
 
-RESULT_COLUMNS = (
-    "test_accuracy_mean",
-    "test_accuracy_best_mean",
-    "matching_loss",
-    "total_seconds",
-    "gpu_share",
-)
+COSTS = ("seconds", "gpu_seconds")
+"""Numbers of every trial that are no scores."""
 
 
-def plan_of(configs: Iterable[Config]) -> Plan:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialRecord:
+    """A trial of any kind.
+
+    Attributes:
+        trial_id: its identity.
+        state: `ok`, `failed` or `missing` (planned, without a result).
+        status: status of its row; `failed` without a row, empty for a missing trial.
+        seed: trials of two rows of a table are paired by it.
+        config: all other fields and options of the resolved configuration, as plain values: lists
+            as comma-separated text, None where there is no value. Shared by equal configurations.
+        numbers: scores by the names of `score_columns`, and `COSTS`; NaN where there is none.
+            Accuracies are fractions in [0, 1].
+        fingerprint: of the images it ran on; None where that is unknown.
+    """
+
+    trial_id: str
+    state: str
+    status: str
+    seed: int
+    config: Mapping[str, Any]
+    numbers: Mapping[str, float]
+    fingerprint: str | None = None
+
+    @property
+    def protocol(self) -> str:
+        """`sound` or `published`."""
+        return str(self.config["protocol"])
+
+    @property
+    def accuracy(self) -> float:
+        """After the last epoch, on test images, a fraction in [0, 1]."""
+        return self.numbers["accuracy"]
+
+
+def score_columns(kind: Kind) -> dict[str, str]:
+    """Returns the scores of a kind of trial: name → column of the results.
+
+    They are means over the networks of a trial on test images (`test_accuracy_mean` is
+    `accuracy`) and the other numbers of the kind.
+    """
+    means = [name for name in COMMON_COLUMNS if name.startswith("test_") and name.endswith("_mean")]
+    numbers = [n for n, t in kind.result_columns.items() if t in (int, float) and "_std" not in n]
+    return {n.removeprefix("test_").removesuffix("_mean"): n for n in [*means, *numbers]}
+
+
+def plan_of(configs: Iterable[Config]) -> dict[str, Mapping[str, Any]]:
     """Returns configurations as a plan."""
     return {config.trial_id: {"kind": config.kind, **config.to_dict()} for config in configs}
 
 
-def paper1_trials(
+def read_trials(
+    kind: str,
     results: pd.DataFrame,
     plan: Plan | None = None,
     failures: Mapping[str, Mapping[str, Any]] | None = None,
-) -> pd.DataFrame:
-    """Returns the trials of paper 1's kind that are scored on test images, one row a trial.
+) -> list[TrialRecord]:
+    """Returns the trials of a kind that are scored on test images, by seed and trial_id.
 
     Args:
-        results: finished trials, as `sweeps.load_results` gives them; of a trial that is
-            there twice (several stores merged) the first counts.
-        plan: what should be there in the end; None: nothing is called missing.
-        failures: records of trials without a result, by trial_id, as `Store.failures` gives them.
+        kind: name of a kind of trial.
+        results: finished trials, as `sweeps.store.store.load_results` returns them; of a trial
+            that occurs twice (several stores merged) the first counts.
+        plan: planned trials; None: no trial is called missing.
+        failures: records of trials without a result, by trial_id, as `Store.failures` returns them.
 
-    Returns:
-        A frame in an order that does not depend on that of the results, with the columns
-        `trial_id`; `state` (`ok`, `failed`, `missing`) and `status` (the row's, `failed` for one
-        without a row, empty for a missing one); `SETTING_COLUMNS`, `protocol`, `seed`; `method`,
-        `options` (tuples, see `analysis.data.methods.Options`), `weights` (`T`, `F`, `inert`);
-        `accuracy` and `accuracy_best` (after the last epoch and best of four tests, fractions in
-        [0, 1], NaN unless `ok`), `matching_loss`, `seconds`, `gpu_seconds`, `fingerprint`.
+    Raises:
+        UserError: there is no such kind.
     """
-    finished = _finished(results)
     known = set(results["trial_id"])
-    failed = _configured(failed_configs(failures or {}, known), "failed")
-    known |= set(failed["trial_id"])
-    missing = _configured(
-        {trial_id: values for trial_id, values in (plan or {}).items() if trial_id not in known},
-        "missing",
-    )
-    parts = [part for part in (finished, failed, missing) if len(part)]
-    trials = pd.concat(parts, ignore_index=True) if parts else finished
-    trials = trials.reindex(columns=finished.columns)
-    trials = trials.sort_values(["seed", "trial_id"], kind="stable", ignore_index=True)
-    return _with_row_names(trials)
+    failed = _failed_configs(failures or {}, known)
+    missing = {k: v for k, v in (plan or {}).items() if k not in known and k not in failed}
+    found = [
+        *_finished(KINDS[kind], results),
+        *_configured(KINDS[kind], failed, "failed", "failed"),
+        *_configured(KINDS[kind], missing, "missing", ""),
+    ]
+    return sorted(found, key=lambda trial: (trial.seed, trial.trial_id))
 
 
-def _finished(results: pd.DataFrame) -> pd.DataFrame:
-    of_ours = (
-        (results["kind"] == "distillation")
+def _finished(kind: Kind, results: pd.DataFrame) -> Iterator[TrialRecord]:
+    enters_tables = (
+        (results["kind"] == kind.name)
         & results["phase"].isin(PHASES)
         & (results["eval_split"] == "test")
     )
-    rows = results[of_ours.to_numpy(dtype=bool, na_value=False)].drop_duplicates("trial_id")
-    numbers = {name: _floats(rows[name]) for name in RESULT_COLUMNS}
+    rows = results[enters_tables.to_numpy(dtype=bool, na_value=False)].drop_duplicates("trial_id")
+    if not len(rows):
+        return
+    numbers, states = _numbers(kind, rows), rows["status"].to_numpy(dtype=object)
+    scores = list(zip(*numbers.values(), strict=True))
+    for trial_id, status, seed, config, values, fingerprint in zip(
+        rows["trial_id"].tolist(),
+        states.tolist(),
+        rows["seed"].astype(int).tolist(),
+        _shared_configs(kind, rows),
+        scores,
+        plain(rows["fingerprint"]).tolist(),
+        strict=True,
+    ):
+        row = dict(zip(numbers, values, strict=True))
+        yield TrialRecord(
+            trial_id=trial_id,
+            state="ok" if status == "ok" and not math.isnan(row["accuracy"]) else "failed",
+            status=status,
+            seed=seed,
+            config=config,
+            numbers=row,
+            fingerprint=fingerprint,
+        )
+
+
+def _numbers(kind: Kind, rows: pd.DataFrame) -> dict[str, list[float]]:
+    """Returns scores and costs of rows by name; scores are NaN unless the status is `ok`."""
     ok = (rows["status"] == "ok").to_numpy(dtype=bool, na_value=False)
-    ok = ok & ~np.isnan(numbers["test_accuracy_mean"])
-    columns: dict[str, Any] = {name: rows[name].to_numpy(dtype=object) for name in CONFIG_COLUMNS}
-    return pd.DataFrame(
-        {
-            "trial_id": rows["trial_id"].to_numpy(dtype=object),
-            "state": np.where(ok, "ok", "failed").astype(object),
-            "status": rows["status"].to_numpy(dtype=object),
-            **columns,
-            "accuracy": np.where(ok, numbers["test_accuracy_mean"], np.nan),
-            "accuracy_best": np.where(ok, numbers["test_accuracy_best_mean"], np.nan),
-            "matching_loss": numbers["matching_loss"],
-            "seconds": numbers["total_seconds"],
-            "gpu_seconds": numbers["total_seconds"] * numbers["gpu_share"],
-            "fingerprint": rows["fingerprint"].to_numpy(dtype=object),
-        }
+    numbers = {
+        name: np.where(ok, _floats(rows, column), np.nan)
+        for name, column in score_columns(kind).items()
+    }
+    numbers["seconds"] = _floats(rows, "total_seconds")
+    numbers["gpu_seconds"] = numbers["seconds"] * _floats(rows, "gpu_share")
+    return {name: values.tolist() for name, values in numbers.items()}
+
+
+def _floats(rows: pd.DataFrame, column: str) -> NDArray[np.float64]:
+    if column not in rows:
+        return np.full(len(rows), np.nan)
+    return pd.to_numeric(rows[column]).to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def _shared_configs(kind: Kind, rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Returns the configuration of every row, one object for all rows with equal ones."""
+    names = [name for name in kind.config_columns if name != "seed"]
+    columns = {name: plain_column(kind, rows, name) for name in names}
+    codes = [pd.factorize(values, use_na_sentinel=False)[0] for values in columns.values()]
+    varying = [code for code in codes if code.max(initial=0) > 0]
+    if not varying:
+        shared = {name: values[0] for name, values in columns.items()}
+        return [shared] * len(rows)
+    _, first, inverse = np.unique(
+        np.column_stack(varying), axis=0, return_index=True, return_inverse=True
     )
+    configs = [{name: values[i] for name, values in columns.items()} for i in first.tolist()]
+    return [configs[code] for code in inverse.reshape(-1).tolist()]
 
 
-def _floats(values: pd.Series) -> np.ndarray[Any, np.dtype[np.float64]]:
-    return pd.to_numeric(values).to_numpy(dtype=np.float64, na_value=np.nan)
+def plain_column(kind: Kind, rows: pd.DataFrame, name: str) -> Objects:
+    """Returns a column of a configuration as plain values, None where they are missing.
+
+    Integers that pandas holds as floats, because others are missing, are integers again.
+    """
+    if name not in rows:
+        return np.full(len(rows), None, dtype=object)
+    column_type = kind.config_columns[name]
+    values = rows[name]
+    if column_type == list[str]:
+        values = values.map(",".join, na_action="ignore")
+    return plain(values, int if column_type is int else None)
 
 
-def failed_configs(
+def plain(values: pd.Series, convert: type | None = None) -> Objects:
+    """Returns values that compare and hash, missing ones as None.
+
+    Args:
+        values: to look at; each different one is looked at once.
+        convert: type of those that are not missing; None: as they are.
+    """
+    codes, unique = pd.factorize(values, use_na_sentinel=False)
+    found = [
+        None if pd.isna(value) else value if convert is None else convert(value)
+        for value in unique.tolist()
+    ]
+    return np.array(found, dtype=object)[codes]
+
+
+def _failed_configs(
     failures: Mapping[str, Mapping[str, Any]], known: set[str]
 ) -> dict[str, Mapping[str, Any]]:
     """Returns the configurations of recorded failures that would have entered a table."""
     return {
-        trial_id: record["config"]
+        trial_id: {"kind": record.get("kind"), **record["config"]}
         for trial_id, record in failures.items()
         if trial_id not in known
         and record.get("phase", "grid") in PHASES
@@ -149,83 +224,48 @@ def failed_configs(
     }
 
 
-def _configured(configs: Mapping[str, Mapping[str, Any]], state: str) -> pd.DataFrame:
-    """Returns trials of which no more than the configuration is known.
+def _configured(
+    kind: Kind, configs: Mapping[str, Mapping[str, Any]], state: str, status: str
+) -> Iterator[TrialRecord]:
+    """Yields the trials of a kind of which only the configuration is known.
 
-    Left out are those of other papers and of other versions of this code, with which there is
-    nothing to compare, and those that are not scored on test images.
+    Configurations of other versions of the code are left out: there is no row to compare with.
     """
-    rows = []
-    resolved: dict[str, Mapping[str, Any] | None] = {}
+    names = (*score_columns(kind), *COSTS)
+    unknown = dict.fromkeys(names, math.nan)
+    resolved: dict[str, tuple[dict[str, Any], int] | None] = {}
     for trial_id, values in configs.items():
-        # Seeds differ and nothing follows from them: each setting is resolved once.
+        # Seeds differ and no other value depends on them: each setting is resolved once.
         shared = {k: v for k, v in values.items() if k != "seed"}
         key = json.dumps(shared, sort_keys=True)
         if key not in resolved:
-            resolved[key] = _resolved(shared)
-        full = resolved[key]
-        if full is not None:
-            seed = {"seed": values.get("seed", full["seed"])}
-            rows.append({"trial_id": trial_id, "state": state, **full, **seed})
-    names = ["trial_id", "state", "status", *CONFIG_COLUMNS]
-    frame = pd.DataFrame(rows, columns=names, dtype=object)
-    frame["status"] = "failed" if state == "failed" else ""
-    return frame
+            resolved[key] = _resolved(kind, shared)
+        found = resolved[key]
+        if found is not None:
+            config, default_seed = found
+            yield TrialRecord(
+                trial_id=trial_id,
+                state=state,
+                status=status,
+                seed=int(values.get("seed", default_seed)),
+                config=config,
+                numbers=unknown,
+            )
 
 
-def _resolved(values: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Returns all fields of a configuration of paper 1 that is scored on test images; else None."""
-    if values.get("kind", "distillation") != "distillation":
+def _resolved(kind: Kind, values: Mapping[str, Any]) -> tuple[dict[str, Any], int] | None:
+    """Returns fields and seed of a configuration of the kind that is scored on test images.
+
+    None for any other configuration.
+    """
+    if values.get("kind") != kind.name:
         return None
     try:
-        config = DistillationConfig.from_dict({k: v for k, v in values.items() if k != "kind"})
+        config = config_from_dict(values)
     except UserError:
         return None
-    return config.resolved().to_dict() if config.eval_split == "test" else None
-
-
-def _with_row_names(trials: pd.DataFrame) -> pd.DataFrame:
-    """Adds method, options and the tables' weights; settings become plain values or None."""
-    columns = {name: plain(trials[name]) for name in CONFIG_COLUMNS}
-    protocols = columns["protocol"]
-    derived = {
-        "method": _each(method_of, columns["clusterer"], protocols),
-        "options": _options(columns),
-        "weights": _each(weights_of, columns["weights"], protocols),
-    }
-    kept = {name: columns[name] for name in (*SETTING_COLUMNS, "protocol", "seed")}
-    rest = "trial_id state status accuracy accuracy_best matching_loss seconds gpu_seconds".split()
-    rest.append("fingerprint")
-    added = pd.DataFrame(kept | derived, index=trials.index, dtype=object)
-    return pd.concat([trials[rest], added], axis="columns")
-
-
-def plain(values: pd.Series) -> Objects:
-    """Returns values that compare and hash: lists as comma-separated text, missing ones as None."""
-    if values.name in _LIST_COLUMNS:
-        values = values.map(",".join, na_action="ignore")
-    # Few values differ: each is looked at once.
-    codes, unique = pd.factorize(values, use_na_sentinel=False)
-    plain = [None if pd.isna(value) else value for value in unique.tolist()]
-    return np.array(plain, dtype=object)[codes]
-
-
-def _each(function: Callable[[Any, Any], Any], first: Objects, second: Objects) -> list[Any]:
-    """Returns a function's values of pairs; of equal pairs it is asked once."""
-    known = {pair: function(*pair) for pair in set(zip(first, second, strict=True))}
-    return [known[pair] for pair in zip(first, second, strict=True)]
-
-
-def _options(columns: Mapping[str, Objects]) -> list[Options]:
-    """Returns the hyper-parameters of every trial's clusterer that are not None."""
-    given = zip(*(columns[name] for name in CLUSTERER_OPTION_NAMES), strict=True)
-    keys = list(zip(columns["clusterer"], given, strict=True))
-    options = {}
-    for clusterer, values in set(keys):
-        by_name = dict(zip(CLUSTERER_OPTION_NAMES, values, strict=True))
-        options[clusterer, values] = tuple(
-            (name, by_name[name])
-            for name in CLUSTERER_OPTIONS.get(clusterer, ())
-            if by_name[name] is not None
-        )
-    return [options[key] for key in keys]
+    if config.eval_split != "test":
+        return None
+    resolved = config.resolve()
+    fields = {**dict.fromkeys(kind.config_columns), **plain_values(resolved.to_dict())}
+    return {name: value for name, value in fields.items() if name != "seed"}, resolved.seed

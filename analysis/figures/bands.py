@@ -18,14 +18,14 @@ LOG_FROM = 5.0
 """Largest over smallest value from which an axis of losses is logarithmic."""
 
 VARIANT_LINES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (9, 3)))
-"""Several variants of one method in a figure share its colour and differ in these."""
+"""Line styles of the variants of a method, which share its colour."""
 
 FEW_POINTS = 60
-"""Points of a line up to which each has a marker: they are seen one by one."""
+"""Points of a line up to which each has a marker."""
 
 
 class Score(NamedTuple):
-    """What is drawn: column of the curves, name in files, label of the axis, factor for ink."""
+    """A score that is drawn: column of the curves, name in files, label of the axis, factor."""
 
     column: str
     name: str
@@ -71,7 +71,7 @@ def thinned(curves: pd.DataFrame, column: str) -> pd.DataFrame:
     """
     steps = curves[column].astype("int64")
     n = steps.nunique()
-    every = next(own for own in _round_numbers() if n <= own * MAX_POINTS)
+    every = next(number for number in _round_numbers() if n <= number * MAX_POINTS)
     return curves if every == 1 else curves[(steps % every == 0) | (steps == steps.max())]
 
 
@@ -81,13 +81,13 @@ def _round_numbers() -> Iterator[int]:
 
 
 def draw_band(
-    axes: Any, own: pd.DataFrame, x: str, *, name: str, label: str, variant: int, scale: float
+    axes: Any, points: pd.DataFrame, x: str, *, name: str, label: str, variant: int, scale: float
 ) -> Line2D:
     """Draws a line and, where it has more than one seed, its band; returns the line.
 
     Args:
         axes: to draw on.
-        own: as `over_seeds` gives it, of one line.
+        points: of one line, as `over_seeds` returns them.
         x: column of the points.
         name: of the method or selector whose colour it has.
         label: of the line.
@@ -95,21 +95,21 @@ def draw_band(
         scale: factor of the values.
     """
     style = look(name)
-    mean, low, high = (own[part].to_numpy() * scale for part in ("mean", "minimum", "maximum"))
-    few = len(own) <= FEW_POINTS
+    mean, low, high = (points[part].to_numpy() * scale for part in ("mean", "minimum", "maximum"))
+    few = len(points) <= FEW_POINTS
     (line,) = axes.plot(
-        own[x].to_numpy(),
+        points[x].to_numpy(),
         mean,
         color=style.colour,
         linestyle=style.line if variant == 0 else VARIANT_LINES[variant % len(VARIANT_LINES)],
         marker=style.marker,
-        markevery=1 if few else max(1, len(own) // 12),
+        markevery=1 if few else max(1, len(points) // 12),
         markersize=4 if few else 5,
         markerfacecolor=style.colour if variant % 2 == 0 else "none",
         label=label,
     )
-    if (own["seeds"] > 1).any():
-        axes.fill_between(own[x], low, high, color=style.colour, alpha=0.15, linewidth=0)
+    if (points["seeds"] > 1).any():
+        axes.fill_between(points[x], low, high, color=style.colour, alpha=0.15, linewidth=0)
     return line  # type: ignore[no-any-return]
 
 

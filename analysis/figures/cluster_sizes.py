@@ -1,4 +1,4 @@
-"""How many of the images lie in clusters of at most a size.
+"""Share of the images in clusters of at most a size.
 
 It shows why single linkage and DBSCAN do badly: a line that stays at the bottom up to the size of
 nearly a whole class is one giant cluster; one that starts high has most images in none.
@@ -22,7 +22,7 @@ def build(members: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
     """Returns the distribution of cluster sizes at the last clustering of every row's trials.
 
     Args:
-        members: trials with `trial_id`, `method` (or selector) and `label`.
+        members: trials with `trial_id`, `method` and `label`.
         results: of these trials, see `sweeps.load_results`; those without a distribution
             (of earlier versions, and that do not cluster) are left out.
 
@@ -32,15 +32,15 @@ def build(members: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
         in no cluster or in one of at most this size, `clusters` (mean number of this octave's
         clusters, over all classes) and `seeds` (number of trials).
     """
-    own = members[["trial_id", "method", "label"]].merge(
+    trials = members[["trial_id", "method", "label"]].merge(
         results[["trial_id", "cluster_size_histogram", "cluster_size_shares"]].dropna(),
         on="trial_id",
     )
     frames = [
         _distribution(
-            trials["cluster_size_shares"].tolist(), trials["cluster_size_histogram"].tolist()
+            group["cluster_size_shares"].tolist(), group["cluster_size_histogram"].tolist()
         ).assign(method=str(method), label=str(label))
-        for (method, label), trials in own.groupby(["method", "label"], sort=True)
+        for (method, label), group in trials.groupby(["method", "label"], sort=True)
     ]
     columns = "method label size mean minimum maximum clusters seeds".split()
     if not frames:
@@ -52,10 +52,10 @@ def _distribution(
     shares: Sequence[Sequence[float]], counts: Sequence[Sequence[int]]
 ) -> pd.DataFrame:
     length = max(map(len, shares))
-    noise = np.array([[max(0.0, 1 - sum(own))] for own in shares])
-    in_clusters = np.array([np.pad(own, (0, length - len(own))) for own in shares])
+    noise = np.array([[max(0.0, 1 - sum(share))] for share in shares])
+    in_clusters = np.array([np.pad(share, (0, length - len(share))) for share in shares])
     at_most = np.hstack([noise, in_clusters]).cumsum(axis=1).clip(max=1)
-    clusters = np.array([np.pad(own, (1, length - len(own))) for own in counts])
+    clusters = np.array([np.pad(count, (1, length - len(count))) for count in counts])
     return pd.DataFrame(
         {
             "size": 2 ** np.arange(length + 1) - 1,
@@ -76,10 +76,16 @@ def draw(numbers: pd.DataFrame) -> Figure:
     handles = []
     for method in ordered(shown["method"]):
         of_method = shown[shown["method"] == method]
-        for variant, (label, own) in enumerate(of_method.groupby("label", sort=True)):
+        for variant, (label, points) in enumerate(of_method.groupby("label", sort=True)):
             handles.append(
                 draw_band(
-                    axes, own, "size", name=method, label=str(label), variant=variant, scale=100.0
+                    axes,
+                    points,
+                    "size",
+                    name=method,
+                    label=str(label),
+                    variant=variant,
+                    scale=100.0,
                 )
             )
     axes.set_xscale("log", base=2)

@@ -1,4 +1,4 @@
-"""What the clusterings gave: clusters a class, share of the largest, share of noise.
+"""Results of the clusterings: clusters a class, share of the largest, share of noise.
 
 It shows why single linkage and DBSCAN do badly: one cluster that holds nearly everything, or most
 images in none.
@@ -22,7 +22,7 @@ PANELS = (
 def build(members: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
     """Returns the statistics of the last clustering of every row's trials.
 
-    Weights do not change what is clustered at first, only how training goes on: trials with and
+    Weights change the training, not the first clustering: trials with and
     without count together.
 
     Args:
@@ -36,10 +36,10 @@ def build(members: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
     """
     names = [name for name, _, _ in PANELS]
     order = {key: i for i, key in enumerate(dict.fromkeys(_keys(members)))}
-    own = members[["trial_id", "method", "label", "protocol"]].merge(
+    trials = members[["trial_id", "method", "label", "protocol"]].merge(
         results[["trial_id", *names]], on="trial_id"
     )
-    long = own.melt(["method", "label", "protocol"], names, "statistic", "value").dropna()
+    long = trials.melt(["method", "label", "protocol"], names, "statistic", "value").dropna()
     long["value"] = long["value"].astype(float)
     groups = long.groupby(["method", "label", "protocol", "statistic"], sort=False)["value"]
     found = groups.agg(["mean", "min", "max", "count"]).reset_index()
@@ -62,13 +62,13 @@ def draw(numbers: pd.DataFrame) -> Figure:
     panels = figure.subplots(1, len(PANELS), sharey=True)
     protocols = [p for p in ("sound", "published") if (numbers["protocol"] == p).any()]
     for axes, (name, title, scale) in zip(panels, PANELS, strict=True):
-        own = numbers[numbers["statistic"] == name]
-        for _, row in own.iterrows():
+        of_panel = numbers[numbers["statistic"] == name]
+        for _, row in of_panel.iterrows():
             shift = 0.16 * (1 if row["protocol"] == "published" else -1) * (len(protocols) > 1)
             _dot(axes, row, labels.index(row["label"]) + shift, scale)
         axes.set_xlabel(title)
         if scale == 1.0:
-            axes.set_xlim(0, 1.08 * max(own["maximum"].max(), 1.0))
+            axes.set_xlim(0, 1.08 * max(of_panel["maximum"].max(), 1.0))
         else:
             axes.set_xlim(-4, 104)
     panels[0].set_yticks(range(len(labels)), labels)

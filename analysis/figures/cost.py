@@ -1,4 +1,4 @@
-"""Accuracy against what it costs: seconds of a trial, or GPU-seconds where there was a GPU."""
+"""Accuracy against cost: seconds of a trial, or GPU-seconds where there was a GPU."""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.data.methods import label as method_label
+from analysis.data.configs import PUBLISHED, SOUND, method_label
 from analysis.figures.style import INK, MUTED, legend_below, logarithmic, look, new_figure, ordered
-from analysis.tables.paper1 import Paper1Table
+from analysis.tables.layout import Table
 
 LOG_FROM = 5.0
 
 
-def build(table: Paper1Table) -> pd.DataFrame:
+def build(table: Table) -> pd.DataFrame:
     """Returns accuracy and cost of every row of a table that has results.
 
     Returns:
@@ -23,9 +23,9 @@ def build(table: Paper1Table) -> pd.DataFrame:
         rows; the published one's where there are no others.
     """
     rows = table.rows
-    prefix, protocol = "sound", "sound"
+    prefix, protocol = "sound", SOUND
     if rows["sound_accuracy"].isna().all():
-        prefix, protocol = "reproduced", "published"
+        prefix, protocol = "reproduced", PUBLISHED
     found = rows[rows[f"{prefix}_accuracy"].notna() & rows[f"{prefix}_seconds"].notna()]
     columns = {name: found[name] for name in ("method", "label", "weights")}
     numbers = "accuracy low high seeds seconds gpu_seconds".split()

@@ -20,17 +20,17 @@ def build(members: pd.DataFrame, curves: pd.DataFrame, score: Score) -> pd.DataF
     """Returns a score over the outer iterations, summarised over seeds.
 
     Args:
-        members: trials with `trial_id`, `method` and `label`, as in `Paper1Table.members`.
+        members: trials with `trial_id`, `method` and `label`, as in `Table.members`.
         curves: of these trials, see `sweeps.store.store.load_curves`.
-        score: which.
+        score: a column of the curves.
 
     Returns:
-        A frame with `method`, `label`, `outer` and what `over_seeds` gives; one row a label and
+        A frame with `method`, `label`, `outer` and the columns of `over_seeds`; one row a label and
         iteration that has the score; accuracies as fractions in [0, 1].
     """
-    own = thinned(curves[["trial_id", "outer", score.column]].dropna(), "outer")
-    own = own.merge(members[["trial_id", "method", "label"]], on="trial_id")
-    return over_seeds(own, ("method", "label", "outer"), score.column).astype({"outer": "int64"})
+    points = thinned(curves[["trial_id", "outer", score.column]].dropna(), "outer")
+    points = points.merge(members[["trial_id", "method", "label"]], on="trial_id")
+    return over_seeds(points, ("method", "label", "outer"), score.column).astype({"outer": "int64"})
 
 
 def draw(numbers: pd.DataFrame, score: Score) -> Figure:
@@ -40,11 +40,11 @@ def draw(numbers: pd.DataFrame, score: Score) -> Figure:
     handles = []
     for method in ordered(numbers["method"]):
         of_method = numbers[numbers["method"] == method]
-        for variant, (label, own) in enumerate(of_method.groupby("label", sort=True)):
+        for variant, (label, points) in enumerate(of_method.groupby("label", sort=True)):
             handles.append(
                 draw_band(
                     axes,
-                    own,
+                    points,
                     "outer",
                     name=method,
                     label=str(label),

@@ -1,8 +1,8 @@
 """Paper 2's curves: accuracy and loss of the classifiers over their epochs.
 
-One figure for each score, protocol and setting; one line a selector and fraction, the mean over seeds,
-and a band from the lowest seed to the highest. What is looked at after an epoch is not the same
-under the two protocols, see `looked_at`.
+One figure for each score, protocol and setting; one line a row, the mean over seeds, and a band
+from the lowest seed to the highest. The images that are scored after an epoch depend on the
+protocol, see `images_of`.
 """
 
 import pandas as pd
@@ -19,7 +19,7 @@ COLUMNS = {"test": "val", "validation": "val", "training": "train"}
 """First part of the curves' columns, by the images that a score is of."""
 
 
-def looked_at(protocol: str, curves: pd.DataFrame) -> str:
+def images_of(protocol: str, curves: pd.DataFrame) -> str:
     """Returns which images the curves of a protocol's trials are of.
 
     `test` under the published one: the paper looked at its test images after every epoch. Under
@@ -34,23 +34,22 @@ def build(members: pd.DataFrame, curves: pd.DataFrame, score: Score, images: str
     """Returns a score over the epochs, summarised over seeds.
 
     Args:
-        members: trials with `trial_id`, `row` (position in their table), `selector`, `variant` (number
-            among the rows of the selector) and `label`.
+        members: trials as in `Table.members`.
         curves: of these trials, see `sweeps.store.store.load_curves`.
-        score: which.
+        score: a column of the curves.
         images: a key of `COLUMNS`: of which images.
 
     Returns:
-        A frame with `row`, `selector`, `variant`, `label`, `images`, `epoch` and what `over_seeds`
-        gives, where a trial counts with the mean of its classifiers; accuracies as fractions in
-        [0, 1]. Trials that were not scored on these images are left out.
+        A frame with `row`, `selector`, `variant`, `label`, `images`, `epoch` and the columns of
+        `over_seeds`, where a trial counts with the mean of its classifiers; accuracies as fractions
+        in [0, 1]. Trials that were not scored on these images are left out.
     """
     column = f"{COLUMNS[images]}_{score.column}"
-    own = thinned(curves[["trial_id", "epoch", column]].dropna(), "epoch")
-    means = own.groupby(["trial_id", "epoch"])[column].mean().reset_index()
+    points = thinned(curves[["trial_id", "epoch", column]].dropna(), "epoch")
+    means = points.groupby(["trial_id", "epoch"])[column].mean().reset_index()
     keys = ["row", "selector", "variant", "label"]
-    own = means.merge(members[["trial_id", *keys]], on="trial_id").assign(images=images)
-    found = over_seeds(own, (*keys, "images", "epoch"), column)
+    points = means.merge(members[["trial_id", *keys]], on="trial_id").assign(images=images)
+    found = over_seeds(points, (*keys, "images", "epoch"), column)
     return found.astype({"epoch": "int64"})
 
 
@@ -61,14 +60,14 @@ def draw(numbers: pd.DataFrame, score: Score) -> Figure:
     handles = [
         draw_band(
             axes,
-            own,
+            points,
             "epoch",
-            name=str(own["selector"].iloc[0]),
-            label=str(own["label"].iloc[0]),
-            variant=int(own["variant"].iloc[0]),
+            name=str(points["selector"].iloc[0]),
+            label=str(points["label"].iloc[0]),
+            variant=int(points["variant"].iloc[0]),
             scale=score.scale,
         )
-        for _, own in numbers.groupby("row", sort=True)
+        for _, points in numbers.groupby("row", sort=True)
     ]
     if score is LOSS and is_wide(numbers):
         logarithmic(axes, "y")

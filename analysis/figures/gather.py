@@ -1,83 +1,49 @@
-"""All figures that results have something for, with the names of their files."""
+"""All figures that results have data for, with the names of their files."""
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.data.methods import method_of
 from analysis.data.reading import Sweeps
-from analysis.figures import growth, paper1, paper2, searches
-from analysis.figures.plot import PROTOCOLS, Plot, file_name, write_plot
-from analysis.figures.sheets import Sheet, write_sheet
-from analysis.findings.growth import SEVERAL, build, by_figure
-from analysis.findings.importances import databases, importances
-from analysis.tables import paper2_sheet
-from analysis.tables.paper1 import Paper1
-from analysis.tables.paper1_sheet import setting_title
-from analysis.tables.paper2 import Paper2Table
-
-MIN_SEARCH = 3
-"""Trials of a search from which there is something to draw."""
+from analysis.figures import searches
+from analysis.figures.images import ImageSheet, sheet_of, write_sheet
+from analysis.figures.plot import ENDINGS, Plot, file_name, write_plot
+from analysis.tables.layout import Table, layout_of
+from distill.components import resolve_reference
+from distill.kinds import KINDS
 
 
-def plots_of_searches(sweeps: Sweeps) -> Iterator[Plot]:
-    """Yields the figures of all searches."""
-    searched = searches.searched_names(sweeps.submissions)
-    for name, trials in searches.searches(sweeps.results).items():
-        names = searches.parameters(trials, searched.get(name, ()))
-        if len(trials) < MIN_SEARCH or not names:
-            continue
-        yield Plot(
-            name=f"search-{file_name(name)}",
-            title=f"Search {name}: what its parameters do",
-            caption=f"{len(trials)} trials, one mark each.",
-            numbers=searches.build(trials, names),
-            draw=searches.draw,
-        )
-    studies: dict[str, tuple[Path | str, str | None]] = {
-        **{name: (url, name) for name, url in databases(sweeps.submissions).items()},
-        **{name: (file, None) for name, file in sweeps.journals.items()},
-    }
-    for name, where in sorted(studies.items()):
-        for (study, objective), own in importances(*where).groupby(
-            ["study", "objective"], sort=True
-        ):
-            yield Plot(
-                name=f"search-{file_name(name)}-importance-{file_name(str(objective))}",
-                title=f"Search {study}: what matters for {objective}",
-                caption=f"fANOVA over {own['trials'].iloc[0]} finished trials, by Optuna.",
-                numbers=own.reset_index(drop=True),
-                draw=searches.draw_importances,
-            )
-
-
-def plots_of_growth(sweeps: Sweeps) -> Iterator[Plot]:
-    """Yields a figure of how cost grows for all data sets, methods and machines that tell it."""
-    names: Counter[str] = Counter()
-    for numbers in by_figure(build(sweeps.results)):
-        dataset, clusterer, protocol = numbers.iloc[0][["dataset", "clusterer", "protocol"]]
-        data = "classes" if dataset == SEVERAL else "files" if ":" in dataset else dataset
-        method = file_name(method_of(clusterer, protocol))
-        name = f"growth-{file_name(data)}-{method}{PROTOCOLS[protocol][0]}"
-        names[name] += 1
-        yield Plot(
-            name=f"{name}-{names[name]}" if names[name] > 1 else name,
-            title=growth.title(numbers),
-            caption=growth.caption(numbers),
-            numbers=numbers,
-            draw=growth.draw,
-        )
-
-
-def plots(study: Paper1, others: Sequence[Paper2Table], sweeps: Sweeps) -> Iterator[Plot]:
+def plots(tables: Iterable[Table], sweeps: Sweeps) -> Iterator[Plot]:
     """Yields every figure that has data, one after the other: curves take memory."""
-    for table in study.tables:
-        yield from paper1.plots_of_table(table, sweeps)
-    for other in others:
-        yield from paper2.plots_of_table(other, sweeps)
-    yield from plots_of_searches(sweeps)
-    yield from plots_of_growth(sweeps)
+    for table in tables:
+        figures = resolve_reference(table.layout.figures)
+        if figures is not None:
+            yield from figures(table, sweeps)
+    yield from searches.plots(sweeps)
+    for kind in KINDS:
+        figures = resolve_reference(layout_of(kind).sweep_figures)
+        if figures is not None:
+            yield from figures(sweeps)
+
+
+def image_sheets(table: Table, sweeps: Sweeps) -> Iterator[ImageSheet]:
+    """Yields a sheet of the images of the first seed of every row of a table that has some."""
+    images = table.layout.images
+    for protocol, (ending, under) in ENDINGS.items():
+        for row, name in zip(table.entries, table.row_names, strict=True):
+            trials = (t for t in row.trials if t.protocol == protocol and t.state == "ok")
+            first = next(trials, None)
+            if first is None or images is None:
+                continue
+            found = sheet_of(
+                sweeps.artifact(images.folder, first.trial_id),
+                name=f"{table.name}-images-{file_name(name)}{ending}",
+                title=f"{name}, seed {first.seed}{under}",
+                kind=images.label,
+                trial_id=first.trial_id,
+            )
+            if found is not None:
+                yield found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,43 +52,33 @@ class Gallery:
 
     Attributes:
         plots: figures, not drawn yet.
-        sheets: for each table its setting in words and the sheets of its rows.
+        sheets: for each table its title and the sheets of its rows.
     """
 
     plots: tuple[Plot, ...]
-    sheets: tuple[tuple[str, tuple[Sheet, ...]], ...]
+    sheets: tuple[tuple[str, tuple[ImageSheet, ...]], ...]
 
     @classmethod
-    def of(cls, study: Paper1, others: Sequence[Paper2Table], sweeps: Sweeps) -> "Gallery":
+    def of(cls, tables: Iterable[Table], sweeps: Sweeps) -> "Gallery":
         """Gathers them.
 
         Args:
-            study: paper 1's tables.
-            others: paper 2's.
-            sweeps: what they were made of.
+            tables: of all kinds.
+            sweeps: that they were built from.
         """
-        first = [
-            (
-                setting_title(table.setting, table.distinguishing),
-                tuple(paper1.image_sheets(table, sweeps)),
-            )
-            for table in study.tables
-        ]
-        second = [
-            (paper2_sheet.setting_title(table), tuple(paper2.image_sheets(table, sweeps)))
-            for table in others
-        ]
-        return cls(plots=tuple(plots(study, others, sweeps)), sheets=(*first, *second))
+        tables = tuple(tables)
+        sheets = ((table.title, tuple(image_sheets(table, sweeps))) for table in tables)
+        return cls(plots=tuple(plots(tables, sweeps)), sheets=tuple(sheets))
 
     def write(self, folder: Path) -> int:
-        """Writes all files, over what is there; returns how many figures and sheets they are.
+        """Writes all files, replacing older ones; returns how many figures and sheets they are.
 
         Raises:
             OSError: a file cannot be written.
         """
         for plot in self.plots:
             write_plot(plot, folder)
-        own = [sheet for _, of_table in self.sheets for sheet in of_table]
-        for sheet in own:
+        sheets = [sheet for _, of_table in self.sheets for sheet in of_table]
+        for sheet in sheets:
             write_sheet(sheet, folder)
-        return len(self.plots) + len(own)
+        return len(self.plots) + len(sheets)

@@ -1,6 +1,7 @@
-"""How cost grows: the time of each part of a distillation over one size at a time."""
+"""Growth of cost: the time of each part of a distillation over one size at a time."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -10,23 +11,24 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from analysis.data.methods import label as method_label
-from analysis.data.methods import method_of
-from analysis.figures.plot import PROTOCOLS
+from analysis.data.configs import ConfigFacts, method_label
+from analysis.data.reading import Sweeps
+from analysis.figures.plot import ENDINGS, Plot, file_name
 from analysis.figures.style import legend_below, logarithmic, new_figure
-from analysis.findings.growth import SIZE_FIELDS, SIZES
-from analysis.tables.paper1_sheet import dataset_label
+from analysis.findings.growth import SEVERAL, SIZE_FIELDS, SIZES, build, by_figure
+from analysis.tables.texts import dataset_label, dataset_word
+from distill.config.distillation import DistillationConfig
 
 COLUMNS = 3
 MAX_TICKS = 5
 """Values of a size up to which each has a tick."""
 
 MIN_EXPONENT = 0.1
-"""From which on a growth is worth a word."""
+"""Least exponent that a caption names."""
 
 
 class PartLook(NamedTuple):
-    """How a part is drawn."""
+    """The look of a part."""
 
     colour: str
     marker: str
@@ -49,12 +51,34 @@ LABELS = {
 }
 
 
+def plots(sweeps: Sweeps) -> Iterator[Plot]:
+    """Yields a figure for every data set, method and machine with trials of several sizes."""
+    names: Counter[str] = Counter()
+    for numbers in by_figure(build(sweeps.results)):
+        first = numbers.iloc[0].to_dict()
+        data = "classes" if first["dataset"] == SEVERAL else dataset_word(first["dataset"])
+        method = file_name(_method(first))
+        name = f"growth-{file_name(data)}-{method}{ENDINGS[first['protocol']][0]}"
+        names[name] += 1
+        yield Plot(
+            name=f"{name}-{names[name]}" if names[name] > 1 else name,
+            title=title(numbers),
+            caption=caption(numbers),
+            numbers=numbers,
+            draw=draw,
+        )
+
+
+def _method(first: Mapping[Any, Any]) -> str:
+    return str(ConfigFacts(DistillationConfig).chosen("clusterer", first))
+
+
 def title(numbers: pd.DataFrame) -> str:
-    """Returns what a figure is of."""
+    """Returns the title of a figure."""
     first = numbers.iloc[0].to_dict()
-    method = method_label(method_of(first["clusterer"], first["protocol"]))
+    method = method_label(_method(first))
     parts = [dataset_label(first["dataset"]), method, *_hardware(first)]
-    return f"How cost grows{PROTOCOLS[first['protocol']][1]}. {', '.join(parts)}"
+    return f"How cost grows{ENDINGS[first['protocol']][1]}. {', '.join(parts)}"
 
 
 def _hardware(first: Mapping[Any, Any]) -> Iterator[str]:
@@ -70,9 +94,9 @@ def _hardware(first: Mapping[Any, Any]) -> Iterator[str]:
 
 
 def caption(numbers: pd.DataFrame) -> str:
-    """Returns what lines and numbers of a figure mean, and its exponents in words."""
-    fits = in_words(numbers)
-    base = base_in_words(numbers)
+    """Returns the meaning of the lines and numbers of a figure, and its exponents."""
+    fits = exponents_text(numbers)
+    base = base_text(numbers)
     return (
         "Time of one clustering of all classes, of the matching and of the network update in one "
         "inner loop, and of an epoch of a network in the evaluation. Trials differ in nothing "
@@ -83,7 +107,7 @@ def caption(numbers: pd.DataFrame) -> str:
     )
 
 
-def in_words(numbers: pd.DataFrame) -> str:
+def exponents_text(numbers: pd.DataFrame) -> str:
     """Returns the fitted exponents that are not near 0: `matching ∝ ipc^0.81, …; …`."""
     fitted = numbers[numbers["exponent"].abs() >= MIN_EXPONENT]
     fitted = fitted.drop_duplicates(["size", "part"])
@@ -91,7 +115,7 @@ def in_words(numbers: pd.DataFrame) -> str:
     for size, part, exponent in fitted[["size", "part", "exponent"]].itertuples(index=False):
         name = str(size).replace(" ", "-")
         words.setdefault(name, []).append(f"{part} ∝ {name}^{_signed(exponent)}")
-    return "; ".join(", ".join(own) for own in words.values())
+    return "; ".join(", ".join(fits) for fits in words.values())
 
 
 def _signed(exponent: float) -> str:
@@ -99,12 +123,12 @@ def _signed(exponent: float) -> str:
     return f"{exponent:.2f}".replace("-0.00", "0.00").replace("-", "\N{MINUS SIGN}")
 
 
-def base_in_words(numbers: pd.DataFrame) -> str:
+def base_text(numbers: pd.DataFrame) -> str:
     """Returns the sizes of the trials that vary another one: `ipc 10, width 32, …`."""
     parts = []
     for symbol, field in SIZE_FIELDS.items():
-        own = numbers.loc[numbers["size"] != symbol, field].dropna()
-        values = sorted({1 - value if symbol == "n" else value for value in own})
+        column = numbers.loc[numbers["size"] != symbol, field].dropna()
+        values = sorted({1 - value if symbol == "n" else value for value in column})
         words = "share n" if symbol == "n" else symbol
         if values:
             parts.append(f"{words} {' or '.join(f'{value:g}' for value in values)}")
@@ -130,10 +154,10 @@ def draw(numbers: pd.DataFrame) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, own: pd.DataFrame) -> None:
+def _panel(axes: Axes, numbers: pd.DataFrame) -> None:
     handles = []
     for part, look in PARTS.items():
-        lines = own[own["part"] == part]
+        lines = numbers[numbers["part"] == part]
         if not len(lines):
             continue
         x, y, low, high = (
@@ -145,7 +169,7 @@ def _panel(axes: Axes, own: pd.DataFrame) -> None:
         if not math.isnan(exponent):
             handles.append(_handle(part, _signed(exponent)))
     logarithmic(axes, "x")
-    values = sorted(set(own["value"]))
+    values = sorted(set(numbers["value"]))
     if len(values) <= MAX_TICKS:
         axes.set_xticks(values, [f"{value:g}" for value in values])
     axes.set_yscale("log")  # several decades: a plain number each

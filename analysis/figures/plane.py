@@ -1,7 +1,7 @@
 """The plane of paper 2's cluster grid: clusters, the grid over them, and the images chosen.
 
-The axes are the first two principal components of what was clustered. Everything is as the trial
-noted it; nothing is computed again.
+The axes are the first two principal components of the points that were clustered. All values are
+those that the trial stored; nothing is computed again.
 """
 
 import json
@@ -43,7 +43,7 @@ _CLUSTERS = ("kmeans", "birch", "agglomerative", "dbscan", "kmedoids")
 
 
 def build(selection: pa.Table) -> pd.DataFrame | None:
-    """Returns what is drawn of a trial's selection.
+    """Returns the marks and grids of a trial's selection.
 
     Args:
         selection: as the store holds it: one row an image to choose from; grids and names of
@@ -53,7 +53,7 @@ def build(selection: pa.Table) -> pd.DataFrame | None:
         A frame with one row an image or grid (`what`): `class`, `cluster` (both empty for a grid
         over everything), `times_selected`, `x` and `y` of an image or of a grid's lower corner,
         `x_high` and `y_high` of its upper one, `cells` of a grid along each axis. None where there
-        is no plane, or it was not noted what the grids were.
+        is no plane, or the grids were not stored.
     """
     about = _about(selection.schema.metadata or {})
     if about is None or not {"pca_1", "pca_2"} <= set(selection.column_names):
@@ -114,13 +114,13 @@ def draw(numbers: pd.DataFrame) -> Figure:
     figure = new_figure(7.4, 1.0 + 2.3 * len(names))
     panels = figure.subplots(len(names), len(PANELS), sharex=True, sharey=True, squeeze=False)
     for name, row in zip(names, panels, strict=True):
-        own = images[images["class"] == name]
+        of_class = images[images["class"] == name]
         own_grids = grids[grids["class"].isna() | (grids["class"] == name)]
-        chosen = own[own["times_selected"] > 0]
-        _scatter(row[0], own, clusters, alpha=0.6)
-        _scatter(row[1], own, clusters, alpha=0.15)
+        chosen = of_class[of_class["times_selected"] > 0]
+        _scatter(row[0], of_class, clusters, alpha=0.6)
+        _scatter(row[1], of_class, clusters, alpha=0.15)
         _lines(row[1], own_grids, clusters)
-        _scatter(row[2], own, clusters, alpha=0.1)
+        _scatter(row[2], of_class, clusters, alpha=0.1)
         _scatter(row[2], chosen, clusters, alpha=0.9)
         row[0].set_ylabel(f"{name}\ncomponent 2")
     for axes, title in zip(panels[0], PANELS, strict=True):
@@ -133,10 +133,10 @@ def draw(numbers: pd.DataFrame) -> Figure:
     return figure
 
 
-def _scatter(axes: Axes, own: pd.DataFrame, clusters: Sequence[int], alpha: float) -> None:
-    size = float(np.clip(4000 / max(len(own), 1), 1.0, 14.0))  # points² that leave room for each
+def _scatter(axes: Axes, images: pd.DataFrame, clusters: Sequence[int], alpha: float) -> None:
+    size = float(np.clip(4000 / max(len(images), 1), 1.0, 14.0))  # points² that leave room for each
     for cluster in clusters:
-        of_cluster = own[own["cluster"] == cluster]
+        of_cluster = images[images["cluster"] == cluster]
         axes.scatter(
             of_cluster["x"],
             of_cluster["y"],
@@ -166,8 +166,8 @@ def _lines(axes: Axes, grids: pd.DataFrame, clusters: Sequence[int]) -> None:
 
 
 def _look_of(cluster: int, clusters: Sequence[int]) -> str:
-    own = [number for number in clusters if number != NOISE]
-    return _CLUSTERS[own.index(cluster) % len(_CLUSTERS)]
+    numbered = [number for number in clusters if number != NOISE]
+    return _CLUSTERS[numbered.index(cluster) % len(_CLUSTERS)]
 
 
 def _colour(cluster: int, clusters: Sequence[int]) -> str:
@@ -193,7 +193,7 @@ def _handles(clusters: Sequence[int]) -> list[Line2D]:
 
 
 def caption(numbers: pd.DataFrame) -> str:
-    """Returns what the panels show, in words made from their numbers."""
+    """Returns the meaning of the panels, with their numbers."""
     images, grids = (numbers[numbers["what"] == what] for what in ("image", "grid"))
     n_chosen = int((images["times_selected"] > 0).sum())
     one_grid = (

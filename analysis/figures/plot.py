@@ -9,10 +9,11 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.data.configs import PUBLISHED, SOUND
 from analysis.figures.style import styled
 
-PROTOCOLS = {"sound": ("", ""), "published": ("-published", ", published protocol")}
-"""What the file names and the titles of a protocol's figures end in."""
+ENDINGS = {SOUND: ("", ""), PUBLISHED: ("-published", ", published protocol")}
+"""Protocol → ends of the file names and of the titles of its figures."""
 
 CHARACTERS_PER_INCH = 12
 """Of a title."""
@@ -25,8 +26,8 @@ class Plot:
     Attributes:
         name: for files: lower-case letters, digits and hyphens.
         title: one line.
-        caption: what lines, bands and marks mean, and what is missing.
-        numbers: what is drawn.
+        caption: the meaning of lines, bands and marks, and what is missing.
+        numbers: that are drawn.
         draw: makes the figure of the numbers; called within `style.styled`.
     """
 

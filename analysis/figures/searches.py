@@ -1,6 +1,7 @@
-"""What searches found: the score over every parameter that was searched, and its importance."""
+"""Figures of searches: the score over every parameter that was searched, and its importance."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path  # noqa: TC003 - beside its use
 from typing import Any
 
 import numpy as np
@@ -9,25 +10,61 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from analysis.data.methods import label as method_label
+from analysis.data.configs import method_label
+from analysis.data.reading import Sweeps
+from analysis.figures.plot import Plot, file_name
 from analysis.figures.style import INK, MUTED, legend_below, logarithmic, look, new_figure, ordered
-from distill.config.distillation import field_type
-from distill.config.selection import KINDS
+from analysis.findings.importances import databases, importances
+from analysis.tables.layout import layout_of
+from distill.kinds import KINDS
+
+MIN_TRIALS = 3
+"""Finished trials from which there is a figure of a search."""
 
 LOG_FROM = 20.0
 MAX_PANELS = 9
 COLUMNS = 3
 
 SCORES = ("val_accuracy_mean", "test_accuracy_mean")
-"""What a search goes by: validation images; where it had none, test images."""
+"""Scores that a search maximises: of validation images, or of test images without these."""
 
 _BAR = "#0077bb"
 
 
+def plots(sweeps: Sweeps) -> Iterator[Plot]:
+    """Yields the figures of all searches."""
+    searched = searched_names(sweeps.submissions)
+    for name, trials in searches(sweeps.results).items():
+        names = parameters(trials, searched.get(name, ()))
+        if len(trials) < MIN_TRIALS or not names:
+            continue
+        yield Plot(
+            name=f"search-{file_name(name)}",
+            title=f"Search {name}: effect of its parameters",
+            caption=f"{len(trials)} trials, one mark each.",
+            numbers=build(trials, names),
+            draw=draw,
+        )
+    studies: dict[str, tuple[Path | str, str | None]] = {
+        **{name: (url, name) for name, url in databases(sweeps.submissions).items()},
+        **{name: (file, None) for name, file in sweeps.journals.items()},
+    }
+    for name, where in sorted(studies.items()):
+        groups = importances(*where).groupby(["study", "objective"], sort=True)
+        for (study, objective), numbers in groups:
+            yield Plot(
+                name=f"search-{file_name(name)}-importance-{file_name(str(objective))}",
+                title=f"Search {study}: importance of its parameters for {objective}",
+                caption=f"fANOVA over {numbers['trials'].iloc[0]} finished trials, by Optuna.",
+                numbers=numbers.reset_index(drop=True),
+                draw=draw_importances,
+            )
+
+
 def searches(results: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Returns the trials of every search by its name; a search is of one kind of trials."""
-    own = results[(results["phase"] == "search") & results["kind"].isin(KINDS)]
-    return {str(name): trials for name, trials in own.groupby("sweep", sort=True)}
+    found = results[(results["phase"] == "search") & results["kind"].isin(list(KINDS))]
+    return {str(name): trials for name, trials in found.groupby("sweep", sort=True)}
 
 
 def parameters(trials: pd.DataFrame, searched: Iterable[str] = ()) -> list[str]:
@@ -35,48 +72,53 @@ def parameters(trials: pd.DataFrame, searched: Iterable[str] = ()) -> list[str]:
 
     Args:
         trials: of one search.
-        searched: names that the search itself noted; without any, what differs between trials.
+        searched: names that the search recorded; without any, all that differ between trials.
     """
-    given, kind = set(searched), KINDS[trials["kind"].iloc[0]]
-    names = [name for name in kind().to_dict() if name != "seed" and name in trials]
-    varied = [n for n in names if field_type(n, kind)[0] is not tuple and trials[n].nunique() > 1]
-    return [name for name in varied if not given or name in given]
+    given, types = set(searched), KINDS[trials["kind"].iloc[0]].config_columns
+    plain = [n for n, t in types.items() if t != list[str] and n != "seed" and n in trials]
+    return [n for n in plain if trials[n].nunique() > 1 and (not given or n in given)]
 
 
 def build(trials: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     """Returns the response of a search: one row a trial and parameter that it had.
 
     Returns:
-        A frame with `trial_id`, `method` (the clusterer; the selector of trials without), `status`,
+        A frame with `trial_id`, `method` (see `TableLayout.marks`), `status`,
         `parameter`, `value` (as text where it is a word), `number` (NaN for a word), `score`
         (fraction in [0, 1]; NaN for a trial without) and `split` (`val` or `test`: whose images
         the score is of).
     """
     score = next((name for name in SCORES if trials[name].notna().any()), SCORES[0])
     kind = KINDS[trials["kind"].iloc[0]]
+    methods = _marks(trials, layout_of(kind.name).marks or (kind.config.method_field,))
     trials = trials.sort_values("trial_id", kind="stable")
     frames = []
     for name in names:
-        own = trials[trials[name].notna()]
-        is_number = field_type(name, kind)[0] in (int, float)
-        numbers = own[name].astype(float) if is_number else pd.Series(np.nan, index=own.index)
-        ok = (own["status"] == "ok").to_numpy(dtype=bool, na_value=False)
+        rows = trials[trials[name].notna()]
+        is_number = kind.config_columns[name] in (int, float)
+        numbers = rows[name].astype(float) if is_number else pd.Series(np.nan, index=rows.index)
+        ok = (rows["status"] == "ok").to_numpy(dtype=bool, na_value=False)
         frames.append(
             pd.DataFrame(
                 {
-                    "trial_id": own["trial_id"],
-                    "method": own["clusterer"].where(own["clusterer"].notna(), own["selector"]),
-                    "status": own["status"],
+                    "trial_id": rows["trial_id"],
+                    "method": methods[rows.index],
+                    "status": rows["status"],
                     "parameter": name,
-                    "value": [f"{v:g}" if is_number else str(v) for v in own[name]],
+                    "value": [f"{v:g}" if is_number else str(v) for v in rows[name]],
                     "number": numbers,
-                    "score": np.where(ok, own[score].astype(float), np.nan),
+                    "score": np.where(ok, rows[score].astype(float), np.nan),
                     "split": score.split("_")[0],
                 }
             )
         )
     columns = "trial_id method status parameter value number score split".split()
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
+
+
+def _marks(trials: pd.DataFrame, fields: Sequence[str]) -> pd.Series:
+    """Returns the first of some fields of every trial that has a value."""
+    return trials[list(fields)].bfill(axis="columns").iloc[:, 0]
 
 
 def draw(numbers: pd.DataFrame) -> Figure:
@@ -94,11 +136,11 @@ def draw(numbers: pd.DataFrame) -> Figure:
         if position >= len(names):
             axes.set_axis_off()
             continue
-        own = numbers[numbers["parameter"] == names[position]]
-        _panel(axes, own, names[position], bottom + 0.5 * margin)
+        of_parameter = numbers[numbers["parameter"] == names[position]]
+        _panel(axes, of_parameter, names[position], bottom + 0.5 * margin)
         axes.set_ylim(bottom, high + margin)
         if position % columns == 0:
-            axes.set_ylabel(f"{_SPLITS[str(own['split'].iloc[0])]} accuracy (%)")
+            axes.set_ylabel(f"{_SPLITS[str(of_parameter['split'].iloc[0])]} accuracy (%)")
     legend_below(figure, _handles(numbers))
     return figure
 
@@ -106,25 +148,24 @@ def draw(numbers: pd.DataFrame) -> Figure:
 _SPLITS = {"val": "validation", "test": "test"}
 
 
-def _panel(axes: Any, own: pd.DataFrame, name: str, bottom: float) -> None:
-    words = own["number"].isna().all()
-    if words:
-        values = sorted(set(own["value"]))
-        x = own["value"].map(values.index).astype(float)
+def _panel(axes: Any, numbers: pd.DataFrame, name: str, bottom: float) -> None:
+    if numbers["number"].isna().all():  # words
+        values = sorted(set(numbers["value"]))
+        x = numbers["value"].map(values.index).astype(float)
         axes.set_xticks(range(len(values)), values, rotation=30, ha="right")
         axes.set_xlim(-0.5, len(values) - 0.5)
     else:
-        x = own["number"]
+        x = numbers["number"]
         if x.max() > LOG_FROM * x.min() > 0:
             logarithmic(axes, "x")
         elif (x % 1 == 0).all():
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    for method in ordered(own["method"]):
+    for method in ordered(numbers["method"]):
         style = look(method)
-        is_own = (own["method"] == method) & own["score"].notna()
+        shown = (numbers["method"] == method) & numbers["score"].notna()
         axes.plot(
-            x[is_own],
-            100 * own["score"][is_own],
+            x[shown],
+            100 * numbers["score"][shown],
             linestyle="none",
             marker=style.marker,
             markersize=4.5,
@@ -132,7 +173,7 @@ def _panel(axes: Any, own: pd.DataFrame, name: str, bottom: float) -> None:
             alpha=0.75,
             label=method_label(method),
         )
-    lost = own["score"].isna()
+    lost = numbers["score"].isna()
     if lost.any():
         axes.plot(x[lost], [bottom] * int(lost.sum()), linestyle="none", marker="x", color=MUTED)
     axes.set_xlabel(name)
@@ -164,11 +205,11 @@ def draw_importances(numbers: pd.DataFrame) -> Figure:
     Args:
         numbers: as `analysis.findings.importances.importances` gives them, of one objective.
     """
-    own = numbers.sort_values("importance", kind="stable")
-    figure = new_figure(6.6, 1.0 + 0.32 * len(own))
+    bars = numbers.sort_values("importance", kind="stable")
+    figure = new_figure(6.6, 1.0 + 0.32 * len(bars))
     axes = figure.subplots()
-    axes.barh(own["parameter"], own["importance"], color=_BAR, height=0.6)
-    for y, value in enumerate(own["importance"]):
+    axes.barh(bars["parameter"], bars["importance"], color=_BAR, height=0.6)
+    for y, value in enumerate(bars["importance"]):
         axes.text(value, y, f" {value:.2f}", va="center", color=INK)
     axes.set_xlim(0, 1.08)
     axes.grid(visible=False, axis="y")
@@ -177,7 +218,7 @@ def draw_importances(numbers: pd.DataFrame) -> Figure:
 
 
 def searched_names(submissions: Iterable[Mapping[str, Any]]) -> dict[str, set[str]]:
-    """Returns the fields that searches noted as searched, by the name of the search."""
+    """Returns the fields that searches recorded as searched, by the name of the search."""
     names: dict[str, set[str]] = {}
     for record in submissions:
         searched = record.get("searched")

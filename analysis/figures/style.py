@@ -1,4 +1,4 @@
-"""How figures look: the same colour, line and marker for a method or a selector everywhere.
+"""The look of figures: the same colour, line and marker for a method everywhere.
 
 Colours differ for all common kinds of colour blindness and have at least 3:1 contrast on white
 and on the report's dark paper; lines and markers tell methods apart in grey print.
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from analysis.data.methods import method_order
+from analysis.data.configs import method_order
 
 INK, MUTED, GRID, PAPER = "#1f2328", "#59636e", "#d1d9e0", "#ffffff"
 """Text and axes, second-rank text, grid lines, background; the report replaces them when dark."""
@@ -54,7 +54,7 @@ RC: dict[str, Any] = {
 
 
 class Look(NamedTuple):
-    """How a method or a selector is drawn: colour, dashes (a matplotlib line style) and marker."""
+    """The look of a method: colour, dashes (a matplotlib line style) and marker."""
 
     colour: str
     line: Any
@@ -70,7 +70,7 @@ _LOOKS = {
     "birch": Look("#c96a10", (0, (8, 2)), "P"),
     "random": Look("#767676", (0, (12, 3)), "X"),
 }
-_ARM_LOOKS = {
+_SELECTOR_LOOKS = {
     "base": Look("#c2338f", "-", "o"),
     "random": _LOOKS["random"],
     "cluster_grid": Look("#0077bb", "-", "s"),
@@ -79,17 +79,17 @@ _ARM_LOOKS = {
     "k_center": Look("#cc3311", (0, (1.2, 1.2)), "v"),
     "nearest_center": Look("#00897b", (0, (3, 1, 1, 1, 1, 1)), "P"),
 }
-"""Paper 2's ways of choosing images; they share no figure with paper 1's methods."""
+"""Selectors; they share no figure with clusterers."""
 _UNKNOWN = Look("#767676", (0, (1, 3)), "*")
 _VARIANTS = ("_published", "_sklearn_extra")
 
 
 def look(name: str) -> Look:
-    """Returns how a method or a selector is drawn.
+    """Returns the look of a method.
 
     A variant of a method has its colour and marker, other dashes.
     """
-    known = _LOOKS | _ARM_LOOKS
+    known = _LOOKS | _SELECTOR_LOOKS
     if name in known:
         return known[name]
     for ending in _VARIANTS:
@@ -100,7 +100,7 @@ def look(name: str) -> Look:
 
 
 def new_figure(width: float = 6.6, height: float = 4.0) -> Figure:
-    """Returns an empty figure; sizes in inches. To be called within `styled`."""
+    """Returns an empty figure; sizes in inches. Call it within `styled`."""
     return Figure(figsize=(width, height))
 
 
@@ -145,8 +145,8 @@ def ordered(methods: Any) -> list[str]:
 def logarithmic(axes: Axes, axis: str) -> None:
     """Makes an axis (`x` or `y`) logarithmic, with plain numbers at 1, 2 and 5 of each decade."""
     getattr(axes, f"set_{axis}scale")("log")
-    own = axes.xaxis if axis == "x" else axes.yaxis
-    own.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    own.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
-    own.set_minor_formatter(NullFormatter())
-    own.set_minor_locator(NullLocator())
+    one = axes.xaxis if axis == "x" else axes.yaxis
+    one.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    one.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    one.set_minor_formatter(NullFormatter())
+    one.set_minor_locator(NullLocator())

@@ -1,4 +1,4 @@
-"""How cost grows: the seconds of each part of a distillation against one size at a time."""
+"""Growth of cost: the seconds of each part of a distillation against one size at a time."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -8,10 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.data.methods import method_of, method_order
-from analysis.data.trials import CONFIG_COLUMNS, plain
-from distill.config.distillation import DistillationConfig, field_type
+from analysis.data.configs import ConfigFacts
+from analysis.data.trials import plain, plain_column
+from distill.config.distillation import DistillationConfig
+from distill.kinds import KINDS
 from sweeps.cost.distillation import Work, work_units
+
+KIND = KINDS[DistillationConfig.kind]
+
+CONFIG_COLUMNS = tuple(KIND.config_columns)
 
 MIN_VALUES = 3
 """Values of a size from which its growth is shown."""
@@ -29,7 +34,7 @@ class Size:
     Attributes:
         symbol: in the numbers and in exponents.
         field: the column that differs between the trials; all others are equal.
-        value: returns the size from the columns of a trial; None where it is not known.
+        value: returns the size from the columns of a trial; None where it is unknown.
     """
 
     symbol: str
@@ -45,9 +50,8 @@ SIZES = (
     Size("n", "val_fraction", lambda row: 1 - row["val_fraction"]),
     Size("k", "n_representatives", lambda row: row["n_representatives"]),
 )
-"""In the order of the panels. n is a share of all training images: how many these are, the results
-do not tell. Nor do they tell the size of images that are not resized, so classes are compared, and
-sizes counted, where an image size is given."""
+"""In the order of the panels. n is the share of the training images that are not held out. The size
+of images that are not resized is unknown, so classes are compared where an image size is given."""
 
 SIZE_FIELDS = {size.symbol: size.field for size in SIZES if size.field != "dataset"}
 """The sizes that are fields of the configuration."""
@@ -61,15 +65,15 @@ PARTS: dict[str, Callable[[DistillationConfig, Work], int]] = {
 """The parts of a trial by the name of their `…_seconds` column, and how many units each has."""
 
 HARDWARE = ("device", "host", "n_threads", "gpu_share", "precision")
-"""What the seconds of one figure have in common; with a GPU its host does not count."""
+"""Columns that are equal for all trials of one figure; with a GPU its host does not count."""
 
 FIGURE_COLUMNS = ("dataset", "clusterer", "protocol", *HARDWARE)
-"""What there is a figure for each of."""
+"""There is a figure for each combination of these."""
 
 _WITHOUT_COST = frozenset({"seed", "split_seed", "lr_img"})
-"""Fields that cost no seconds; the learning rate follows from ipc and image size."""
+"""Fields without influence on the seconds; the learning rate follows from ipc and image size."""
 
-_TUPLES = tuple(name for name in CONFIG_COLUMNS if field_type(name)[0] is tuple)
+_LISTS = tuple(name for name, of_type in KIND.config_columns.items() if of_type == list[str])
 
 
 def build(results: pd.DataFrame) -> pd.DataFrame:
@@ -89,7 +93,9 @@ def build(results: pd.DataFrame) -> pd.DataFrame:
         values, of these the one with the most trials.
     """
     trials = _trials(results)
-    rows = [row for size in SIZES for own in _variations(trials, size) for row in _rows(size, own)]
+    rows = [
+        row for size in SIZES for part in _variations(trials, size) for row in _rows(size, part)
+    ]
     columns = [*FIGURE_COLUMNS, *SIZE_FIELDS.values(), "size", "value", "part"]
     columns += ["seconds", "minimum", "maximum", "trials", "exponent"]
     return pd.DataFrame(rows, columns=columns)
@@ -98,35 +104,29 @@ def build(results: pd.DataFrame) -> pd.DataFrame:
 def by_figure(numbers: pd.DataFrame) -> list[pd.DataFrame]:
     """Returns the numbers of each figure, in the order of data sets, methods and hardware."""
     groups = numbers.groupby(list(FIGURE_COLUMNS), dropna=False, sort=False)
-    return sorted((own.reset_index(drop=True) for _, own in groups), key=_order)
+    return sorted((group.reset_index(drop=True) for _, group in groups), key=_order)
 
 
-def _order(own: pd.DataFrame) -> tuple[Any, ...]:
-    first = own.iloc[0]
-    method = method_order(method_of(first["clusterer"], first["protocol"]))
+def _order(numbers: pd.DataFrame) -> tuple[Any, ...]:
+    first = numbers.iloc[0].to_dict()
+    facts = ConfigFacts(DistillationConfig)
+    method_order = facts.order("clusterer", facts.chosen("clusterer", first))
     rest = (str(first[name]) for name in FIGURE_COLUMNS)
-    return (first["dataset"] == SEVERAL, str(first["dataset"]), method, *rest)
+    return (first["dataset"] == SEVERAL, str(first["dataset"]), method_order, *rest)
 
 
 def _trials(results: pd.DataFrame) -> pd.DataFrame:
-    """Returns finished distillations: plain values, seconds, `n_classes`."""
+    """Returns finished distillations: plain values of configuration, hardware and classes."""
     ok = (results["kind"] == "distillation") & (results["status"] == "ok")
     rows = results[ok.to_numpy(dtype=bool, na_value=False)].drop_duplicates("trial_id")
-    columns: dict[str, Any] = {n: plain(rows[n]) for n in (*CONFIG_COLUMNS, *HARDWARE)}
+    columns: dict[str, Any] = {name: plain_column(KIND, rows, name) for name in CONFIG_COLUMNS}
+    columns |= {name: plain(rows[name]) for name in HARDWARE}
     columns["host"] = np.where(columns["device"] == "cpu", columns["host"], None)
     trials = pd.DataFrame(columns, dtype=object)
     for part in PARTS:
         trials[f"{part}_seconds"] = rows[f"{part}_seconds"].to_numpy(dtype=float)
-    counts = zip(rows["cluster_size_histogram"], rows["n_clusters_mean"], strict=True)
-    trials["n_classes"] = pd.Series([_n_classes(*own) for own in counts], dtype=object)
+    trials["n_classes"] = plain(rows["n_classes"])
     return trials
-
-
-def _n_classes(histogram: Any, n_clusters_mean: float) -> int | None:
-    """Returns all clusters divided by those of a class; None where these are not known."""
-    if histogram is None or not n_clusters_mean > 0:
-        return None
-    return round(int(sum(histogram)) / n_clusters_mean)
 
 
 def _variations(trials: pd.DataFrame, size: Size) -> list[pd.DataFrame]:
@@ -140,35 +140,35 @@ def _variations(trials: pd.DataFrame, size: Size) -> list[pd.DataFrame]:
     left_out = {*_WITHOUT_COST, size.field} - {"dataset"}
     equal = [name for name in (*CONFIG_COLUMNS, *HARDWARE) if name not in left_out]
     codes = [pd.factorize(trials[name], use_na_sentinel=False)[0] for name in equal]
-    varied = [own for own in codes if own.max(initial=0) > 0]
-    groups = [own for _, own in trials.groupby(varied, sort=True)] if varied else [trials]
+    varied = [code for code in codes if code.max(initial=0) > 0]
+    groups = [group for _, group in trials.groupby(varied, sort=True)] if varied else [trials]
     best: dict[tuple[Any, ...], pd.DataFrame] = {}
-    for own in groups:
-        if own["value"].nunique() >= MIN_VALUES:
-            figure = tuple(own[list(FIGURE_COLUMNS)].iloc[0])
-            best[figure] = max(best.get(figure, own), own, key=_extent)
+    for group in groups:
+        if group["value"].nunique() >= MIN_VALUES:
+            figure = tuple(group[list(FIGURE_COLUMNS)].iloc[0])
+            best[figure] = max(best.get(figure, group), group, key=_extent)
     return list(best.values())
 
 
-def _extent(own: pd.DataFrame) -> tuple[int, int]:
-    return own["value"].nunique(), len(own)
+def _extent(trials: pd.DataFrame) -> tuple[int, int]:
+    return trials["value"].nunique(), len(trials)
 
 
-def _rows(size: Size, own: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    works = [_work_of(values) for values in own.to_dict("records")]
+def _rows(size: Size, trials: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    works = [_work_of(values) for values in trials.to_dict("records")]
     for part, count in PARTS.items():
         units = np.array([count(*work) for work in works], dtype=float)
-        seconds = own[f"{part}_seconds"].to_numpy(dtype=float)
+        seconds = trials[f"{part}_seconds"].to_numpy(dtype=float)
         known = (units > 0) & (seconds > 0)
         each = pd.DataFrame(
-            {"value": own["value"][known], "seconds": seconds[known] / units[known]}
+            {"value": trials["value"][known], "seconds": seconds[known] / units[known]}
         )
         statistics = each.groupby("value", sort=True)["seconds"].agg(
             ["median", "min", "max", "count"]
         )
         exponent = _exponent(statistics["median"])
         for value, row in statistics.iterrows():
-            first = own[own["value"] == value].iloc[0]
+            first = trials[trials["value"] == value].iloc[0]
             yield {
                 **{name: first[name] for name in (*FIGURE_COLUMNS, *SIZE_FIELDS.values())},
                 "size": size.symbol,
@@ -183,9 +183,9 @@ def _rows(size: Size, own: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 
 def _work_of(values: Values) -> tuple[DistillationConfig, Work]:
-    # Work does not depend on the data, and a name of several data sets is none.
+    # Work does not depend on the data, and `SEVERAL` is not the name of a data set.
     fields = {name: values[name] for name in CONFIG_COLUMNS} | {"dataset": "digits"}
-    fields |= {name: tuple(filter(None, (fields[name] or "").split(","))) for name in _TUPLES}
+    fields |= {name: tuple(filter(None, (fields[name] or "").split(","))) for name in _LISTS}
     config = DistillationConfig.from_dict(fields)
     return config, work_units(config)
 

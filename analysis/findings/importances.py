@@ -1,6 +1,6 @@
-"""How much each parameter of a search mattered: Optuna's fANOVA, where Optuna is installed.
+"""Importance of each parameter of a search: Optuna's fANOVA, where Optuna is installed.
 
-The only module of the analysis that uses Optuna, and only when it is asked.
+The only module of the analysis that imports Optuna, and only in its functions.
 Reference: Hutter, Hoos and Leyton-Brown, An efficient approach for assessing hyperparameter
 importance, ICML 2014.
 """
@@ -19,16 +19,16 @@ SEED = 0
 """Of the random forest: the same trials give the same importances."""
 
 ABOUT = "dream_sweep"
-"""Attribute of a study under which `sweeps.optuna_search.study` notes what it searches for."""
+"""Attribute of a study in which `sweeps.optuna_search.study` records its objectives."""
 
 COLUMNS = ("study", "objective", "parameter", "importance", "trials")
 
 MIN_TRIALS = 4
-"""Finished trials from which a forest means anything."""
+"""Finished trials from which a forest is fitted."""
 
 
 def databases(submissions: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Returns the URL of the database that a search was told to keep its study in, by its name.
+    """Returns the URL of the database that holds the study of a search, by the name of the search.
 
     Args:
         submissions: as `analysis.data.reading.Sweeps` has them; the URL stands in the command.
@@ -53,7 +53,7 @@ def importances(storage: Path | str, name: str | None = None) -> pd.DataFrame:
     Returns:
         A frame with `study`, `objective` (`accuracy`, …), `parameter`, `importance` (shares that
         add up to 1) and `trials` (how many finished); most important first. Without rows where
-        Optuna is not there, the study cannot be read, or too few trials finished.
+        Optuna is not installed, the study cannot be read, or too few trials finished.
     """
     try:
         optuna = importlib.import_module("optuna")
@@ -65,8 +65,8 @@ def importances(storage: Path | str, name: str | None = None) -> pd.DataFrame:
         try:
             opened = _opened(storage)
             names = sorted(optuna.get_all_study_names(opened)) if name is None else [name]
-            studies = [optuna.load_study(study_name=own, storage=opened) for own in names]
-        except Exception:  # damaged, of another version, out of reach: whatever it is
+            studies = [optuna.load_study(study_name=study, storage=opened) for study in names]
+        except Exception:  # damaged, of another version, unreachable
             return pd.DataFrame(columns=COLUMNS)
         rows = [row for study in studies for row in _rows(optuna, importance, study)]
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -1,7 +1,7 @@
-"""The page itself: head, navigation and parts, with style and script inside.
+"""The page of the report: head, navigation and parts, with style and script inside.
 
-A content security policy forbids everything that is not in the page: no request leaves it, and no
-script runs but its own, whatever names the data hold.
+A content security policy forbids everything that is not in the page: it makes no request, and runs
+no script but the one it was built with, whatever names the data hold.
 """
 
 import base64
@@ -10,23 +10,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.data.reading import Sweeps
+from analysis.figures.images import ImageSheet
 from analysis.figures.plot import Plot
-from analysis.figures.sheets import Sheet as ImageSheet
 from analysis.findings.claims import Finding
 from analysis.report import sections
 from analysis.report.markup import Markup, joined, tag
-from analysis.tables.paper1 import Paper1
-from analysis.tables.paper2 import Paper2
+from analysis.tables.build import Tables
 
-TITLE = "Clusterings in dataset distillation: what the sweep found"
+TITLE = "Clusterings in dataset distillation: results of the sweeps"
 
 _HERE = Path(__file__).parent
 
 
 def page(
     sweeps: Sweeps,
-    paper: Paper1,
-    paper2: Paper2,
+    tables: Tables,
     found: Sequence[Finding],
     plots: Sequence[Plot],
     images: Sequence[tuple[str, Sequence[ImageSheet]]],
@@ -34,16 +32,15 @@ def page(
     """Returns the report as one HTML page.
 
     Args:
-        sweeps: what was read.
-        paper: paper 1's tables.
-        paper2: paper 2's.
-        found: its findings.
-        plots: its figures.
-        images: sheets of images, distilled or chosen, with what their table is of, in words.
+        sweeps: that were read.
+        tables: of all kinds of trials.
+        found: findings.
+        plots: figures.
+        images: sheets of images, distilled or selected, with the title of their table.
     """
     parts = {
         "Summary": sections.summary(sweeps, found),
-        "Tables": sections.tables_section(paper, paper2),
+        "Tables": sections.tables_section(tables),
         "Findings": sections.findings_section(found),
         "Figures": sections.figures_section(plots),
         "Images": joined(sections.images_section(*item) for item in images),

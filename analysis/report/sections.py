@@ -1,4 +1,4 @@
-"""The parts of the page, one function each: values in, HTML out."""
+"""The parts of the page, one function each, from values to HTML."""
 
 import base64
 import json
@@ -10,21 +10,22 @@ from urllib.parse import urlsplit
 
 import pandas as pd
 
-from analysis.data.methods import label, method_of, weights_of
 from analysis.data.reading import Sweeps
-from analysis.figures import sheets
+from analysis.data.trials import plain
+from analysis.figures import images
+from analysis.figures.images import ImageSheet
 from analysis.figures.plot import Plot
-from analysis.figures.sheets import Sheet as ImageSheet
 from analysis.findings.claims import Finding
-from analysis.findings.paper1 import TOPICS, grouped, in_short
+from analysis.findings.findings import grouped, in_short
 from analysis.report.drawings import hover_values, inline_svg
 from analysis.report.markup import Markup, joined, tag
 from analysis.report.tables import sheet_table, table
-from analysis.tables.paper1 import Paper1
-from analysis.tables.paper1_sheet import sheet
-from analysis.tables.paper2 import Paper2
-from analysis.tables.printing import paper2_sheets, unstarted_lines, unstarted_selection_lines
+from analysis.tables.build import Tables
+from analysis.tables.layout import layout_of
+from analysis.tables.printing import unstarted_lines
+from analysis.tables.render import sheet
 from analysis.tables.sheet import Column
+from distill.kinds import KINDS
 
 MAX_FAILURES = 500
 
@@ -33,11 +34,11 @@ PROVENANCE = (
     *("torchvision_version", "numpy_version", "numba_version", "scikit_learn_version"),
     *("ray_version", "git_commit", "dataset", "fingerprint", "n_corrupt"),
 )
-"""Columns of the results that say where they come from."""
+"""Columns of the results on their origin."""
 
 
 def summary(sweeps: Sweeps, found: Sequence[Finding]) -> Markup:
-    """Returns how much there is, and the findings in short."""
+    """Returns numbers of trials and hours, and the findings in short."""
     results = sweeps.results
     counts = Counter(str(status) for status in results["status"])
     done = {*results["trial_id"], *sweeps.failures}
@@ -63,10 +64,10 @@ def findings_section(found: Sequence[Finding]) -> Markup:
     parts = []
     for setting, topics in grouped(found):
         parts.append(tag("h3", setting))
-        for topic, own in topics:
-            parts.append(tag("h4", TOPICS[topic]))
-            parts.append(tag("ul", (_finding(finding) for finding in own)))
-    return joined(parts) if parts else tag("p", "No results yet to find anything in.")
+        for topic, of_topic in topics:
+            parts.append(tag("h4", topic.title))
+            parts.append(tag("ul", (_finding(finding) for finding in of_topic)))
+    return joined(parts) if parts else tag("p", "No findings yet.")
 
 
 def _finding(finding: Finding) -> Markup:
@@ -76,16 +77,13 @@ def _finding(finding: Finding) -> Markup:
     return tag("li", verdict, tag("ul", (tag("li", case) for case in finding.cases)))
 
 
-def tables_section(paper: Paper1, paper2: Paper2) -> Markup:
+def tables_section(tables: Tables) -> Markup:
     """Returns all tables."""
     parts = []
-    for printed in (*map(sheet, paper.tables), *paper2_sheets(paper2)):
+    for printed in map(sheet, tables.tables):
         parts.append(tag("h3", printed.title))
         parts.append(sheet_table(printed))
-    lines = unstarted_selection_lines(paper2)
-    if paper.tables or paper.unstarted or paper2.is_empty:
-        lines = unstarted_lines(paper) + lines
-    return joined(parts, (tag("p", line) for line in lines))
+    return joined(parts, (tag("p", line) for line in unstarted_lines(tables)))
 
 
 def figures_section(plots: Iterable[Plot]) -> Markup:
@@ -126,33 +124,34 @@ def _drawing(title: str, name: str, picture: str, values: Sequence[Mapping[str, 
 
 
 def json_block(name: str, values: Any) -> Markup:
-    """Returns values for the page's script; nothing in them can end the element."""
+    """Returns values for the page's script, escaped so that they cannot end the element."""
     text = json.dumps(values, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     return tag("script", Markup(text), type="application/json", id=name)
 
 
 def images_section(title: str, found: Sequence[ImageSheet]) -> Markup:
-    """Returns the images of one table's rows, distilled or chosen."""
+    """Returns the images of the rows of one table, distilled or selected."""
     if not found:
         return Markup("")
-    one_column = all(max(own.images.numbers["shown"]) == 1 for own in found)
-    names = ", ".join(found[0].images.class_names[: sheets.MAX_ROWS])
-    cut = any((own.images.numbers["shown"] < own.images.numbers["images"]).any() for own in found)
+    numbers = [shown.images.numbers for shown in found]
+    one_column = all(max(n["shown"]) == 1 for n in numbers)
+    names = ", ".join(found[0].images.class_names[: images.MAX_ROWS])
+    cut = any((n["shown"] < n["images"]).any() for n in numbers)
     order = "Classes from left to right" if one_column else "One row a class"
     text = f"{order}: {names}." + (" Not all images are shown." if cut else "")
     return joined(
-        tag("h3", f"{found[0].what}. {title}"),
+        tag("h3", f"{found[0].kind}. {title}"),
         tag("p", text, class_="muted"),
-        tag("div", (_image(own) for own in found), class_="gallery"),
+        tag("div", map(_image, found), class_="gallery"),
     )
 
 
 def _image(found: ImageSheet) -> Markup:
-    content = sheets.png(sheets.draw(found.images, enlarged=False))
+    content = images.png(images.draw(found.images, enlarged=False))
     picture = tag(
         "img",
         src=f"data:image/png;base64,{base64.b64encode(content).decode()}",
-        alt=f"{found.what} of {found.title}, trial {found.trial_id}",
+        alt=f"{found.kind} of {found.title}, trial {found.trial_id}",
     )
     return tag("figure", tag("b", found.title), picture)
 
@@ -162,7 +161,7 @@ def failures_section(sweeps: Sweeps) -> Markup:
     rows = [*_failed_rows(sweeps.results), *_failure_rows(sweeps.failures)]
     if not rows:
         return tag("p", "None.")
-    headings = ("trial", "status", "reason", "method", "weights", "data", "ipc", "seed", "phase")
+    headings = ("trial", "status", "reason", "row", "data", "ipc", "seed", "phase")
     columns = [
         Column(heading=heading, cells=tuple(cells), is_number=heading in ("ipc", "seed"))
         for heading, cells in zip(headings, zip(*rows[:MAX_FAILURES], strict=True), strict=True)
@@ -173,10 +172,17 @@ def failures_section(sweeps: Sweeps) -> Markup:
 
 
 def _failed_rows(results: pd.DataFrame) -> list[tuple[str, ...]]:
-    own = results[(results["status"] != "ok").to_numpy(dtype=bool, na_value=True)]
+    failed = results[(results["status"] != "ok").to_numpy(dtype=bool, na_value=True)]
+    row_fields = (field.name for kind in KINDS for field in layout_of(kind).row_fields)
+    names = dict.fromkeys(["kind", "protocol", "dataset", "ipc", "seed", *row_fields])
+    columns = {name: plain(failed[name]) for name in names if name in failed}
+    records = pd.DataFrame(columns, dtype=object).to_dict("records")
+    about = zip(
+        *(failed[n] for n in ("trial_id", "status", "status_message", "phase")), strict=True
+    )
     return [
-        _failure(str(row["trial_id"]), str(row["status"]), row["status_message"], row, row["phase"])
-        for row in own.to_dict("records")
+        _failure(str(trial_id), str(status), reason, config, phase)
+        for (trial_id, status, reason, phase), config in zip(about, records, strict=True)
     ]
 
 
@@ -186,7 +192,7 @@ def _failure_rows(failures: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, 
             trial_id,
             "failed",
             record.get("message"),
-            record.get("config") or {},
+            {"kind": record.get("kind"), **(record.get("config") or {})},
             record.get("phase"),
         )
         for trial_id, record in sorted(failures.items())
@@ -196,17 +202,25 @@ def _failure_rows(failures: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, 
 def _failure(
     trial_id: str, status: str, reason: object, config: Mapping[Any, Any], phase: object
 ) -> tuple[str, ...]:
-    clusterer, protocol = _text(config.get("clusterer")), _text(config.get("protocol"))
-    weights = _text(config.get("weights"))
     return (
         trial_id,
         status,
         _text(reason),
-        _text(config.get("selector")) or label(method_of(clusterer, protocol)),
-        weights_of(weights, protocol) if weights else "",
+        _row_text(config),
         *(_text(config.get(name)) for name in ("dataset", "ipc", "seed")),
         _text(phase),
     )
+
+
+def _row_text(config: Mapping[Any, Any]) -> str:
+    """Returns the row of a table that a trial would be in; empty for an unknown kind."""
+    kind = str(config.get("kind"))
+    if kind not in KINDS:
+        return ""
+    layout = layout_of(kind)
+    unknown = dict.fromkeys(["protocol", *(field.name for field in layout.row_fields)])
+    method, *others = layout.values({**unknown, **config})
+    return " ".join([layout.method_label(str(method)), *map(str, filter(None, others))])
 
 
 def _text(value: object) -> str:
@@ -214,7 +228,7 @@ def _text(value: object) -> str:
 
 
 def provenance_section(sweeps: Sweeps) -> Markup:
-    """Returns hardware, versions, commits and data of all trials, with how many had them."""
+    """Returns hardware, versions, commits and data of the trials, with the number of trials."""
     results = sweeps.results
     rows = []
     for name in PROVENANCE:
@@ -227,7 +241,9 @@ def provenance_section(sweeps: Sweeps) -> Markup:
     columns = [
         Column(heading=heading, cells=tuple(cells), is_number=heading == "trials")
         for heading, cells in zip(
-            ("what", "value", "trials"), list(zip(*rows, strict=True)) or [(), (), ()], strict=True
+            ("column", "value", "trials"),
+            list(zip(*rows, strict=True)) or [(), (), ()],
+            strict=True,
         )
     ]
     times = sorted(value for value in map(_text, results["finished_at"]) if value)
@@ -243,10 +259,10 @@ def commands_section(sweeps: Sweeps) -> Markup:
     """Returns the commands that made the results, each once, and the one that made this page."""
     lines = list(dict.fromkeys(_command(record) for record in sweeps.submissions))
     where = " ".join(f"--also {shlex.quote(store.shown)}" for store in sweeps.stores[1:])
-    own = f"uv run python -m analysis {shlex.quote(sweeps.stores[0].shown)} {where}".strip()
+    last = f"uv run python -m analysis {shlex.quote(sweeps.stores[0].shown)} {where}".strip()
     return joined(
-        tag("p", "Running a command again runs what is missing and nothing else."),
-        tag("pre", tag("code", "\n".join([*(line for line in lines if line), own]))),
+        tag("p", "Running a command again runs the missing trials and no others."),
+        tag("pre", tag("code", "\n".join([*(line for line in lines if line), last]))),
     )
 
 
@@ -254,20 +270,12 @@ def _command(record: Mapping[str, Any]) -> str:
     command = record.get("command")
     if not isinstance(command, list):
         return ""
-    return shlex.join(["uv", "run", _script(record), *map(_without_secrets, command)])
+    script = str(record.get("script", ""))
+    return shlex.join(["uv", "run", script, *map(_without_credentials, command)])
 
 
-def _script(record: Mapping[str, Any]) -> str:
-    script = record.get("script")
-    if isinstance(script, str):
-        return script
-    # Written before submissions named their script.
-    is_search = "space" in record or "searched" in record
-    return "sweeps/search.py" if is_search else "sweeps/full_grid.py"
-
-
-def _without_secrets(argument: object) -> str:
-    """Returns an argument without what may be a password: user and query of a URI."""
+def _without_credentials(argument: object) -> str:
+    """Returns an argument of a command without the user and the query of a URI."""
     text = str(argument)
     option, equals, uri = text.partition("=") if text.startswith("--") else ("", "", text)
     if "://" not in uri:

@@ -1,4 +1,4 @@
-"""Tables of the page: they sort by column and can be filtered; without scripts they are tables."""
+"""Tables of the page, which a script can sort by column and filter."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from analysis.report.markup import Markup, joined, tag
 from analysis.tables.sheet import Column, Sheet
 
 FILTER_FROM = 6
-"""Rows from which a filter is worth its place."""
+"""Rows from which a table has a filter."""
 
 
 def sheet_table(sheet: Sheet) -> Markup:
@@ -22,7 +22,7 @@ def table(name: str, caption: str, columns: Sequence[Column]) -> Markup:
 
     Args:
         name: id of the element.
-        caption: for those who do not see where it stands.
+        caption: for screen readers.
         columns: of one length, at least one.
     """
     rows = list(zip(*(column.cells for column in columns), strict=True))

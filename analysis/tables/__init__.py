@@ -1,5 +1,1 @@
-"""Tables: `build` computes their numbers, `sheet` sets them in print."""
-
-from analysis.tables.printing import print_paper1_tables, print_paper2_tables
-
-__all__ = ["print_paper1_tables", "print_paper2_tables"]
+"""Tables: layouts define them, `build` computes their numbers, `render` prints them."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from analysis.tables.percent import percent, plus_minus
+from analysis.tables.rows import PROTOCOLS
 from analysis.tables.sheet import Column
 
 Cell = Callable[[pd.Series], str]
@@ -14,13 +15,13 @@ Cell = Callable[[pd.Series], str]
 
 def cost_columns(rows: pd.DataFrame, name: str, heading: str) -> list[Column]:
     """Returns one column, or one for each protocol where there are results under both."""
-    prefixes = [p for p in ("reproduced", "sound") if rows[f"{p}_{name}"].notna().any()]
+    prefixes = [p for p in PROTOCOLS if rows[f"{p}_{name}"].notna().any()]
     if not any((rows[f"{prefix}_{name}"] > 0).any() for prefix in prefixes):
         return []  # no GPU was used
     return [
         Column(
             heading=heading if len(prefixes) == 1 else f"{heading}\n{prefix}",
-            cells=cells(rows, seconds_cell(f"{prefix}_{name}")),
+            cells=cells(rows, count_cell(f"{prefix}_{name}")),
         )
         for prefix in prefixes
     ]
@@ -31,8 +32,13 @@ def cells(rows: pd.DataFrame, cell: Cell) -> tuple[str, ...]:
     return tuple(cell(row) for _, row in rows.iterrows())
 
 
+def percent_cell(name: str) -> Cell:
+    """Returns a printer of a column of fractions."""
+    return lambda row: percent(row[name])
+
+
 def mean_cell(prefix: str) -> Cell:
-    """Returns what prints a protocol's mean: `63.33 ± 5.17 (3)`."""
+    """Returns a printer of a protocol's mean: `63.33 ± 5.17 (3)`."""
 
     def cell(row: pd.Series) -> str:
         mean, high, n = (row[f"{prefix}_{name}"] for name in ("accuracy", "high", "seeds"))
@@ -45,7 +51,7 @@ def mean_cell(prefix: str) -> Cell:
 
 def failed_cell(row: pd.Series) -> str:
     """Prints how many trials failed, under both protocols."""
-    counts = [row[name] for name in ("reproduced_failed", "sound_failed")]
+    counts = [row[f"{prefix}_failed"] for prefix in PROTOCOLS]
     known = [int(count) for count in counts if not pd.isna(count)]
     return str(sum(known)) if known else ""
 
@@ -62,7 +68,7 @@ def difference_cell(row: pd.Series) -> str:
 
 
 def number_cell(name: str) -> Cell:
-    """Returns what prints a column of numbers of any size."""
+    """Returns a printer of a column of numbers of any size."""
 
     def cell(row: pd.Series) -> str:
         value = row[name]
@@ -73,8 +79,8 @@ def number_cell(name: str) -> Cell:
     return cell
 
 
-def seconds_cell(name: str) -> Cell:
-    """Returns what prints a column of seconds or counts."""
+def count_cell(name: str) -> Cell:
+    """Returns a printer of a column of seconds or counts."""
 
     def cell(row: pd.Series) -> str:
         value = row[name]

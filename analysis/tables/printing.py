@@ -8,65 +8,41 @@ import pandas as pd
 from rich.console import Console
 
 from analysis.data.trials import plan_of
-from analysis.tables import coreset_sheet, paper2, paper2_sheet
-from analysis.tables.paper1 import Paper1, build
-from analysis.tables.paper1_sheet import setting_title, sheet
-from analysis.tables.paper2 import Paper2, is_of_coresets
+from analysis.tables.build import Tables, build
+from analysis.tables.render import sheet
 from analysis.tables.sheet import Sheet, text_lines, wrapped
-from distill.config.distillation import DistillationConfig
-from distill.config.selection import SelectionConfig
+from distill.config.base import Config
 
 LOG_WIDTH = 100
 """Characters a line where the output is not a terminal."""
 
 
-def print_paper1_tables(
+def print_tables(
     results: pd.DataFrame,
     console: Console | None = None,
     *,
-    plan: Iterable[DistillationConfig] = (),
+    kinds: Iterable[str] | None = None,
+    plan: Iterable[Config] = (),
     failures: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
-    """Prints paper 1's tables, one for each data set, ipc, embedding and sizes in the results.
+    """Prints the tables of results.
 
     Args:
-        results: finished trials, as `sweeps.store.store.load_results` gives them.
-        console: where to; None: the standard output.
-        plan: trials that should be there in the end; those that are not are named.
-        failures: records of trials without a result, by trial_id, as `Store.failures` gives them.
+        results: finished trials, as `sweeps.store.store.load_results` returns them.
+        console: to print to; None: the standard output.
+        kinds: of the trials; None: all.
+        plan: trials that are planned; missing ones are named.
+        failures: records of trials without a result, by trial_id, as `Store.failures` returns them.
     """
     console = console or Console()
-    paper = build(results, plan_of(plan), failures)
-    print_sheets([sheet(table) for table in paper.tables], console)
-    for line in wrapped(unstarted_lines(paper), _width(console)):
+    tables = build(results, plan_of(plan), failures, kinds=kinds)
+    print_sheets([sheet(table) for table in tables.tables], console)
+    for line in wrapped(unstarted_lines(tables), _width(console)):
         _print(console, line)
-
-
-def print_paper2_tables(
-    results: pd.DataFrame,
-    console: Console | None = None,
-    *,
-    plan: Iterable[SelectionConfig] = (),
-    failures: Mapping[str, Mapping[str, Any]] | None = None,
-) -> None:
-    """Prints paper 2's tables and those of coresets, like `print_paper1_tables`."""
-    console = console or Console()
-    paper = paper2.build(results, plan_of(plan), failures)
-    print_sheets(paper2_sheets(paper), console)
-    for line in wrapped(unstarted_selection_lines(paper), _width(console)):
-        _print(console, line)
-
-
-def paper2_sheets(paper: Paper2) -> list[Sheet]:
-    """Returns all tables of paper 2 as they are printed."""
-    return [
-        *map(paper2_sheet.paper2_sheet, paper.tables),
-        *map(coreset_sheet.coreset_sheet, paper.coresets),
-    ]
 
 
 def print_sheets(sheets: Sequence[Sheet], console: Console) -> None:
-    """Prints tables as wide as the terminal; what all of them note is said once, at the end."""
+    """Prints tables as wide as the terminal; notes of all of them are printed once, at the end."""
     width = _width(console)
     first = sheets[0].notes if sheets else ()
     shared = [note for note in first if all(note in printed.notes for printed in sheets)]
@@ -74,8 +50,8 @@ def print_sheets(sheets: Sequence[Sheet], console: Console) -> None:
         _print(console, "")
         for line in wrapped([printed.title], width):
             _print(console, line, style="bold")
-        own_notes = tuple(note for note in printed.notes if note not in shared)
-        for line in text_lines(replace(printed, notes=own_notes), width):
+        notes = tuple(note for note in printed.notes if note not in shared)
+        for line in text_lines(replace(printed, notes=notes), width):
             _print(console, line)
     for line in ["", *wrapped(shared, width)] if shared else []:
         _print(console, line)
@@ -85,26 +61,17 @@ def _width(console: Console) -> int:
     return console.width if console.is_terminal else LOG_WIDTH
 
 
-def unstarted_lines(paper: Paper1) -> list[str]:
-    """Returns a line for each table of which nothing is done yet, or says that there is none."""
-    lines = []
-    for setting, n in paper.unstarted:
-        lines.append(f"Nothing yet of {setting_title(setting, {})}: {_trials_are(n)} planned.")
-    return lines if paper.tables or lines else ["No trials of paper 1 to make a table of yet."]
+def unstarted_lines(tables: Tables) -> list[str]:
+    """Returns a line for each table without any finished trial, or that there is no table."""
+    lines = [
+        f"Nothing yet of {entry.layout.title(entry.scope)}: {_planned(entry.n_trials)}."
+        for entry in tables.unstarted
+    ]
+    return lines if tables.tables or lines else ["No trials to make a table of yet."]
 
 
-def unstarted_selection_lines(paper: Paper2) -> list[str]:
-    """Returns a line for each setting of paper 2 of which nothing is done yet."""
-    lines = []
-    for setting, distinguishing, n in paper.unstarted:
-        sheets = coreset_sheet if is_of_coresets(setting) else paper2_sheet
-        title = sheets.title_of(setting, distinguishing)
-        lines.append(f"Nothing yet of {title}: {_trials_are(n)} planned.")
-    return lines
-
-
-def _trials_are(n: int) -> str:
-    return "1 trial is" if n == 1 else f"{n:,} trials are"
+def _planned(n: int) -> str:
+    return "1 trial is planned" if n == 1 else f"{n:,} trials are planned"
 
 
 def _print(console: Console, line: str, style: str | None = None) -> None:

@@ -1,52 +1,27 @@
-"""What the rows of both papers' tables have in common: numbers of trials, seed by seed."""
+"""Numbers of the rows of tables, computed from their trials seed by seed."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
-from analysis.statistics import holm, mean_interval, paired_difference
+from analysis.data.configs import PUBLISHED, SOUND
+from analysis.data.trials import TrialRecord
+from analysis.statistics import Difference, holm, mean_interval, paired_difference
+
+PROTOCOLS = {"reproduced": PUBLISHED, "sound": SOUND}
+"""Prefix of columns → protocol."""
 
 SIGNIFICANCE = 0.05
 """Chance of even one false claim in a table."""
 
-_COUNTS = {
-    *("reproduced_seeds", "reproduced_failed", "sound_seeds", "sound_failed", "n_pairs"),
-}
+_COUNTS = ("reproduced_seeds", "reproduced_failed", "sound_seeds", "sound_failed", "n_pairs")
 
 
-class Trial(Protocol):
-    """What a trial of either paper has."""
-
-    @property
-    def state(self) -> str:
-        """`ok`, `failed` or `missing`."""
-
-    @property
-    def protocol(self) -> str:
-        """`sound` or `published`."""
-
-    @property
-    def seed(self) -> int:
-        """Trials of two rows are paired by it."""
-
-    @property
-    def accuracy(self) -> float:
-        """A fraction in [0, 1]; a number where the state is `ok`."""
-
-    @property
-    def seconds(self) -> float:
-        """NaN where that is not known."""
-
-    @property
-    def gpu_seconds(self) -> float:
-        """Likewise."""
-
-
-def score_numbers(trials: Sequence[Trial], score: str = "accuracy") -> dict[str, Any]:
+def score_numbers(trials: Sequence[TrialRecord], score: str = "accuracy") -> dict[str, Any]:
     """Returns mean, interval, seeds, failed and missing trials of a row under one protocol."""
-    values = [getattr(trial, score) for trial in trials if trial.state == "ok"]
+    values = [trial.numbers[score] for trial in trials if trial.state == "ok"]
     n_failed = sum(trial.state == "failed" for trial in trials)
     any_done = bool(values) or n_failed > 0
     interval = mean_interval(values)
@@ -56,17 +31,13 @@ def score_numbers(trials: Sequence[Trial], score: str = "accuracy") -> dict[str,
         "high": interval.high,
         "seeds": len(values) if any_done else pd.NA,
         "failed": n_failed if any_done else pd.NA,
-        "missing": _seeds_text(trial.seed for trial in trials if trial.state == "missing"),
+        "missing": _ranges_text(trial.seed for trial in trials if trial.state == "missing"),
     }
 
 
-def cost_numbers(trials: Iterable[Trial]) -> dict[str, float]:
-    """Returns the mean cost of trials."""
-    ok = [trial for trial in trials if trial.state == "ok"]
-    return {
-        "seconds": mean_of(trial.seconds for trial in ok),
-        "gpu_seconds": mean_of(trial.gpu_seconds for trial in ok),
-    }
+def mean_number(trials: Iterable[TrialRecord], name: str) -> float:
+    """Returns the mean of a number over the finished trials that have it, NaN without any."""
+    return mean_of(trial.numbers[name] for trial in trials if trial.state == "ok")
 
 
 def mean_of(values: Iterable[float]) -> float:
@@ -75,14 +46,28 @@ def mean_of(values: Iterable[float]) -> float:
     return math.fsum(known) / len(known) if known else math.nan
 
 
-def difference_numbers(trials: Sequence[Trial], baseline: Sequence[Trial]) -> dict[str, Any]:
-    """Returns the sound difference from the baseline row over the seeds that both have."""
-    ours, theirs = (
-        {t.seed: t.accuracy for t in rows if t.protocol == "sound" and t.state == "ok"}
-        for rows in (trials, baseline)
-    )
-    seeds = sorted(ours.keys() & theirs.keys())
-    found = paired_difference([ours[s] for s in seeds], [theirs[s] for s in seeds])
+def scores_by_seed(
+    trials: Iterable[TrialRecord], protocol: str = SOUND, score: str = "accuracy"
+) -> dict[int, float]:
+    """Returns the scores of the finished trials of a row by seed."""
+    return {
+        trial.seed: trial.numbers[score]
+        for trial in trials
+        if trial.protocol == protocol and trial.state == "ok"
+    }
+
+
+def paired_numbers(scores: Mapping[int, float], baseline: Mapping[int, float]) -> Difference:
+    """Returns the difference of scores over the seeds that both have."""
+    seeds = sorted(scores.keys() & baseline.keys())
+    return paired_difference([scores[seed] for seed in seeds], [baseline[seed] for seed in seeds])
+
+
+def difference_numbers(
+    trials: Sequence[TrialRecord], baseline: Sequence[TrialRecord]
+) -> dict[str, Any]:
+    """Returns the sound difference from the baseline row, paired by seed."""
+    found = paired_numbers(scores_by_seed(trials), scores_by_seed(baseline))
     return {
         "difference": found.mean,
         "difference_low": found.low,
@@ -100,12 +85,17 @@ def correct(records: Sequence[dict[str, Any]]) -> None:
         record["survives_holm"] = pd.NA if math.isnan(p) else p <= SIGNIFICANCE
 
 
-def frame_of(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Returns rows as a frame: counts as `Int64`, truth values as `boolean`."""
+def frame_of(records: Sequence[Mapping[str, Any]], integers: Collection[str] = ()) -> pd.DataFrame:
+    """Returns rows as a frame: counts as `Int64`, truth values as `boolean`.
+
+    Args:
+        records: one a row.
+        integers: further columns of counts.
+    """
     columns: dict[str, Any] = {}
     for name in records[0] if records else ():
         values = [record[name] for record in records]
-        if name in _COUNTS:
+        if name in _COUNTS or name in integers:
             columns[name] = pd.array(values, dtype="Int64")
         elif name == "survives_holm":
             columns[name] = pd.array(values, dtype="boolean")
@@ -114,7 +104,7 @@ def frame_of(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _seeds_text(seeds: Iterable[int]) -> str:
+def _ranges_text(seeds: Iterable[int]) -> str:
     """Returns seeds as text, neighbours joined: `0-2, 5`."""
     runs: list[list[int]] = []
     for seed in sorted(seeds):

@@ -1,18 +1,18 @@
-"""Small results of a paper, and what its tables must be.
+"""Small results of distillations, and the files of their table.
 
-    uv run python -m tests.analysis.golden      # writes the golden files anew; then look at them
+    uv run python -m tests.analysis.golden      # writes the golden files again; then look at them
 
-Nothing is random; the numbers in `test_paper1.py` are worked out by hand.
+Nothing is random; the numbers in `tables/test_distillation.py` are worked out by hand.
 """
 
 from pathlib import Path
 from typing import Any
 
 from analysis.data.trials import plan_of
-from analysis.tables.files import write_paper1_table
-from analysis.tables.paper1 import Paper1, build
+from analysis.tables.build import Tables, build
+from analysis.tables.files import write_table
 from distill.config.distillation import DistillationConfig
-from tests.analysis.results import Row, config_of, frame_of, row_of, rows_of
+from tests.analysis.results import Row, config_of, failure_of, frame_of, row_of, rows_of
 
 FOLDER = Path(__file__).parent / "golden"
 
@@ -63,17 +63,16 @@ def plan() -> list[DistillationConfig]:
 def failures() -> dict[str, dict[str, Any]]:
     """A trial that crashed: the third seed of agglomerative."""
     config = config_of("agglomerative", "none", 2)
-    record = {"phase": "grid", "message": "ZeroDivisionError: …", "config": config.to_dict()}
-    return {config.trial_id: record}
+    return {config.trial_id: failure_of(config, message="ZeroDivisionError: …")}
 
 
-def paper() -> Paper1:
+def tables() -> Tables:
     """The tables of these results."""
     return build(frame_of(rows()), plan_of(plan()), failures())
 
 
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
-    for table in paper().tables:
-        for file in write_paper1_table(table, FOLDER):
+    for table in tables().tables:
+        for file in write_table(table, FOLDER):
             print(file)

@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image
 
 from distill.config.distillation import DistillationConfig
 from sweeps.store.store import Store
-from tests.analysis.results import Row, config_of, row_of
+from tests.analysis.results import Row, config_of, failure_of, planned, row_of
 
 METHODS = {
     # accuracy and loss in the end, clusters, share of the largest, noise
@@ -74,15 +73,13 @@ def fill(
     store.put_result(row | _provenance(), [])
     failed = config_of("kmedoids", "size", seeds, ipc=ipcs[0], n_outer=n_outer)
     plan.append(failed)
-    store.put_failure(
-        failed.trial_id,
-        {"phase": "grid", "message": f"ValueError: {HOSTILE}", "config": failed.to_dict()},
-    )
+    store.put_failure(failed.trial_id, failure_of(failed, message=f"ValueError: {HOSTILE}"))
     store.put_submission(
         {
             "name": "paper",
+            "script": "sweeps/full_grid.py",
             "command": ["--preset", "paper", "--protocol", "both", "--name", HOSTILE],
-            "plan": [config.to_dict() for config in plan],
+            "plan": [planned(config) for config in plan],
             "trial_ids": [config.trial_id for config in plan],
             "cluster": "1 node, 2 CPUs",
         }
@@ -137,7 +134,7 @@ def _put(
         **{k: last[k] for k in last if k.endswith("_mean") and k != "accuracy_mean"},
     }
     row = row_of(config, last["accuracy_mean"], **values) | _provenance()
-    store.put_result(row, curve, {"distilled": images_file(config, random)})
+    store.put_result(row, curve, {"distilled": images_table(config, random)})
 
 
 def _provenance() -> Row:
@@ -157,8 +154,8 @@ def _provenance() -> Row:
     }
 
 
-def images_file(config: DistillationConfig, random: np.random.Generator) -> bytes:
-    """A file in the Hub's layout: ten classes of smooth random pictures."""
+def images_table(config: DistillationConfig, random: np.random.Generator) -> pa.Table:
+    """A table in the Hub's layout: ten classes of smooth random pictures."""
     cells, labels = [], []
     for label in range(10):
         for index in range(config.ipc):
@@ -177,9 +174,7 @@ def images_file(config: DistillationConfig, random: np.random.Generator) -> byte
         ],
         metadata={"huggingface": json.dumps({"info": {"features": features}})},
     )
-    buffer = pa.BufferOutputStream()
-    pq.write_table(pa.table({"image": cells, "label": labels}, schema=schema), buffer)
-    return bytes(buffer.getvalue().to_pybytes())
+    return pa.table({"image": cells, "label": labels}, schema=schema)
 
 
 def _search(store: Store, n_trials: int = 40) -> None:
@@ -208,7 +203,12 @@ def _search(store: Store, n_trials: int = 40) -> None:
         )
         store.put_result(row, [])
     store.put_submission(
-        {"name": "dbscan_eps", "command": ["dbscan_eps"], "searched": ["eps", "min_samples"]}
+        {
+            "name": "dbscan_eps",
+            "script": "sweeps/search.py",
+            "command": ["dbscan_eps"],
+            "searched": ["eps", "min_samples"],
+        }
     )
 
 

@@ -6,27 +6,38 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from distill.config.base import SCHEMA_VERSION, Config
 from distill.config.distillation import DistillationConfig
 from distill.config.selection import SelectionConfig
-from sweeps.store.schema import TRIAL_SCHEMA
+from sweeps.store.schema import trial_schema
 
 Row = dict[str, Any]
+
+
+def planned(config: Config) -> Row:
+    """A configuration as records of submissions hold it."""
+    return {"kind": config.kind, **config.to_dict()}
+
+
+def failure_of(config: Config, **values: Any) -> Row:
+    """The record of an attempt that failed."""
+    return {"phase": "grid", "kind": config.kind, "config": config.to_dict()} | values
 
 
 def config_of(
     clusterer: str, weights: str = "none", seed: int = 0, **fields: Any
 ) -> DistillationConfig:
-    """A trial of paper 1 on CIFAR-10, ten images a class, under the sound protocol."""
+    """A distillation of CIFAR-10, ten images a class, under the sound protocol."""
     values = {"dataset": "cifar10", "ipc": 10, "clusterer": clusterer, "weights": weights}
     return DistillationConfig.from_dict(values | {"seed": seed} | fields)
 
 
 def row_of(config: DistillationConfig, accuracy: float | None, **values: Any) -> Row:
     """A finished trial's row; the best of four tests is three points above the last one."""
-    row = dict.fromkeys(TRIAL_SCHEMA.names) | config.resolved().to_dict()
+    row: Row = dict.fromkeys(trial_schema().names) | config.resolve().to_dict()
     row |= {
         "trial_id": config.trial_id,
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "kind": "distillation",
         "status": "ok",
         "status_message": "",
@@ -49,7 +60,7 @@ def rows_of(clusterer: str, weights: str, accuracies: Iterable[float], **fields:
 
 
 def selection_config_of(selector: str, seed: int = 0, **fields: Any) -> SelectionConfig:
-    """A trial of paper 2 on photos, a tenth of the images where the selector takes a fraction."""
+    """A selection from photos, a tenth of the images where the selector takes a fraction."""
     values = {"dataset": "folder:photos", "selector": selector, "seed": seed}
     return SelectionConfig.from_dict(values | fields)
 
@@ -61,10 +72,10 @@ def selection_rows_of(
     rows = []
     for seed, accuracy in enumerate(accuracies):
         config = selection_config_of(selector, seed, **fields)
-        row = dict.fromkeys(TRIAL_SCHEMA.names) | config.resolved().to_dict()
+        row: Row = dict.fromkeys(trial_schema().names) | config.resolve().to_dict()
         row |= {
             "trial_id": config.trial_id,
-            "schema_version": 1,
+            "schema_version": SCHEMA_VERSION,
             "kind": "selection",
             "status": "ok" if accuracy is not None else "diverged",
             "phase": "grid",
@@ -80,7 +91,7 @@ def selection_rows_of(
 
 def frame_of(rows: Iterable[Row]) -> pd.DataFrame:
     """The frame that `load_results` gives for these rows."""
-    table = pa.Table.from_pylist(list(rows), schema=TRIAL_SCHEMA)
+    table = pa.Table.from_pylist(list(rows), schema=trial_schema())
     integers = {pa.int64(): pd.Int64Dtype()}
     frame: pd.DataFrame = table.sort_by("trial_id").to_pandas(types_mapper=integers.get)
     return frame

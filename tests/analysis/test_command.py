@@ -1,4 +1,4 @@
-"""`python -m analysis`: in a process of its own, on a store of its own."""
+"""The command `python -m analysis`, in a process of its own."""
 
 import os
 import subprocess
@@ -7,11 +7,12 @@ import time
 from pathlib import Path
 
 import pytest
+from sweeps.store.compaction import COMPACT_FROM
+from sweeps.store.rows import row_content
 
-from sweeps.store.row_files import row_content
-from sweeps.store.store import COMPACT_FROM, Store
+from sweeps.store.store import Store
 from tests.analysis import golden
-from tests.analysis.results import config_of, row_of
+from tests.analysis.results import config_of, planned, row_of
 from tests.paths import ROOT
 
 
@@ -31,11 +32,13 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("store") / "results"
     store = Store(folder)
     store.create()
-    plan = [config.to_dict() for config in golden.plan()]
-    store.put_submission({"name": "first", "plan": plan[:5]})
+    plan = [planned(config) for config in golden.plan()]
     trial_ids = [config.trial_id for config in golden.plan()]
+    store.put_submission({"name": "first", "plan": plan[:5], "trial_ids": trial_ids[:5]})
     store.put_submission({"name": "again", "plan": plan, "trial_ids": trial_ids})
-    store.put_submission({"name": "another version", "plan": [{"no_such_field": 1}]})
+    store.put_submission(
+        {"name": "another version", "plan": [{"no_such_field": 1}], "trial_ids": ["0" * 16]}
+    )
     store.put_submission({"name": "no plan"})
     for row in golden.rows():
         store.put_result(row, [])
@@ -45,7 +48,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_prints_and_writes_the_tables(results: Path, tmp_path: Path) -> None:
-    ran = analysis(results, "paper1", "--out", tmp_path / "out" / "tables")
+    ran = analysis(results, "tables", "--out", tmp_path / "out" / "tables")
 
     assert (ran.returncode, ran.stderr) == (0, "")
     assert (golden.FOLDER / "paper1-cifar10-ipc10-features.txt").read_text() in ran.stdout
@@ -57,7 +60,7 @@ def test_prints_and_writes_the_tables(results: Path, tmp_path: Path) -> None:
 
 
 def test_again_gives_the_same_bytes(results: Path, tmp_path: Path) -> None:
-    first, second = (analysis(results, "paper1", "--out", tmp_path / n) for n in ("a", "b"))
+    first, second = (analysis(results, "tables", "--out", tmp_path / n) for n in ("a", "b"))
 
     assert first.stdout.replace(str(tmp_path / "a"), str(tmp_path / "b")) == second.stdout
     for file in (tmp_path / "a").iterdir():
@@ -84,7 +87,7 @@ def test_several_stores_are_read_as_one(results: Path, tmp_path: Path) -> None:
     other.put_result(golden.rows()[0], [])  # is in both
     other.put_result(row_of(config_of("agglomerative", seed=2), 0.41), [])  # failed in the first
 
-    ran = analysis(results, "paper1", "--also", other.uri, "--out", tmp_path / "out")
+    ran = analysis(results, "tables", "--also", other.uri, "--out", tmp_path / "out")
 
     assert (ran.returncode, ran.stderr) == (0, "")
     (line,) = (own for own in ran.stdout.splitlines() if "40.50 ±" in own)
@@ -118,7 +121,7 @@ def test_many_rows_are_copied_into_one_file(tmp_path: Path) -> None:
         file.write_bytes(row_content(row))
         os.utime(file, (an_hour_ago, an_hour_ago))
 
-    first, second = (analysis(store.uri, "paper1", "--out", tmp_path / "out") for _ in range(2))
+    first, second = (analysis(store.uri, "tables", "--out", tmp_path / "out") for _ in range(2))
 
     assert len(list((tmp_path / "results" / "compacted").iterdir())) == 1
     assert (first.returncode, first.stderr) == (0, "")
@@ -129,10 +132,10 @@ def test_many_rows_are_copied_into_one_file(tmp_path: Path) -> None:
 def test_an_empty_store(tmp_path: Path) -> None:
     Store(tmp_path / "results").create()
 
-    ran = analysis(tmp_path / "results", "paper1", "--out", tmp_path / "out")
+    ran = analysis(tmp_path / "results", "tables", "--out", tmp_path / "out")
 
     assert (ran.returncode, ran.stderr) == (0, "")
-    assert ran.stdout.strip() == "No trials of paper 1 to make a table of yet."
+    assert ran.stdout.strip() == "No trials to make a table of yet."
 
 
 @pytest.mark.parametrize(
@@ -141,8 +144,8 @@ def test_an_empty_store(tmp_path: Path) -> None:
         ((), "the following arguments are required: RESULTS; see --help"),
         (("nowhere",), "there are no results at"),
         (
-            ("nowhere", "studie1"),
-            "unknown name 'studie1'; did you mean 'paper1'? (known: paper1, paper2, ",
+            ("nowhere", "table"),
+            "unknown name 'table'; did you mean 'tables'? (known: tables, findings, figures, ",
         ),
         (("nowhere", "--oot", "x"), "unrecognized arguments: --oot x; see --help"),
     ],
@@ -170,4 +173,4 @@ def test_the_help_names_what_can_be_made() -> None:
     ran = analysis("--help")
 
     assert ran.returncode == 0
-    assert "paper1" in ran.stdout
+    assert "tables" in ran.stdout

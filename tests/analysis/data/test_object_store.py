@@ -45,7 +45,7 @@ def test_results_in_a_bucket_give_what_the_same_on_a_disk_give(
     fill(local)
     fill(remote)
 
-    names = ["paper1", "paper2", "findings"]
+    names = ["tables", "findings"]
     for store, out in ((local, "from disk"), (remote, "from bucket")):
         assert main([store.uri, *names, "--out", str(tmp_path / out)]) == 0
 
@@ -62,12 +62,12 @@ def test_images_from_a_bucket(remote: Store, tmp_path: Path) -> None:
     empty.create()
     fill(remote)
     sweeps = load(empty.uri, remote.uri)
-    (trial_id, *_) = sweeps.paper1_trials.query("state == 'ok'")["trial_id"]
+    trial_id = next(t.trial_id for t in sweeps.trials("distillation") if t.state == "ok")
 
-    images = sweeps.distilled(trial_id)
+    images = sweeps.artifact("distilled", trial_id)
 
     assert images is not None
     assert images.column_names == ["image", "label"]
     assert len(images) == 10
-    assert sweeps.distilled("0" * 16) is None
+    assert sweeps.artifact("distilled", "0" * 16) is None
     assert len(sweeps.curves([trial_id])) == 5

@@ -13,22 +13,22 @@ from matplotlib.lines import Line2D
 from PIL import Image
 
 from analysis.data.reading import Sweeps, load
-from analysis.figures import bands, clusters, cost, curves, searches, sheets
-from analysis.figures.gather import plots
-from analysis.figures.paper1 import image_sheets
+from analysis.figures import bands, clusters, cost, curves, images, searches
+from analysis.figures.gather import image_sheets, plots
 from analysis.figures.plot import Plot, svg, write_plot
-from analysis.figures.sheets import write_sheet
 from analysis.figures.style import PAPER, legend_below, look, new_figure, styled
 from analysis.findings.importances import databases, importances
-from analysis.tables.paper1 import Paper1, build
-from distill.config.distillation import CLUSTERER_OPTIONS
-from distill.config.selection import SELECTOR_OPTIONS
+from analysis.tables.build import Tables, build
+from distill.clustering.registry import CLUSTERERS
+from distill.components import known_names
+from distill.config.selection import SelectionConfig
 from sweeps.store.store import Store
 from tests.analysis import golden, made_up
 from tests.analysis.results import config_of, frame_of, row_of
 from tests.paths import ROOT
 
-METHODS = tuple(name for name in CLUSTERER_OPTIONS if "_" not in name)
+METHODS = tuple(name for name in CLUSTERERS if "_" not in name)
+SELECTORS = known_names(SelectionConfig.static_fields()["selector"])
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +40,13 @@ def sweeps(tmp_path_factory: pytest.TempPathFactory) -> Sweeps:
 
 
 @pytest.fixture(scope="module")
-def paper(sweeps: Sweeps) -> Paper1:
+def paper(sweeps: Sweeps) -> Tables:
     return build(sweeps.results, sweeps.plan, sweeps.failures)
 
 
 @pytest.fixture(scope="module")
-def drawn(paper: Paper1, sweeps: Sweeps) -> dict[str, Plot]:
-    found = list(plots(paper, (), sweeps))
+def drawn(paper: Tables, sweeps: Sweeps) -> dict[str, Plot]:
+    found = list(plots(paper.tables, sweeps))
     by_name = {plot.name: plot for plot in found}
     assert len(by_name) == len(found)
     return by_name
@@ -99,7 +99,7 @@ def test_long_curves_are_thinned_and_keep_their_ends() -> None:
 
 
 def test_the_cost_figure_has_the_numbers_of_the_table() -> None:
-    found = cost.build(golden.paper().tables[0])
+    found = cost.build(golden.tables().tables[0])
 
     own = found[(found["method"] == "kmeans") & (found["weights"] == "F")].iloc[0]
     assert own["accuracy"] == pytest.approx(0.62)
@@ -183,7 +183,7 @@ def test_figures_do_not_depend_on_what_a_user_has_set(
 
 
 def test_every_method_and_every_selector_has_a_look_of_its_own() -> None:
-    for names in (METHODS, tuple(SELECTOR_OPTIONS)):
+    for names in (METHODS, SELECTORS):
         own = {look(name) for name in names}
         assert len({style.colour for style in own}) == len(names)
         assert len({style.marker for style in own}) == len(names)
@@ -214,14 +214,14 @@ def luminance(colour: str) -> float:
 
 
 @pytest.mark.parametrize("paper", [PAPER, "#151b23"])
-@pytest.mark.parametrize("name", dict.fromkeys((*METHODS, *SELECTOR_OPTIONS)))
+@pytest.mark.parametrize("name", dict.fromkeys((*METHODS, *SELECTORS)))
 def test_colours_are_seen_on_light_and_dark_paper(name: str, paper: str) -> None:
     light, dark = sorted((luminance(look(name).colour), luminance(paper)), reverse=True)
 
     assert (light + 0.05) / (dark + 0.05) >= 3  # WCAG 2.2, 1.4.11: graphics
 
 
-def test_sheets_of_images_show_the_pixels(tmp_path: Path, paper: Paper1, sweeps: Sweeps) -> None:
+def test_sheets_of_images_show_the_pixels(tmp_path: Path, paper: Tables, sweeps: Sweeps) -> None:
     found = list(image_sheets(paper.tables[0], sweeps))
 
     names = [sheet.name.removeprefix("paper1-cifar10-ipc1-features-images-") for sheet in found]
@@ -229,16 +229,16 @@ def test_sheets_of_images_show_the_pixels(tmp_path: Path, paper: Paper1, sweeps:
     assert len(set(names)) == len(names)
     assert "k-means-t-published" in names
     sheet = found[0]
-    table = sweeps.distilled(sheet.trial_id)
+    table = sweeps.artifact("distilled", sheet.trial_id)
     assert table is not None
     first = Image.open(io.BytesIO(table["image"][0].as_py()["bytes"])).convert("RGB")
-    picture, plain = sheets.draw(sheet.images), sheets.draw(sheet.images, enlarged=False)
-    assert picture.getpixel((sheets.LABEL, 0)) == first.getpixel((0, 0))
-    assert picture.getpixel((sheets.LABEL + 63, 63)) == first.getpixel((31, 31))
+    picture, plain = images.draw(sheet.images), images.draw(sheet.images, enlarged=False)
+    assert picture.getpixel((images.LABEL, 0)) == first.getpixel((0, 0))
+    assert picture.getpixel((images.LABEL + 63, 63)) == first.getpixel((31, 31))
     assert plain.size == (10 * 33 - 1, 32)  # one image of each class side by side
     assert plain.getpixel((31, 31)) == first.getpixel((31, 31))
     assert sheet.images.numbers["shown"].tolist() == [1] * 10
-    written = write_sheet(sheet, tmp_path)
+    written = images.write_sheet(sheet, tmp_path)
     assert [file.suffix for file in written] == [".png", ".csv"]
 
 
@@ -246,11 +246,11 @@ def test_sheets_of_images_show_the_pixels(tmp_path: Path, paper: Paper1, sweeps:
 def test_images_that_cannot_be_read_give_no_sheet(cell: dict[str, object] | None) -> None:
     table = pa.table({"image": [cell, cell], "label": [0, 1]})
 
-    assert sheets.build(table) is None
+    assert images.build(table) is None
 
 
 def test_no_images_at_all(sweeps: Sweeps) -> None:
-    assert sweeps.distilled("0" * 16) is None
+    assert sweeps.artifact("distilled", "0" * 16) is None
 
 
 def test_importances_of_a_search(tmp_path: Path) -> None:
@@ -263,10 +263,10 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 storage = optuna.storages.JournalStorage(
     optuna.storages.journal.JournalFileBackend({str(journal)!r})
 )
-paper = optuna.create_paper(paper_name="search", storage=storage, direction="maximize",
+study = optuna.create_study(study_name="search", storage=storage, direction="maximize",
                             sampler=optuna.samplers.RandomSampler(seed=0))
-paper.set_user_attr("dream_sweep", {{"objectives": ["accuracy"]}})
-paper.optimize(lambda t: t.suggest_float("eps", 0, 1) + 0 * t.suggest_float("idle", 0, 1),
+study.set_user_attr("dream_sweep", {{"objectives": ["accuracy"]}})
+study.optimize(lambda t: t.suggest_float("eps", 0, 1) + 0 * t.suggest_float("idle", 0, 1),
                n_trials=20)
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
@@ -287,22 +287,22 @@ def test_importances_of_a_search_in_a_database(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Found by the command that is in the record; a database that is not there is not made."""
-    url = f"sqlite:///{tmp_path / 'papers.db'}"
+    url = f"sqlite:///{tmp_path / 'studies.db'}"
     code = f"""
 import optuna, warnings
 warnings.simplefilter("ignore")
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 for name, direction in (("ours", "maximize"), ("theirs", "minimize")):
-    paper = optuna.create_paper(paper_name=name, storage={url!r}, direction=direction,
+    study = optuna.create_study(study_name=name, storage={url!r}, direction=direction,
                                 sampler=optuna.samplers.RandomSampler(seed=0))
-    paper.optimize(lambda t: t.suggest_int("grid_size", 1, 40), n_trials=6)
+    study.optimize(lambda t: t.suggest_int("grid_size", 1, 40), n_trials=6)
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
     monkeypatch.chdir(tmp_path)
     commands = {
         "ours": ["grid_size", "--storage", url],
         "lost": ["grid_size", "--storage=sqlite:///lost.db"],
-        "journal": ["grid_size", "--storage", "papers/own.journal"],
+        "journal": ["grid_size", "--storage", "studies/own.journal"],
         "default": ["grid_size"],
     }
 
@@ -310,9 +310,9 @@ for name, direction in (("ours", "maximize"), ("theirs", "minimize")):
 
     assert found == {"ours": url, "lost": "sqlite:///lost.db"}
     ours = importances(found["ours"], "ours")
-    assert ours[["paper", "parameter", "trials"]].to_numpy().tolist() == [["ours", "grid_size", 6]]
+    assert ours[["study", "parameter", "trials"]].to_numpy().tolist() == [["ours", "grid_size", 6]]
     assert len(importances(found["lost"], "lost")) == 0
-    assert [file.name for file in tmp_path.iterdir()] == ["papers.db"]
+    assert [file.name for file in tmp_path.iterdir()] == ["studies.db"]
 
 
 def test_a_damaged_journal_gives_no_importances(tmp_path: Path) -> None:

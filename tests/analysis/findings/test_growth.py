@@ -14,7 +14,6 @@ from PIL import Image
 from analysis.__main__ import main
 from analysis.data.reading import load
 from analysis.figures import growth as figure
-from analysis.figures.gather import plots_of_growth
 from analysis.figures.plot import png, write_plot
 from analysis.figures.style import styled
 from analysis.findings.growth import SEVERAL, build, by_figure
@@ -42,11 +41,10 @@ def timed(seconds: tuple[float, float, float, float], **fields: Any) -> Row:
     values = {
         f"{part}_seconds": own * n for part, own, n in zip(parts, seconds, units, strict=True)
     }
-    clusters = {"n_clusters_mean": 32.0, "cluster_size_histogram": [100, 220]}
-    own = {"device": "cpu", "host": "node-1", "n_threads": 1, "gpu_share": 0.0, **clusters}
-    hardware = {name: fields.pop(name) for name in tuple(fields) if name in own}
+    about = {"device": "cpu", "host": "node-1", "n_threads": 1, "gpu_share": 0.0, "n_classes": 10}
+    given = {name: fields.pop(name) for name in tuple(fields) if name in about}
     config = config_of(str(fields.pop("clusterer", "kmeans")), **(SHORT | fields))
-    return row_of(config, 0.5, **(values | own | hardware))
+    return row_of(config, 0.5, **(values | about | given))
 
 
 def over(
@@ -187,9 +185,8 @@ def test_of_variations_that_are_as_long_the_one_with_most_trials_counts() -> Non
 
 
 def classes(n: int, seconds: float, **fields: Any) -> Row:
-    """A trial on data of its own with n classes of 32 clusters each."""
-    own = {"n_clusters_mean": 32.0, "cluster_size_histogram": [20 * n, 12 * n]}
-    return timed((1.0, seconds, 1.0, 1.0), dataset=f"folder:{n}", **(own | fields))
+    """A trial on other data with n classes."""
+    return timed((1.0, seconds, 1.0, 1.0), dataset=f"folder:{n}", n_classes=n, **fields)
 
 
 def test_the_number_of_classes_comes_from_several_data_sets() -> None:
@@ -250,10 +247,10 @@ def test_exponents_and_base_in_words() -> None:
 
     numbers = build(frame_of(rows))
 
-    assert figure.in_words(numbers) == (
+    assert figure.exponents_text(numbers) == (
         "matching ∝ ipc^−1.00; matching ∝ width^1.00, network ∝ width^2.00, evaluation ∝ width^0.50"
     )
-    assert figure.base_in_words(numbers) == "ipc 10, width 16, share n 1, k 128"
+    assert figure.base_text(numbers) == "ipc 10, width 16, share n 1, k 128"
 
 
 def drawn(rows: list[Row]) -> Figure:
@@ -281,7 +278,7 @@ def test_results_with_growth_have_its_figure_and_the_report_shows_it(tmp_path: P
     store.create()
     for row in over("width", WIDTHS, dataset="digits"):
         store.put_result(row, [])
-    (plot,) = plots_of_growth(load(store.uri))
+    (plot,) = figure.plots(load(store.uri))
 
     assert plot.name == "growth-digits-kmeans"
     out = tmp_path / "out"
@@ -303,7 +300,7 @@ def test_files_of_the_same_name_are_told_apart(tmp_path: Path) -> None:
         for row in over("width", WIDTHS, dataset=f"parquet:{name}"):
             store.put_result(row, [])
 
-    names = [plot.name for plot in plots_of_growth(load(store.uri))]
+    names = [plot.name for plot in figure.plots(load(store.uri))]
 
     assert names == ["growth-files-kmeans", "growth-files-kmeans-2"]
 
@@ -325,7 +322,7 @@ def test_the_cost_preset_varies_five_sizes_one_at_a_time() -> None:
         "k": [16, 32, 128],
     }
     assert set(found["trials"]) == {3}
-    assert figure.base_in_words(found) == "ipc 10, image size 16, width 32, share n 1, k 32"
+    assert figure.base_text(found) == "ipc 10, image size 16, width 32, share n 1, k 32"
     # One clustering and ten inner loops in a second each; one network of forty epochs.
     of_parts = found.drop_duplicates("part").set_index("part")["seconds"].to_dict()
     assert of_parts == {"clustering": 1, "matching": 0.1, "network": 0.1, "evaluation": 1 / 40}

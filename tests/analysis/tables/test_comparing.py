@@ -1,4 +1,4 @@
-"""The library: the numbers of the tables, and no group that mixes what is no repetition."""
+"""The library: the numbers of the tables; groups that would mix different trials are refused."""
 
 import subprocess
 import sys
@@ -10,8 +10,7 @@ import pytest
 import analysis
 from analysis import load, pair, summarise
 from analysis.data.reading import Sweeps
-from analysis.tables import paper2
-from analysis.tables.paper1 import build
+from analysis.tables.build import build
 from distill.errors import UserError
 from sweeps.store.store import Store
 from tests.analysis import golden
@@ -102,11 +101,12 @@ def test_paper_2_has_the_numbers_of_its_table(tmp_path: Path) -> None:
     ]
     sweeps = sweeps_of(tmp_path, rows)
 
-    found = summarise(sweeps, paper=2)
+    found = summarise(sweeps, kind="selection")
     assert found["selector"].tolist() == [
         *("cluster_grid", "base", "random", "random", "cluster_grid"),
     ]
-    table = paper2.build(sweeps.results).tables[0].rows
+    (_, selections) = build(sweeps.results).tables
+    table = selections.rows
     for _, row in table[table["sound_seeds"].notna()].iterrows():
         own = found[(found["selector"] == row["selector"]) & (found["protocol"] == "sound")]
         if row["selector"] != "base":
@@ -114,18 +114,18 @@ def test_paper_2_has_the_numbers_of_its_table(tmp_path: Path) -> None:
         assert own["mean"].item() == row["sound_accuracy"]
         assert own["low"].item() == row["sound_low"]
 
-    selectors = pair(sweeps, "selector", baseline="random", paper=2)
+    selectors = pair(sweeps, "selector", baseline="random", kind="selection")
     own = only(selectors, selector="cluster_grid")
     assert own["difference"] == pytest.approx(0.1)  # 0.1, 0 and 0.2 at the same fraction
     assert own["n_pairs"] == 3
-    fractions = pair(sweeps, "fraction", baseline=0.1, paper=2)
+    fractions = pair(sweeps, "fraction", baseline=0.1, kind="selection")
     assert only(fractions, fraction=0.5)["difference"] == pytest.approx(0.15)
-    protocols = pair(sweeps, "protocol", baseline="published", paper=2)
+    protocols = pair(sweeps, "protocol", baseline="published", kind="selection")
     assert only(protocols, selector="cluster_grid")["difference"] == pytest.approx(0.2)
 
     assert len(summarise(sweeps)) == 1
-    with pytest.raises(UserError, match=r"paper must be 1 .*, got 3"):
-        summarise(sweeps, paper=3)
+    with pytest.raises(UserError, match="unknown kind of trial 'selectoin'; did you mean"):
+        summarise(sweeps, kind="selectoin")
 
 
 def test_unknown_names_say_what_is_known(sweeps: Sweeps) -> None:

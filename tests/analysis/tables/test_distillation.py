@@ -1,4 +1,4 @@
-"""Paper 1's tables: numbers by hand, gaps that stay gaps, rows where they belong."""
+"""Tables of distillations: numbers by hand, missing numbers, order and labels of rows."""
 
 import math
 from pathlib import Path
@@ -7,27 +7,28 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.data.methods import PAPER1_ROWS
+from analysis.data.published import load_published
 from analysis.data.trials import plan_of
-from analysis.tables.paper1 import Paper1Table, build
-from analysis.tables.paper1_sheet import sheet
+from analysis.tables.build import build
+from analysis.tables.layout import Table
+from analysis.tables.render import sheet
 from distill.config.distillation import DistillationConfig
 from sweeps.store.store import Store, load_results
 from tests.analysis import golden
-from tests.analysis.results import Row, config_of, frame_of, row_of, rows_of
+from tests.analysis.results import Row, config_of, failure_of, frame_of, row_of, rows_of
 
 
 def only_table(
     rows: list[Row],
     plan: tuple[DistillationConfig, ...] | list[DistillationConfig] = (),
     **arguments: Any,
-) -> Paper1Table:
-    paper = build(frame_of(rows), plan_of(plan), **arguments)
+) -> Table:
+    paper = build(frame_of(rows), plan_of(plan), kinds=["distillation"], **arguments)
     assert len(paper.tables) == 1
     return paper.tables[0]
 
 
-def cells(table: Paper1Table, method: str, weights: str, label: str | None = None) -> pd.Series:
+def cells(table: Table, method: str, weights: str, label: str | None = None) -> pd.Series:
     rows = table.rows
     own = rows[(rows["method"] == method) & (rows["weights"] == weights)]
     if label is not None:
@@ -36,12 +37,18 @@ def cells(table: Paper1Table, method: str, weights: str, label: str | None = Non
     return own.iloc[0]
 
 
+def published_rows() -> list[tuple[str, str]]:
+    """Method and weights of the paper's nine rows in its order."""
+    numbers = load_published("paper1")
+    return list(dict.fromkeys(zip(numbers["method"], numbers["weights"], strict=True)))
+
+
 @pytest.fixture(scope="module")
-def table() -> Paper1Table:
-    return golden.paper().tables[0]
+def table() -> Table:
+    return golden.tables().tables[0]
 
 
-def test_a_row_by_hand(table: Paper1Table) -> None:
+def test_a_row_by_hand(table: Table) -> None:
     # 0.60, 0.62, 0.64: s = 0.02; t(2) at 97.5 % is 4.302653.
     row = cells(table, "kmeans", "F")
 
@@ -58,7 +65,7 @@ def test_a_row_by_hand(table: Paper1Table) -> None:
 
 
 def test_the_reproduced_columns_are_the_best_of_four_under_the_published_protocol(
-    table: Paper1Table,
+    table: Table,
 ) -> None:
     # 0.63 and 0.64 after the last epoch, so 0.66 and 0.67: s = 0.01 / √2, t(1) = 12.7062.
     row = cells(table, "kmeans", "F")
@@ -74,7 +81,7 @@ def test_the_reproduced_columns_are_the_best_of_four_under_the_published_protoco
 
 
 def test_differences_are_paired_and_corrected_over_the_rows_of_the_table(
-    table: Paper1Table,
+    table: Table,
 ) -> None:
     # Differences from the baseline, seed by seed, with the tail of t(2): p = 1 − t / √(t² + 2).
     by_hand = {
@@ -112,7 +119,7 @@ def test_only_seeds_that_both_rows_have_are_compared() -> None:
     assert math.isnan(row["p"])
 
 
-def test_a_single_seed_has_no_interval(table: Paper1Table) -> None:
+def test_a_single_seed_has_no_interval(table: Table) -> None:
     row = cells(table, "dbscan", "T")
 
     assert row["sound_accuracy"] == 0.45
@@ -120,7 +127,7 @@ def test_a_single_seed_has_no_interval(table: Paper1Table) -> None:
     assert math.isnan(row["sound_high"])
 
 
-def test_failed_trials_are_counted_and_enter_no_mean(table: Paper1Table) -> None:
+def test_failed_trials_are_counted_and_enter_no_mean(table: Table) -> None:
     dbscan, agglomerative = cells(table, "dbscan", "T"), cells(table, "agglomerative", "F")
 
     assert (dbscan["sound_seeds"], dbscan["sound_failed"], dbscan["sound_missing"]) == (1, 1, "2")
@@ -142,7 +149,7 @@ def test_a_row_of_failures_only_has_no_numbers() -> None:
     assert numbers.isna().all()
 
 
-def test_cells_without_data_are_missing_never_zero(table: Paper1Table) -> None:
+def test_cells_without_data_are_missing_never_zero(table: Table) -> None:
     row = cells(table, "kmeans++", "T")
 
     numbers = row.drop(["ipc", "published_accuracy", "published_loss", "baseline"])
@@ -152,7 +159,7 @@ def test_cells_without_data_are_missing_never_zero(table: Paper1Table) -> None:
     assert row["published_accuracy"] == 0.6687
 
 
-def test_what_is_planned_and_not_there_is_named(table: Paper1Table) -> None:
+def test_what_is_planned_and_not_there_is_named(table: Table) -> None:
     assert cells(table, "dbscan", "F")["sound_missing"] == "0-2"
     assert cells(table, "dbscan", "F")["sound_seeds"] is pd.NA
     assert cells(table, "kmeans", "F")["sound_missing"] == ""
@@ -161,28 +168,30 @@ def test_what_is_planned_and_not_there_is_named(table: Paper1Table) -> None:
 
 
 def test_a_table_that_is_planned_and_not_begun() -> None:
-    paper = golden.paper()
+    paper = golden.tables()
 
     assert len(paper.tables) == 1
-    ((setting, n),) = paper.unstarted
-    assert (setting["ipc"], n) == (50, 1)
+    (entry,) = paper.unstarted
+    assert (entry.scope.setting["ipc"], entry.n_trials) == (50, 1)
 
 
 def test_a_plan_without_any_result() -> None:
     paper = build(frame_of([]), plan_of(golden.plan()))
 
     assert paper.tables == ()
-    assert [(setting["ipc"], n) for setting, n in paper.unstarted] == [(10, 24), (50, 1)]
+    found = [(entry.scope.setting["ipc"], entry.n_trials) for entry in paper.unstarted]
+    assert found == [(10, 24), (50, 1)]
 
 
 def test_a_plan_of_other_kinds_versions_and_splits_is_not_ours() -> None:
     plan: dict[str, dict[str, Any]] = {
         "0" * 16: {"kind": "selection", "seed": 0},
-        "1" * 16: {"no_such_field": 1},
-        "2" * 16: {"val_fraction": 0.1, "eval_split": "val"},
+        "1" * 16: {"kind": "distillation", "no_such_field": 1},
+        "2" * 16: {"kind": "distillation", "val_fraction": 0.1, "eval_split": "val"},
+        "3" * 16: {"kind": "no such kind"},
     }
 
-    assert build(frame_of([]), plan).unstarted == ()
+    assert build(frame_of([]), plan, kinds=["distillation"]).unstarted == ()
 
 
 def test_the_ids_of_a_plan_are_taken_as_they_are() -> None:
@@ -224,7 +233,7 @@ def test_the_rows_stand_in_the_order_of_the_paper_and_then_of_the_registry() -> 
         list(zip(table.rows[name], table.rows["weights"], strict=True))
         for name in ("method", "label")
     )
-    assert methods[:9] == list(PAPER1_ROWS)
+    assert methods[:9] == published_rows()
     assert labels[6:] == [
         ("DBSCAN (eps 15)", "T"),
         ("DBSCAN (eps 15)", "F"),
@@ -338,7 +347,7 @@ def test_trials_of_other_sizes_are_tables_of_their_own() -> None:
     assert [cells(t, "kmeans", "F")["sound_seeds"] for t in paper.tables] == [1, 1, 1, 2, 1, 1]
 
 
-def test_published_numbers_of_another_task_say_so(table: Paper1Table) -> None:
+def test_published_numbers_of_another_task_say_so(table: Table) -> None:
     digits = only_table(rows_of("kmeans", "none", (0.9,), dataset="digits"))
 
     assert (digits.rows["dataset"] == "digits").all()
@@ -355,14 +364,14 @@ def test_different_images_are_counted() -> None:
     assert only_table(rows).n_fingerprints == 2
 
 
-def test_the_order_of_the_results_does_not_matter(table: Paper1Table) -> None:
+def test_the_order_of_the_results_does_not_matter(table: Table) -> None:
     shuffled = frame_of(golden.rows()).sample(frac=1, random_state=3)
 
     again = build(shuffled, plan_of(golden.plan()[::-1]), golden.failures()).tables[0]
     pd.testing.assert_frame_equal(again.rows, table.rows, check_exact=True)
 
 
-def test_a_trial_that_is_there_twice_counts_once(table: Paper1Table) -> None:
+def test_a_trial_that_is_there_twice_counts_once(table: Table) -> None:
     frame = frame_of(golden.rows())
 
     again = build(pd.concat([frame, frame]), plan_of(golden.plan()), golden.failures()).tables[0]
@@ -371,7 +380,7 @@ def test_a_trial_that_is_there_twice_counts_once(table: Paper1Table) -> None:
 
 
 def test_results_from_a_store_and_from_pandas_give_the_same_table(
-    tmp_path: Path, table: Paper1Table
+    tmp_path: Path, table: Table
 ) -> None:
     store = Store(tmp_path / "results")
     store.create()
@@ -406,10 +415,10 @@ def test_no_results_no_tables() -> None:
 def test_failures_that_cannot_be_placed_are_left_out() -> None:
     config = config_of("kmeans", seed=1)
     records = {
-        config.trial_id: {"phase": "search", "config": config.to_dict()},
-        "0" * 16: {"phase": "grid", "config": {"no_such_field": 1}},
-        "1" * 16: {"message": "nobody knows"},
-        "2" * 16: {"config": {"kind": "selection", "selector": "base"}},
+        config.trial_id: failure_of(config, phase="search"),
+        "0" * 16: {"kind": "distillation", "config": {"no_such_field": 1}},
+        "1" * 16: {"message": "unknown"},
+        "2" * 16: {"kind": "selection", "config": {"selector": "base"}},
     }
 
     table = only_table(rows_of("kmeans", "none", (0.5,)), failures=records)
@@ -420,7 +429,7 @@ def test_failures_that_cannot_be_placed_are_left_out() -> None:
 
 def test_a_finished_trial_is_no_failure() -> None:
     config = config_of("kmeans")
-    records = {config.trial_id: {"config": config.to_dict()}}
+    records = {config.trial_id: failure_of(config)}
 
     table = only_table(rows_of("kmeans", "none", (0.5,)), failures=records)
 

@@ -1,4 +1,4 @@
-"""Sheets of distilled or chosen images: a row a class, an image a column; PNG, without torch."""
+"""Sheets of distilled or selected images: a row a class, an image a column; PNG, without torch."""
 
 import io
 import json
@@ -29,7 +29,7 @@ _BACKGROUND, _INK = (255, 255, 255), (31, 35, 40)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageSheet:
+class ImageGrid:
     """The images of one trial.
 
     Attributes:
@@ -43,7 +43,7 @@ class ImageSheet:
     @property
     def numbers(self) -> pd.DataFrame:
         """How many images of each class there are and are shown: `class`, `images`, `shown`."""
-        counts = [len(own) for own in self.images]
+        counts = [len(images) for images in self.images]
         shown = [
             min(count, MAX_COLUMNS) if row < MAX_ROWS else 0 for row, count in enumerate(counts)
         ]
@@ -51,36 +51,36 @@ class ImageSheet:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sheet:
+class ImageSheet:
     """The images of one row of a table, from its first seed.
 
     Attributes:
         name: for files.
         title: of the row.
-        what: they are, in words.
-        trial_id: whose images they are.
-        images: what is on it.
+        kind: of images, for titles.
+        trial_id: of the trial that left them.
+        images: on the sheet.
     """
 
     name: str
     title: str
-    what: str
+    kind: str
     trial_id: str
-    images: ImageSheet
+    images: ImageGrid
 
 
-def sheet_of(table: pa.Table | None, **about: str) -> Sheet | None:
+def sheet_of(table: pa.Table | None, **about: str) -> ImageSheet | None:
     """Returns a sheet of a file in the Hub's layout; None where there are no images in it.
 
     Args:
         table: the file's; None: there is none.
-        about: the other fields of `Sheet`.
+        about: the other fields of `ImageSheet`.
     """
     images = None if table is None else build(table)
-    return None if images is None else Sheet(images=images, **about)
+    return None if images is None else ImageSheet(images=images, **about)
 
 
-def write_sheet(sheet: Sheet, folder: Path) -> list[Path]:
+def write_sheet(sheet: ImageSheet, folder: Path) -> list[Path]:
     """Writes a sheet of images as PNG and its numbers as CSV; returns the files.
 
     Raises:
@@ -94,7 +94,7 @@ def write_sheet(sheet: Sheet, folder: Path) -> list[Path]:
     return [picture, numbers]
 
 
-def build(table: pa.Table) -> ImageSheet | None:
+def build(table: pa.Table) -> ImageGrid | None:
     """Returns the images of a file in the Hub's layout; None where they cannot be read."""
     labels = table["label"].to_pylist()
     by_class: dict[int, list[Image.Image]] = {label: [] for label in sorted(set(labels))}
@@ -107,8 +107,8 @@ def build(table: pa.Table) -> ImageSheet | None:
     if not by_class:
         return None
     names = _class_names(table.schema.metadata or {})
-    return ImageSheet(
-        images=tuple(tuple(own) for own in by_class.values()),
+    return ImageGrid(
+        images=tuple(tuple(images) for images in by_class.values()),
         class_names=tuple(
             names[label] if 0 <= label < len(names) else str(label) for label in by_class
         ),
@@ -124,29 +124,29 @@ def _class_names(metadata: dict[bytes, bytes]) -> list[str]:
     return [str(name) for name in names]
 
 
-def draw(sheet: ImageSheet, *, enlarged: bool = True) -> Image.Image:
+def draw(sheet: ImageGrid, *, enlarged: bool = True) -> Image.Image:
     """Draws a sheet: classes below one another.
 
     Args:
-        sheet: what to draw.
+        sheet: to draw.
         enlarged: so that every pixel can be seen, with names at the left; else pixel by pixel
             without names, for a page that does both itself, and one image of each class side by
             side.
     """
-    rows = [own[:MAX_COLUMNS] for own in sheet.images[:MAX_ROWS]]
-    if not enlarged and all(len(own) == 1 for own in rows):
-        flat = [image for own in rows for image in own]
+    rows = [images[:MAX_COLUMNS] for images in sheet.images[:MAX_ROWS]]
+    if not enlarged and all(len(images) == 1 for images in rows):
+        flat = [image for images in rows for image in images]
         rows = [tuple(flat[i : i + MAX_COLUMNS]) for i in range(0, len(flat), MAX_COLUMNS)]
-    largest = max(max(image.size) for own in rows for image in own)
+    largest = max(max(image.size) for images in rows for image in images)
     factor = max(1, -(-CELL // largest)) if enlarged else 1
     left, gap = (LABEL, GAP) if enlarged else (0, 1)
     step = largest * factor + gap
-    width = max(len(own) for own in rows)
+    width = max(len(images) for images in rows)
     picture = Image.new("RGB", (left + width * step - gap, len(rows) * step - gap), _BACKGROUND)
-    for row, own in enumerate(rows):
+    for row, images in enumerate(rows):
         if enlarged:
             _write_name(picture, sheet.class_names[row], row * step + (step - gap) // 2)
-        for column, image in enumerate(own):
+        for column, image in enumerate(images):
             size = (image.width * factor, image.height * factor)
             pixels = image.resize(size, Image.Resampling.NEAREST)
             picture.paste(pixels, (left + column * step, row * step))

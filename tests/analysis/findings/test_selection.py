@@ -2,9 +2,11 @@
 
 import pytest
 
-from analysis.findings.paper1 import in_short, markdown
-from analysis.findings.paper2 import paper2_claims, paper2_findings, parts
-from analysis.tables.paper2 import Paper2, Paper2Table, build
+from analysis.findings.claims import claims
+from analysis.findings.findings import findings, in_short, markdown
+from analysis.findings.selection import parts
+from analysis.tables.build import Tables, build
+from analysis.tables.layout import Table
 from tests.analysis.results import Row, frame_of, selection_rows_of
 
 
@@ -36,18 +38,18 @@ def many(fraction: float = 0.4, n_images: int = 5400) -> list[Row]:
     return published("random", (0.80, 0.82), n_images, fraction=fraction)
 
 
-def paper_of(*rows: Row) -> Paper2:
+def paper_of(*rows: Row) -> Tables:
     return build(frame_of(rows))
 
 
-def table_of(*rows: Row) -> Paper2Table:
+def table_of(*rows: Row) -> Table:
     (found,) = paper_of(*rows).tables
     return found
 
 
-def cases(paper: Paper2, topic: str) -> dict[str, tuple[str, ...]]:
-    found = paper2_findings(paper)
-    return {finding.verdict: finding.cases for finding in found if finding.topic == topic}
+def cases(paper: Tables, topic: str) -> dict[str, tuple[str, ...]]:
+    found = findings(paper.tables)
+    return {f.verdict: f.cases for f in found if f.topic.name == topic}
 
 
 def test_ways_of_choosing_against_random_images() -> None:
@@ -69,7 +71,7 @@ def test_ways_of_choosing_against_random_images() -> None:
     assert found["lower"] == ("herding 10 % (−11.00 ± 2.48, 3 pairs)",)
     assert found["cannot be said"][0] == "base (all images) (+21.00, 1 pair, published +15.67)"
     assert "random 50 % (no pairs, published −0.73)" in found["cannot be said"]
-    short = in_short(paper2_findings(paper))
+    short = in_short(findings(paper.tables))
     assert short[0].startswith("Ways of choosing images: of 6 comparisons with random 10 %, 2 as")
     assert len(short) == 2  # and the order of the random subsets
 
@@ -81,8 +83,8 @@ def test_the_printed_order_of_the_random_subsets() -> None:
         *selection_rows_of("random", (0.70, 0.72, 0.71)),
     )
 
-    claims = paper2_claims(table)
-    order = claims[claims["topic"] == "order"]
+    numbers = claims(table)
+    order = numbers[numbers["topic"] == "order"]
 
     # 0.04, 0.03, 0.05 and three times 0.10; printed 0.7480 − 0.8133 and 0.8133 − 0.7553.
     assert order["label"].tolist() == ["50 % − 25 %", "25 % − 10 %"]
@@ -115,7 +117,7 @@ def test_the_parts_are_said_in_words() -> None:
         "what is left for the choice itself, on test images it was not trained on: "
         "+4.00 ± 12.71 (2 seeds) from random 40 %",
     )
-    text = markdown(paper2_findings(paper))
+    text = markdown(findings(paper.tables))
     assert (
         "- Paper 2: folder photos, clustering 10 % under the published protocol: the leak: " in text
     )
@@ -170,5 +172,5 @@ def test_coresets_against_as_many_random_images() -> None:
     assert found["holds"] == ("nearest center (+10.00 ± 2.48, 3 pairs, published +10.50)",)
     assert found["lower"] == ("herding (−10.00 ± 0.00, 3 pairs)",)
     assert cases(paper, "selectors") == {}
-    (short,) = in_short(paper2_findings(paper))
+    (short,) = in_short(findings(paper.tables))
     assert short.startswith("Real images in place of distilled ones: of 3 comparisons with random")

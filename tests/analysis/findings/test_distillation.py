@@ -3,16 +3,12 @@
 import pandas as pd
 import pytest
 
-from analysis.findings.claims import Finding
-from analysis.findings.paper1 import (
-    claims,
-    findings,
-    in_short,
-    levels,
-    markdown,
-    published_noise,
-)
-from analysis.tables.paper1 import Paper1Table, build
+from analysis.findings.claims import Finding, claims
+from analysis.findings.distillation import levels, published_noise
+from analysis.findings.findings import findings, in_short, markdown
+from analysis.tables.build import build
+from analysis.tables.distillation import METHODS
+from analysis.tables.layout import Table
 from tests.analysis import golden
 from tests.analysis.results import Row, frame_of, rows_of
 
@@ -27,12 +23,12 @@ def shifted(by: float, jitter: float = 1.0) -> list[float]:
     return [score + by + jitter * j for score, j in zip(BASELINE, JITTER, strict=True)]
 
 
-def table_of(*more: Row, **fields: object) -> Paper1Table:
+def table_of(*more: Row, **fields: object) -> Table:
     rows = [*rows_of("kmeans", "none", BASELINE, **fields), *more]
     return build(frame_of(rows)).tables[0]
 
 
-def claim(table: Paper1Table, topic: str, method: str) -> pd.Series:
+def claim(table: Table, topic: str, method: str) -> pd.Series:
     numbers = claims(table)
     own = numbers[(numbers["topic"] == topic) & (numbers["method"] == method)]
     assert len(own) == 1
@@ -143,7 +139,7 @@ def test_sentences_name_verdict_numbers_and_seeds() -> None:
     assert (
         Finding(
             setting="CIFAR-10, 10 images a class, clustering of features",
-            topic="methods",
+            topic=METHODS,
             verdict="holds",
             cases=("K-Medoids (−9.00 ± 0.00, 5 pairs, published −8.84, outside this interval)",),
         )
@@ -157,11 +153,11 @@ def test_sentences_name_verdict_numbers_and_seeds() -> None:
 
 
 def test_the_golden_findings() -> None:
-    text = markdown(findings(golden.paper().tables))
+    text = markdown(findings(golden.tables().tables))
 
     assert "published +0.25: to tell that from 0 takes about 23 seeds" in text
     assert "BIRCH (−0.33 ± 3.79, 3 pairs)" in text
-    assert text == markdown(findings(golden.paper().tables))
+    assert text == markdown(findings(golden.tables().tables))
 
 
 def test_the_noise_between_two_printed_runs_of_one_algorithm() -> None:

@@ -14,18 +14,17 @@ from PIL import Image
 
 from analysis.__main__ import main
 from analysis.data.reading import Sweeps, load
-from analysis.figures import cluster_sizes, epochs, plane, searches, sheets
-from analysis.figures.gather import Gallery
-from analysis.figures.paper2 import image_sheets
+from analysis.figures import cluster_sizes, epochs, images, plane, searches
+from analysis.figures.gather import Gallery, image_sheets
 from analysis.figures.plot import Plot, svg, write_plot
 from analysis.report.sections import figures_section
-from analysis.tables.paper1 import build as build_paper1
-from analysis.tables.paper2 import Paper2Table
-from analysis.tables.paper2 import build as build_paper2
+from analysis.tables.build import build
+from analysis.tables.layout import Table
+from distill.config.base import SCHEMA_VERSION
 from distill.config.selection import SelectionConfig
 from distill.datasets import ImageData
 from sweeps.cluster.worker import WorkOrder, run_and_store
-from sweeps.store.schema import TRIAL_SCHEMA
+from sweeps.store.schema import trial_schema
 from sweeps.store.store import Store
 from tests.analysis.results import Row, config_of, frame_of, row_of
 
@@ -55,14 +54,14 @@ def sweeps(digits: ImageData, tmp_path_factory: pytest.TempPathFactory) -> Sweep
 
 
 @pytest.fixture(scope="module")
-def table(sweeps: Sweeps) -> Paper2Table:
-    (found,) = build_paper2(sweeps.results).tables
+def table(sweeps: Sweeps) -> Table:
+    (found,) = build(sweeps.results).tables
     return found
 
 
 @pytest.fixture(scope="module")
-def drawn(table: Paper2Table, sweeps: Sweeps) -> dict[str, Plot]:
-    gallery = Gallery.of(build_paper1(sweeps.results), [table], sweeps)
+def drawn(table: Table, sweeps: Sweeps) -> dict[str, Plot]:
+    gallery = Gallery.of([table], sweeps)
     return {plot.name.split("-", 3)[3]: plot for plot in gallery.plots}
 
 
@@ -98,9 +97,9 @@ def test_a_trial_counts_with_the_mean_of_its_classifiers() -> None:
 def test_which_images_a_curve_is_of() -> None:
     with_validation, without = curve("a", (0.5, 0.6)), curve("a", (None, 0.6))
 
-    assert epochs.looked_at("published", with_validation) == "test"
-    assert epochs.looked_at("sound", with_validation) == "validation"
-    assert epochs.looked_at("sound", without) == "training"
+    assert epochs.images_of("published", with_validation) == "test"
+    assert epochs.images_of("sound", with_validation) == "validation"
+    assert epochs.images_of("sound", without) == "training"
     found = epochs.build(members(("a", 3)), without, epochs.ACCURACY, "training")
     assert found[["row", "epoch", "mean"]].to_numpy().tolist() == [[3, 1, 0.6]]
 
@@ -165,10 +164,10 @@ def test_the_plane_holds_what_is_drawn() -> None:
     found = plane.build(selection(4))
 
     assert found is not None
-    images = found[found["what"] == "image"]
-    assert images["class"].tolist() == ["cat", "cat", "dog", "dog"]
-    assert images["times_selected"].tolist() == [1, 1, 1, 0]
-    assert images["x"].tolist() == [0, 0.61728, 0.30864, 0.92593]
+    marks = found[found["what"] == "image"]
+    assert marks["class"].tolist() == ["cat", "cat", "dog", "dog"]
+    assert marks["times_selected"].tolist() == [1, 1, 1, 0]
+    assert marks["x"].tolist() == [0, 0.61728, 0.30864, 0.92593]
     (grid,) = found[found["what"] == "grid"].to_dict("records")
     assert (grid["class"], grid["cluster"], grid["cells"]) == ("dog", 0, 2)
     assert (grid["x"], grid["y"], grid["x_high"], grid["y_high"]) == (0, 0, 2, 4)
@@ -205,16 +204,16 @@ def test_without_a_plane_or_notes_of_its_grid_there_is_no_figure() -> None:
 
 @pytest.mark.parametrize("protocol", ["", "-published"])
 def test_the_lines_that_are_drawn_divide_the_images_as_the_trial_did(
-    drawn: dict[str, Plot], table: Paper2Table, sweeps: Sweeps, protocol: str
+    drawn: dict[str, Plot], table: Table, sweeps: Sweeps, protocol: str
 ) -> None:
     """Cells that hold an image, counted between the lines, are those that the trial counted."""
     plot = drawn[f"plane-clustering-20{protocol}"]
-    images = plot.numbers[plot.numbers["what"] == "image"]
+    marks = plot.numbers[plot.numbers["what"] == "image"]
     panels = np.array(plot.figure().axes).reshape(2, 3)
     n_occupied = 0
     for name, axes in zip(("3", "8"), panels[:, 1], strict=True):
         lines = [own for own in axes.collections if isinstance(own, LineCollection)]
-        of_class = images[images["class"] == name]
+        of_class = marks[marks["class"] == name]
         for position, (_, own) in enumerate(of_class.groupby("cluster", sort=True)):
             segments = np.array(lines[0 if protocol else position].get_segments())
             xs, ys = (np.unique(segments[..., axis].round(9))[1:-1] for axis in (0, 1))
@@ -276,7 +275,7 @@ def test_the_files_are_the_same_bytes_every_time(drawn: dict[str, Plot], tmp_pat
         assert file.read_bytes() == (tmp_path / "second" / file.name).read_bytes(), file.name
 
 
-def test_sheets_show_images_that_were_trained_on(table: Paper2Table, sweeps: Sweeps) -> None:
+def test_sheets_show_images_that_were_trained_on(table: Table, sweeps: Sweeps) -> None:
     found = {sheet.name.split("-", 3)[3]: sheet for sheet in image_sheets(table, sweeps)}
 
     assert found.keys() == {
@@ -285,13 +284,13 @@ def test_sheets_show_images_that_were_trained_on(table: Paper2Table, sweeps: Swe
         "images-clustering-20-published",
     }
     sheet = found["images-augmentation-10"]
-    samples = sweeps.samples(sheet.trial_id)
+    samples = sweeps.artifact("samples", sheet.trial_id)
     assert samples is not None
     first = Image.open(io.BytesIO(samples["image"][0].as_py()["bytes"])).convert("RGB")
-    factor = sheets.CELL // 8
-    picture = sheets.draw(sheet.images)
+    factor = images.CELL // 8
+    picture = images.draw(sheet.images)
     for x, y in ((0, 0), (3, 5), (7, 7)):
-        assert picture.getpixel((sheets.LABEL + factor * x, factor * y)) == first.getpixel((x, y))
+        assert picture.getpixel((images.LABEL + factor * x, factor * y)) == first.getpixel((x, y))
     assert sheet.images.class_names == ("3", "8")
     assert sheet.images.numbers["shown"].tolist() == [8, 8]
 
@@ -332,11 +331,11 @@ def searched_row(seed: int, **fields: Any) -> Row:
         | fields
     )
     return (
-        dict.fromkeys(TRIAL_SCHEMA.names)
-        | config.resolved().to_dict()
+        dict.fromkeys(trial_schema().names)
+        | config.resolve().to_dict()
         | {
             "trial_id": config.trial_id,
-            "schema_version": 1,
+            "schema_version": SCHEMA_VERSION,
             "kind": "selection",
             "status": "ok",
             "phase": "search",

@@ -1,4 +1,4 @@
-"""Paper 2's table: numbers by hand, variants in rows of their own, the papers kept apart."""
+"""Tables of selections: numbers by hand, variants in different rows, kinds in different tables."""
 
 import io
 import math
@@ -9,18 +9,17 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from analysis import print_tables
 from analysis.data.trials import plan_of
-from analysis.findings.paper2 import paper2_findings
-from analysis.tables import print_paper2_tables
-from analysis.tables.coreset_sheet import coreset_sheet
-from analysis.tables.files import write_coreset_table, write_paper2_table
-from analysis.tables.paper1 import build as build_paper1
-from analysis.tables.paper2 import Paper2Table, build
-from analysis.tables.paper2_sheet import paper2_sheet
-from analysis.tables.printing import unstarted_selection_lines
+from analysis.findings.findings import findings
+from analysis.tables.build import build
+from analysis.tables.files import write_table
+from analysis.tables.layout import Table
+from analysis.tables.printing import unstarted_lines
+from analysis.tables.render import sheet
 from analysis.tables.sheet import Sheet
 from tests.analysis import golden
-from tests.analysis.results import Row, frame_of, selection_config_of, selection_rows_of
+from tests.analysis.results import Row, failure_of, frame_of, selection_config_of, selection_rows_of
 
 
 def results() -> list[Row]:
@@ -36,12 +35,12 @@ def results() -> list[Row]:
 
 
 @pytest.fixture(scope="module")
-def table() -> Paper2Table:
+def table() -> Table:
     (found,) = build(frame_of(results())).tables
     return found
 
 
-def cells(table: Paper2Table, selector: str, fraction: float = 0.1, options: str = "") -> pd.Series:
+def cells(table: Table, selector: str, fraction: float = 0.1, options: str = "") -> pd.Series:
     rows = table.rows
     own = rows[(rows["selector"] == selector) & (rows["options"] == options)]
     own = own[(own["fraction"] == fraction) | own["fraction"].isna()]
@@ -53,8 +52,8 @@ def column(printed: Sheet, heading: str) -> tuple[str, ...]:
     return next(c.cells for c in printed.columns if c.heading.startswith(heading))
 
 
-def test_the_rows_stand_in_the_paper_s_order_and_then_the_others(table: Paper2Table) -> None:
-    assert paper2_sheet(table).keys[0].cells == (
+def test_the_rows_stand_in_the_paper_s_order_and_then_the_others(table: Table) -> None:
+    assert sheet(table).keys[0].cells == (
         "base (all images)",
         "random 50 %",
         "random 25 %",
@@ -66,7 +65,7 @@ def test_the_rows_stand_in_the_paper_s_order_and_then_the_others(table: Paper2Ta
     )
 
 
-def test_a_row_by_hand(table: Paper2Table) -> None:
+def test_a_row_by_hand(table: Table) -> None:
     row = cells(table, "cluster_grid")
 
     assert (row["published_accuracy"], row["published_loss"]) == (0.8947, 0.4024)
@@ -78,7 +77,7 @@ def test_a_row_by_hand(table: Paper2Table) -> None:
     assert (row["sound_images"], row["sound_gpu_seconds"]) == (1350, 5.0)
 
 
-def test_members_are_the_trials_behind_the_rows(table: Paper2Table) -> None:
+def test_members_are_the_trials_behind_the_rows(table: Table) -> None:
     own = table.members[table.members["row"] == 2]
 
     assert table.rows["selector"][2] == "random"
@@ -93,7 +92,7 @@ def test_members_are_the_trials_behind_the_rows(table: Paper2Table) -> None:
     assert len(table.members) == len(results())
 
 
-def test_gaps_and_failures(table: Paper2Table) -> None:
+def test_gaps_and_failures(table: Table) -> None:
     assert cells(table, "augmentation")["sound_seeds"] is pd.NA
     quarter = cells(table, "random", 0.25)
     assert (quarter["sound_seeds"], quarter["sound_failed"]) == (2, 1)
@@ -101,8 +100,8 @@ def test_gaps_and_failures(table: Paper2Table) -> None:
     assert math.isnan(cells(table, "base")["sound_high"])
 
 
-def test_the_baseline_is_a_random_tenth(table: Paper2Table) -> None:
-    printed = paper2_sheet(table)
+def test_the_baseline_is_a_random_tenth(table: Table) -> None:
+    printed = sheet(table)
 
     assert column(printed, "difference")[3] == "baseline"
     assert column(printed, "difference")[4] == "+2.33 ± 1.43 *"
@@ -119,7 +118,7 @@ def test_settings_that_differ_are_tables_of_their_own() -> None:
     ).tables
 
     assert [t.distinguishing for t in found] == [{"epochs": 2}, {"epochs": 20}]
-    assert len({paper2_sheet(t).name for t in found}) == 2
+    assert len({sheet(t).name for t in found}) == 2
 
 
 def test_the_protocols_may_hold_out_different_images_for_validation() -> None:
@@ -134,12 +133,12 @@ def test_the_protocols_may_hold_out_different_images_for_validation() -> None:
     assert (row["sound_accuracy"], row["reproduced_accuracy"]) == (0.9, 0.8)
 
 
-def test_the_order_of_the_results_does_not_matter(table: Paper2Table, tmp_path: Path) -> None:
+def test_the_order_of_the_results_does_not_matter(table: Table, tmp_path: Path) -> None:
     shuffled = frame_of(results()).sample(frac=1, random_state=0)
 
     for name, own in (("a", table), ("b", build(shuffled).tables[0])):
         (tmp_path / name).mkdir()
-        files = write_paper2_table(own, tmp_path / name)
+        files = write_table(own, tmp_path / name)
     for file in files:
         assert file.read_bytes() == (tmp_path / "a" / file.name).read_bytes()
 
@@ -147,10 +146,12 @@ def test_the_order_of_the_results_does_not_matter(table: Paper2Table, tmp_path: 
 def test_the_two_papers_do_not_mix() -> None:
     both = frame_of(golden.rows() + results())
 
-    assert len(build(both).tables[0].rows) == 8
-    (first,) = build_paper1(both).tables
-    assert first.rows.equals(build_paper1(frame_of(golden.rows())).tables[0].rows)
-    assert build(frame_of(golden.rows())).is_empty
+    first, second = build(both).tables
+    assert len(second.rows) == 8
+    (alone,) = build(frame_of(golden.rows())).tables
+    assert first.rows.equals(alone.rows)
+    selections = build(frame_of(golden.rows()), kinds=["selection"])
+    assert (selections.tables, selections.unstarted) == ((), ())
 
 
 def test_what_is_planned_and_not_there_is_named() -> None:
@@ -161,7 +162,7 @@ def test_what_is_planned_and_not_there_is_named() -> None:
         selection_config_of("base", eval_split="val", val_fraction=0.1),
     ]
     crashed = selection_config_of("random", 1)
-    failures = {crashed.trial_id: {"phase": "grid", "config": crashed.to_dict()}}
+    failures = {crashed.trial_id: failure_of(crashed)}
     rows = selection_rows_of("base", (0.9,)) + selection_rows_of("random", (0.7,))
 
     paper = build(frame_of(rows), plan_of([*plan, crashed]), failures)
@@ -172,13 +173,13 @@ def test_what_is_planned_and_not_there_is_named() -> None:
     assert cells(found, "herding", 0.2)["sound_seeds"] is pd.NA
     assert (cells(found, "random")["sound_seeds"], cells(found, "random")["sound_failed"]) == (1, 1)
     assert found.members["state"].value_counts().to_dict() == {"missing": 4, "ok": 2, "failed": 1}
-    notes = paper2_sheet(found).notes
+    notes = sheet(found).notes
     assert "Trials without a result: 1 failed." in notes
     assert (
         "Incomplete, sound protocol: seeds 1-2 of base (all images); seeds 0-1 of herding 20 %."
         in (notes)
     )
-    assert unstarted_selection_lines(paper) == [
+    assert unstarted_lines(paper) == [
         "Nothing yet of Paper 2: folder photos, epochs 9: 1 trial is planned."
     ]
 
@@ -187,13 +188,9 @@ def test_plans_of_one_paper_leave_the_other_alone() -> None:
     plan = plan_of([*golden.plan(), selection_config_of("base", 7)])
     both = frame_of(golden.rows() + selection_rows_of("base", (0.9,)))
 
-    (table,) = build(both, plan).tables
-    assert cells(table, "base")["sound_missing"] == "7"
-    assert (
-        build_paper1(both, plan)
-        .tables[0]
-        .rows.equals(build_paper1(both, plan_of(golden.plan())).tables[0].rows)
-    )
+    first, second = build(both, plan).tables
+    assert cells(second, "base")["sound_missing"] == "7"
+    assert first.rows.equals(build(both, plan_of(golden.plan())).tables[0].rows)
 
 
 def test_the_paper_s_row_is_that_of_its_own_options() -> None:
@@ -209,7 +206,7 @@ def test_the_paper_s_row_is_that_of_its_own_options() -> None:
     (found,) = build(frame_of(rows)).tables
 
     assert cells(found, "cluster_grid")["sound_accuracy"] == 0.7
-    assert [label for label in paper2_sheet(found).keys[0].cells if "clustering" in label] == [
+    assert [label for label in sheet(found).keys[0].cells if "clustering" in label] == [
         "clustering 10 %",
         "clustering 10 % (DBSCAN)",
         "clustering 10 % (DBSCAN, min_samples 9)",
@@ -236,9 +233,9 @@ def coresets() -> list[Row]:
 def test_coresets_have_tables_of_their_own() -> None:
     paper = build(frame_of(coresets() + results()))
 
-    assert [len(paper.tables), len(paper.coresets)] == [1, 2]
+    assert len(paper.tables) == 3
     assert paper.tables[0].rows.equals(build(frame_of(results())).tables[0].rows)
-    one, ten = map(coreset_sheet, paper.coresets)
+    one, ten = map(sheet, paper.tables[1:])
     assert [one.name, ten.name] == ["coresets-cifar10-ipc1", "coresets-cifar10-ipc10"]
     assert ten.title == (
         "Real images in place of distilled ones: CIFAR-10, 10 images a class. Test accuracy in %"
@@ -258,13 +255,13 @@ def test_coresets_have_tables_of_their_own() -> None:
 
 
 def test_coresets_are_compared_with_random_images_of_their_number() -> None:
-    (_, ten) = build(frame_of(coresets())).coresets
+    (_, ten) = build(frame_of(coresets())).tables
 
     row = ten.rows.iloc[1]
     assert (row["selector"], row["n_pairs"]) == ("nearest_center", 2)
     assert row["difference"] == pytest.approx(0.105)  # 0.11 and 0.10
-    assert column(coreset_sheet(ten), "difference")[0] == "baseline"
-    notes = coreset_sheet(ten).notes
+    assert column(sheet(ten), "difference")[0] == "baseline"
+    notes = sheet(ten).notes
     assert "nearest center: of K-Means clusters, unless it says otherwise." in notes
     assert (
         "Reported for as many distilled images: IDC 67.50; DREAM 69.40; DANCE 70.80; "
@@ -273,9 +270,9 @@ def test_coresets_are_compared_with_random_images_of_their_number() -> None:
 
 
 def test_on_other_images_what_is_reported_says_what_it_is_of() -> None:
-    (found,) = build(frame_of(coreset_rows("random", (0.8,), dataset="digits", ipc=10))).coresets
+    (found,) = build(frame_of(coreset_rows("random", (0.8,), dataset="digits", ipc=10))).tables
 
-    printed = coreset_sheet(found)
+    printed = sheet(found)
     assert printed.columns[0].heading == "reported,\nCIFAR-10"
     assert not any("distilled images:" in note for note in printed.notes)
 
@@ -288,10 +285,10 @@ def test_coresets_by_fraction_have_one_table() -> None:
         *coreset_rows("random", (0.55, 0.54)),
     ]
 
-    (by_fraction,) = build(frame_of(rows)).coresets
-    (only_base,) = build(frame_of(rows[:1])).coresets
+    (by_fraction,) = build(frame_of(rows)).tables
+    (only_base,) = build(frame_of(rows[:1])).tables
 
-    printed = coreset_sheet(by_fraction)
+    printed = sheet(by_fraction)
     assert printed.name == "coresets-cifar10"
     assert printed.keys[0].cells == (
         "base (all images)",
@@ -301,8 +298,8 @@ def test_coresets_by_fraction_have_one_table() -> None:
     )
     assert column(printed, "reported") == ("84.80", "", "", "")
     assert column(printed, "difference")[2].startswith("+6.50 ± ")  # 0.05 and 0.08
-    assert coreset_sheet(only_base).keys[0].cells == ("base (all images)", "random 10 %")
-    assert paper2_findings(build(frame_of(rows[:1])))[0].verdict == "cannot be said"
+    assert sheet(only_base).keys[0].cells == ("base (all images)", "random 10 %")
+    assert findings(build(frame_of(rows[:1])).tables)[0].verdict == "cannot be said"
 
 
 def test_planned_coresets_are_named() -> None:
@@ -312,17 +309,17 @@ def test_planned_coresets_are_named() -> None:
     nothing_yet = build(frame_of([]), plan_of(plan))
     begun = build(frame_of(coreset_rows("random", (0.8,), ipc=10, **fields)), plan_of(plan))
 
-    assert unstarted_selection_lines(nothing_yet) == [
+    assert unstarted_lines(nothing_yet) == [
         "Nothing yet of Real images in place of distilled ones: digits: 1 trial is planned."
     ]
-    assert "Incomplete, sound protocol: seed 1 of random." in coreset_sheet(begun.coresets[0]).notes
+    assert "Incomplete, sound protocol: seed 1 of random." in sheet(begun.tables[0]).notes
 
 
 def test_all_tables_are_printed_and_written(tmp_path: Path) -> None:
     output = io.StringIO()
     plan = [selection_config_of("base", 5)]
 
-    print_paper2_tables(frame_of(results() + coresets()), Console(file=output), plan=plan)
+    print_tables(frame_of(results() + coresets()), Console(file=output), plan=plan)
 
     text = output.getvalue()
     for part in (
@@ -331,7 +328,7 @@ def test_all_tables_are_printed_and_written(tmp_path: Path) -> None:
         "seed 5 of base (all images)",
     ):
         assert part in text, part
-    files = write_coreset_table(build(frame_of(coresets())).coresets[1], tmp_path)
+    files = write_table(build(frame_of(coresets())).tables[1], tmp_path)
     assert {file.suffix for file in files} == {".txt", ".md", ".tex", ".csv"}
     numbers = pd.read_csv(tmp_path / "coresets-cifar10-ipc10.csv")
     assert numbers["published_accuracy"].tolist()[:3] == [0.31, 0.415, 0.848]

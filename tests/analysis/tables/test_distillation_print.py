@@ -1,4 +1,4 @@
-"""Paper 1's tables in print: the golden files, headings and notes that say what is what."""
+"""Tables of distillations in print: the golden files, headings, titles and notes."""
 
 import io
 import re
@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from analysis import print_tables
 from analysis.data.trials import plan_of
-from analysis.tables import print_paper1_tables
-from analysis.tables.files import write_paper1_table
-from analysis.tables.paper1 import build
-from analysis.tables.paper1_sheet import sheet
+from analysis.tables.build import build
+from analysis.tables.files import write_table
+from analysis.tables.render import sheet
 from analysis.tables.sheet import Sheet
 from distill.config.distillation import DistillationConfig
 from tests.analysis import golden
@@ -38,15 +38,15 @@ def printed_text(rows: list[Row], *, width: int | None = None, **arguments: Any)
         console = Console(file=output)
     else:
         console = Console(file=output, force_terminal=True, width=width, color_system="truecolor")
-    print_paper1_tables(frame_of(rows), console, **arguments)
+    print_tables(frame_of(rows), console, **arguments)
     return re.sub(r"\x1b\[[0-9;]*m", "", output.getvalue())
 
 
 def test_the_golden_files(tmp_path: Path) -> None:
     """To change them: `uv run python -m tests.analysis.golden`, then look at them."""
-    (table,) = golden.paper().tables
+    (table,) = golden.tables().tables
 
-    files = write_paper1_table(table, tmp_path)
+    files = write_table(table, tmp_path)
 
     assert {file.name for file in files} == {file.name for file in golden.FOLDER.iterdir()}
     for file in files:
@@ -54,7 +54,7 @@ def test_the_golden_files(tmp_path: Path) -> None:
 
 
 def test_percent_with_half_the_interval_and_the_number_of_seeds() -> None:
-    (printed,) = (sheet(table) for table in golden.paper().tables)
+    (printed,) = (sheet(table) for table in golden.tables().tables)
 
     assert column(printed, "sound")[:2] == ("63.33 ± 5.17 (3)", "62.00 ± 4.97 (3)")
     assert column(printed, "difference")[:2] == ("+1.33 ± 1.43", "baseline")
@@ -64,7 +64,7 @@ def test_percent_with_half_the_interval_and_the_number_of_seeds() -> None:
 
 
 def test_empty_cells_are_empty() -> None:
-    (printed,) = (sheet(table) for table in golden.paper().tables)
+    (printed,) = (sheet(table) for table in golden.tables().tables)
 
     kmeans_plus_plus = [c.cells[2] for c in printed.columns]
 
@@ -73,7 +73,7 @@ def test_empty_cells_are_empty() -> None:
 
 
 def test_the_best_of_four_is_named_so() -> None:
-    (printed,) = (sheet(table) for table in golden.paper().tables)
+    (printed,) = (sheet(table) for table in golden.tables().tables)
 
     assert headings(printed)[:3] == [
         "published",
@@ -201,7 +201,7 @@ def test_the_terminal_is_wide_enough(width: int) -> None:
 
 def test_into_a_log_the_same_without_colours() -> None:
     output = io.StringIO()
-    print_paper1_tables(frame_of(golden.rows()), Console(file=output, width=40))
+    print_tables(frame_of(golden.rows()), Console(file=output, width=40))
 
     assert "\x1b" not in output.getvalue()
     assert output.getvalue() == printed_text(golden.rows(), width=100)
@@ -223,4 +223,4 @@ def test_names_from_data_are_not_markup() -> None:
 
 
 def test_nothing_to_print_is_said() -> None:
-    assert printed_text([]).strip() == "No trials of paper 1 to make a table of yet."
+    assert printed_text([]).strip() == "No trials to make a table of yet."

@@ -1,0 +1,257 @@
+"""Tables of distillations: paper 1's, in which a row is a clusterer with or without weights."""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import pandas as pd
+
+from analysis.data.configs import PUBLISHED
+from analysis.data.published import load_published
+from analysis.tables import texts
+from analysis.tables.declarations import Images, MeanColumn, RowField, Topic
+from analysis.tables.layout import (
+    Comparison,
+    Pair,
+    Printed,
+    Row,
+    Scope,
+    Table,
+    TableLayout,
+    Values,
+    fingerprint_note,
+)
+from distill.config.base import DATA_FIELDS
+from distill.config.defaults import default_lr_img
+from distill.config.distillation import DistillationConfig
+
+WEIGHTS = ("T", "F", "inert")
+"""With weights, without, and with paper 1's, which have no effect, outside its own protocol."""
+
+PAPER_DATASET, PAPER_EMBEDDING = "cifar10", "features"
+"""What the published numbers are of, whatever a table is of."""
+
+SAME_COMPUTATION = {
+    *DATA_FIELDS,
+    *("classes", "embedding", "projection_dim", "ipc", "n_eval", "n_eval_curve", "eval_every"),
+    *("eval_networks", "eval_split"),
+}
+"""Settings that may differ from the paper's without making it another computation."""
+
+
+def weights_of(weights: str, protocol: str) -> str:
+    """Returns `T`, `F` or `inert` for the weights of a trial.
+
+    The paper's inert weights are its `T` rows. Under the sound protocol, where `T` are weights
+    that act, they are apart.
+    """
+    if weights == "none":
+        return "F"
+    return "T" if weights == "size" or protocol == PUBLISHED else "inert"
+
+
+class DistillationLayout(TableLayout):
+    """The layout of paper 1's tables, one for each data set, images a class and embedding."""
+
+    def published(self, scope: Scope) -> Printed:
+        """Returns the paper's rows, with numbers where it has some for as many images a class."""
+        return _published(int(scope.setting["ipc"]))
+
+    def published_elsewhere(self, scope: Scope) -> str:
+        """Returns data set and embedding of the paper's tables, as far as they differ."""
+        where = []
+        if scope.setting["dataset"] != PAPER_DATASET:
+            where.append(texts.DATASET_LABELS[PAPER_DATASET])
+        if scope.setting["embedding"] != PAPER_EMBEDDING:
+            where.append(PAPER_EMBEDDING)
+        return ", ".join(where)
+
+    def claimed_elsewhere(self, scope: Scope) -> str:
+        """Returns what the paper's claims are about, where trials did not compute the same."""
+        if is_papers_computation(scope.setting):
+            return ""
+        return "on CIFAR-10, features, in the paper's sizes"
+
+    def option_text(self, name: str, value: Any) -> str:
+        """Returns an option in a label; words stand alone."""
+        return texts.options_text([(name, value)])
+
+    def row_columns(self, scope: Scope, row: Row) -> dict[str, Any]:
+        """Returns what a row is of, and what its published numbers are of."""
+        return {
+            **{name: scope.setting[name] for name in self.title_fields},
+            **super().row_columns(scope, row),
+            "published_task": f"{PAPER_DATASET}, {PAPER_EMBEDDING}",
+        }
+
+    def title(self, scope: Scope) -> str:
+        """Returns what a table is of."""
+        parts = [
+            texts.dataset_label(scope.setting["dataset"]),
+            texts.images_per_class(scope.setting["ipc"]),
+            f"clustering of {scope.setting['embedding']}",
+            *texts.setting_texts(scope.distinguishing),
+        ]
+        return ", ".join(parts)
+
+    def title_prefix(self, scope: Scope) -> str:
+        """Returns which of the paper's tables this is, if it is one."""
+        published = load_published("paper1")
+        names = published["table"][published["ipc"] == scope.setting["ipc"]]
+        if self.published_elsewhere(scope) or not len(names):
+            return "Paper 1: "
+        return f"Paper 1, {names.iloc[0]}: "
+
+    def file_parts(self, scope: Scope) -> Sequence[str]:
+        """Returns paper, data set, images a class and embedding."""
+        setting = scope.setting
+        dataset = texts.dataset_word(setting["dataset"])
+        return ("paper1", dataset, f"ipc{setting['ipc']}", setting["embedding"])
+
+    def notes(self, table: Table) -> list[str]:
+        """Returns what weights, intervals and reproduced scores are."""
+        notes = [
+            "T: weighted by cluster size, F: without weights. ± is half of the 95 % t interval "
+            "over n seeds; one seed has none."
+        ]
+        if table.rows["reproduced_seeds"].notna().any():
+            notes.append(
+                "reproduced: paper 1's protocol, its defects included (its weights have no "
+                "effect, its Agglomerative is single linkage), and like it the best of four tests "
+                "on the test images."
+            )
+        return notes
+
+    def more_notes(self, table: Table) -> list[str]:
+        """Returns how trials differ from the paper's, and the options of the clusterers."""
+        notes = []
+        others = _other_settings(table.setting)
+        if others:
+            notes.append(f"Not the paper's settings: {', '.join(others)}.")
+        if table.rows["published_accuracy"].isna().all():
+            ipc = table.setting["ipc"]
+            notes.append(f"The paper printed nothing for {ipc} images a class.")
+        return [*notes, *fingerprint_note(table), *_parameter_note(self, table.rows)]
+
+
+def is_papers_computation(setting: Mapping[str, Any]) -> bool:
+    """Whether trials of a setting computed what the paper did, so that its numbers can result."""
+    is_papers = (setting["dataset"], setting["embedding"]) == (PAPER_DATASET, PAPER_EMBEDDING)
+    return is_papers and not _other_settings(setting)
+
+
+def _other_settings(setting: Mapping[str, Any]) -> list[str]:
+    """Returns the settings that make these trials another computation than the paper's."""
+    ipc, image_size = int(setting["ipc"]), setting["image_size"]
+    paper = dict(_papers_setting(ipc))
+    if setting["lr_img"] == default_lr_img(setting["dataset"], ipc, image_size):
+        paper["lr_img"] = setting["lr_img"]
+    return [
+        f"{name} {texts.value_text(value)} (paper {texts.value_text(paper.get(name))})"
+        for name, value in setting.items()
+        if name not in SAME_COMPUTATION and value is not None and value != paper.get(name)
+    ]
+
+
+@cache
+def _papers_setting(ipc: int) -> Mapping[str, Any]:
+    return DistillationConfig(dataset=PAPER_DATASET, ipc=ipc).resolve().to_dict()
+
+
+@cache
+def _published(ipc: int) -> Printed:
+    numbers = load_published("paper1")
+    printed: dict[Values, dict[str, float]] = {}
+    columns = (numbers[name] for name in ("method", "weights", "ipc", "column", "value"))
+    for method, weights, of_ipc, column, value in zip(*columns, strict=True):
+        row = printed.setdefault((method, weights), {})
+        if of_ipc == ipc:
+            row[column] = value
+    return printed
+
+
+def _parameter_note(layout: TableLayout, rows: pd.DataFrame) -> list[str]:
+    """Returns the options of the methods whose labels do not show them."""
+    found = []
+    for method, of_method in rows.groupby("method", sort=False):
+        if of_method["label"].nunique() > 1:
+            continue
+        sound, published = (
+            next(filter(None, of_method[f"{prefix}_parameters"]), "")
+            for prefix in ("sound", "reproduced")
+        )
+        text = sound or published
+        if published not in ("", text):
+            text += f" (published protocol: {published})"
+        if text:
+            found.append(f"{layout.method_label(str(method))} {text}")
+    return [f"Parameters: {'; '.join(found)}."] if found else []
+
+
+# --- claims --------------------------------------------------------------------------------------
+
+
+def _with_and_without_weights(table: Table) -> list[Pair]:
+    """Returns every row with weights and that of the same variant without."""
+    keys = [(row.values[0], row.options, row.values[1]) for row in table.entries]
+    return [
+        Pair(row=i, baseline=keys.index((method, options, "F")), label=table.labels[i])
+        for i, (method, options, weights) in enumerate(keys)
+        if weights == "T" and (method, options, "F") in keys
+    ]
+
+
+def _methods(table: Table) -> list[Pair]:
+    """Returns every row without weights and the baseline."""
+    return [
+        Pair(row=i, baseline=table.baseline, label=row.label)
+        for i, row in enumerate(table.entries)
+        if row.values[1] == "F" and not row.is_baseline
+    ]
+
+
+WEIGHTS_TOPIC = Topic(
+    name="weights",
+    title="Weights by cluster size (T − F, paired by seed)",
+    subject="Weights that act",
+    comparisons="comparisons with and without",
+)
+METHODS = Topic(
+    name="methods",
+    title="Methods without weights, against K-Means F (paired by seed)",
+    subject="Methods",
+    comparisons="comparisons with K-Means F",
+)
+LEVEL = Topic(
+    name="level",
+    title="The published protocol, against the printed accuracies",
+    subject="The published protocol",
+    comparisons="printed accuracies",
+)
+
+LAYOUT = DistillationLayout(
+    kind="distillation",
+    row=(
+        RowField(name="clusterer", column="method"),
+        RowField(name="weights", value=weights_of, order=WEIGHTS.index),
+    ),
+    baseline={"clusterer": "kmeans", "weights": "F"},
+    usual_options={"dbscan": {"eps": 15.0, "min_samples": 2}},
+    title_fields=("dataset", "ipc", "embedding"),
+    reproduced_score="accuracy_best",
+    means=(MeanColumn(name="loss", number="matching_loss"),),
+    labels_usual=True,
+    keys={"method": "label", "weights": "weights"},
+    headings={"reproduced": "reproduced\nbest of 4 (n)", "sound": "sound\nlast epoch (n)"},
+    comparisons=(
+        Comparison(topic=WEIGHTS_TOPIC, pairs=_with_and_without_weights),
+        Comparison(topic=METHODS, pairs=_methods),
+    ),
+    further_findings="analysis.findings.distillation:level_findings",
+    further_topics=(LEVEL,),
+    remark="analysis.findings.distillation:published_noise",
+    figures="analysis.figures.distillation:plots_of_table",
+    sweep_figures="analysis.figures.growth:plots",
+    images=Images(folder="distilled", label="Distilled images"),
+)
+"""The layout of paper 1's tables."""
