@@ -97,8 +97,8 @@ def _put(
 ) -> None:
     random = np.random.default_rng(int(config.trial_id[:8], 16))
     method = config.clusterer
-    final, loss, *own = METHODS[method]
-    n_clusters, largest, noise = statistics or own
+    final, loss, *typical = METHODS[method]
+    n_clusters, largest, noise = statistics or typical
     final += shift - (0.17 if config.ipc == 1 else 0.0) + 0.008 * random.standard_normal()
     loss *= 5 if config.ipc == 1 else 1
     n_outer = int(config.n_outer or 1)

@@ -1,4 +1,4 @@
-"""The command `python -m analysis`, in a process of its own."""
+"""The command `python -m analysis`, in another process."""
 
 import os
 import subprocess
@@ -90,7 +90,7 @@ def test_several_stores_are_read_as_one(results: Path, tmp_path: Path) -> None:
     ran = analysis(results, "tables", "--also", other.uri, "--out", tmp_path / "out")
 
     assert (ran.returncode, ran.stderr) == (0, "")
-    (line,) = (own for own in ran.stdout.splitlines() if "40.50 ±" in own)
+    (line,) = (row for row in ran.stdout.splitlines() if "40.50 ±" in row)
     assert line.split()[:2] == ["Agglomerative", "F"]
     assert "62.00 ± 4.97 (3)" in ran.stdout
 

@@ -177,6 +177,6 @@ def test_holm_against_the_definition() -> None:
         (lambda: holm([0.5, 1.2]), r"must lie in \[0, 1\], got \[0.5, 1.2\]"),
     ],
 )
-def test_what_cannot_be_computed_is_refused(call: Callable[[], Any], message: str) -> None:
+def test_invalid_numbers_are_refused(call: Callable[[], Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()

@@ -19,9 +19,7 @@ def test_every_clusterer_has_its_own_label() -> None:
 
 
 @pytest.mark.parametrize(("name", "variant"), CLUSTERERS.published_variants().items())
-def test_a_published_variant_counts_as_the_method_under_the_published_protocol(
-    name: str, variant: str
-) -> None:
+def test_a_published_variant_counts_as_its_method(name: str, variant: str) -> None:
     def method(clusterer: str, protocol: str) -> str:
         values = {"clusterer": clusterer, "protocol": protocol}
         return str(DISTILLATION.chosen("clusterer", values))

@@ -52,8 +52,8 @@ def test_results_in_a_bucket_give_what_the_same_on_a_disk_give(
     written = sorted(file.name for file in (tmp_path / "from disk").iterdir())
     assert len(written) == 13  # two tables of paper 1, one of paper 2, in four formats; findings
     for name in written:
-        ours, theirs = (tmp_path / out / name for out in ("from bucket", "from disk"))
-        assert ours.read_bytes() == theirs.read_bytes(), name
+        remote_file, local_file = (tmp_path / out / name for out in ("from bucket", "from disk"))
+        assert remote_file.read_bytes() == local_file.read_bytes(), name
 
 
 def test_images_from_a_bucket(remote: Store, tmp_path: Path) -> None:

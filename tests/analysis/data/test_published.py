@@ -36,9 +36,9 @@ NINE_ROWS = (
 )
 def test_numbers_as_they_were_printed(table: str, row: str, accuracy: float, loss: float) -> None:
     published = load_published()
-    own = published[(published["table"] == table) & (published["row"] == row)]
+    found = published[(published["table"] == table) & (published["row"] == row)]
 
-    assert dict(zip(own["column"], own["value"], strict=True)) == {
+    assert dict(zip(found["column"], found["value"], strict=True)) == {
         "accuracy": accuracy,
         "loss": loss,
     }
@@ -48,9 +48,9 @@ def test_paper_1_has_its_nine_rows_for_both_sizes() -> None:
     published = load_published("paper1")
 
     for ipc, table in ((1, "Table 1"), (10, "Table 2")):
-        own = published[(published["ipc"] == ipc) & (published["column"] == "accuracy")]
-        assert set(own["table"]) == {table}
-        assert tuple(zip(own["method"], own["weights"], strict=True)) == NINE_ROWS
+        of_table = published[(published["ipc"] == ipc) & (published["column"] == "accuracy")]
+        assert set(of_table["table"]) == {table}
+        assert tuple(zip(of_table["method"], of_table["weights"], strict=True)) == NINE_ROWS
     assert set(published["dataset"]) == {"cifar10"}
     assert len(published) == 2 * 9 * 2
 
@@ -82,8 +82,8 @@ def test_every_value_has_a_place_and_a_source() -> None:
 
 def test_what_others_report_grows_with_the_images() -> None:
     reference = load_published("reference")
-    own = reference[reference["table"] == "CIFAR-10, ConvNet-3"].dropna(subset=["ipc"])
+    reported = reference[reference["table"] == "CIFAR-10, ConvNet-3"].dropna(subset=["ipc"])
 
-    for _, rows in own.groupby("row"):
+    for _, rows in reported.groupby("row"):
         assert rows["ipc"].tolist() == [1, 10, 50]
         assert rows["value"].is_monotonic_increasing

@@ -101,9 +101,9 @@ def test_long_curves_are_thinned_and_keep_their_ends() -> None:
 def test_the_cost_figure_has_the_numbers_of_the_table() -> None:
     found = cost.build(golden.tables().tables[0])
 
-    own = found[(found["method"] == "kmeans") & (found["weights"] == "F")].iloc[0]
-    assert own["accuracy"] == pytest.approx(0.62)
-    assert (own["seconds"], own["gpu_seconds"], own["protocol"]) == (200.0, 100.0, "sound")
+    row = found[(found["method"] == "kmeans") & (found["weights"] == "F")].iloc[0]
+    assert row["accuracy"] == pytest.approx(0.62)
+    assert (row["seconds"], row["gpu_seconds"], row["protocol"]) == (200.0, 100.0, "sound")
     assert "kmeans++" not in set(found["method"])
 
 
@@ -113,9 +113,9 @@ def test_cluster_statistics_by_hand() -> None:
         row_of(config_of("dbscan", seed=0), 0.5, **shares),
         row_of(config_of("dbscan", seed=1), 0.5, **(shares | {"n_clusters_mean": 8.0})),
     ]
-    own = members(*((row["trial_id"], "dbscan") for row in rows))
+    trials = members(*((row["trial_id"], "dbscan") for row in rows))
 
-    found = clusters.build(own, frame_of(rows)).set_index("statistic")
+    found = clusters.build(trials, frame_of(rows)).set_index("statistic")
 
     assert found.index.tolist() == ["n_clusters_mean", "largest_cluster_mean", "noise_mean"]
     assert found["mean"].tolist() == [6.0, 0.5, 0.25]
@@ -141,7 +141,7 @@ def test_the_response_of_a_search(sweeps: Sweeps) -> None:
     assert searches.parameters(trials, ["eps"]) == ["eps"]
 
 
-def test_paper_1s_figures_are_all_there(drawn: dict[str, Plot]) -> None:
+def test_all_figures_of_distillations(drawn: dict[str, Plot]) -> None:
     name = "paper1-cifar10-ipc1-features"
 
     expected = {
@@ -184,10 +184,10 @@ def test_figures_do_not_depend_on_what_a_user_has_set(
 
 def test_every_method_and_every_selector_has_a_look_of_its_own() -> None:
     for names in (METHODS, SELECTORS):
-        own = {look(name) for name in names}
-        assert len({style.colour for style in own}) == len(names)
-        assert len({style.marker for style in own}) == len(names)
-        assert look("of another version").marker not in {style.marker for style in own}
+        looks = {look(name) for name in names}
+        assert len({style.colour for style in looks}) == len(names)
+        assert len({style.marker for style in looks}) == len(names)
+        assert look("of another version").marker not in {style.marker for style in looks}
     assert look("kmeans_published").colour == look("kmeans").colour
     assert look("kmedoids_sklearn_extra").marker == look("kmedoids").marker
 
@@ -254,7 +254,7 @@ def test_no_images_at_all(sweeps: Sweeps) -> None:
 
 
 def test_importances_of_a_search(tmp_path: Path) -> None:
-    """In a process of its own: Optuna has no place in the analysis otherwise."""
+    """The study is made in another process: the analysis does not import Optuna otherwise."""
     journal = tmp_path / "search.journal"
     code = f"""
 import optuna, warnings
@@ -292,7 +292,7 @@ def test_importances_of_a_search_in_a_database(
 import optuna, warnings
 warnings.simplefilter("ignore")
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-for name, direction in (("ours", "maximize"), ("theirs", "minimize")):
+for name, direction in (("first", "maximize"), ("second", "minimize")):
     study = optuna.create_study(study_name=name, storage={url!r}, direction=direction,
                                 sampler=optuna.samplers.RandomSampler(seed=0))
     study.optimize(lambda t: t.suggest_int("grid_size", 1, 40), n_trials=6)
@@ -300,17 +300,17 @@ for name, direction in (("ours", "maximize"), ("theirs", "minimize")):
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
     monkeypatch.chdir(tmp_path)
     commands = {
-        "ours": ["grid_size", "--storage", url],
+        "first": ["grid_size", "--storage", url],
         "lost": ["grid_size", "--storage=sqlite:///lost.db"],
         "journal": ["grid_size", "--storage", "studies/own.journal"],
         "default": ["grid_size"],
     }
 
-    found = databases([{"name": name, "command": own} for name, own in commands.items()])
+    found = databases([{"name": name, "command": command} for name, command in commands.items()])
 
-    assert found == {"ours": url, "lost": "sqlite:///lost.db"}
-    ours = importances(found["ours"], "ours")
-    assert ours[["study", "parameter", "trials"]].to_numpy().tolist() == [["ours", "grid_size", 6]]
+    assert found == {"first": url, "lost": "sqlite:///lost.db"}
+    read = importances(found["first"], "first")
+    assert read[["study", "parameter", "trials"]].to_numpy().tolist() == [["first", "grid_size", 6]]
     assert len(importances(found["lost"], "lost")) == 0
     assert [file.name for file in tmp_path.iterdir()] == ["studies.db"]
 

@@ -127,10 +127,10 @@ def test_the_distribution_of_cluster_sizes_by_hand() -> None:
         )
         for seed, (histogram, shares) in enumerate(numbers)
     ]
-    own = pd.DataFrame([{"trial_id": row["trial_id"]} for row in rows])
-    own = own.assign(method="dbscan", label="DBSCAN")
+    trials = pd.DataFrame([{"trial_id": row["trial_id"]} for row in rows])
+    trials = trials.assign(method="dbscan", label="DBSCAN")
 
-    found = cluster_sizes.build(own, frame_of(rows))
+    found = cluster_sizes.build(trials, frame_of(rows))
 
     assert found["size"].tolist() == [0, 1, 3, 7]
     assert found["mean"].tolist() == pytest.approx([0.25, 0.375, 0.5, 1])
@@ -138,7 +138,7 @@ def test_the_distribution_of_cluster_sizes_by_hand() -> None:
     assert found["maximum"].tolist() == pytest.approx([0.5, 0.75, 1, 1])
     assert found["clusters"].tolist() == [0, 1, 0.5, 0.5]
     assert set(found["seeds"]) == {2}
-    assert len(cluster_sizes.build(own.iloc[2:], frame_of(rows))) == 0
+    assert len(cluster_sizes.build(trials.iloc[2:], frame_of(rows))) == 0
 
 
 # The plane
@@ -212,12 +212,16 @@ def test_the_lines_that_are_drawn_divide_the_images_as_the_trial_did(
     panels = np.array(plot.figure().axes).reshape(2, 3)
     n_occupied = 0
     for name, axes in zip(("3", "8"), panels[:, 1], strict=True):
-        lines = [own for own in axes.collections if isinstance(own, LineCollection)]
+        lines = [one for one in axes.collections if isinstance(one, LineCollection)]
         of_class = marks[marks["class"] == name]
-        for position, (_, own) in enumerate(of_class.groupby("cluster", sort=True)):
+        for position, (_, marks_of_cluster) in enumerate(of_class.groupby("cluster", sort=True)):
             segments = np.array(lines[0 if protocol else position].get_segments())
             xs, ys = (np.unique(segments[..., axis].round(9))[1:-1] for axis in (0, 1))
-            cells = zip(np.searchsorted(xs, own["x"]), np.searchsorted(ys, own["y"]), strict=True)
+            cells = zip(
+                np.searchsorted(xs, marks_of_cluster["x"]),
+                np.searchsorted(ys, marks_of_cluster["y"]),
+                strict=True,
+            )
             n_occupied += len(set(cells))
 
     chosen = table.members[
@@ -232,9 +236,13 @@ def test_the_lines_that_are_drawn_divide_the_images_as_the_trial_did(
 
 def test_many_points_are_pixels_in_the_svg(drawn: dict[str, Plot]) -> None:
     plot = drawn["plane-clustering-20"]
-    points = [own for axes in plot.figure().axes for own in axes.collections]
+    points = [collection for axes in plot.figure().axes for collection in axes.collections]
 
-    assert all(own.get_rasterized() for own in points if isinstance(own, PathCollection))
+    assert all(
+        collection.get_rasterized()
+        for collection in points
+        if isinstance(collection, PathCollection)
+    )
     assert "<image" in svg(plot.figure())
 
 
@@ -250,7 +258,7 @@ def test_the_caption_counts_what_is_seen() -> None:
 # All there is
 
 
-def test_paper_2s_figures_are_all_there(drawn: dict[str, Plot]) -> None:
+def test_all_figures_of_selections(drawn: dict[str, Plot]) -> None:
     kinds = ("accuracy", "loss", "plane-clustering-20", "cluster-sizes")
 
     assert drawn.keys() == {kind + protocol for kind in kinds for protocol in ("", "-published")}
@@ -345,7 +353,7 @@ def searched_row(seed: int, **fields: Any) -> Row:
     )
 
 
-def test_a_search_of_the_grid_s_size() -> None:
+def test_a_search_of_the_grid_size() -> None:
     rows = [
         searched_row(seed, grid_size=2**seed, n_clusters=1 + seed % 2, pca_dim=2)
         for seed in range(4)

@@ -30,9 +30,9 @@ def table_of(*more: Row, **fields: object) -> Table:
 
 def claim(table: Table, topic: str, method: str) -> pd.Series:
     numbers = claims(table)
-    own = numbers[(numbers["topic"] == topic) & (numbers["method"] == method)]
-    assert len(own) == 1
-    return own.iloc[0]
+    found = numbers[(numbers["topic"] == topic) & (numbers["method"] == method)]
+    assert len(found) == 1
+    return found.iloc[0]
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_weights_are_compared_with_none_seed_by_seed() -> None:
     assert (found["n_pairs"], found["verdict"]) == (5, "holds")
 
 
-def test_what_was_not_published_is_higher_or_lower() -> None:
+def test_unpublished_differences_are_higher_or_lower() -> None:
     table = table_of(
         *rows_of("birch", "none", shifted(0.02)), *rows_of("random", "none", shifted(-0.1))
     )
@@ -112,11 +112,11 @@ def test_printed_accuracies_against_a_further_run() -> None:
         *rows_of("dbscan", "none", (0.5,), **published),
     )
 
-    own = levels(table).set_index(["label", "weights"])["verdict"]
+    verdicts = levels(table).set_index(["label", "weights"])["verdict"]
 
-    assert own["K-Means", "F"] == "as printed"
-    assert own["K-Medoids", "T"] == "not as printed"
-    assert own["DBSCAN", "F"] == "cannot be said"
+    assert verdicts["K-Means", "F"] == "as printed"
+    assert verdicts["K-Medoids", "T"] == "not as printed"
+    assert verdicts["DBSCAN", "F"] == "cannot be said"
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def timed(seconds: tuple[float, float, float, float], **fields: Any) -> Row:
     units = (4, 40, 40, 30)
     parts = ("clustering", "matching", "network", "evaluation")
     values = {
-        f"{part}_seconds": own * n for part, own, n in zip(parts, seconds, units, strict=True)
+        f"{part}_seconds": each * n for part, each, n in zip(parts, seconds, units, strict=True)
     }
     about = {"device": "cpu", "host": "node-1", "n_threads": 1, "gpu_share": 0.0, "n_classes": 10}
     given = {name: fields.pop(name) for name in tuple(fields) if name in about}
@@ -62,8 +62,8 @@ WIDTHS = {
 
 
 def exponents(numbers: pd.DataFrame, size: str) -> dict[str, float]:
-    own = numbers[numbers["size"] == size].drop_duplicates("part")
-    return dict(zip(own["part"], own["exponent"], strict=True))
+    fits = numbers[numbers["size"] == size].drop_duplicates("part")
+    return dict(zip(fits["part"], fits["exponent"], strict=True))
 
 
 def test_seconds_of_a_unit_of_work_and_their_exponents_by_hand() -> None:
@@ -82,7 +82,7 @@ def test_seconds_of_a_unit_of_work_and_their_exponents_by_hand() -> None:
 def test_a_fit_through_points_that_are_no_line() -> None:
     # log₂: widths 4, 5, 6 and seconds 0, 0, 3: the slope is half of the last less the first.
     seconds = {16: 1.0, 32: 1.0, 64: 8.0}
-    rows = over("width", {width: (own, 1, 1, 1) for width, own in seconds.items()})
+    rows = over("width", {width: (each, 1, 1, 1) for width, each in seconds.items()})
 
     assert exponents(build(frame_of(rows)), "width")["clustering"] == pytest.approx(1.5)
 
@@ -110,7 +110,7 @@ def test_a_share_of_the_images_is_what_validation_leaves() -> None:
     )
 
 
-def test_the_learning_rate_that_follows_from_a_size_is_no_other_difference() -> None:
+def test_a_derived_learning_rate_is_no_other_difference() -> None:
     rows = over("ipc", WIDTHS)
     assert len({row["lr_img"] for row in rows}) == 3
 
@@ -177,7 +177,7 @@ def test_of_several_variations_the_longest_counts() -> None:
     assert build(frame_of(rows))["value"].unique().tolist() == [16, 32, 64, 128]
 
 
-def test_of_variations_that_are_as_long_the_one_with_most_trials_counts() -> None:
+def test_of_equally_long_variations_most_trials_count() -> None:
     rows = over("width", WIDTHS, depth=2)
     rows += over("width", WIDTHS, depth=3) + over("width", WIDTHS, depth=3, seed=1)
 
@@ -208,7 +208,7 @@ def test_data_sets_at_sizes_of_their_own_are_not_compared() -> None:
     assert len(build(frame_of(rows))) == 0
 
 
-def test_figures_are_apart_by_data_set_method_and_machine_in_a_fixed_order() -> None:
+def test_figures_by_data_set_method_and_machine_in_order() -> None:
     sets: tuple[dict[str, Any], ...] = (
         {"dataset": "svhn"},
         {"clusterer": "dbscan"},
@@ -221,7 +221,7 @@ def test_figures_are_apart_by_data_set_method_and_machine_in_a_fixed_order() -> 
 
     found = by_figure(build(frame_of(rows)))
 
-    assert [figure.title(own).removeprefix("How cost grows") for own in found] == [
+    assert [figure.title(numbers).removeprefix("How cost grows") for numbers in found] == [
         ". CIFAR-10, K-Means, NVIDIA H200 (0.25 of it)",
         ". CIFAR-10, K-Means, CPU, 1 thread",
         ". CIFAR-10, K-Means, CPU, 2 threads",
@@ -240,7 +240,7 @@ def test_trials_on_one_kind_of_gpu_are_compared_across_hosts() -> None:
     assert exponents(build(frame_of(rows)), "width")["matching"] == pytest.approx(1)
 
 
-def test_exponents_and_base_in_words() -> None:
+def test_exponents_and_base_as_text() -> None:
     rows = over("width", WIDTHS, ipc=10)
     # log₁₀: ipc 0, 1, 2 and seconds 0, −1, −2; and a clustering of the base's 0.5 seconds always.
     rows += over("ipc", {1: (0.5, 1.0, 0.01, 0.002), 100: (0.5, 0.01, 0.01, 0.002)}, width=16)
@@ -264,7 +264,7 @@ def test_a_panel_shows_milliseconds_over_the_size() -> None:
 
     lines = {line.get_label(): line for line in axes.lines}
     assert list(lines) == ["clustering", "matching", "network", "evaluation"]
-    x, y = (np.asarray(own, dtype=float) for own in lines["matching"].get_data())
+    x, y = (np.asarray(values, dtype=float) for values in lines["matching"].get_data())
     assert x.tolist() == [16, 32, 64]
     assert y.tolist() == pytest.approx([100, 200, 400])
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
@@ -313,7 +313,7 @@ def test_the_cost_preset_varies_five_sizes_one_at_a_time() -> None:
 
     (found,) = by_figure(build(frame_of(rows)))
 
-    values = {size: own["value"].unique().tolist() for size, own in found.groupby("size")}
+    values = {size: rows["value"].unique().tolist() for size, rows in found.groupby("size")}
     assert values == {
         "ipc": [1, 10, 50],
         "image size": [8, 16, 32],

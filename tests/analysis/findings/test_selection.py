@@ -106,7 +106,7 @@ def test_what_the_published_clustering_is_made_of() -> None:
     assert total == pytest.approx(0.90 - 0.75)
 
 
-def test_the_parts_are_said_in_words() -> None:
+def test_the_parts_as_sentences() -> None:
     paper = paper_of(*clustering(), *many(), *few())
 
     assert cases(paper, "why")["measured"] == (
@@ -149,7 +149,7 @@ def test_the_nearest_random_subset_stands_in_for_one_of_the_size() -> None:
         (published("cluster_grid", (0.9,), 5400) + many() + few(), 1),  # nothing known of the leak
     ],
 )
-def test_where_rows_are_missing_nothing_is_said(rows: list[Row], n_sentences: int) -> None:
+def test_missing_rows_give_no_sentence(rows: list[Row], n_sentences: int) -> None:
     paper = paper_of(*selection_rows_of("random", (0.7,)), *rows)
 
     assert len(cases(paper, "why").get("measured", ())) == n_sentences
@@ -157,8 +157,8 @@ def test_where_rows_are_missing_nothing_is_said(rows: list[Row], n_sentences: in
 
 def test_coresets_against_as_many_random_images() -> None:
     def rows(selector: str, accuracies: tuple[float, ...], ipc: int | None = 10) -> list[Row]:
-        own: Row = {"dataset": "cifar10", "recipe": "distillation", "network": "convnet"}
-        return selection_rows_of(selector, accuracies, **own, ipc=ipc)
+        values: Row = {"dataset": "cifar10", "recipe": "distillation", "network": "convnet"}
+        return selection_rows_of(selector, accuracies, **values, ipc=ipc)
 
     paper = paper_of(
         *rows("random", (0.30, 0.32, 0.31)),

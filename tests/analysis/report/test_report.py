@@ -165,7 +165,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("names", [("paper 2",), ("coresets",), ("paper 2", "coresets")])
-def test_without_paper_1_the_page_is_of_the_others(names: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_page_without_distillations(names: tuple[str, ...], tmp_path: Path) -> None:
     store = Store(tmp_path / "results")
     store.create()
     for name in names:
@@ -226,7 +226,7 @@ def test_no_errors_no_requests_no_sideways_scrolling(
 
 @needs_browser
 @pytest.mark.parametrize(("width", "dark"), [(390, True), (1280, False)])
-def test_a_page_of_paper_2_and_coresets_is_as_sound(
+def test_a_page_of_selections_and_coresets_is_valid(
     browser: Browser, width: int, dark: bool, tmp_path: Path
 ) -> None:
     store = Store(tmp_path / "results")

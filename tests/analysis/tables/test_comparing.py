@@ -45,23 +45,23 @@ def test_a_summary_has_the_numbers_of_the_table(sweeps: Sweeps) -> None:
     found = summarise(sweeps)
 
     for _, row in sound.iterrows():
-        own = only(found, method=row["method"], weights=row["weights"], protocol="sound")
-        assert own["mean"] == row["sound_accuracy"]
-        assert own["high"] == row["sound_high"] or pd.isna(row["sound_high"])
-        assert own["seeds"] == row["sound_seeds"]
-        assert own["failed"] == row["sound_failed"]
+        group = only(found, method=row["method"], weights=row["weights"], protocol="sound")
+        assert group["mean"] == row["sound_accuracy"]
+        assert group["high"] == row["sound_high"] or pd.isna(row["sound_high"])
+        assert group["seeds"] == row["sound_seeds"]
+        assert group["failed"] == row["sound_failed"]
 
 
 def test_pairs_have_the_numbers_of_the_table(sweeps: Sweeps) -> None:
     methods = pair(sweeps, "method", baseline="kmeans")
     weights = pair(sweeps, "weights", baseline="F")
 
-    own = only(methods, method="kmedoids", protocol="sound")
-    assert own["difference"] == pytest.approx(-29 / 300)
-    assert own["n_pairs"] == 3
-    own = only(weights, method="kmeans", protocol="sound")
-    assert own["difference"] == pytest.approx(0.04 / 3)
-    assert own["p_holm"] == own["p"]  # the only comparison with a test
+    comparison = only(methods, method="kmedoids", protocol="sound")
+    assert comparison["difference"] == pytest.approx(-29 / 300)
+    assert comparison["n_pairs"] == 3
+    comparison = only(weights, method="kmeans", protocol="sound")
+    assert comparison["difference"] == pytest.approx(0.04 / 3)
+    assert comparison["p_holm"] == comparison["p"]  # the only comparison with a test
     assert "kmedoids" not in set(weights["method"])  # T and F are of two protocols
 
 
@@ -90,7 +90,7 @@ def test_a_baseline_with_two_sets_of_parameters_is_refused(tmp_path: Path) -> No
     assert pair(sweeps, "method", baseline="kmeans")["parameters"].tolist() == ["single", "ward"]
 
 
-def test_paper_2_has_the_numbers_of_its_table(tmp_path: Path) -> None:
+def test_selections_have_the_numbers_of_their_table(tmp_path: Path) -> None:
     rows = [
         *selection_rows_of("base", (0.9, 0.8)),
         *selection_rows_of("random", (0.5, 0.6, 0.7), fraction=0.1),
@@ -108,16 +108,16 @@ def test_paper_2_has_the_numbers_of_its_table(tmp_path: Path) -> None:
     (_, selections) = build(sweeps.results).tables
     table = selections.rows
     for _, row in table[table["sound_seeds"].notna()].iterrows():
-        own = found[(found["selector"] == row["selector"]) & (found["protocol"] == "sound")]
+        group = found[(found["selector"] == row["selector"]) & (found["protocol"] == "sound")]
         if row["selector"] != "base":
-            own = own[own["fraction"] == row["fraction"]]
-        assert own["mean"].item() == row["sound_accuracy"]
-        assert own["low"].item() == row["sound_low"]
+            group = group[group["fraction"] == row["fraction"]]
+        assert group["mean"].item() == row["sound_accuracy"]
+        assert group["low"].item() == row["sound_low"]
 
     selectors = pair(sweeps, "selector", baseline="random", kind="selection")
-    own = only(selectors, selector="cluster_grid")
-    assert own["difference"] == pytest.approx(0.1)  # 0.1, 0 and 0.2 at the same fraction
-    assert own["n_pairs"] == 3
+    comparison = only(selectors, selector="cluster_grid")
+    assert comparison["difference"] == pytest.approx(0.1)  # 0.1, 0 and 0.2 at the same fraction
+    assert comparison["n_pairs"] == 3
     fractions = pair(sweeps, "fraction", baseline=0.1, kind="selection")
     assert only(fractions, fraction=0.5)["difference"] == pytest.approx(0.15)
     protocols = pair(sweeps, "protocol", baseline="published", kind="selection")

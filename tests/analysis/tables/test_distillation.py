@@ -30,11 +30,11 @@ def only_table(
 
 def cells(table: Table, method: str, weights: str, label: str | None = None) -> pd.Series:
     rows = table.rows
-    own = rows[(rows["method"] == method) & (rows["weights"] == weights)]
+    found = rows[(rows["method"] == method) & (rows["weights"] == weights)]
     if label is not None:
-        own = own[own["label"] == label]
-    assert len(own) == 1, own["label"].tolist()
-    return own.iloc[0]
+        found = found[found["label"] == label]
+    assert len(found) == 1, found["label"].tolist()
+    return found.iloc[0]
 
 
 def published_rows() -> list[tuple[str, str]]:
@@ -64,7 +64,7 @@ def test_a_row_by_hand(table: Table) -> None:
     assert (row["published_accuracy"], row["published_loss"]) == (0.6651, 4.78)
 
 
-def test_the_reproduced_columns_are_the_best_of_four_under_the_published_protocol(
+def test_reproduced_columns_have_the_best_of_four(
     table: Table,
 ) -> None:
     # 0.63 and 0.64 after the last epoch, so 0.66 and 0.67: s = 0.01 / √2, t(1) = 12.7062.
@@ -80,7 +80,7 @@ def test_the_reproduced_columns_are_the_best_of_four_under_the_published_protoco
     assert weighted["sound_seeds"] is pd.NA
 
 
-def test_differences_are_paired_and_corrected_over_the_rows_of_the_table(
+def test_differences_are_paired_and_corrected_over_all_rows(
     table: Table,
 ) -> None:
     # Differences from the baseline, seed by seed, with the tail of t(2): p = 1 − t / √(t² + 2).
@@ -159,7 +159,7 @@ def test_cells_without_data_are_missing_never_zero(table: Table) -> None:
     assert row["published_accuracy"] == 0.6687
 
 
-def test_what_is_planned_and_not_there_is_named(table: Table) -> None:
+def test_missing_trials_are_named(table: Table) -> None:
     assert cells(table, "dbscan", "F")["sound_missing"] == "0-2"
     assert cells(table, "dbscan", "F")["sound_seeds"] is pd.NA
     assert cells(table, "kmeans", "F")["sound_missing"] == ""
@@ -183,7 +183,7 @@ def test_a_plan_without_any_result() -> None:
     assert found == [(10, 24), (50, 1)]
 
 
-def test_a_plan_of_other_kinds_versions_and_splits_is_not_ours() -> None:
+def test_plans_of_other_kinds_versions_and_splits_are_skipped() -> None:
     plan: dict[str, dict[str, Any]] = {
         "0" * 16: {"kind": "selection", "seed": 0},
         "1" * 16: {"kind": "distillation", "no_such_field": 1},
@@ -209,7 +209,7 @@ def test_without_a_plan_nothing_is_missing() -> None:
     assert cells(table, "dbscan", "F")["sound_seeds"] is pd.NA
 
 
-def test_the_rows_stand_in_the_order_of_the_paper_and_then_of_the_registry() -> None:
+def test_rows_follow_the_paper_and_then_the_registry() -> None:
     rows: list[Row] = []
     for clusterer, weights, fields in (
         ("random", "none", {}),
@@ -251,7 +251,7 @@ def test_the_rows_stand_in_the_order_of_the_paper_and_then_of_the_registry() -> 
     ]
 
 
-def test_published_numbers_stand_in_the_rows_of_the_papers_parameters_only() -> None:
+def test_published_numbers_are_in_the_usual_rows_only() -> None:
     rows = rows_of("dbscan", "none", (0.5,), eps=9.0) + rows_of("dbscan", "none", (0.5,), eps=15.0)
 
     table = only_table(rows)
@@ -260,7 +260,7 @@ def test_published_numbers_stand_in_the_rows_of_the_papers_parameters_only() -> 
     assert math.isnan(cells(table, "dbscan", "F", "DBSCAN (eps 9)")["published_accuracy"])
 
 
-def test_the_papers_row_is_the_default_where_its_own_parameters_were_not_run() -> None:
+def test_the_usual_row_falls_back_to_the_defaults() -> None:
     rows = rows_of("dbscan", "none", (0.5,), eps_quantile=0.25)
     rows += rows_of("dbscan", "none", (0.5,))  # the default: the quantile 0.5
 
@@ -293,7 +293,7 @@ def test_the_published_variants_join_the_rows_of_their_methods() -> None:
     assert (birch["sound_seeds"], birch["reproduced_seeds"]) == (pd.NA, 1)
 
 
-def test_a_published_variant_under_the_sound_protocol_is_a_method_of_its_own() -> None:
+def test_a_published_variant_is_a_method_when_run_sound() -> None:
     rows = rows_of("kmeans", "none", (0.5,)) + rows_of("kmeans_published", "none", (0.4,))
     rows += rows_of("kmeans", "published", (0.3,))
 
@@ -401,10 +401,10 @@ def test_columns_that_an_earlier_version_did_not_have_are_null() -> None:
     for row in rows:
         row |= {"eval_networks": None, "norm": None, "gpu_share": None, "fingerprint": None}
 
-    own = cells(only_table(rows), "kmeans", "F")
+    found = cells(only_table(rows), "kmeans", "F")
 
-    assert own["sound_accuracy"] == pytest.approx(0.55)
-    assert math.isnan(own["sound_gpu_seconds"])
+    assert found["sound_accuracy"] == pytest.approx(0.55)
+    assert math.isnan(found["sound_gpu_seconds"])
 
 
 def test_no_results_no_tables() -> None:

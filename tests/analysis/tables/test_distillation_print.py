@@ -127,16 +127,16 @@ def test_sizes_that_are_not_the_papers_are_named() -> None:
     )
 
 
-def test_a_learning_rate_that_follows_from_the_data_is_no_other_setting() -> None:
+def test_a_derived_learning_rate_is_no_other_setting() -> None:
     digits = {"dataset": "digits", "image_size": 16}
-    (own,) = sheets_of(rows_of("kmeans", "none", (0.5,), **digits))
+    (derived,) = sheets_of(rows_of("kmeans", "none", (0.5,), **digits))
     (other,) = sheets_of(rows_of("kmeans", "none", (0.5,), **digits, lr_img=0.25))
 
-    assert not any("lr_img" in note for note in own.notes)
+    assert not any("lr_img" in note for note in derived.notes)
     assert any("lr_img 0.25 (paper 0.005)" in note for note in other.notes)
 
 
-def test_tables_that_differ_in_sizes_have_titles_and_names_that_differ() -> None:
+def test_tables_of_different_sizes_have_different_titles() -> None:
     rows = rows_of("kmeans", "none", (0.5,)) + rows_of("kmeans", "none", (0.4,), n_outer=20)
 
     small, large = sheets_of(rows)
@@ -207,7 +207,7 @@ def test_into_a_log_the_same_without_colours() -> None:
     assert output.getvalue() == printed_text(golden.rows(), width=100)
 
 
-def test_what_all_tables_note_is_said_once() -> None:
+def test_notes_of_all_tables_are_printed_once() -> None:
     rows = [row_of(config_of("kmeans", ipc=ipc), 0.5) for ipc in (1, 10)]
 
     text = printed_text(rows)
@@ -222,5 +222,5 @@ def test_names_from_data_are_not_markup() -> None:
     assert "[red]x[bold] :smile:" in printed_text(rows_of("kmeans", "none", (0.5,), dataset=name))
 
 
-def test_nothing_to_print_is_said() -> None:
+def test_nothing_to_print_has_a_message() -> None:
     assert printed_text([]).strip() == "No trials to make a table of yet."

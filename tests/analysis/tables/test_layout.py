@@ -28,7 +28,7 @@ LAYOUTS = (DISTILLATION, SELECTION, *(layout for _, layout in SELECTION.special)
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.kind)
 def test_every_field_is_in_setting_row_or_options_once(layout: TableLayout) -> None:
-    row = [own.name for own in layout.row_fields]
+    row = [field.name for field in layout.row_fields]
     names = [*layout.setting_fields, *row, *layout.option_names, "protocol", "seed"]
 
     assert sorted(names) == sorted(layout.config.declared_fields())

@@ -42,17 +42,17 @@ def table() -> Table:
 
 def cells(table: Table, selector: str, fraction: float = 0.1, options: str = "") -> pd.Series:
     rows = table.rows
-    own = rows[(rows["selector"] == selector) & (rows["options"] == options)]
-    own = own[(own["fraction"] == fraction) | own["fraction"].isna()]
-    assert len(own) == 1
-    return own.iloc[0]
+    found = rows[(rows["selector"] == selector) & (rows["options"] == options)]
+    found = found[(found["fraction"] == fraction) | found["fraction"].isna()]
+    assert len(found) == 1
+    return found.iloc[0]
 
 
 def column(printed: Sheet, heading: str) -> tuple[str, ...]:
     return next(c.cells for c in printed.columns if c.heading.startswith(heading))
 
 
-def test_the_rows_stand_in_the_paper_s_order_and_then_the_others(table: Table) -> None:
+def test_rows_follow_the_paper_and_then_the_registry(table: Table) -> None:
     assert sheet(table).keys[0].cells == (
         "base (all images)",
         "random 50 %",
@@ -78,15 +78,15 @@ def test_a_row_by_hand(table: Table) -> None:
 
 
 def test_members_are_the_trials_behind_the_rows(table: Table) -> None:
-    own = table.members[table.members["row"] == 2]
+    trials = table.members[table.members["row"] == 2]
 
     assert table.rows["selector"][2] == "random"
-    assert own["seed"].tolist() == [0, 1, 2]
-    assert own["state"].tolist() == ["ok", "ok", "failed"]
+    assert trials["seed"].tolist() == [0, 1, 2]
+    assert trials["state"].tolist() == ["ok", "ok", "failed"]
     expected = [
         row["trial_id"] for row in selection_rows_of("random", (0.8, 0.81, None), fraction=0.25)
     ]
-    assert own["trial_id"].tolist() == expected
+    assert trials["trial_id"].tolist() == expected
     clustering = table.members[table.members["row"] == 4]
     assert clustering["protocol"].value_counts().to_dict() == {"sound": 3, "published": 2}
     assert len(table.members) == len(results())
@@ -136,14 +136,14 @@ def test_the_protocols_may_hold_out_different_images_for_validation() -> None:
 def test_the_order_of_the_results_does_not_matter(table: Table, tmp_path: Path) -> None:
     shuffled = frame_of(results()).sample(frac=1, random_state=0)
 
-    for name, own in (("a", table), ("b", build(shuffled).tables[0])):
+    for name, built in (("a", table), ("b", build(shuffled).tables[0])):
         (tmp_path / name).mkdir()
-        files = write_table(own, tmp_path / name)
+        files = write_table(built, tmp_path / name)
     for file in files:
         assert file.read_bytes() == (tmp_path / "a" / file.name).read_bytes()
 
 
-def test_the_two_papers_do_not_mix() -> None:
+def test_kinds_do_not_mix() -> None:
     both = frame_of(golden.rows() + results())
 
     first, second = build(both).tables
@@ -154,7 +154,7 @@ def test_the_two_papers_do_not_mix() -> None:
     assert (selections.tables, selections.unstarted) == ((), ())
 
 
-def test_what_is_planned_and_not_there_is_named() -> None:
+def test_missing_trials_are_named() -> None:
     plan = [
         *(selection_config_of("base", seed) for seed in range(3)),
         *(selection_config_of("herding", seed, fraction=0.2) for seed in range(2)),
@@ -184,7 +184,7 @@ def test_what_is_planned_and_not_there_is_named() -> None:
     ]
 
 
-def test_plans_of_one_paper_leave_the_other_alone() -> None:
+def test_plans_of_one_kind_do_not_change_the_other() -> None:
     plan = plan_of([*golden.plan(), selection_config_of("base", 7)])
     both = frame_of(golden.rows() + selection_rows_of("base", (0.9,)))
 
@@ -193,7 +193,7 @@ def test_plans_of_one_paper_leave_the_other_alone() -> None:
     assert first.rows.equals(build(both, plan_of(golden.plan())).tables[0].rows)
 
 
-def test_the_paper_s_row_is_that_of_its_own_options() -> None:
+def test_the_usual_row_has_the_default_options() -> None:
     """However many trials another variant has."""
     rows = [
         *selection_rows_of("cluster_grid", (0.7,)),
@@ -216,8 +216,8 @@ def test_the_paper_s_row_is_that_of_its_own_options() -> None:
 
 
 def coreset_rows(selector: str, accuracies: tuple[float | None, ...], **fields: Any) -> list[Row]:
-    own = {"dataset": "cifar10", "recipe": "distillation", "network": "convnet"}
-    return selection_rows_of(selector, accuracies, **(own | fields))
+    values = {"dataset": "cifar10", "recipe": "distillation", "network": "convnet"}
+    return selection_rows_of(selector, accuracies, **(values | fields))
 
 
 def coresets() -> list[Row]:
