@@ -5,10 +5,12 @@ same promise: a file appears whole or not at all, whatever happens in the middle
 """
 
 import contextlib
+import datetime as dt
 import itertools
 import os
 import re
 import shutil
+import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -259,6 +261,11 @@ class FilesFolder:
     def discard_empty(self) -> None:
         """Removes the folder if it is there and nothing is in it."""
         self._files.remove_empty_folder(self._folder)
+
+
+def unique_name() -> str:
+    """Returns a name that no other process gives; names sort by time."""
+    return f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S%fZ}-{uuid.uuid4().hex[:8]}"
 
 
 def _local_path(uri: str | Path) -> Path | None:

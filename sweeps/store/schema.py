@@ -95,7 +95,7 @@ _PROVENANCE = [
     ("ray_version", pa.string()),
 ]
 
-TRIAL_SCHEMA = pa.schema(
+_TRIAL_SCHEMA = pa.schema(
     [
         *_IDENTITY,
         *_SWEEP,
@@ -118,7 +118,7 @@ Accuracies are fractions in [0, 1]; times are seconds. The last columns are thos
 choice of real images has; a distillation has null there, and vice versa.
 """
 
-CURVE_SCHEMA = pa.schema(
+_CURVE_SCHEMA = pa.schema(
     [
         ("trial_id", pa.string()),
         ("outer", pa.int64()),
@@ -140,3 +140,13 @@ CURVE_SCHEMA = pa.schema(
 `distill.trials.distillation`; of a choice of real images one per classifier and epoch, by those of
 `distill.trials.selection`. The other kind's columns are null.
 """
+
+
+def trial_schema() -> pa.Schema:
+    """Returns the schema of the rows."""
+    return _TRIAL_SCHEMA
+
+
+def curve_schema() -> pa.Schema:
+    """Returns the schema of the curves."""
+    return _CURVE_SCHEMA

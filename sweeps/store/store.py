@@ -22,8 +22,6 @@ import contextlib
 import datetime as dt
 import importlib.metadata
 import json
-import re
-import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -33,39 +31,28 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from distill.config.distillation import SCHEMA_VERSION
 from distill.errors import UserError
-from sweeps.store.files import Files, FilesFolder, Stamp
-from sweeps.store.row_files import (
+from sweeps.store import records
+from sweeps.store.compaction import COMPACT_FROM, SETTLED_SECONDS, compact, read_compacted
+from sweeps.store.files import Files, FilesFolder
+from sweeps.store.rows import (
     InvalidFileError,
     check_trial_id,
-    conformed,
     curve_content,
     parse_curve,
     parse_row,
+    read_tables,
     row_content,
+    trial_stamps,
 )
-from sweeps.store.schema import CURVE_SCHEMA, TRIAL_SCHEMA
+from sweeps.store.schema import curve_schema, trial_schema
 
 FOLDERS = (
     *("trials", "curves", "distilled", "selections", "samples"),
     *("checkpoints", "failures", "submissions", "compacted"),
 )
-
-COMPACT_FROM = 500
-"""Rows without a compacted copy that are worth writing one; reading them takes half a second."""
-
-MERGED_AT_ONCE = 256
-"""Tables of one row that are kept until they become one: each takes over a hundred kilobytes."""
-
-SETTLED_SECONDS = 60.0
-"""Age of a file from which its time stamp tells it from one that replaces it later."""
-
-_FAILURE = re.compile(r"[0-9a-f]{16}-\d{8}T\d{12}Z-[0-9a-f]{8}\.json")
-_STAMP_FIELDS = [("_file_size", pa.int64()), ("_file_mtime_ns", pa.int64())]
-_COMPACTED_SCHEMA = pa.schema([*TRIAL_SCHEMA, *(pa.field(*f) for f in _STAMP_FIELDS)])
 
 
 def _warn(message: str) -> None:
@@ -138,7 +125,7 @@ class Store:
                 self._files.make_folder(folder)
             self._try_to_write()
             if not self.exists():
-                self._files.write("sweep.json", _json(_description()), replace=False)
+                self._files.write("sweep.json", records.json_content(_description()), replace=False)
         except OSError as error:
             raise UserError(f"results {self.shown} cannot be written to: {error}") from None
         self._check_description()
@@ -212,10 +199,10 @@ class Store:
         return self.read_row(trial_id) is not None
 
     def read_row(self, trial_id: str) -> dict[str, Any] | None:
-        """Returns a finished trial's row, by the columns of `TRIAL_SCHEMA`; else None."""
+        """Returns a finished trial's row, by the columns of `trial_schema`; else None."""
         try:
             path = f"trials/{check_trial_id(trial_id)}.parquet"
-            table = parse_row(path, self._files.read(path))
+            table = parse_row(path, self._files.read(path), trial_schema())
         except (FileNotFoundError, InvalidFileError):
             return None
         row: dict[str, Any] = table.to_pylist()[0]
@@ -235,9 +222,9 @@ class Store:
         may be the other one's, which has run the same configuration.
 
         Args:
-            row: by the columns of `TRIAL_SCHEMA`, `trial_id` and `status` at least; others are
+            row: by the columns of `trial_schema`, `trial_id` and `status` at least; others are
                 null. `network_scores` may be the dictionary that a trial gives.
-            curve: one record of `CURVE_COLUMNS` per outer iteration; may be empty.
+            curve: one record of `curve_schema` per outer iteration; may be empty.
             files: folder (`distilled`, `selections`, …) → content of the trial's file in it.
             replace: whether a finished trial is replaced.
 
@@ -266,9 +253,7 @@ class Store:
         # The result is safe by now: leftovers do no harm, and not being able to remove them is no
         # reason to report a finished trial as failed.
         with contextlib.suppress(OSError):
-            for name in self._failure_names():
-                if name.startswith(trial_id):
-                    self._files.delete(f"failures/{name}")
+            records.delete_failures(self._files, trial_id)
             self._files.remove_folder(f"checkpoints/{trial_id}")
 
     def checkpoint_folder(self, trial_id: str) -> FilesFolder:
@@ -276,96 +261,60 @@ class Store:
         return FilesFolder(self._files, f"checkpoints/{check_trial_id(trial_id)}")
 
     def put_failure(self, trial_id: str, record: Mapping[str, Any]) -> None:
-        """Notes why an attempt at a trial failed.
+        """Writes why an attempt at a trial failed.
 
         Args:
             trial_id: of the trial.
-            record: what JSON can hold.
+            record: values that JSON can hold.
         """
-        self._files.write(f"failures/{check_trial_id(trial_id)}-{_new_name()}.json", _json(record))
+        records.put_failure(self._files, trial_id, record)
 
     def failures(self) -> dict[str, dict[str, Any]]:
         """Returns the last record of every trial that failed and has no row, by its trial_id.
 
         The last is that of the highest attempt: clocks of nodes may differ.
         """
-        names = self._failure_names()
-        finished = self._files.stamps("trials") if names else {}
-        last: dict[str, dict[str, Any]] = {}
-        for name, record in sorted(self._records("failures", names)):
-            trial_id = name[:16]
-            if trial_id not in last or _attempt(record) >= _attempt(last[trial_id]):
-                last[trial_id] = record
+        last = records.last_failures(self._files)
+        finished = self._files.stamps("trials") if last else {}
         return {
             trial_id: record
             for trial_id, record in last.items()
             if not (f"{trial_id}.parquet" in finished and self.has_row(trial_id))
         }
 
-    def _failure_names(self) -> list[str]:
-        """The names of the records of failures, by trial, oldest first by the writers' clocks."""
-        return sorted(name for name in self._files.stamps("failures") if _FAILURE.fullmatch(name))
-
     def put_submission(self, record: Mapping[str, Any]) -> str:
-        """Notes that a sweep was started; returns the name of the note.
+        """Writes that a sweep was started; returns the name of the record.
 
         Args:
-            record: what JSON can hold: name, command, plan, …
+            record: values that JSON can hold: name, command, plan, …
         """
-        name = _new_name()
-        self._files.write(f"submissions/{name}.json", _json(record))
-        return name
+        return records.put_submission(self._files, record)
 
     def submissions(self) -> list[dict[str, Any]]:
         """Returns the records of all submissions, oldest first; damaged files are left out."""
-        names = sorted(n for n in self._files.stamps("submissions") if n.endswith(".json"))
-        return [record for _, record in self._records("submissions", names)]
-
-    def _records(self, folder: str, names: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yields the JSON objects in a folder by name, without damaged or vanished files."""
-        for path, content in self._files.read_many(f"{folder}/{name}" for name in names):
-            if isinstance(content, FileNotFoundError):
-                continue
-            if isinstance(content, OSError):
-                raise content
-            with contextlib.suppress(ValueError):
-                record = json.loads(content)
-                if isinstance(record, dict):
-                    yield path.removeprefix(f"{folder}/"), record
+        return records.submissions(self._files)
 
     def compact(
         self, *, minimum: int = COMPACT_FROM, settled_seconds: float = SETTLED_SECONDS
     ) -> int:
         """Copies the rows into one file that is read much faster than thousands.
 
-        The rows' own files stay, and stay the truth: a copy counts only as long as the file that
-        it was made from is there, unchanged. Drivers and readers may be at work meanwhile.
+        Drivers and readers may be at work meanwhile; see `sweeps.store.compaction`.
 
         Args:
-            minimum: rows that are not in such a file yet from which it is worth it.
-            settled_seconds: age of the files that are copied, at least. One as young as its time
-                stamp is coarse could be replaced within the same tick, and the copy of the old row
-                would pass for one of the new; clocks that differ ask for more.
+            minimum: least number of rows without a copy for which a file is written.
+            settled_seconds: least age of the files that are copied.
 
         Returns:
-            How many rows were copied for the first time; 0 also where it was not worth it.
+            How many rows were copied for the first time; 0 also where there were too few.
 
         Raises:
             UserError: there is no store, or it is of another schema.
         """
         self._check_description()
-        settled = time.time_ns() - int(settled_seconds * 1e9)
-        stamps = {n: s for n, s in self._trial_stamps().items() if s.mtime_ns < settled}
-        older, known = self._compacted(stamps, None)
-        new_names = stamps.keys() - {f"{i}.parquet" for i in known["trial_id"].to_pylist()}
-        if len(new_names) < minimum:
-            return 0
-        new = self._parsed("trials", sorted(new_names), parse_row, TRIAL_SCHEMA, lambda _: None)
-        content = compacted_content(pa.concat_tables([known, stamped(new, stamps)]))
-        self._files.write(f"compacted/{_new_name()}.parquet", content)
-        for name in older:
-            self._files.delete(f"compacted/{name}")
-        return len(new)
+        return compact(
+            self._files, trial_schema(), minimum=minimum, settled_seconds=settled_seconds
+        )
 
     def results(self, on_invalid: Callable[[str], None] = _warn) -> pd.DataFrame:
         """Returns the rows of all finished trials; see `load_results`."""
@@ -380,10 +329,17 @@ class Store:
         """Returns the curves of finished trials; see `load_curves`."""
         wanted = None if trial_ids is None else {f"{check_trial_id(i)}.parquet" for i in trial_ids}
         with self._readable():
-            names = self._files.stamps("curves").keys() & self._trial_stamps().keys()
+            names = self._files.stamps("curves").keys() & trial_stamps(self._files).keys()
             if wanted is not None:
                 names &= wanted
-            table = self._parsed("curves", sorted(names), parse_curve, CURVE_SCHEMA, on_invalid)
+            table = read_tables(
+                self._files,
+                "curves",
+                sorted(names),
+                parse_curve,
+                curve_schema(),
+                on_invalid=on_invalid,
+            )
         return _frame(table.sort_by([("trial_id", "ascending"), ("outer", "ascending")]))
 
     @contextlib.contextmanager
@@ -395,24 +351,30 @@ class Store:
         except OSError as error:
             raise UserError(f"results {self.shown} cannot be read: {error}") from None
 
-    def _trial_stamps(self) -> dict[str, Stamp]:
-        return {n: s for n, s in self._files.stamps("trials").items() if n.endswith(".parquet")}
-
     def _rows(self, on_invalid: Callable[[str], None], columns: list[str] | None) -> pa.Table:
         """Returns the rows of all finished trials.
 
         Args:
-            on_invalid: is told of every file in `trials` that is not a row.
-            columns: of TRIAL_SCHEMA, `schema_version` among them; None: all.
+            on_invalid: called with a line for every file in `trials` that is not a row.
+            columns: of `trial_schema`, `schema_version` among them; None: all.
 
         Raises:
             UserError: a row is of a later schema.
         """
-        schema = pa.schema([TRIAL_SCHEMA.field(name) for name in columns or TRIAL_SCHEMA.names])
-        stamps = self._trial_stamps()
-        known = self._compacted(stamps, columns)[1].select(schema.names)
+        schema = trial_schema()
+        kept = columns or schema.names
+        stamps = trial_stamps(self._files)
+        known = read_compacted(self._files, stamps, schema, kept)[1].select(kept)
         names = sorted(stamps.keys() - {f"{i}.parquet" for i in known["trial_id"].to_pylist()})
-        rest = self._parsed("trials", names, parse_row, schema, on_invalid)
+        rest = read_tables(
+            self._files,
+            "trials",
+            names,
+            parse_row,
+            schema,
+            columns=kept,
+            on_invalid=on_invalid,
+        )
         table = pa.concat_tables([known, rest])
         self._refuse_later(table)
         return table
@@ -425,57 +387,6 @@ class Store:
                 f"{SCHEMA_VERSION}, the one of this code; use a newer dream-sweep"
             )
 
-    def _parsed(
-        self,
-        folder: str,
-        names: Iterable[str],
-        parse: Callable[[str, bytes], pa.Table],
-        schema: pa.Schema,
-        on_invalid: Callable[[str], None],
-    ) -> pa.Table:
-        """Reads the columns of a schema from files; those that `parse` finds invalid are named."""
-        merged, tables = [schema.empty_table()], []
-        for path, content in self._files.read_many(f"{folder}/{name}" for name in names):
-            if isinstance(content, FileNotFoundError):
-                continue  # deleted since it was listed
-            if isinstance(content, OSError):
-                raise content
-            try:
-                tables.append(parse(path, content).select(schema.names))
-            except InvalidFileError as error:
-                on_invalid(f"{self.shown}/{path} is left out: {error}")
-            if len(tables) == MERGED_AT_ONCE:
-                merged.append(pa.concat_tables(tables).combine_chunks())
-                tables = []
-        return pa.concat_tables([*merged, *tables])
-
-    def _compacted(
-        self, stamps: Mapping[str, Stamp], columns: list[str] | None
-    ) -> tuple[list[str], pa.Table]:
-        """Returns the compacted files, and their rows whose own files are there, unchanged.
-
-        Args:
-            stamps: of the files in `trials`, by name.
-            columns: of TRIAL_SCHEMA to read; None: all.
-        """
-        wanted = _COMPACTED_SCHEMA.names
-        if columns is not None:
-            wanted = [*columns, *(name for name, _ in _STAMP_FIELDS)]
-        schema = pa.schema([_COMPACTED_SCHEMA.field(name) for name in wanted])
-        names = sorted(n for n in self._files.stamps("compacted") if n.endswith(".parquet"))
-        tables = [schema.empty_table()]
-        seen: set[str] = set()
-        for _, content in self._files.read_many(f"compacted/{name}" for name in names):
-            if isinstance(content, OSError):
-                continue  # replaced by a newer one since it was listed; the rows have their files
-            with contextlib.suppress(pa.ArrowException, OSError, KeyError):
-                file = pq.ParquetFile(pa.BufferReader(content))
-                if file.schema_arrow.names != _COMPACTED_SCHEMA.names:
-                    continue  # written by another version, which may know fewer columns
-                table = conformed(file.read(wanted), schema)
-                tables.append(table.filter(_still_true(table, stamps, seen)))
-        return names, pa.concat_tables(tables)
-
 
 def load_results(uri: str | Path, *, on_invalid: Callable[[str], None] = _warn) -> pd.DataFrame:
     """Returns the rows of all finished trials of a store, sorted by trial_id.
@@ -486,7 +397,7 @@ def load_results(uri: str | Path, *, on_invalid: Callable[[str], None] = _warn) 
             by default.
 
     Returns:
-        A frame with the columns of `TRIAL_SCHEMA`; whole numbers as pandas' nullable `Int64`,
+        A frame with the columns of `trial_schema`; whole numbers as pandas' nullable `Int64`,
         truth values as its `boolean`.
         Without rows for an empty store.
 
@@ -510,7 +421,7 @@ def load_curves(
         on_invalid: is told of every file that is not a curve, in one line; a warning by default.
 
     Returns:
-        A frame with the columns of `CURVE_SCHEMA`; trials without a curve have no rows.
+        A frame with the columns of `curve_schema`; trials without a curve have no rows.
 
     Raises:
         UserError: there is no store, it cannot be read, or it is of another schema.
@@ -518,54 +429,11 @@ def load_curves(
     return Store(uri).curves(trial_ids, on_invalid)
 
 
-def stamped(rows: pa.Table, stamps: Mapping[str, Stamp]) -> pa.Table:
-    """Returns rows with the stamps of their files, as compacted files hold them.
-
-    Args:
-        rows: by TRIAL_SCHEMA.
-        stamps: of the files in `trials`, by name, that of every row among them.
-    """
-    own = [stamps[f"{trial_id}.parquet"] for trial_id in rows["trial_id"].to_pylist()]
-    for position, (name, kind) in enumerate(_STAMP_FIELDS):
-        rows = rows.append_column(name, pa.array([stamp[position] for stamp in own], kind))
-    return rows
-
-
-def compacted_content(rows: pa.Table) -> bytes:
-    """Returns stamped rows as the content of a file in `compacted`."""
-    content = pa.BufferOutputStream()
-    pq.write_table(rows, content, compression="zstd")
-    data: bytes = content.getvalue().to_pybytes()
-    return data
-
-
-def _still_true(table: pa.Table, stamps: Mapping[str, Stamp], seen: set[str]) -> list[bool]:
-    """Says which rows of a compacted table are those of the files; adds them to those `seen`."""
-    mask = []
-    columns = ("trial_id", *(name for name, _ in _STAMP_FIELDS))
-    for trial_id, *stamp in zip(*(table[name].to_pylist() for name in columns), strict=True):
-        true = trial_id not in seen and stamps.get(f"{trial_id}.parquet") == tuple(stamp)
-        mask.append(true)
-        if true:
-            seen.add(trial_id)
-    return mask
-
-
 def _frame(table: pa.Table) -> pd.DataFrame:
     frame: pd.DataFrame = table.to_pandas(
         types_mapper={pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}.get
     )
     return frame
-
-
-def _attempt(record: Mapping[str, Any]) -> int:
-    attempt = record.get("attempt")
-    return attempt if isinstance(attempt, int) else 1
-
-
-def _new_name() -> str:
-    """Returns a name that no other process gives; names sort by time."""
-    return f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S%fZ}-{uuid.uuid4().hex[:8]}"
 
 
 def _description() -> dict[str, Any]:
@@ -578,12 +446,3 @@ def _description() -> dict[str, Any]:
         "created_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "created_by": f"dream-sweep {version}",
     }
-
-
-def _json(record: Mapping[str, Any]) -> bytes:
-    """Returns a record with a line for each field; indented, a large plan takes twice as long."""
-    fields = (
-        f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}"
-        for key, value in record.items()
-    )
-    return ("{\n" + ",\n".join(fields) + "\n}\n").encode()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.config.distillation import CLUSTERERS, DistillationConfig
-from sweeps.store.row_files import row_content
+from sweeps.store.rows import row_content
 from sweeps.store.store import Store
 
 N_PUT = 100

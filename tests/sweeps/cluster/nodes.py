@@ -27,7 +27,8 @@ from distill.config.distillation import DistillationConfig
 from distill.datasets import load_dataset
 from sweeps.cluster.kinds import run_config
 from sweeps.full_grid import COMMAND
-from sweeps.store.row_files import curve_content, parse_curve, parse_row, row_content
+from sweeps.store.rows import curve_content, parse_curve, parse_row, row_content
+from sweeps.store.schema import curve_schema, trial_schema
 from sweeps.store.store import Store, load_results
 from tests.paths import ROOT
 
@@ -406,7 +407,7 @@ def content_of(store: Store, trial_id: str) -> dict[str, Any]:
     assert row is not None, trial_id
     curve = store.read_file(f"curves/{trial_id}.parquet")
     return row | {
-        "curve": parse_curve(trial_id, curve).to_pylist(),
+        "curve": parse_curve(trial_id, curve, curve_schema()).to_pylist(),
         "distilled": store.read_file(f"distilled/{trial_id}.parquet"),
     }
 
@@ -423,8 +424,10 @@ class References:
             outputs = run_config(config, load_dataset(config.dataset))
             row = row_content(outputs.row | {"kind": config.kind})
             curve = curve_content(config.trial_id, outputs.curve)
-            self._known[config.trial_id] = parse_row(config.trial_id, row).to_pylist()[0] | {
-                "curve": parse_curve(config.trial_id, curve).to_pylist(),
+            self._known[config.trial_id] = parse_row(
+                config.trial_id, row, trial_schema()
+            ).to_pylist()[0] | {
+                "curve": parse_curve(config.trial_id, curve, curve_schema()).to_pylist(),
                 **outputs.files,
             }
         return self._known[config.trial_id]

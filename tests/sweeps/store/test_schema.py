@@ -11,7 +11,7 @@ from distill.datasets import ImageData
 from distill.trials.distillation import CURVE_COLUMNS, run_trial
 from distill.trials.selection import CURVE_COLUMNS as SELECTION_CURVE_COLUMNS
 from distill.trials.selection import run_selection
-from sweeps.store.schema import CURVE_SCHEMA, TRIAL_SCHEMA
+from sweeps.store.schema import curve_schema, trial_schema
 
 OF_THE_SWEEP = {
     "kind": "distillation",
@@ -23,7 +23,7 @@ OF_THE_SWEEP = {
     "finished_at": "2026-01-01T00:00:00+00:00",
     "ray_version": "2.60.0",
 }
-OF_SUBSETS = set(TRIAL_SCHEMA.names[TRIAL_SCHEMA.names.index("ray_version") + 1 :])
+OF_SUBSETS = set(trial_schema().names[trial_schema().names.index("ray_version") + 1 :])
 """Columns that only a choice of real images has."""
 
 
@@ -34,16 +34,16 @@ def test_a_real_trial_has_exactly_the_columns_and_types(
     row = result.row | OF_THE_SWEEP
     row["network_scores"] = "{}"
 
-    ours = [name for name in TRIAL_SCHEMA.names if name not in OF_SUBSETS]
+    ours = [name for name in trial_schema().names if name not in OF_SUBSETS]
     assert set(row) == set(ours)
     assert set(result.row) & set(OF_THE_SWEEP) == set()
-    assert written(row, TRIAL_SCHEMA) == row
-    assert ["trial_id", *CURVE_COLUMNS] == CURVE_SCHEMA.names[: len(CURVE_COLUMNS) + 1]
+    assert written(row, trial_schema()) == row
+    assert ["trial_id", *CURVE_COLUMNS] == curve_schema().names[: len(CURVE_COLUMNS) + 1]
     curve = [{"trial_id": row["trial_id"], **point} for point in result.curve]
-    assert [written(point, CURVE_SCHEMA) for point in curve] == curve
+    assert [written(point, curve_schema()) for point in curve] == curve
     for name, value in row.items():
         if isinstance(value, float):
-            assert TRIAL_SCHEMA.field(name).type == pa.float64(), f"{name} would be cut"
+            assert trial_schema().field(name).type == pa.float64(), f"{name} would be cut"
 
 
 def test_a_real_choice_of_images_has_columns_of_the_schema(digits: ImageData) -> None:
@@ -51,10 +51,10 @@ def test_a_real_choice_of_images_has_columns_of_the_schema(digits: ImageData) ->
     result = run_selection(config, digits)
     row = result.row | OF_THE_SWEEP | {"network_scores": "{}"}
 
-    assert set(TRIAL_SCHEMA.names) >= set(row) >= OF_SUBSETS
-    assert written(row, TRIAL_SCHEMA) == row
-    assert set(SELECTION_CURVE_COLUMNS) <= set(CURVE_SCHEMA.names)
-    assert [written(point, CURVE_SCHEMA) for point in result.curve] == result.curve
+    assert set(trial_schema().names) >= set(row) >= OF_SUBSETS
+    assert written(row, trial_schema()) == row
+    assert set(SELECTION_CURVE_COLUMNS) <= set(curve_schema().names)
+    assert [written(point, curve_schema()) for point in result.curve] == result.curve
 
 
 def written(row: dict[str, Any], schema: pa.Schema) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def written(row: dict[str, Any], schema: pa.Schema) -> dict[str, Any]:
 
 
 def test_names_are_unique_and_everything_may_be_null() -> None:
-    for schema in (TRIAL_SCHEMA, CURVE_SCHEMA):
+    for schema in (trial_schema(), curve_schema()):
         assert len(set(schema.names)) == len(schema.names)
         assert all(field.nullable for field in schema)
         nothing = dict.fromkeys(schema.names)
@@ -73,7 +73,7 @@ def test_names_are_unique_and_everything_may_be_null() -> None:
 
 
 def test_configuration_columns_have_the_types_of_their_fields() -> None:
-    types = {name: TRIAL_SCHEMA.field(name).type for name in TRIAL_SCHEMA.names}
+    types = {name: trial_schema().field(name).type for name in trial_schema().names}
 
     assert types["ipc"] == types["eval_every"] == pa.int64()
     assert types["eps"] == types["momentum_img"] == pa.float64()

@@ -21,9 +21,10 @@ import torch
 from distill.config.distillation import DistillationConfig
 from distill.errors import UserError
 from distill.runtime.checkpoint import load_checkpoint, save_checkpoint
-from sweeps.store.row_files import row_content
-from sweeps.store.schema import CURVE_SCHEMA, TRIAL_SCHEMA
-from sweeps.store.store import COMPACT_FROM, MERGED_AT_ONCE, Store, load_curves, load_results
+from sweeps.store.compaction import COMPACT_FROM
+from sweeps.store.rows import MERGED_AT_ONCE, row_content
+from sweeps.store.schema import curve_schema, trial_schema
+from sweeps.store.store import Store, load_curves, load_results
 from tests.paths import ROOT
 from tests.sweeps.plain_results import curve_of, row_of
 
@@ -164,7 +165,7 @@ def test_a_result_comes_back(store: Store) -> None:
     assert store.read_row(IDS[2]) is None
     row = store.read_row(IDS[1])
     assert row is not None
-    assert list(row) == TRIAL_SCHEMA.names
+    assert list(row) == trial_schema().names
     assert json.loads(row["network_scores"]) == {"convnet": {"accuracies": [0.49, 0.51]}}
     assert (row["ipc"], row["eval_networks"], row["host"]) == (1, [], None)
     assert file_of(store, CONFIGS[1], "distilled").read_bytes() == b"images"
@@ -180,11 +181,11 @@ def test_results_are_a_frame_sorted_and_typed(store: Store) -> None:
 
     frame = load_results(store.uri, on_invalid=fail)
 
-    assert list(frame.columns) == TRIAL_SCHEMA.names
+    assert list(frame.columns) == trial_schema().names
     assert frame["trial_id"].tolist() == sorted(IDS[:3])
     assert frame["ipc"].dtype == frame["attempt"].dtype == pd.Int64Dtype()
     assert frame["attempt"].isna().all()
-    assert {frame[f.name].dtype for f in TRIAL_SCHEMA if f.type == pa.bool_()} == {
+    assert {frame[f.name].dtype for f in trial_schema() if f.type == pa.bool_()} == {
         pd.BooleanDtype()
     }
     assert frame["eps"].dtype == frame["test_accuracy_mean"].dtype == float
@@ -211,8 +212,8 @@ def test_an_empty_store_gives_empty_frames_with_the_columns(store: Store) -> Non
     results, curves = load_results(store.uri), load_curves(store.uri)
 
     assert (len(results), len(curves)) == (0, 0)
-    assert list(results.columns) == TRIAL_SCHEMA.names
-    assert list(curves.columns) == CURVE_SCHEMA.names
+    assert list(results.columns) == trial_schema().names
+    assert list(curves.columns) == curve_schema().names
     assert results["ipc"].dtype == pd.Int64Dtype()
     assert store.statuses() == {}
 

@@ -90,6 +90,7 @@ _WATCHED = {
     "distill.trials.distillation": _watch_trial,
     "distill.trials.runner": _watch_running,
     "sweeps.store.store": _watch_store,
+    "sweeps.store.files": _set_clock,
     "sweeps.cluster.worker": _set_clock,
 }
 

@@ -1,14 +1,21 @@
-"""Rows and curves as Parquet files: written to be read quickly, and read with suspicion."""
+"""Rows and curves as Parquet files: written to be read quickly, checked when they are read."""
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sweeps.store.schema import CURVE_SCHEMA, TRIAL_SCHEMA
+from sweeps.store.files import Files, Stamp
+from sweeps.store.schema import curve_schema, trial_schema
+
+MERGED_AT_ONCE = 256
+"""Tables of one row that are kept until they become one: each takes over a hundred kilobytes."""
+
+Parse = Callable[[str, bytes, pa.Schema], pa.Table]
+"""`parse_row` or `parse_curve`."""
 
 _TRIAL_ID = re.compile(r"[0-9a-f]{16}")
 
@@ -28,8 +35,8 @@ def row_content(row: Mapping[str, Any]) -> bytes:
     """Returns a row as the content of a file in `trials`.
 
     Args:
-        row: by the columns of TRIAL_SCHEMA; those that are left out are null. `network_scores` may
-            be the dictionary that `distill.trials.distillation` gives.
+        row: by the columns of `trial_schema`; those that are left out are null. `network_scores`
+            may be the dictionary that a trial gives.
 
     Raises:
         ValueError: an unknown column, a value of a wrong type, or no status.
@@ -39,16 +46,16 @@ def row_content(row: Mapping[str, Any]) -> bytes:
         values["network_scores"] = json.dumps(values["network_scores"])
     if values.get("status") is None:
         raise ValueError(f"a row needs a status, got {values.get('status')!r}")
-    return _parquet([values], TRIAL_SCHEMA)
+    return _parquet([values], trial_schema())
 
 
 def curve_content(trial_id: str, curve: Iterable[Mapping[str, Any]]) -> bytes:
-    """Returns records of `CURVE_COLUMNS` as the content of a file in `curves`.
+    """Returns records of `curve_schema` as the content of a file in `curves`.
 
     Raises:
         ValueError: an unknown column or a value of a wrong type.
     """
-    return _parquet([{**point, "trial_id": trial_id} for point in curve], CURVE_SCHEMA)
+    return _parquet([{**point, "trial_id": trial_id} for point in curve], curve_schema())
 
 
 def _parquet(rows: list[dict[str, Any]], schema: pa.Schema) -> bytes:
@@ -80,13 +87,18 @@ def _parquet(rows: list[dict[str, Any]], schema: pa.Schema) -> bytes:
     return data
 
 
-def parse_row(path: str, content: bytes) -> pa.Table:
-    """Returns the one row of a file in `trials`, by TRIAL_SCHEMA.
+def parse_row(path: str, content: bytes, schema: pa.Schema) -> pa.Table:
+    """Returns the one row of a file in `trials`.
+
+    Args:
+        path: of the file; named after its trial.
+        content: of the file.
+        schema: see `trial_schema`.
 
     Raises:
-        InvalidFileError: there is no such row in it.
+        InvalidFileError: it does not hold such a row.
     """
-    table = _parse(path, content, TRIAL_SCHEMA)
+    table = _parse(path, content, schema)
     if len(table) != 1:
         raise InvalidFileError(f"it has {len(table)} rows, not one")
     if table["status"][0].as_py() is None:
@@ -94,13 +106,18 @@ def parse_row(path: str, content: bytes) -> pa.Table:
     return table
 
 
-def parse_curve(path: str, content: bytes) -> pa.Table:
-    """Returns the rows of a file in `curves`, by CURVE_SCHEMA.
+def parse_curve(path: str, content: bytes, schema: pa.Schema) -> pa.Table:
+    """Returns the rows of a file in `curves`.
+
+    Args:
+        path: of the file; named after its trial.
+        content: of the file.
+        schema: see `curve_schema`.
 
     Raises:
-        InvalidFileError: it is no curve.
+        InvalidFileError: it does not hold a curve.
     """
-    return _parse(path, content, CURVE_SCHEMA)
+    return _parse(path, content, schema)
 
 
 def _parse(path: str, content: bytes, schema: pa.Schema) -> pa.Table:
@@ -137,3 +154,49 @@ def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
         for field in schema
     ]
     return pa.table(columns, schema=schema)
+
+
+def trial_stamps(files: Files) -> dict[str, Stamp]:
+    """Returns the stamps of the files in `trials` that may be rows, by name."""
+    return {n: s for n, s in files.stamps("trials").items() if n.endswith(".parquet")}
+
+
+def read_tables(
+    files: Files,
+    folder: str,
+    names: Iterable[str],
+    parse: Parse,
+    schema: pa.Schema,
+    *,
+    columns: list[str] | None = None,
+    on_invalid: Callable[[str], None] = lambda _: None,
+) -> pa.Table:
+    """Returns the rows of many files in one table.
+
+    Args:
+        files: of the store.
+        folder: `trials` or `curves`.
+        names: of the files; those that were deleted since they were listed are left out.
+        parse: reads one file.
+        schema: of the files.
+        columns: of the schema, to keep; None: all.
+        on_invalid: called with a line for every file that `parse` finds invalid.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    kept = columns or schema.names
+    merged, tables = [pa.schema([schema.field(name) for name in kept]).empty_table()], []
+    for path, content in files.read_many(f"{folder}/{name}" for name in names):
+        if isinstance(content, FileNotFoundError):
+            continue
+        if isinstance(content, OSError):
+            raise content
+        try:
+            tables.append(parse(path, content, schema).select(kept))
+        except InvalidFileError as error:
+            on_invalid(f"{files.shown}/{path} is left out: {error}")
+        if len(tables) == MERGED_AT_ONCE:
+            merged.append(pa.concat_tables(tables).combine_chunks())
+            tables = []
+    return pa.concat_tables([*merged, *tables])

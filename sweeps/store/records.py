@@ -1,0 +1,91 @@
+"""JSON records of a store: failures of trials, and submissions of sweeps."""
+
+import contextlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from sweeps.store.files import Files, unique_name
+from sweeps.store.rows import check_trial_id
+
+_FAILURE = re.compile(r"[0-9a-f]{16}-\d{8}T\d{12}Z-[0-9a-f]{8}\.json")
+
+
+def put_failure(files: Files, trial_id: str, record: Mapping[str, Any]) -> None:
+    """Writes why an attempt at a trial failed.
+
+    Args:
+        files: of the store.
+        trial_id: of the trial.
+        record: values that JSON can hold.
+    """
+    name = f"{check_trial_id(trial_id)}-{unique_name()}.json"
+    files.write(f"failures/{name}", json_content(record))
+
+
+def last_failures(files: Files) -> dict[str, dict[str, Any]]:
+    """Returns the last record of every trial that failed, by its trial_id.
+
+    The last is that of the highest attempt: clocks of nodes may differ.
+    """
+    last: dict[str, dict[str, Any]] = {}
+    for name, record in sorted(_records(files, "failures", _failure_names(files))):
+        trial_id = name[:16]
+        if trial_id not in last or _attempt(record) >= _attempt(last[trial_id]):
+            last[trial_id] = record
+    return last
+
+
+def delete_failures(files: Files, trial_id: str) -> None:
+    """Deletes all records of a trial's failures."""
+    for name in _failure_names(files):
+        if name.startswith(trial_id):
+            files.delete(f"failures/{name}")
+
+
+def put_submission(files: Files, record: Mapping[str, Any]) -> str:
+    """Writes that a sweep was started; returns the name of the record."""
+    name = unique_name()
+    files.write(f"submissions/{name}.json", json_content(record))
+    return name
+
+
+def submissions(files: Files) -> list[dict[str, Any]]:
+    """Returns the records of all submissions, oldest first; damaged files are left out."""
+    names = sorted(name for name in files.stamps("submissions") if name.endswith(".json"))
+    return [record for _, record in _records(files, "submissions", names)]
+
+
+def json_content(record: Mapping[str, Any]) -> bytes:
+    """Returns a record with a line for each field; indented, a large plan takes twice as long."""
+    fields = (
+        f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}"
+        for key, value in record.items()
+    )
+    return ("{\n" + ",\n".join(fields) + "\n}\n").encode()
+
+
+def _failure_names(files: Files) -> list[str]:
+    """Returns the names of the records of failures, by trial, oldest first by writers' clocks."""
+    return sorted(name for name in files.stamps("failures") if _FAILURE.fullmatch(name))
+
+
+def _records(
+    files: Files, folder: str, names: Iterable[str]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields the JSON objects in a folder by name, without damaged or vanished files."""
+    for path, content in files.read_many(f"{folder}/{name}" for name in names):
+        if isinstance(content, FileNotFoundError):
+            continue
+        if isinstance(content, OSError):
+            raise content
+        with contextlib.suppress(ValueError):
+            record = json.loads(content)
+            if isinstance(record, dict):
+                yield path.removeprefix(f"{folder}/"), record
+
+
+def _attempt(record: Mapping[str, Any]) -> int:
+    attempt = record.get("attempt")
+    return attempt if isinstance(attempt, int) else 1
