@@ -1,13 +1,20 @@
-"""Many trials: grids and searches over `distill` trials, run by Ray, stored as Parquet."""
+"""Grids and searches over trials of `distill`: run on Ray, stored as Parquet files."""
 
-import os
+import importlib
+from typing import TYPE_CHECKING, Any
 
-# Here, because Ray reads them when it is imported, whichever module of ours does so first.
-# Tune's own output and files are not wanted, see `sweeps.cli.display`.
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "inf")
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-if not os.environ.get("RAY_ADDRESS"):
-    # On one machine the workers run in this very environment; on a cluster Ray sets it up.
-    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+if TYPE_CHECKING:
+    from sweeps.store.store import Store, load_curves, load_results
+
+__all__ = ["Store", "load_curves", "load_results"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports the public names when they are first used: `import sweeps` loads nothing."""
+    if name in __all__:
+        return getattr(importlib.import_module("sweeps.store.store"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,10 +1,10 @@
-"""Paper 2's grid: one trial per way of choosing real images, fraction, parameters and seed.
+"""Paper 2's grid: one trial per way of selecting real images, fraction, parameters and seed.
 
     uv run sweeps/cats_vs_dogs.py                           # quick start on a laptop
     uv run sweeps/cats_vs_dogs.py --preset paper --dataset folder:photos
     ray job submit --working-dir . -- python sweeps/cats_vs_dogs.py --preset coreset --results s3://…
 
-Submitting again runs what is missing and nothing else. What happens is in `sweeps.grid.command`.
+Running it again runs the missing trials and nothing else, see `sweeps.grid.command`.
 """
 
 import sys
@@ -32,17 +32,22 @@ def _print_tables(
 
 
 COMMAND = GridCommand(
-    script="sweeps/cats_vs_dogs.py",
+    verb="photos",
     description="Choose real images in several ways and train a classifier on them, on Ray; run "
     "again to go on. Without options: paper 2's six rows under both protocols on two of "
     "scikit-learn's digits, in two minutes on two CPU cores.",
     presets=PRESETS,
     only_example="method=random|cluster_grid,fraction=0.1",
-    fields_help="those of SelectionConfig in distill/selection_config.py",
+    fields_help="fields of distill.config.selection.SelectionConfig",
     print_tables=_print_tables,
     next_options="--preset paper --dataset parquet:FILE --dry-run",
 )
 
 
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command with the arguments, or those of this process; returns its exit code."""
+    return COMMAND.main(arguments)
+
+
 if __name__ == "__main__":
-    sys.exit(COMMAND.main())
+    sys.exit(main())

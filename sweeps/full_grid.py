@@ -3,7 +3,7 @@
     uv run sweeps/full_grid.py                              # quick start on a laptop
     ray job submit --working-dir . -- python sweeps/full_grid.py --preset paper --results s3://…
 
-Submitting again runs what is missing and nothing else. What happens is in `sweeps.grid.command`.
+Running it again runs the missing trials and nothing else, see `sweeps.grid.command`.
 """
 
 import sys
@@ -31,8 +31,8 @@ def _print_tables(
 
 
 COMMAND = GridCommand(
-    script="sweeps/full_grid.py",
-    description="Run a grid of distillation trials on Ray; run again to go on. Without "
+    verb="grid",
+    description="Run a grid of distillation trials on Ray; run again to resume. Without "
     "options: paper 1's nine rows on scikit-learn's digits, in minutes on two CPU cores.",
     presets=PRESETS,
     only_example="method=dbscan|kmeans,ipc=10",
@@ -42,5 +42,10 @@ COMMAND = GridCommand(
 )
 
 
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command with the arguments, or those of this process; returns its exit code."""
+    return COMMAND.main(arguments)
+
+
 if __name__ == "__main__":
-    sys.exit(COMMAND.main())
+    sys.exit(main())

@@ -1,48 +1,107 @@
-"""Options that the sweeps' commands share, and what they mean: where to, on what, how."""
+"""Command-line options that all sweep commands share: where results go, what trials run on, how."""
 
 import argparse
-import os
-import shlex
-import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
 
-from distill.cli.options import add_execution_options
+from distill.cli.options import add_execution_options, execution_of
 from distill.errors import UserError
+from distill.runtime.execution import Execution
+from sweeps.cli.job import (
+    DEFAULT_DATA_ROOT,
+    JOB_DATA_ROOT,
+    default_data_root,
+    refuse_relative_in_job,
+)
 from sweeps.store.store import Store
 
-if TYPE_CHECKING:
-    from sweeps.cluster.runner import Cluster
-
 DEFAULT_RESULTS = "results"
-DEFAULT_DATA_ROOT = "data"
-JOB_DATA_ROOT = "~/.cache/dream-sweep"
-"""Inside a job, whose own folder is deleted with it."""
 
 DEFAULT_GPU_SHARE = 0.25
 """Of a GPU for each trial, where there is one. A guess: four CIFAR-10 trials fit a large card."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Where the results of a sweep go, what its trials run on and how.
+
+    Nothing of it but `set_values` changes a result.
+
+    Attributes:
+        store: the results; not created yet.
+        name: sweep name, stored in every row; None: the command's default.
+        data_root: folder of torchvision's data sets, on every node.
+        address: of the Ray cluster; None: RAY_ADDRESS where it is set, else this machine.
+        gpus_per_trial: share of a GPU in [0, 1], or a whole number of GPUs; None: by what there is.
+        cpus_per_trial: logical CPUs of a trial, at least 1.
+        max_concurrent: most trials that run at once; None: as many as fit.
+        device: `auto`, `cpu` or `cuda`.
+        execution: how the arithmetic of trials is carried out.
+        checkpoint_seconds: seconds of work between two checkpoints of a trial, at least 0.
+        trackers: names of experiment trackers.
+        set_values: field → text, of `--set`.
+    """
+
+    store: Store
+    name: str | None
+    data_root: str
+    address: str | None
+    gpus_per_trial: float | None
+    cpus_per_trial: int
+    max_concurrent: int | None
+    device: str
+    execution: Execution
+    checkpoint_seconds: float
+    trackers: tuple[str, ...]
+    set_values: Mapping[str, str]
+
+    @classmethod
+    def from_parsed(cls, parsed: argparse.Namespace) -> Self:
+        """Returns what the options of `add_run_options` say.
+
+        Raises:
+            UserError: a value is out of range, or a path is relative inside a Ray job.
+        """
+        _check_gpu_share(parsed.gpus_per_trial)
+        check_at_least(parsed, cpus_per_trial=1, max_concurrent=1, checkpoint_seconds=0)
+        return cls(
+            store=_store(str(parsed.results)),
+            name=parsed.name,
+            data_root=_data_root(parsed.data_root),
+            address=parsed.address,
+            gpus_per_trial=parsed.gpus_per_trial,
+            cpus_per_trial=parsed.cpus_per_trial,
+            max_concurrent=parsed.max_concurrent,
+            device=parsed.device,
+            execution=execution_of(parsed),
+            checkpoint_seconds=parsed.checkpoint_seconds,
+            trackers=tuple(part for part in parsed.track.split(",") if part),
+            set_values=dict(map(_set_value, parsed.set)),
+        )
+
+
 def add_run_options(parser: argparse.ArgumentParser, *, fields_help: str) -> None:
-    """Adds the options of where results go, what trials run on and how.
+    """Adds the options of `RunOptions` to a parser.
 
     Args:
         parser: of a command.
-        fields_help: where the fields of `--set` are told, in words.
+        fields_help: where the fields of `--set` are listed, for the help.
     """
     where = parser.add_argument_group("where")
     where.add_argument(
         "--results",
         metavar="URI",
         default=DEFAULT_RESULTS,
-        help="folder, shared folder or object store (s3://…, gs://…) (default: results)",
+        help="folder, shared folder or object store (s3://…, gs://…) of the results "
+        f"(default: {DEFAULT_RESULTS})",
     )
-    where.add_argument("--name", metavar="NAME", help="of the sweep, in its rows")
+    where.add_argument("--name", metavar="NAME", help="sweep name, stored in every row")
     where.add_argument(
         "--data-root",
         metavar="DIR",
-        help=f"torchvision's data sets (default: {DEFAULT_DATA_ROOT}; in a job {JOB_DATA_ROOT})",
+        help="folder of torchvision's data sets on every node "
+        f"(default: {DEFAULT_DATA_ROOT}; in a Ray job {JOB_DATA_ROOT})",
     )
     where.add_argument(
         "--address",
@@ -54,12 +113,24 @@ def add_run_options(parser: argparse.ArgumentParser, *, fields_help: str) -> Non
         "--gpus-per-trial",
         type=float,
         metavar="X",
-        help="share of a GPU, such as 0.25; several trials share one "
+        help="share of a GPU for each trial, such as 0.25: several trials share one GPU "
         f"(default: {DEFAULT_GPU_SHARE} where there are GPUs, else 0)",
     )
-    run.add_argument("--cpus-per-trial", type=int, default=1, metavar="N", help="(default: 1)")
-    run.add_argument("--max-concurrent", type=int, metavar="N", help="trials at once, at most")
-    run.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="of trials")
+    run.add_argument(
+        "--cpus-per-trial", type=int, default=1, metavar="N", help="CPUs of a trial (default: 1)"
+    )
+    run.add_argument(
+        "--max-concurrent",
+        type=int,
+        metavar="N",
+        help="most trials that run at once (default: as many as fit)",
+    )
+    run.add_argument(
+        "--device",
+        default="auto",
+        choices=("auto", "cpu", "cuda"),
+        help="device that trials run on (default: the GPU where a trial has a share of one)",
+    )
     add_execution_options(run)
     run.add_argument(
         "--checkpoint-seconds",
@@ -72,7 +143,7 @@ def add_run_options(parser: argparse.ArgumentParser, *, fields_help: str) -> Non
         "--track",
         default="",
         metavar="NAME,…",
-        help="also write to tensorboard (in the results), mlflow or wandb",
+        help="experiment trackers to write to as well: tensorboard (in the results), mlflow, wandb",
     )
     run.add_argument(
         "--set",
@@ -83,100 +154,35 @@ def add_run_options(parser: argparse.ArgumentParser, *, fields_help: str) -> Non
     )
 
 
-def check_run_options(options: argparse.Namespace) -> None:
-    """Raises a UserError for values out of range."""
-    share = options.gpus_per_trial
+def check_at_least(parsed: argparse.Namespace, **minima: float) -> None:
+    """Raises a UserError for an option that is given and below its minimum."""
+    for name, minimum in minima.items():
+        value: Any = getattr(parsed, name)
+        if value is not None and value < minimum:
+            option = name.replace("_", "-")
+            raise UserError(f"--{option} must be at least {minimum:g}, got {value}")
+
+
+def _check_gpu_share(share: float | None) -> None:
     if share is not None and (share < 0 or (share > 1 and share != int(share))):
         raise UserError(f"--gpus-per-trial must be in [0, 1] or a whole number, got {share:g}")
-    for name in ("cpus_per_trial", "max_concurrent"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise UserError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
-    if options.checkpoint_seconds < 0:
-        raise UserError(
-            f"--checkpoint-seconds must be at least 0, got {options.checkpoint_seconds}"
-        )
 
 
-def set_values(options: argparse.Namespace) -> dict[str, str]:
-    """Returns the fields and texts of `--set`."""
-    values = {}
-    for text in options.set:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise UserError(f"--set takes FIELD=VALUE, got {text!r}")
-        values[name.strip().replace("-", "_")] = value.strip()
-    return values
+def _set_value(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UserError(f"--set takes FIELD=VALUE, got {text!r}")
+    return name.strip().replace("-", "_"), value.strip()
 
 
-def results_store(options: argparse.Namespace) -> Store:
-    """Returns the store of `--results`.
-
-    Raises:
-        UserError: a relative path inside a job, where it would be lost.
-    """
-    uri = str(options.results)
+def _store(uri: str) -> Store:
     if "://" not in uri:
-        _refuse_relative_in_job("--results", uri, "a path that all nodes share or a URI: s3://…")
+        refuse_relative_in_job("--results", uri, "a path that all nodes share or a URI: s3://…")
     return Store(uri)
 
 
-def data_root(options: argparse.Namespace) -> str:
-    """Returns the folder of torchvision's data sets, on every node.
-
-    Raises:
-        UserError: a relative path inside a job, where nothing lies.
-    """
-    if options.data_root is None:
-        return JOB_DATA_ROOT if in_job() else DEFAULT_DATA_ROOT
-    root = str(options.data_root)
-    _refuse_relative_in_job("--data-root", root, "a path that every node has")
-    return root
-
-
-def in_job() -> bool:
-    """Whether this process is the entry point of a `ray job submit`."""
-    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
-
-
-def _refuse_relative_in_job(option: str, path: str, instead: str) -> None:
-    if in_job() and not Path(path).expanduser().is_absolute():
-        raise UserError(
-            f"{option} {path} is relative, and a Ray job runs in a temporary copy of the project "
-            f"that is deleted later; give {instead}"
-        )
-
-
-def gpu_share(options: argparse.Namespace, cluster: "Cluster") -> float:
-    """Returns the share of a GPU that a trial gets, by option or by what there is.
-
-    Raises:
-        UserError: by option there is nothing, and the cluster has nothing yet to go by.
-    """
-    if options.gpus_per_trial is not None:
-        return float(options.gpus_per_trial)
-    if options.device == "cpu":
-        return 0.0
-    if not cluster.has_workers:
-        raise UserError(
-            "the cluster has no node for trials yet, so whether it will have GPUs cannot be seen: "
-            f"give --gpus-per-trial, such as {DEFAULT_GPU_SHARE}, or 0 for CPUs"
-        )
-    return DEFAULT_GPU_SHARE if cluster.gpus > 0 else 0.0
-
-
-def this_command(script: str, arguments: list[str]) -> str:
-    """Returns the command line to give again."""
-    return shlex.join(["uv", "run", script, *arguments])
-
-
-def run_command(main: Callable[[], int]) -> int:
-    """Calls the body of a command; turns bad usage and interruptions into exit codes."""
-    try:
-        return main()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from there", file=sys.stderr)
-        return 130
+def _data_root(given: str | None) -> str:
+    if given is None:
+        return default_data_root()
+    refuse_relative_in_job("--data-root", given, "a path that every node has")
+    return given

@@ -25,6 +25,7 @@ from distill.config.distillation import Config
 from distill.datasets import describe_source
 from distill.errors import UserError
 from sweeps.cli.display import PLAIN_SECONDS, SweepDisplay
+from sweeps.cli.options import RunOptions
 from sweeps.cluster.shared_data import data_key
 from sweeps.store.store import Store
 
@@ -107,31 +108,26 @@ class Node:
 
 
 def check_nodes(
-    store: Store,
     configs: Iterable[Config],
+    options: RunOptions,
     *,
-    data_root: str,
-    cpus_per_trial: float,
     gpu_share: float,
-    uses_gpu: bool,
     display: SweepDisplay,
     answer_seconds: float = ANSWER_SECONDS,
 ) -> None:
-    """Asks all nodes of the connected cluster and shows what they are.
+    """Checks all nodes of the connected cluster and shows their resources.
 
     Args:
-        store: the results; made already.
         configs: the trials to come.
-        data_root: folder of torchvision's data sets, on every node.
-        cpus_per_trial: logical CPUs of a trial.
+        options: what they run on; the results are created already.
         gpu_share: share of a GPU of a trial.
-        uses_gpu: whether trials run on that share.
-        display: says what is going on, and then what there is, in lines that stay.
-        answer_seconds: what the nodes have to answer, all at the same time.
+        display: shows the check, then the nodes, in lines that stay.
+        answer_seconds: limit for the answers of all nodes together.
 
     Raises:
         UserError: a node lacks something that trials need.
     """
+    store = options.store
     nodes = [Node.of(entry) for entry in ray.nodes() if entry["Alive"]]
     display.phase(f"asking {_count(nodes)}")
     marker = store.put_marker()
@@ -140,10 +136,11 @@ def check_nodes(
             store=store,
             marker=marker,
             sources=tuple(dict.fromkeys(data_key(config)[0] for config in configs)),
-            data_root=data_root,
+            data_root=options.data_root,
             folder=str(Path.cwd()),
         )
-        holding = [node for node in nodes if node.holds(cpus_per_trial, gpu_share)]
+        holding = [node for node in nodes if node.holds(options.cpus_per_trial, gpu_share)]
+        uses_gpu = gpu_share > 0 and options.device != "cpu"
         tasks = _ask(nodes, holding, question, uses_gpu=uses_gpu)
         answers = _answers(tasks, answer_seconds, display)
     finally:

@@ -7,7 +7,6 @@ anew, and a trial that was killed goes on from its own checkpoint.
 import logging
 import os
 import signal
-import socket
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -26,9 +25,7 @@ from ray.tune.stopper import Stopper
 from distill.config.distillation import Config
 from distill.config.selection import config_from_dict
 from distill.datasets import ImageData
-from distill.errors import UserError
 from sweeps.cli.display import SweepDisplay
-from sweeps.cli.options import in_job
 from sweeps.cluster.plan_searcher import InOrder, PlanSearcher, most_waiting
 from sweeps.cluster.shared_data import DataKey, data_key, fetch_data, share_data
 from sweeps.cluster.worker import (
@@ -45,131 +42,6 @@ MAX_FAILURES = 3
 
 MOST_WAITING = 200
 """Trials of a plan that wait for a place at once, unless `max_concurrent` says how many."""
-
-CONNECT_SECONDS = 10.0
-"""Seconds for a cluster to answer."""
-
-ROOT = Path(__file__).parents[2]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cluster:
-    """What trials can run on.
-
-    Attributes:
-        n_nodes: nodes that are there now.
-        cpus: logical CPUs of all of them.
-        gpus: logical GPUs of all of them.
-        most_cpus: of one node.
-        most_gpus: of one node.
-        is_local: whether it was started for this sweep, on this machine.
-    """
-
-    n_nodes: int
-    cpus: float
-    gpus: float
-    most_cpus: float
-    most_gpus: float
-    is_local: bool
-
-    @property
-    def has_workers(self) -> bool:
-        """Whether there is a node that can run something; an autoscaler may start from none."""
-        return self.most_cpus > 0
-
-    def slots(self, cpus_per_trial: float, gpus_per_trial: float) -> int:
-        """Returns how many trials run at once, by the sums over all nodes."""
-        by_cpu = self.cpus // cpus_per_trial if cpus_per_trial else float("inf")
-        by_gpu = self.gpus // gpus_per_trial if gpus_per_trial else float("inf")
-        return int(min(by_cpu, by_gpu, 10**6))
-
-    def check_fits(self, cpus_per_trial: float, gpus_per_trial: float) -> None:
-        """Raises a UserError for a trial that no node can hold, where no node can come."""
-        if not self.is_local:
-            return  # an autoscaler may add nodes
-        if gpus_per_trial > self.most_gpus:
-            raise UserError(
-                f"a trial asks for {gpus_per_trial:g} GPUs, this machine has {self.most_gpus:g}; "
-                "use --gpus-per-trial 0 to run on the CPU"
-            )
-        if cpus_per_trial > self.most_cpus:
-            raise UserError(
-                f"a trial asks for {cpus_per_trial:g} CPUs, this machine has {self.most_cpus:g}; "
-                "lower --cpus-per-trial"
-            )
-
-    def __str__(self) -> str:
-        nodes = "this machine" if self.is_local else f"{self.n_nodes} nodes"
-        return f"{nodes}: {self.cpus:g} CPUs, {self.gpus:g} GPUs"
-
-
-@contextmanager
-def connect(address: str | None) -> Iterator[Cluster]:
-    """Connects to a Ray cluster, or starts one on this machine, for the time of the context.
-
-    A Ray that is connected already is used and left as it is.
-
-    Args:
-        address: of a cluster (`auto`, `ray://…`, `host:port`); None: RAY_ADDRESS where it is set,
-            as in jobs, else this machine alone.
-
-    Raises:
-        UserError: there is no such cluster, or it does not let us in.
-    """
-    address = address or os.environ.get("RAY_ADDRESS") or "local"
-    ours = not ray.is_initialized()
-    if ours:
-        _start(address)
-    try:
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        yield Cluster(
-            n_nodes=len(nodes),
-            cpus=sum(node.get("CPU", 0) for node in nodes),
-            gpus=sum(node.get("GPU", 0) for node in nodes),
-            most_cpus=max(node.get("CPU", 0) for node in nodes),
-            most_gpus=max(node.get("GPU", 0) for node in nodes),
-            is_local=address == "local",
-        )
-    finally:
-        if ours:
-            ray.shutdown()
-
-
-def _start(address: str) -> None:
-    _check_listens(address)
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if address == "local":
-        options["include_dashboard"] = False
-    elif not in_job():
-        # The code travels to the nodes; inside a job Ray has done that already.
-        options["runtime_env"] = {
-            "working_dir": str(ROOT),
-            "excludes": ["/.git", "/.venv", "/data", "/results", "/distilled", "/tests"],
-        }
-    try:
-        ray.init(address=address, **options)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise _no_connection(address, error) from None
-
-
-def _check_listens(address: str) -> None:
-    """Raises a UserError where nothing listens: Ray itself would try for a quarter of an hour."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not colon or not port.isdigit():
-        return  # local, auto and the like
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-    except OSError as error:
-        raise _no_connection(address, error) from None
-
-
-def _no_connection(address: str, error: Exception) -> UserError:
-    reason = str(error).strip().splitlines()[0]
-    return UserError(
-        f"no connection to the Ray cluster at {address}: {reason}; is it running (`ray status`), "
-        "and if it asks for a token, is RAY_AUTH_MODE=token exported and the token of "
-        "`ray get-auth-token` in ~/.ray/auth_token?"
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

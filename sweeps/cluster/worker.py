@@ -28,6 +28,7 @@ from distill.runtime.execution import AUTOMATIC, Execution
 from distill.runtime.memory import keep_freed_memory
 from distill.runtime.provenance import reset_peak_memory
 from distill.trials.runner import SAVING_SHARE, Progress
+from sweeps.cli.options import RunOptions
 from sweeps.cluster.kinds import run_config
 from sweeps.cluster.trackers import Trackers
 from sweeps.store.store import Store
@@ -79,6 +80,37 @@ class WorkOrder:
     trackers: tuple[str, ...] = ()
     replace: bool = False
     execution: Execution = AUTOMATIC
+
+
+def work_order(
+    options: RunOptions,
+    *,
+    sweep: str,
+    gpu_share: float,
+    phase: str = "grid",
+    replace: bool = False,
+) -> WorkOrder:
+    """Returns how the trials of a command are run.
+
+    Args:
+        options: of the command.
+        sweep: name of the sweep.
+        gpu_share: share of a GPU that a trial has, at least 0.
+        phase: `grid`, `search` or `confirm`.
+        replace: whether a row with status `out_of_memory` may be replaced.
+    """
+    return WorkOrder(
+        store=options.store,
+        sweep=sweep,
+        phase=phase,
+        device=options.device,
+        gpu_share=gpu_share,
+        n_threads=options.cpus_per_trial,
+        checkpoint_seconds=options.checkpoint_seconds,
+        trackers=options.trackers,
+        replace=replace,
+        execution=options.execution,
+    )
 
 
 def spaced_reports(

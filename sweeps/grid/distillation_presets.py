@@ -1,42 +1,13 @@
-"""What a grid is, and those of paper 1: which methods, which parameters, how many of each.
+"""The grids of paper 1: which methods, with which parameters, on how many images per class.
 
-A grid lists rows, not axes: a product of all parameters would hold combinations that mean nothing
-(the linkage of a k-means). What is done with a grid is in `sweeps.grid.plan`; paper 2's are in
-`sweeps.grid.selection_presets`.
+Each preset lists its configurations, row by row: a product of all parameters would hold
+combinations without meaning (the linkage of a k-means).
 """
 
-from dataclasses import dataclass
-from typing import Any, Generic
+from typing import Any
 
-from distill.config.distillation import AnyConfig, DistillationConfig
-
-Row = dict[str, Any]
-"""A method and its own parameters, as fields of the configuration."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Grid(Generic[AnyConfig]):
-    """A named grid: every row at every ipc, under every protocol, with every seed.
-
-    Attributes:
-        config_class: the kind of its trials.
-        name: how it is asked for.
-        summary: one line for the help.
-        base: fields of the configuration that all its trials share.
-        rows: the methods, in the order of the tables.
-        ipcs: images kept per class; None where rows say how many.
-        n_seeds: seeds 0 … n_seeds − 1 unless others are asked for.
-        protocols: unless others are asked for.
-    """
-
-    config_class: type[AnyConfig]
-    name: str
-    summary: str
-    base: dict[str, Any]
-    rows: tuple[Row, ...]
-    ipcs: tuple[int | None, ...]
-    n_seeds: int
-    protocols: tuple[str, ...] = ("sound",)
+from distill.config.distillation import DistillationConfig
+from sweeps.grid.grid import Grid, Row, grid_configs
 
 
 def _weighted(clusterer: str, **options: Any) -> tuple[Row, Row]:
@@ -89,111 +60,120 @@ def _extended_rows() -> tuple[Row, ...]:
 def _one_at_a_time(**values: tuple[Any, ...]) -> tuple[Row, ...]:
     """Returns k-means as the base has it, and with one field at a time at other values."""
     row = {"clusterer": "kmeans", "weights": "none"}
-    return (row, *(row | {name: value} for name, own in values.items() for value in own))
+    return (row, *(row | {name: value} for name, some in values.items() for value in some))
 
 
 QUICKSTART = Grid(
-    config_class=DistillationConfig,
     name="quickstart",
     summary="paper 1's nine rows on 8×8 digits, ipc 1 and 10, 3 seeds: 54 trials, minutes on a CPU",
-    base={
-        "dataset": "digits",
-        "n_outer": 2,
-        "n_inner": 25,
-        "n_representatives": 32,
-        "width": 32,
-        "n_net_batches": 12,
-        "net_batch_size": 64,
-        "net_lr": 0.1,  # at 0.01 the network is hardly trained in so few loops
-        "n_eval": 2,
-        "eval_epochs": 300,
-        "eval_every": 1,
-    },
-    rows=_paper_1_rows(),
-    ipcs=(1, 10),
+    configs=grid_configs(
+        DistillationConfig,
+        base={
+            "dataset": "digits",
+            "n_outer": 2,
+            "n_inner": 25,
+            "n_representatives": 32,
+            "width": 32,
+            "n_net_batches": 12,
+            "net_batch_size": 64,
+            "net_lr": 0.1,  # at 0.01 the network is hardly trained in so few loops
+            "n_eval": 2,
+            "eval_epochs": 300,
+            "eval_every": 1,
+        },
+        rows=_paper_1_rows(),
+        ipcs=(1, 10),
+    ),
     n_seeds=3,
 )
 """Sizes by measurement (see `LOG.md`): for a first look at the whole way, not for claims."""
 
 SMOKE = Grid(
-    config_class=DistillationConfig,
     name="smoke",
     summary="two trials of seconds each on 8×8 digits, to see whether everything works",
-    base={
-        "dataset": "digits",
-        "n_outer": 2,
-        "n_inner": 5,
-        "n_representatives": 16,
-        "width": 16,
-        "n_net_batches": 2,
-        "n_eval": 2,
-        "eval_epochs": 50,
-        "eval_every": 1,
-    },
-    rows=(
-        {"clusterer": "kmeans", "weights": "none"},
-        {"clusterer": "dbscan", "weights": "size"},
+    configs=grid_configs(
+        DistillationConfig,
+        base={
+            "dataset": "digits",
+            "n_outer": 2,
+            "n_inner": 5,
+            "n_representatives": 16,
+            "width": 16,
+            "n_net_batches": 2,
+            "n_eval": 2,
+            "eval_epochs": 50,
+            "eval_every": 1,
+        },
+        rows=(
+            {"clusterer": "kmeans", "weights": "none"},
+            {"clusterer": "dbscan", "weights": "size"},
+        ),
+        ipcs=(1,),
     ),
-    ipcs=(1,),
     n_seeds=1,
 )
 
 PAPER = Grid(
-    config_class=DistillationConfig,
     name="paper",
     summary="paper 1 as published: CIFAR-10, nine rows, ipc 1 and 10, 3 seeds: 54 trials, GPU days",
-    base={"dataset": "cifar10"},
-    rows=_paper_1_rows(eps=15.0, min_samples=2),
-    ipcs=(1, 10),
+    configs=grid_configs(
+        DistillationConfig,
+        base={"dataset": "cifar10"},
+        rows=_paper_1_rows(eps=15.0, min_samples=2),
+        ipcs=(1, 10),
+    ),
     n_seeds=3,
     protocols=("published",),
 )
-"""Every size is the default of `DistillationConfig`: ConvNet-3 of width 128, 1,000 × 100 loops, clustering
-every 10th. Under the published protocol the clusterers are the variants that paper 1 really ran
-(single linkage among them), under the sound one the methods that their names stand for."""
+"""Every size is the default of `DistillationConfig`: ConvNet-3 of width 128, 1,000 × 100 loops,
+clustering every 10th. Under the published protocol the clusterers are the variants that paper 1
+really ran (single linkage among them), under the sound one the methods of those names."""
 
 EXTENDED = Grid(
-    config_class=DistillationConfig,
     name="extended",
     summary="paper and its future work: BIRCH, ipc 50 and 100, gradient space, all linkages, "
     "eps × MinPts, random control, 5 seeds: 940 trials, a GPU cluster for weeks",
-    base={"dataset": "cifar10"},
-    rows=_extended_rows(),
-    ipcs=(1, 10, 50, 100),
+    configs=grid_configs(
+        DistillationConfig,
+        base={"dataset": "cifar10"},
+        rows=_extended_rows(),
+        ipcs=(1, 10, 50, 100),
+    ),
     n_seeds=5,
 )
 """Gradients are projected to as many dimensions as there are features, so that clustering them
 costs the same (unprojected they are ten times as many)."""
 
 COST = Grid(
-    config_class=DistillationConfig,
     name="cost",
     summary="how cost grows: short trials of k-means that differ in one size, 3 seeds: 36 trials, "
     "minutes on a CPU",
-    base={
-        "dataset": "digits",
-        "image_size": 16,
-        "ipc": 10,
-        "init": "random",  # so that the only clustering is one of the loop's
-        "n_outer": 1,
-        "n_inner": 10,
-        "cluster_interval": 10,
-        "n_representatives": 32,
-        "width": 32,
-        "n_net_batches": 4,
-        "net_batch_size": 64,
-        "n_eval": 1,
-        "eval_epochs": 40,
-        "eval_every": 0,
-    },
-    rows=_one_at_a_time(
-        ipc=(1, 50),
-        image_size=(8, 32),
-        width=(8, 16, 64),
-        val_fraction=(0.5, 0.75),  # half and a quarter of the training images
-        n_representatives=(16, 128),
+    configs=grid_configs(
+        DistillationConfig,
+        base={
+            "dataset": "digits",
+            "image_size": 16,
+            "ipc": 10,
+            "init": "random",  # so that the only clustering is one of the loop's
+            "n_outer": 1,
+            "n_inner": 10,
+            "cluster_interval": 10,
+            "n_representatives": 32,
+            "width": 32,
+            "n_net_batches": 4,
+            "net_batch_size": 64,
+            "n_eval": 1,
+            "eval_epochs": 40,
+            "eval_every": 0,
+        },
+        rows=_one_at_a_time(
+            ipc=(1, 50),
+            image_size=(8, 32),
+            width=(8, 16, 64),
+            val_fraction=(0.5, 0.75),  # half and a quarter of the training images
+            n_representatives=(16, 128),
+        ),
     ),
-    ipcs=(None,),
     n_seeds=3,
 )
 """For the seconds in its rows; `python -m analysis` plots them. The number of classes belongs to

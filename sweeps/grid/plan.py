@@ -1,17 +1,19 @@
-"""From a grid to the list of trials that a user asks for.
+"""Make a plan: the list of trials that a user asks for, from a grid and options.
 
 The plan is a plain list of configurations, made before anything starts: the dry run, the count, the
 estimate and the sweep itself read the same list.
 """
 
+import contextlib
 import hashlib
+import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from distill.config.distillation import AnyConfig, Config, field_type, fields_of, parse_value
 from distill.errors import UserError, require_known
-from sweeps.grid.distillation_presets import Grid, Row
+from sweeps.grid.grid import Grid
 
 MAX_SEEDS = 1000
 """Most seeds of a plan: above it a seed was given where a number of seeds is expected."""
@@ -39,14 +41,14 @@ def make_plan(
     only: Sequence[str] = (),
     limit: int | None = None,
 ) -> list[AnyConfig]:
-    """Returns the trials of a grid, no two of them the same, in the order they are to run.
+    """Returns the trials of a grid, all different, in the order they are to run.
 
-    Seeds change slowest, so a sweep that is stopped early has been through as many methods as it
-    could. A row that a protocol does not have (a linkage under the published one, which knows only
-    paper 1's) is left out under that protocol.
+    Seeds change slowest, so a sweep that is stopped early has been through as many methods as
+    possible. A configuration that a protocol refuses is left out under that protocol: the published
+    one refuses a linkage, as it has only paper 1's.
 
     Args:
-        grid: what there is.
+        grid: the preset.
         protocols: `sound`, `published` or both; None: the grid's.
         seeds: None: the grid's.
         dataset: replaces the grid's; its sizes stay.
@@ -60,25 +62,23 @@ def make_plan(
     """
     if limit is not None and limit < 1:
         raise UserError(f"--limit must be at least 1, got {limit}")
-    kind = grid.config_class
+    kind = type(grid.configs[0])
     wanted_protocols = _known_protocols(
         kind, protocols if protocols is not None else grid.protocols
     )
     changes = _parse_changes(kind, set_values or {})
-    if dataset is None and "dataset" not in grid.base:
+    if dataset is None and grid.needs_dataset:
         raise UserError(
             f"preset {grid.name!r} is for images of your own: give --dataset, such as "
             "parquet:FILE or folder:DIR"
         )
-    base = grid.base if dataset is None else grid.base | {"dataset": dataset}
+    dataset_change = {} if dataset is None else {"dataset": dataset}
     plan = _without_duplicates(
-        kind(**_changed(kind, values, changes))
+        kind.from_dict(_changed(kind, config.to_dict() | dataset_change, changes) | {"seed": seed})
         for seed in (seeds if seeds is not None else range(grid.n_seeds))
-        for ipc in grid.ipcs
+        for block in _blocks_of_equal_ipc(grid.configs)
         for protocol in wanted_protocols
-        for row in _rows_under(grid, protocol)
-        for own_ipc in [{} if ipc is None else {"ipc": ipc}]
-        for values in [base | row | own_ipc | {"protocol": protocol, "seed": seed}]
+        for config in _under(block, protocol)
     )
     if not plan:
         raise UserError(
@@ -156,7 +156,7 @@ def parse_seeds(text: str) -> list[int]:
     if n_seeds > MAX_SEEDS:
         hint = f"; for the one seed {parts[0]} write {parts[0]}," if parts[0].isdigit() else ""
         raise UserError(f"--seeds {text} asks for {n_seeds} seeds, more than {MAX_SEEDS}{hint}")
-    return list(dict.fromkeys(seed for own in ranges for seed in own))
+    return list(dict.fromkeys(itertools.chain.from_iterable(ranges)))
 
 
 def plan_digest(configs: Iterable[Config]) -> str:
@@ -181,17 +181,16 @@ def _known_protocols(kind: type[Config], protocols: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(protocols))
 
 
-def _rows_under(grid: Grid[Any], protocol: str) -> list[Row]:
-    """Returns the rows of a grid that a protocol has: under another one they are refused."""
-    return [row for row in grid.rows if protocol == "sound" or _exists(grid, row, protocol)]
+def _blocks_of_equal_ipc(configs: Iterable[AnyConfig]) -> list[list[AnyConfig]]:
+    groups = itertools.groupby(configs, key=lambda config: config.to_dict().get("ipc"))
+    return [list(block) for _, block in groups]
 
 
-def _exists(grid: Grid[Any], row: Row, protocol: str) -> bool:
-    try:
-        grid.config_class(**grid.base | row | {"protocol": protocol})
-    except UserError:
-        return False
-    return True
+def _under(configs: Iterable[AnyConfig], protocol: str) -> Iterator[AnyConfig]:
+    """Yields configurations under a protocol, without those that it refuses."""
+    for config in configs:
+        with contextlib.suppress(UserError):
+            yield type(config).from_dict(config.to_dict() | {"protocol": protocol})
 
 
 def _parse_changes(kind: type[Config], set_values: Mapping[str, str]) -> dict[str, Any]:
@@ -218,14 +217,14 @@ def _changed(
     if not changes:
         return dict(values)
     without_meaning = kind.inapplicable({**values, **changes})
-    own = {name: value for name, value in changes.items() if name not in without_meaning}
+    applied = {name: value for name, value in changes.items() if name not in without_meaning}
     left_out = without_meaning | {
         other
         for pair in kind.exclusive
         for name, other in (pair, pair[::-1])
-        if own.get(name) is not None and other not in own
+        if applied.get(name) is not None and other not in applied
     }
-    return {name: value for name, value in values.items() if name not in left_out} | own
+    return {name: value for name, value in values.items() if name not in left_out} | applied
 
 
 def _require_effect(changes: Mapping[str, Any], plan: Sequence[Config]) -> None:
@@ -237,7 +236,7 @@ def _require_effect(changes: Mapping[str, Any], plan: Sequence[Config]) -> None:
             return
         without_meaning &= kind.inapplicable(config.to_dict())
     for name in sorted(without_meaning):
-        methods = dict.fromkeys(str(getattr(own, kind.method_field)) for own in plan)
+        methods = dict.fromkeys(str(getattr(config, kind.method_field)) for config in plan)
         raise UserError(
             f"--set {name} changes no trial of the plan: it belongs to {kind.owners(name)}; "
             f"the plan has {kind.method_field} {', '.join(methods)}"

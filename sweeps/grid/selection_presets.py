@@ -1,7 +1,7 @@
-"""The grids of paper 2 as Python values: ways of choosing the images that a network trains on."""
+"""The grids of paper 2: ways of selecting the images that a network trains on."""
 
 from distill.config.selection import SelectionConfig
-from sweeps.grid.distillation_presets import Grid, Row
+from sweeps.grid.grid import Grid, Row, grid_configs
 
 BOTH = ("published", "sound")
 
@@ -60,61 +60,68 @@ def _extended_rows() -> tuple[Row, ...]:
 
 
 QUICKSTART = Grid(
-    config_class=SelectionConfig,
     name="quickstart",
     summary="paper 2's six rows under both protocols, and three of the literature, on the digits "
     "3 and 8, 3 seeds: 45 trials, two minutes on a CPU",
-    base={
-        "dataset": "digits",
-        "classes": ("3", "8"),
-        "test_fraction": 0.2,  # 71 images
-        "val_fraction": 0.1,  # so that there are curves of images not trained on
-        "batch_size": 12,  # 32 would leave a tenth of the images twenty steps in all
-    },
-    rows=(*_PAPER2_ROWS, *_at(0.1, *_GREEDY, "nearest_center", embedding="pixels")),
-    ipcs=(None,),
+    configs=grid_configs(
+        SelectionConfig,
+        base={
+            "dataset": "digits",
+            "classes": ("3", "8"),
+            "test_fraction": 0.2,  # 71 images
+            "val_fraction": 0.1,  # so that there are curves of images not trained on
+            "batch_size": 12,  # 32 would leave a tenth of the images twenty steps in all
+        },
+        rows=(*_PAPER2_ROWS, *_at(0.1, *_GREEDY, "nearest_center", embedding="pixels")),
+    ),
     n_seeds=3,
     protocols=BOTH,
 )
 """For a first look at the whole way, not for claims: two digits are told apart too easily."""
 
 PAPER = Grid(
-    config_class=SelectionConfig,
     name="paper",
     summary="paper 2 as published and as it should be, and as many random images as it really "
     "used, 5 seeds, on photos of your own (--dataset): 70 trials",
-    base={"image_size": 150},
-    rows=(*_PAPER2_ROWS, *_AS_MANY_AS_PUBLISHED),
-    ipcs=(None,),
+    configs=grid_configs(
+        SelectionConfig,
+        base={"image_size": 150},
+        rows=(*_PAPER2_ROWS, *_AS_MANY_AS_PUBLISHED),
+    ),
     n_seeds=5,
     protocols=BOTH,
+    needs_dataset=True,
 )
 """Every size but that of the photos is the default of `SelectionConfig`."""
 
 EXTENDED = Grid(
-    config_class=SelectionConfig,
     name="extended",
     summary="what paper 2 left open: equal steps, smaller fractions, every clusterer, sizes of the "
     "grid, embeddings, herding and k-center, 5 seeds, on photos of your own: 260 trials",
-    base={"image_size": 150},
-    rows=_extended_rows(),
-    ipcs=(None,),
+    configs=grid_configs(
+        SelectionConfig,
+        base={"image_size": 150},
+        rows=_extended_rows(),
+    ),
     n_seeds=5,
+    needs_dataset=True,
 )
 
 CORESET = Grid(
-    config_class=SelectionConfig,
     name="coreset",
     summary="real images in place of distilled ones: every way of choosing them on CIFAR-10, "
     "ipc 1, 10 and 50, with the evaluation of the distillation, 5 seeds: 150 trials, a GPU",
-    base={"dataset": "cifar10", "recipe": "distillation", "network": "convnet", "n_eval": 3},
-    rows=(
-        {"selector": "random"},
-        *({"selector": selector} for selector in _GREEDY),
-        *({"selector": "nearest_center", "clusterer": name} for name in CLUSTERERS),
-        {"selector": "nearest_center", "n_clusters": 1},
+    configs=grid_configs(
+        SelectionConfig,
+        base={"dataset": "cifar10", "recipe": "distillation", "network": "convnet", "n_eval": 3},
+        rows=(
+            {"selector": "random"},
+            *({"selector": selector} for selector in _GREEDY),
+            *({"selector": "nearest_center", "clusterer": name} for name in CLUSTERERS),
+            {"selector": "nearest_center", "n_clusters": 1},
+        ),
+        ipcs=(1, 10, 50),
     ),
-    ipcs=(1, 10, 50),
     n_seeds=5,
 )
 """The rows that papers print beside distilled images. One center a class: its most central images.

@@ -11,6 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
+
+import sweeps.cluster  # noqa: F401 - sets Ray's environment variables before Ray is imported
+
+# isort: split
 from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher

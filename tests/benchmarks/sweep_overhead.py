@@ -13,7 +13,8 @@ from typing import Any
 
 from distill.config.distillation import DistillationConfig
 from sweeps.cli.display import SweepDisplay
-from sweeps.cluster.runner import connect, run_trials
+from sweeps.cluster.connection import connect
+from sweeps.cluster.runner import run_trials
 from sweeps.cluster.worker import WorkOrder
 from sweeps.store.store import Store, load_results
 

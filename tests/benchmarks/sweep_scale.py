@@ -39,11 +39,12 @@ from distill.config.distillation import DistillationConfig
 from sweeps.full_grid import COMMAND
 from sweeps.grid.distillation_presets import EXTENDED
 from sweeps.grid.plan import make_plan, plan_digest
-from sweeps.grid.progress import progress_of
+from sweeps.store.compaction import compacted_content, stamped
 from sweeps.store.files import Files
-from sweeps.store.row_files import row_content
-from sweeps.store.schema import TRIAL_SCHEMA
-from sweeps.store.store import Store, compacted_content, stamped
+from sweeps.store.progress import progress_of
+from sweeps.store.rows import row_content
+from sweeps.store.schema import trial_schema
+from sweeps.store.store import Store
 from tests.sweeps.plain_results import row_of
 
 TRIVIAL: dict[str, Any] = {
@@ -126,7 +127,7 @@ def _plan(folder: str) -> list[DistillationConfig]:
 
 
 def _n_seeds(n_trials: int) -> int:
-    return -(-n_trials // (len(EXTENDED.rows) * len(EXTENDED.ipcs)))
+    return -(-n_trials // len(EXTENDED.configs))
 
 
 def _arguments(folder: str, n_trials: int, *others: str) -> list[str]:
@@ -196,7 +197,7 @@ def fill_compacted(folder: str, n_trials: int, percent: int) -> None:
         Path(files.uri, "trials", f"{config.trial_id}.parquet").write_bytes(b"")
     plain = ({**row_of(config), "network_scores": "{}"} for config in configs)
     parts = iter(lambda: list(itertools.islice(plain, 5000)), [])
-    rows = pa.concat_tables([pa.Table.from_pylist(part, TRIAL_SCHEMA) for part in parts])
+    rows = pa.concat_tables([pa.Table.from_pylist(part, trial_schema()) for part in parts])
     rows = stamped(rows, files.stamps("trials"))
     files.write("compacted/benchmark.parquet", compacted_content(rows))
 
@@ -253,7 +254,8 @@ def nothing_left(folder: str, n_trials: int) -> None:
 def drive(folder: str, n_trials: int) -> None:
     """The driver until the first trial runs, for N_RUN trials, and until it has ended."""
     from sweeps.cli.display import SweepDisplay
-    from sweeps.cluster.runner import connect, run_trials
+    from sweeps.cluster.connection import connect
+    from sweeps.cluster.runner import run_trials
     from sweeps.cluster.worker import WorkOrder
 
     events: list[tuple[str, float, float]] = []

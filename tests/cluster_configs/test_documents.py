@@ -13,7 +13,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from sweeps import cats_vs_dogs, full_grid
-from sweeps.search import _parser as search_parser
+from sweeps.optuna_search.options import search_parser
 from tests.cluster_configs.files import FOLDER, MARKERS, filled, load, markers, text_of
 from tests.paths import ROOT
 
@@ -109,7 +109,7 @@ def test_every_sweep_of_the_readme_is_one() -> None:
     parsers: dict[str, Callable[[list[str]], object]] = {
         "sweeps/full_grid.py": full_grid.COMMAND.plan,
         "sweeps/cats_vs_dogs.py": cats_vs_dogs.COMMAND.plan,
-        "sweeps/search.py": search_parser().parse_args,
+        "sweeps/search.py": search_parser("sweeps/search.py").parse_args,
     }
     seen = set()
     for command in COMMANDS:

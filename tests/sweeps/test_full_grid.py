@@ -19,8 +19,9 @@ from distill.config.distillation import DistillationConfig
 from distill.datasets import load_dataset
 from distill.trials.distillation import run_trial
 from sweeps.full_grid import COMMAND
-from sweeps.store.row_files import row_content
-from sweeps.store.store import COMPACT_FROM, Store, load_results
+from sweeps.store.compaction import COMPACT_FROM
+from sweeps.store.rows import row_content
+from sweeps.store.store import Store, load_results
 from tests.paths import ROOT
 from tests.sweeps.plain_results import row_of
 

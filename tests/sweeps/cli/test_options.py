@@ -1,31 +1,20 @@
-"""Options that the sweeps' commands share."""
+"""Options that the sweep commands share."""
 
-import argparse
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from distill.cli.options import OneLineParser
 from distill.errors import UserError
-from sweeps.cli.options import (
-    add_run_options,
-    check_run_options,
-    data_root,
-    gpu_share,
-    results_store,
-    run_command,
-    set_values,
-    this_command,
-)
-from sweeps.cluster.runner import Cluster
+from sweeps.cli.options import RunOptions, add_run_options
+from sweeps.cluster.connection import Cluster
 
 
-def parsed(*words: str) -> argparse.Namespace:
+def parsed(*words: str) -> RunOptions:
     parser = OneLineParser()
     add_run_options(parser, fields_help="the docs")
-    options = parser.parse_args(list(words))
-    assert isinstance(options, argparse.Namespace)
-    return options
+    return RunOptions.from_parsed(parser.parse_args(list(words)))
 
 
 @pytest.mark.parametrize(
@@ -40,39 +29,44 @@ def parsed(*words: str) -> argparse.Namespace:
 )
 def test_values_out_of_range_are_refused(words: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        check_run_options(parsed(*words))
+        parsed(*words)
 
 
 def test_fields_to_set_are_read() -> None:
-    assert set_values(parsed("--set", "n-outer=3", "--set", "augment=color")) == {
-        "n_outer": "3",
-        "augment": "color",
-    }
+    options = parsed("--set", "n-outer=3", "--set", "augment=color")
+
+    assert options.set_values == {"n_outer": "3", "augment": "color"}
     with pytest.raises(UserError, match="--set takes FIELD=VALUE, got 'ipc'"):
-        set_values(parsed("--set", "ipc"))
+        parsed("--set", "ipc")
+
+
+def test_options_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        parsed().device = "cpu"  # type: ignore[misc]
 
 
 def test_a_relative_folder_is_refused_inside_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert results_store(parsed("--results", "out")).local_path == Path.cwd() / "out"
+    assert parsed("--results", "out").store.local_path == Path.cwd() / "out"
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
 
     with pytest.raises(UserError, match="--results out is relative, and a Ray job runs in a temp"):
-        results_store(parsed("--results", "out"))
+        parsed("--results", "out")
     with pytest.raises(UserError, match="--results results is relative"):
-        results_store(parsed())
-    assert results_store(parsed("--results", "/shared/out")).uri == "/shared/out"
+        parsed()
+    assert parsed("--results", "/shared/out").store.uri == "/shared/out"
 
 
 def test_the_data_outlive_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert data_root(parsed()) == "data"
-    assert data_root(parsed("--data-root", "d")) == "d"
+    assert parsed().data_root == "data"
+    assert parsed("--data-root", "d").data_root == "d"
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
 
-    assert data_root(parsed()) == "~/.cache/dream-sweep"
-    assert data_root(parsed("--data-root", "/shared/d")) == "/shared/d"
-    assert data_root(parsed("--data-root", "~/d")) == "~/d"
+    results = ("--results", "/shared/out")
+    assert parsed(*results).data_root == "~/.cache/dream-sweep"
+    assert parsed(*results, "--data-root", "/shared/d").data_root == "/shared/d"
+    assert parsed(*results, "--data-root", "~/d").data_root == "~/d"
     with pytest.raises(UserError, match="--data-root d is relative, and a Ray job runs"):
-        data_root(parsed("--data-root", "d"))
+        parsed(*results, "--data-root", "d")
 
 
 def cluster(cpus: float, gpus: float) -> Cluster:
@@ -80,35 +74,16 @@ def cluster(cpus: float, gpus: float) -> Cluster:
 
 
 def test_a_gpu_is_shared_where_there_is_one() -> None:
-    assert gpu_share(parsed(), cluster(2, 0)) == 0
-    assert gpu_share(parsed(), cluster(2, 2)) == 0.25
-    assert gpu_share(parsed("--device", "cpu"), cluster(2, 2)) == 0
-    assert gpu_share(parsed("--gpus-per-trial", "0.5"), cluster(2, 0)) == 0.5
+    assert cluster(2, 0).gpu_share(parsed()) == 0
+    assert cluster(2, 2).gpu_share(parsed()) == 0.25
+    assert cluster(2, 2).gpu_share(parsed("--device", "cpu")) == 0
+    assert cluster(2, 0).gpu_share(parsed("--gpus-per-trial", "0.5")) == 0.5
 
 
 def test_an_empty_cluster_does_not_say_whether_it_will_have_gpus() -> None:
     """An autoscaled one starts with a head that takes no trials: the CPU must not be a guess."""
     empty = cluster(0, 0)
     with pytest.raises(UserError, match=r"no node for trials yet.* give --gpus-per-trial"):
-        gpu_share(parsed(), empty)
-    assert gpu_share(parsed("--gpus-per-trial", "0"), empty) == 0
-    assert gpu_share(parsed("--device", "cpu"), empty) == 0
-
-
-def test_bad_usage_and_interruptions_become_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
-    def bad() -> int:
-        raise UserError("ipc must be at least 1, got 0")
-
-    def interrupted() -> int:
-        raise KeyboardInterrupt
-
-    assert run_command(bad) == 2
-    assert capsys.readouterr().err == "error: ipc must be at least 1, got 0\n"
-    assert run_command(interrupted) == 130
-    assert run_command(lambda: 1) == 1
-
-
-def test_the_command_is_shown_so_that_a_shell_takes_it_back() -> None:
-    command = this_command("sweeps/full_grid.py", ["--only", "method=kmeans|dbscan"])
-
-    assert command == "uv run sweeps/full_grid.py --only 'method=kmeans|dbscan'"
+        empty.gpu_share(parsed())
+    assert empty.gpu_share(parsed("--gpus-per-trial", "0")) == 0
+    assert empty.gpu_share(parsed("--device", "cpu")) == 0

@@ -15,10 +15,12 @@ import ray
 from PIL import Image
 from ray.cluster_utils import Cluster as RayCluster
 
+from distill.cli.options import OneLineParser
 from distill.config.distillation import DistillationConfig
 from distill.datasets import describe_source
 from distill.errors import UserError
 from sweeps.cli.display import SweepDisplay
+from sweeps.cli.options import RunOptions, add_run_options
 from sweeps.cluster.preflight import (
     Answer,
     Node,
@@ -55,16 +57,26 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def check(store: Store, configs: list[DistillationConfig], **options: object) -> None:
-    values = {
-        "data_root": "data",
-        "cpus_per_trial": 1,
-        "gpu_share": 0,
-        "uses_gpu": False,
-        "answer_seconds": 60,
-    }
+def check(
+    store: Store,
+    configs: list[DistillationConfig],
+    *,
+    gpu_share: float = 0,
+    device: str = "auto",
+    answer_seconds: float = 300,
+) -> None:
+    parser = OneLineParser()
+    add_run_options(parser, fields_help="")
+    words = ["--results", store.uri, "--device", device]
+    options = RunOptions.from_parsed(parser.parse_args(words))
     with SweepDisplay("check", None, 0) as display:
-        check_nodes(store, configs, display=display, **(values | options))  # type: ignore[arg-type]
+        check_nodes(
+            configs,
+            options,
+            gpu_share=gpu_share,
+            display=display,
+            answer_seconds=answer_seconds,
+        )
 
 
 @pytest.fixture
@@ -129,8 +141,8 @@ def test_nodes_that_are_well_are_shown(
 def test_a_share_of_a_gpu_that_torch_does_not_see_stops_the_sweep(tiny: Tiny, store: Store) -> None:
     """These GPUs are there by name only, as behind a driver that is too old for torch."""
     with pytest.raises(UserError, match=r": 2 GPUs by Ray's count, but torch .* sees \d "):
-        check(store, [tiny()], gpu_share=0.5, uses_gpu=True)
-    check(store, [tiny()], gpu_share=0.5, uses_gpu=False)
+        check(store, [tiny()], gpu_share=0.5)
+    check(store, [tiny()], gpu_share=0.5, device="cpu")
 
 
 @pytest.mark.usefixtures("head")

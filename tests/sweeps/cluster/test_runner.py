@@ -15,7 +15,8 @@ from distill.config.distillation import Config, DistillationConfig
 from distill.config.selection import SelectionConfig
 from distill.errors import UserError
 from sweeps.cli.display import SweepDisplay
-from sweeps.cluster.runner import Cluster, Outcome, connect, run_trials
+from sweeps.cluster.connection import Cluster, connect
+from sweeps.cluster.runner import Outcome, run_trials
 from sweeps.cluster.shared_data import (
     _without_repetitions,
     data_key,

@@ -6,21 +6,24 @@ import pytest
 
 from distill.config.distillation import DistillationConfig
 from sweeps.cost import Estimate, estimate
-from sweeps.grid.distillation_presets import PRESETS, Grid
+from sweeps.grid.distillation_presets import PRESETS
 from sweeps.grid.dry_run import WIDTH, describe_plan
+from sweeps.grid.grid import Grid, grid_configs
 from sweeps.grid.plan import make_plan
 
 GRID = Grid(
-    config_class=DistillationConfig,
     name="small",
     summary="",
-    base={"dataset": "digits"},
-    rows=(
-        {"clusterer": "kmeans", "weights": "size"},
-        {"clusterer": "dbscan", "weights": "none", "eps": 2.5, "min_samples": 3},
-        {"clusterer": "birch", "weights": "none", "embedding": "gradients"},
+    configs=grid_configs(
+        DistillationConfig,
+        base={"dataset": "digits"},
+        rows=(
+            {"clusterer": "kmeans", "weights": "size"},
+            {"clusterer": "dbscan", "weights": "none", "eps": 2.5, "min_samples": 3},
+            {"clusterer": "birch", "weights": "none", "embedding": "gradients"},
+        ),
+        ipcs=(1, 10),
     ),
-    ipcs=(1, 10),
     n_seeds=3,
 )
 PLAN = make_plan(GRID)

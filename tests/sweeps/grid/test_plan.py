@@ -7,28 +7,30 @@ import pytest
 
 from distill.config.distillation import DistillationConfig
 from distill.errors import UserError
-from sweeps.grid.distillation_presets import Grid
+from sweeps.grid.grid import Grid, grid_configs
 from sweeps.grid.plan import MAX_SEEDS, make_plan, parse_seeds, plan_digest
 
 GRID = Grid(
-    config_class=DistillationConfig,
     name="small",
     summary="a small grid",
-    base={"dataset": "digits", "n_outer": 1},
-    rows=(
-        {"clusterer": "kmeans", "weights": "size"},
-        {"clusterer": "kmeans", "weights": "none"},
-        {"clusterer": "dbscan", "weights": "none", "eps": 4.0},
-        {"clusterer": "dbscan", "weights": "none", "eps_quantile": 0.25, "min_samples": 3},
-        {"clusterer": "agglomerative", "weights": "none", "linkage": "single"},
-        {
-            "clusterer": "kmedoids",
-            "weights": "none",
-            "embedding": "gradients",
-            "projection_dim": 16,
-        },
+    configs=grid_configs(
+        DistillationConfig,
+        base={"dataset": "digits", "n_outer": 1},
+        rows=(
+            {"clusterer": "kmeans", "weights": "size"},
+            {"clusterer": "kmeans", "weights": "none"},
+            {"clusterer": "dbscan", "weights": "none", "eps": 4.0},
+            {"clusterer": "dbscan", "weights": "none", "eps_quantile": 0.25, "min_samples": 3},
+            {"clusterer": "agglomerative", "weights": "none", "linkage": "single"},
+            {
+                "clusterer": "kmedoids",
+                "weights": "none",
+                "embedding": "gradients",
+                "projection_dim": 16,
+            },
+        ),
+        ipcs=(1, 10),
     ),
-    ipcs=(1, 10),
     n_seeds=2,
 )
 
@@ -233,7 +235,7 @@ def test_an_option_without_effect_because_of_only_is_an_error() -> None:
 
 
 def test_an_empty_plan_is_an_error() -> None:
-    linkage_only = dataclasses.replace(GRID, name="x", rows=GRID.rows[4:5])
+    linkage_only = dataclasses.replace(GRID, name="x", configs=GRID.configs[4:5])
 
     with pytest.raises(UserError, match="preset 'x' has no trials under protocol published"):
         make_plan(linkage_only, protocols=["published"])

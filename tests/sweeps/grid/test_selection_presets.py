@@ -17,8 +17,7 @@ PHOTOS = "folder:photos"
 
 
 def plan_of(name: str, **options: object) -> list[SelectionConfig]:
-    wants = "dataset" not in PRESETS[name].base
-    options = ({"dataset": PHOTOS} if wants else {}) | options
+    options = ({"dataset": PHOTOS} if PRESETS[name].needs_dataset else {}) | options
     return make_plan(PRESETS[name], **options)  # type: ignore[arg-type]
 
 

@@ -1,0 +1,50 @@
+"""What the sweep commands share as programs: exit codes, and how their command lines are shown."""
+
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+
+from distill.errors import UserError
+
+DREAM_SWEEP = "dream-sweep"
+"""Name of the installed command, whose verbs are the other commands."""
+
+_VERBS = {
+    "distill": "python -m distill",
+    "grid": "sweeps/full_grid.py",
+    "photos": "sweeps/cats_vs_dogs.py",
+    "search": "sweeps/search.py",
+    "analyse": "python -m analysis",
+}
+"""Verb of `dream-sweep` → the program that does the same without installation."""
+
+
+def program_of(verb: str, *, installed: bool) -> str:
+    """Returns how a command is started, after `uv run`.
+
+    Args:
+        verb: of `dream-sweep`.
+        installed: whether by `dream-sweep`; else by its script or module.
+    """
+    return f"{DREAM_SWEEP} {verb}" if installed else _VERBS[verb]
+
+
+def command_line(program: str, arguments: Sequence[str]) -> str:
+    """Returns a command line that a shell takes."""
+    return f"uv run {program} {shlex.join(arguments)}".rstrip()
+
+
+def run_command(main: Callable[[], int]) -> int:
+    """Calls the body of a command; turns bad usage and interruptions into exit codes.
+
+    Returns:
+        The body's exit code; 2 after a UserError, 130 after a KeyboardInterrupt.
+    """
+    try:
+        return main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command resumes", file=sys.stderr)
+        return 130

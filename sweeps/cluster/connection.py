@@ -1,0 +1,172 @@
+"""Connect to a Ray cluster, or start one on this machine, and describe what it can run."""
+
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from distill.errors import UserError
+from sweeps.cli.job import in_job
+from sweeps.cli.options import DEFAULT_GPU_SHARE, RunOptions
+
+CONNECT_SECONDS = 10.0
+"""Seconds for a cluster to answer."""
+
+PACKAGES = Path(__file__).parents[2]
+"""Folder of the packages: the project's in a checkout, else where they are installed."""
+
+_NOT_UPLOADED = ("/.git", "/.venv", "/data", "/results", "/distilled", "/tests")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """What trials can run on.
+
+    Attributes:
+        n_nodes: nodes that are there now.
+        cpus: logical CPUs of all of them.
+        gpus: logical GPUs of all of them.
+        most_cpus: of one node.
+        most_gpus: of one node.
+        is_local: whether it was started for this sweep, on this machine.
+    """
+
+    n_nodes: int
+    cpus: float
+    gpus: float
+    most_cpus: float
+    most_gpus: float
+    is_local: bool
+
+    @property
+    def has_workers(self) -> bool:
+        """Whether there is a node that can run something; an autoscaler may start from none."""
+        return self.most_cpus > 0
+
+    def gpu_share(self, options: RunOptions) -> float:
+        """Returns the share of a GPU that a trial gets: as asked for, else by what there is.
+
+        Raises:
+            UserError: no share was asked for, and the cluster has no node yet to decide by.
+        """
+        if options.gpus_per_trial is not None:
+            return float(options.gpus_per_trial)
+        if options.device == "cpu":
+            return 0.0
+        if not self.has_workers:
+            raise UserError(
+                "the cluster has no node for trials yet, so whether it will have GPUs is unknown: "
+                f"give --gpus-per-trial, such as {DEFAULT_GPU_SHARE}, or 0 for CPUs"
+            )
+        return DEFAULT_GPU_SHARE if self.gpus > 0 else 0.0
+
+    def slots(self, cpus_per_trial: float, gpus_per_trial: float) -> int:
+        """Returns how many trials run at once, by the sums over all nodes."""
+        by_cpu = self.cpus // cpus_per_trial if cpus_per_trial else float("inf")
+        by_gpu = self.gpus // gpus_per_trial if gpus_per_trial else float("inf")
+        return int(min(by_cpu, by_gpu, 10**6))
+
+    def check_fits(self, cpus_per_trial: float, gpus_per_trial: float) -> None:
+        """Raises a UserError for a trial that no node can hold, where no node can come."""
+        if not self.is_local:
+            return  # an autoscaler may add nodes
+        if gpus_per_trial > self.most_gpus:
+            raise UserError(
+                f"a trial asks for {gpus_per_trial:g} GPUs, this machine has {self.most_gpus:g}; "
+                "use --gpus-per-trial 0 to run on the CPU"
+            )
+        if cpus_per_trial > self.most_cpus:
+            raise UserError(
+                f"a trial asks for {cpus_per_trial:g} CPUs, this machine has {self.most_cpus:g}; "
+                "lower --cpus-per-trial"
+            )
+
+    def __str__(self) -> str:
+        nodes = "this machine" if self.is_local else f"{self.n_nodes} nodes"
+        return f"{nodes}: {self.cpus:g} CPUs, {self.gpus:g} GPUs"
+
+
+@contextmanager
+def connect(address: str | None) -> Iterator[Cluster]:
+    """Connects to a Ray cluster, or starts one on this machine, for the time of the context.
+
+    A Ray that is already connected is used and left connected.
+
+    Args:
+        address: of a cluster (`auto`, `ray://…`, `host:port`); None: RAY_ADDRESS where it is set,
+            as in jobs, else this machine alone.
+
+    Raises:
+        UserError: there is no such cluster, or it refuses the connection.
+    """
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    starts_ray = not ray.is_initialized()
+    if starts_ray:
+        _start(address)
+    try:
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        yield Cluster(
+            n_nodes=len(nodes),
+            cpus=sum(node.get("CPU", 0) for node in nodes),
+            gpus=sum(node.get("GPU", 0) for node in nodes),
+            most_cpus=max(node.get("CPU", 0) for node in nodes),
+            most_gpus=max(node.get("GPU", 0) for node in nodes),
+            is_local=address == "local",
+        )
+    finally:
+        if starts_ray:
+            ray.shutdown()
+
+
+def _start(address: str) -> None:
+    _check_listens(address)
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address == "local":
+        options["include_dashboard"] = False
+    elif not in_job():
+        # The code is uploaded to the nodes; inside a job Ray has done that already.
+        options["runtime_env"] = code_environment(PACKAGES)
+    try:
+        ray.init(address=address, **options)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise _no_connection(address, error) from None
+
+
+def code_environment(folder: Path) -> dict[str, Any]:
+    """Returns the Ray runtime environment that brings this project's code to the nodes.
+
+    From a checkout its whole folder travels. Where the packages are installed, only they do: beside
+    them is everything else that is installed there.
+
+    Args:
+        folder: of the packages.
+    """
+    if (folder / "pyproject.toml").is_file():
+        return {"working_dir": str(folder), "excludes": list(_NOT_UPLOADED)}
+    return {"py_modules": [str(folder / name) for name in ("distill", "sweeps", "analysis")]}
+
+
+def _check_listens(address: str) -> None:
+    """Raises a UserError where nothing listens: Ray itself would try for a quarter of an hour."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return  # local, auto and the like
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        raise _no_connection(address, error) from None
+
+
+def _no_connection(address: str, error: Exception) -> UserError:
+    reason = str(error).strip().splitlines()[0]
+    return UserError(
+        f"no connection to the Ray cluster at {address}: {reason}; is it running (`ray status`), "
+        "and if it asks for a token, is RAY_AUTH_MODE=token exported and the token of "
+        "`ray get-auth-token` in ~/.ray/auth_token?"
+    )

@@ -1,0 +1,54 @@
+"""A grid: the configurations of a named preset, and how they are multiplied."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic
+
+from distill.config.distillation import AnyConfig
+
+Row = dict[str, Any]
+"""A method and its parameters, as fields of a configuration."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid(Generic[AnyConfig]):
+    """A named list of configurations: each is run under every protocol, with every seed.
+
+    Attributes:
+        name: value of `--preset`.
+        summary: one line for the help.
+        configs: all of one kind, under the sound protocol, in the order of the tables.
+        n_seeds: seeds 0 … n_seeds − 1 unless others are asked for.
+        protocols: unless others are asked for.
+        needs_dataset: whether the images are the user's: no data set is named.
+    """
+
+    name: str
+    summary: str
+    configs: tuple[AnyConfig, ...]
+    n_seeds: int
+    protocols: tuple[str, ...] = ("sound",)
+    needs_dataset: bool = False
+
+
+def grid_configs(
+    kind: type[AnyConfig],
+    *,
+    base: Mapping[str, Any],
+    rows: Iterable[Row],
+    ipcs: Iterable[int | None] = (None,),
+) -> tuple[AnyConfig, ...]:
+    """Returns every row at every number of images per class.
+
+    Args:
+        kind: class of the configurations.
+        base: fields that all of them share.
+        rows: the methods, in the order of the tables.
+        ipcs: images per class; None: as the row, or the kind, has it.
+    """
+    rows = tuple(rows)
+    return tuple(
+        kind(**dict(base) | row | ({} if ipc is None else {"ipc": ipc}))
+        for ipc in ipcs
+        for row in rows
+    )

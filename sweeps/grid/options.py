@@ -1,0 +1,135 @@
+"""Command-line options of the commands that run a grid."""
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from distill.cli.options import OneLineParser
+from distill.errors import require_known
+from sweeps.cli.options import RunOptions, add_run_options
+from sweeps.grid.grid import Grid
+from sweeps.grid.plan import parse_seeds
+
+PROTOCOLS = {"sound": ("sound",), "published": ("published",), "both": ("published", "sound")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridOptions:
+    """Which trials of which preset are run, and what is done with the plan.
+
+    Attributes:
+        preset: name of the preset.
+        dataset: in place of the preset's.
+        protocols: in place of the preset's.
+        seeds: in place of the preset's.
+        only: conditions that trials must meet, see `sweeps.grid.plan.select_only`.
+        limit: only so many trials of the plan.
+        retry_failed: whether failed trials are run again.
+        dry_run: whether the plan is only shown.
+        calibrate: whether the dry run measures short trials.
+        price_per_gpu_hour: for the dry run, in any currency.
+        run: where results go, what trials run on and how.
+    """
+
+    preset: str
+    dataset: str | None
+    protocols: tuple[str, ...] | None
+    seeds: tuple[int, ...] | None
+    only: tuple[str, ...]
+    limit: int | None
+    retry_failed: bool
+    dry_run: bool
+    calibrate: bool
+    price_per_gpu_hour: float | None
+    run: RunOptions
+
+    @classmethod
+    def from_parsed(cls, parsed: argparse.Namespace) -> Self:
+        """Returns what the options of `grid_parser` say.
+
+        Raises:
+            UserError: a value is unknown or out of range.
+        """
+        if parsed.protocol is not None:
+            require_known("protocol", parsed.protocol, PROTOCOLS)
+        return cls(
+            preset=parsed.preset,
+            dataset=parsed.dataset,
+            protocols=PROTOCOLS[parsed.protocol] if parsed.protocol else None,
+            seeds=tuple(parse_seeds(parsed.seeds)) if parsed.seeds else None,
+            only=tuple(parsed.only),
+            limit=parsed.limit,
+            retry_failed=parsed.retry_failed,
+            dry_run=parsed.dry_run,
+            calibrate=parsed.calibrate,
+            price_per_gpu_hour=parsed.price_per_gpu_hour,
+            run=RunOptions.from_parsed(parsed),
+        )
+
+
+def grid_parser(
+    program: str,
+    *,
+    description: str,
+    presets: Mapping[str, Grid[Any]],
+    only_example: str,
+    fields_help: str,
+) -> OneLineParser:
+    """Returns the parser of a command that runs one of several grids.
+
+    Args:
+        program: how the command is started, after `uv run`.
+        description: for the help.
+        presets: the grids, by name; the first is the default.
+        only_example: a condition of `--only`, for the help.
+        fields_help: where the fields of the configuration are listed, for the help.
+    """
+    parser = OneLineParser(
+        prog=program,
+        usage=f"uv run {program} [options]",
+        description=description,
+        allow_abbrev=False,
+    )
+    what = parser.add_argument_group("what")
+    summaries = "; ".join(f"{name}: {grid.summary}" for name, grid in presets.items())
+    default = next(iter(presets))
+    what.add_argument(
+        "--preset",
+        default=default,
+        metavar="NAME",
+        help=f"grid to run. {summaries} (default: {default})".replace("%", "%%"),
+    )
+    what.add_argument("--dataset", metavar="NAME", help="data set, in place of the preset's")
+    what.add_argument(
+        "--protocol", metavar="NAME", help="sound, published or both (default: the preset's)"
+    )
+    what.add_argument(
+        "--seeds", metavar="N", help="number of seeds, or the seeds themselves: 3,7 or 10-14"
+    )
+    what.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE,…",
+        help=f"run only trials that meet all conditions, such as {only_example}",
+    )
+    what.add_argument("--limit", type=int, metavar="N", help="run only the first N trials")
+    what.add_argument("--retry-failed", action="store_true", help="run failed trials again")
+    what.add_argument(
+        "--dry-run", action="store_true", help="print the plan and an estimate of its time"
+    )
+    what.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="with --dry-run: run short trials for the estimate, where no similar trials have "
+        "finished",
+    )
+    what.add_argument(
+        "--price-per-gpu-hour",
+        type=float,
+        metavar="X",
+        help="price for the dry run's estimate of cost",
+    )
+    add_run_options(parser, fields_help=fields_help)
+    return parser
