@@ -1,4 +1,4 @@
-"""What a sweep shows while it runs: one quiet live display, or plain lines in a job's log."""
+"""The progress of a sweep: one live display on a terminal, plain lines in a job's log."""
 
 import time
 from types import TracebackType
@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from distill.cli.display import duration
-from distill.config.distillation import Config
+from distill.config.base import Config
 from sweeps.cli.labels import trial_label
 
 PLAIN_SECONDS = 15.0
@@ -22,11 +22,11 @@ MOST_SHOWN = 8
 
 
 class SweepState:
-    """What is known of the trials of a run: pure bookkeeping, without a terminal.
+    """The state of a run's trials, without a terminal.
 
     Args:
         name: of the sweep.
-        n_planned: trials of the plan, the finished ones included; None while nobody knows.
+        n_planned: trials of the plan, the finished ones included; None: unknown.
         n_finished_before: those that were finished before this run.
     """
 
@@ -45,7 +45,7 @@ class SweepState:
         self.running[config.trial_id] = {}
 
     def reported(self, result: dict[str, Any]) -> None:
-        """Takes what a trial reports; a missing number leaves the one before it."""
+        """Takes a trial's report; a missing number leaves the one before it."""
         trial_id = result.get("trial_id")
         if trial_id is None:
             return
@@ -63,7 +63,7 @@ class SweepState:
         self.running.pop(trial_id, None)
 
     def label(self, trial_id: str) -> str:
-        """Returns what a trial is called."""
+        """Returns the label of a trial."""
         return self._labels.get(trial_id, trial_id)
 
     def count(self, *statuses: str) -> int:
@@ -84,8 +84,8 @@ class SweepState:
 
     @property
     def _fractions_running(self) -> float:
-        live = (own for trial_id, own in self.running.items() if trial_id not in self.statuses)
-        return sum(float(own.get("fraction", 0.0)) for own in live)
+        live = (known for i, known in self.running.items() if i not in self.statuses)
+        return sum(float(known.get("fraction", 0.0)) for known in live)
 
     def seconds_left(self, elapsed: float) -> float | None:
         """Returns an estimate of the time to the end, as if all trials took equally long.
@@ -114,13 +114,13 @@ class SweepState:
         return " · ".join(parts)
 
     def trial_line(self, trial_id: str) -> str:
-        """Returns how far a running trial is."""
+        """Returns the progress of a running trial in one line."""
         known = self.running[trial_id]
         parts = []
-        if "outer" in known:
-            parts.append(f"after {known['outer']} iterations")
-        if "matching_loss" in known:
-            parts.append(f"loss {known['matching_loss']:.4g}")
+        if "step" in known:
+            parts.append(f"step {known['step']}/{known['n_steps']}")
+        if "loss" in known:
+            parts.append(f"loss {known['loss']:.4g}")
         if "curve_accuracy" in known:
             parts.append(f"{100 * known['curve_accuracy']:.1f} %")
         if "seconds_left" in known:
@@ -133,7 +133,7 @@ class SweepDisplay:
 
     Args:
         name: of the sweep.
-        n_planned: trials of the plan; None while nobody knows.
+        n_planned: trials of the plan; None: unknown.
         n_finished_before: those that were finished before.
     """
 
@@ -143,7 +143,7 @@ class SweepDisplay:
         self._phase = "starting"
         self._started: float | None = None
         self._last_line = time.monotonic()
-        self._said: set[str] = set()
+        self._shown: set[str] = set()
         self._live = Live(
             console=self._console,
             transient=True,
@@ -166,7 +166,7 @@ class SweepDisplay:
         self._live.stop()
 
     def phase(self, text: str) -> None:
-        """Shows a step that comes before the trials."""
+        """Shows a phase that comes before the trials."""
         self._phase = text
         if not self._console.is_terminal:
             self._print(text)
@@ -178,33 +178,33 @@ class SweepDisplay:
         self.state.started(config)
 
     def reported(self, result: dict[str, Any]) -> None:
-        """Shows what a trial reports; failures and warnings stay on the terminal."""
+        """Shows a trial's report; failures and warnings stay on the terminal."""
         self.state.reported(result)
         status, message = result.get("status"), result.get("message")
         if not message or status == "ok":
             return
         label = self.state.label(str(result.get("trial_id")))
-        said = "" if status in (None, "running") else f"{status}: "
-        self.warn(f"{label}: {said}{message}")
+        prefix = "" if status in (None, "running") else f"{status}: "
+        self.warn(f"{label}: {prefix}{message}")
 
     def ended(self, trial_id: str) -> None:
         """Takes an ended trial off the display."""
         self.state.ended(trial_id)
 
     def lost(self, config: Config) -> None:
-        """Says that a trial goes on in another process, which may have to wait for a place."""
+        """Shows that a trial's process was lost; another one, which may have to wait, resumes it."""
         self.state.ended(config.trial_id)
         label = trial_label(config)
-        self._print(f"{label}: its process was lost; it goes on from its last checkpoint")
+        self._print(f"{label}: its process was lost; it resumes from its last checkpoint")
 
     def warn(self, message: str) -> None:
         """Prints a line that stays; the same line only once."""
-        if message not in self._said:
-            self._said.add(message)
+        if message not in self._shown:
+            self._shown.add(message)
             self._print(message)
 
     def refresh(self) -> None:
-        """Prints a plain line when it is time, where the output is not a terminal."""
+        """Prints a plain line when it is due, where the output is not a terminal."""
         now = time.monotonic()
         due = self._started is not None and now - self._last_line >= PLAIN_SECONDS
         if due and not self._console.is_terminal:

@@ -1,46 +1,48 @@
-"""What trials are called on the terminal and in tables."""
+"""Labels of trials for the terminal, derived from the fields of their configurations."""
 
-from typing import Any
+from collections.abc import Iterable
 
-from distill.config.distillation import CLUSTERER_OPTION_NAMES, Config, DistillationConfig
-from distill.config.selection import SelectionConfig
-
-_SELECTION_OPTIONS = (
-    *("fraction", "embedding", "clusterer", "n_clusters", "grid_size", "pca_dim"),
-    *("center", "augment_mode", "augment_copies", "equal_steps"),
-)
+from distill.config.base import Config
+from sweeps.cli.fields import method_choices, method_options, method_variants, switches
 
 
 def method_label(config: Config) -> str:
-    """Returns the method with the parameters that were given for it, such as `dbscan eps=15`."""
-    if isinstance(config, SelectionConfig):
-        return " ".join(
-            [config.selector, *_given(config, (*_SELECTION_OPTIONS, *CLUSTERER_OPTION_NAMES))]
-        )
-    if isinstance(config, DistillationConfig):
-        label = " ".join([config.clusterer, *_given(config, CLUSTERER_OPTION_NAMES)])
-        return label if config.embedding == "features" else f"{config.embedding}: {label}"
-    raise TypeError(f"config must be of a known kind, got {type(config).__name__}")
+    """Returns the method with the options that were given for it, such as `dbscan eps=15`.
+
+    Other components of the method than the default ones stand before it: `gradients: dbscan`.
+    """
+    words = [str(config[config.method_field])]
+    words += [_option(name, value) for name, value in method_options(config).items()]
+    words += switches(config)
+    return "".join(f"{choice}: " for choice in method_choices(config).values()) + " ".join(words)
 
 
 def trial_label(config: Config) -> str:
-    """Returns what tells a trial from the others of its sweep, in a few words."""
-    values = config.to_dict()
+    """Returns the fields that differ between the trials of a sweep, in a few words."""
     parts = [method_label(config)]
-    parts += ["weighted"] * (values.get("weights", "none") != "none")
-    parts += [f"ipc {values['ipc']}"] * (values["ipc"] is not None)
-    parts += [values["protocol"]] * (values["protocol"] != "sound")
-    return ", ".join([*parts, f"seed {values['seed']}"])
+    fields = config.static_fields()
+    for name in method_variants(type(config)):
+        if config[name] != fields[name].default:
+            parts.append(f"{name} {config[name]}")
+    if "ipc" in fields:
+        parts.append(f"ipc {config['ipc']}")
+    parts += [config.protocol] * (config.protocol != fields["protocol"].default)
+    return ", ".join([*parts, f"seed {config.seed}"])
 
 
-def _given(config: Config, names: Any) -> list[str]:
-    values = {name: getattr(config, name) for name in names}
-    return [
-        name
-        if value is True
-        else f"{name}={value:g}"
-        if isinstance(value, float)
-        else f"{name}={value}"
-        for name, value in values.items()
-        if value is not None and value is not False
-    ]
+def number_ranges(numbers: Iterable[int]) -> list[str]:
+    """Returns sorted numbers as text, with runs of more than two as `first–last`."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    texts: list[str] = []
+    for run in runs:
+        texts += map(str, run) if len(run) < 3 else [f"{run[0]}–{run[-1]}"]
+    return texts
+
+
+def _option(name: str, value: object) -> str:
+    return f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"

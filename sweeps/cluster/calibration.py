@@ -1,15 +1,15 @@
-"""Short trials on the machines that a sweep would run on, to price the sweep before it starts."""
+"""Calibration: short trials on the machines of a sweep, to estimate its time before it starts."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import ray
 
-from distill.config.distillation import Config
+from distill.config.base import Config
+from distill.trials.runner import run
 from sweeps.cli.display import SweepDisplay
-from sweeps.cluster.kinds import run_config
 from sweeps.cluster.shared_data import Arrays, data_key, from_arrays, share_data
-from sweeps.cluster.worker import WorkOrder, choose_device, claim_share, hide_gpus
+from sweeps.cluster.worker import WorkOrder, claim_share, device_of, hide_gpus
 
 
 def calibrate(
@@ -27,15 +27,16 @@ def calibrate(
         order: how trials are run; its store is not used.
         cpus_per_trial: logical CPUs of a trial.
         data_root: folder of torchvision's data sets, on every node.
-        display: is kept informed.
+        display: shows the progress.
 
     Raises:
         UserError: images cannot be read, or a configuration does not fit them.
     """
     display.phase("reading the images")
-    shared = share_data(configs, data_root, {"num_cpus": min(cpus_per_trial, 1)})
-    run: Any = ray.remote(_run).options(num_cpus=cpus_per_trial, num_gpus=order.gpu_share)
-    waiting = [run.remote(config, shared[data_key(config)], order) for config in configs]
+    resources = {"num_cpus": min(cpus_per_trial, 1)}
+    shared = share_data(configs, data_root, resources, execution=order.execution)
+    task: Any = ray.remote(_run).options(num_cpus=cpus_per_trial, num_gpus=order.gpu_share)
+    waiting = [task.remote(config, shared[data_key(config)], order) for config in configs]
     rows: list[dict[str, Any]] = []
     while waiting:
         display.phase(f"measuring short trials: {len(rows)} of {len(configs)} done")
@@ -47,6 +48,5 @@ def calibrate(
 def _run(config: Config, arrays: Arrays, order: WorkOrder) -> dict[str, Any]:
     hide_gpus(order)
     claim_share(order)
-    data = from_arrays(arrays).to(choose_device(order))
-    row = run_config(config, data, execution=order.execution).row
-    return {"kind": config.kind, **row}
+    data = from_arrays(arrays).to(device_of(order))
+    return run(config, data, execution=order.execution, is_checked=True).row

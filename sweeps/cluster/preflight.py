@@ -21,7 +21,7 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from distill.config.distillation import Config
+from distill.config.base import Config
 from distill.datasets import describe_source
 from distill.errors import UserError
 from sweeps.cli.display import PLAIN_SECONDS, SweepDisplay

@@ -1,7 +1,7 @@
 """The thin Ray adapter: configurations that are not finished → a fresh Tuner → rows in the store.
 
-The store is the truth, not Ray: nothing is restored from Ray's own state. Submitting again plans
-anew, and a trial that was killed goes on from its own checkpoint.
+The store is authoritative, not Ray: nothing is restored from Ray's own state. Every run plans anew,
+and a trial that was killed resumes from its own checkpoint.
 """
 
 import logging
@@ -22,9 +22,10 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
-from distill.config.distillation import Config
-from distill.config.selection import config_from_dict
+from distill.config.base import Config
 from distill.datasets import ImageData
+from distill.kinds import config_from_dict
+from distill.runtime.signals import signal_handlers
 from sweeps.cli.display import SweepDisplay
 from sweeps.cluster.plan_searcher import InOrder, PlanSearcher, most_waiting
 from sweeps.cluster.shared_data import DataKey, data_key, fetch_data, share_data
@@ -46,17 +47,13 @@ MOST_WAITING = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a run of trials ended.
+    """How a run of trials ended; the trials' own results are in the store.
 
     Attributes:
-        statuses: trial id → status, of the trials that ended in this run.
-        failures: trial id → reason in one line, of those that left no row.
         signal_number: the signal that interrupted it; None if it came to its end.
         stopped: why it was given up, in one line; None if it was not.
     """
 
-    statuses: dict[str, str]
-    failures: dict[str, str]
     signal_number: int | None
     stopped: str | None
 
@@ -78,13 +75,14 @@ def run_trials(
     Args:
         source: the configurations in the order of their start, or a searcher that suggests
             `{"point": configuration as a dictionary}`.
-        data_for: configurations that stand for every set of images that is needed.
+        data_for: configurations that stand for every set of images that is needed; each is checked
+            against its images. Where it is `source` itself, trials are not checked again.
         order: how a trial is run; `gpu_share` and `device` go for all.
         cpus_per_trial: logical CPUs of a trial.
         data_root: folder of torchvision's data sets, on every node.
         max_concurrent: trials that run at once, at most, also those that wait for new nodes; None:
             as many as fit (searchers should have a number).
-        display: is kept informed.
+        display: shows the progress.
         attempts: trial id → number of this attempt, where it is not the first.
         scheduler: may stop trials early.
 
@@ -93,20 +91,30 @@ def run_trials(
     """
     on_gpu = order.gpu_share > 0
     bundle = {"CPU": cpus_per_trial} | ({"GPU": order.gpu_share} if on_gpu else {})
-    with _stop_signals() as signals:
+    with _tune_signals() as signals:
         display.phase("reading the images")
-        shared = share_data(data_for, data_root, {"num_cpus": min(cpus_per_trial, 1)})
+        shared = share_data(
+            data_for, data_root, {"num_cpus": min(cpus_per_trial, 1)}, execution=order.execution
+        )
         display.phase("starting the first trials")
-
         started_in = str(Path.cwd())
+        is_checked = data_for is source
 
-        def trainable(params: dict[str, Any], order: WorkOrder, shared: list[Any]) -> None:
+        def trainable(
+            params: dict[str, Any],
+            order: WorkOrder,
+            shared: list[Any],
+            attempts: dict[str, int],
+        ) -> None:
             order = spaced_reports(order, ray.cluster_resources(), max_concurrent)
-            _run_in_ray(params, order, dict(shared), (data_root, started_in))
+            place = (data_root, started_in)
+            _run_in_ray(params, order, dict(shared), place, attempts, is_checked=is_checked)
 
-        with_data = tune.with_parameters(trainable, order=order, shared=list(shared.items()))
+        with_data = tune.with_parameters(
+            trainable, order=order, shared=list(shared.items()), attempts=dict(attempts or {})
+        )
         callback = _Callback(order, display, attempts or {})
-        search, waiting = _search(source, attempts or {}, max_concurrent)
+        search, waiting = _search(source, max_concurrent)
         with tempfile.TemporaryDirectory(prefix="ray-tune-") as folder:
             tuner = tune.Tuner(
                 tune.with_resources(with_data, tune.PlacementGroupFactory([bundle])),
@@ -132,21 +140,18 @@ def run_trials(
             with _quiet_tune(), waiting:
                 tuner.fit()
     return Outcome(
-        statuses=callback.statuses,
-        failures=callback.failures,
         signal_number=signals.received or (signal.SIGINT if callback.unfinished else None),
         stopped=callback.stopper.reason,
     )
 
 
 def _search(
-    source: Sequence[Config] | Searcher, attempts: Mapping[str, int], max_concurrent: int | None
+    source: Sequence[Config] | Searcher, max_concurrent: int | None
 ) -> tuple[Searcher, AbstractContextManager[None]]:
-    """Returns where Tune gets its points from, and what tells it how many trials may wait."""
+    """Returns the searcher that gives Tune its points, and the limit of trials that may wait."""
     if isinstance(source, Searcher):
         return source, nullcontext()
-    points = (point_of(c) | {"attempt": attempts.get(c.trial_id, 1)} for c in source)
-    return PlanSearcher(points), most_waiting(max_concurrent or MOST_WAITING)
+    return PlanSearcher(point_of(config) for config in source), most_waiting(max_concurrent or MOST_WAITING)
 
 
 def point_of(config: Config) -> dict[str, Any]:
@@ -159,17 +164,19 @@ def _run_in_ray(
     order: WorkOrder,
     shared: dict[DataKey, Any],
     data_place: tuple[str, str],
+    attempts: Mapping[str, int],
+    *,
+    is_checked: bool,
 ) -> None:
     """Runs the trial of a point; every path reports once at least, as Tune demands."""
-    values = dict(params["point"])
-    attempt = values.pop("attempt", 1)
-    config = config_from_dict(values)
+    config = config_from_dict(params["point"])
+    attempt = attempts.get(config.trial_id, 1)
 
     def images() -> ImageData:
         return fetch_data(shared[data_key(config)], config, *data_place)
 
     hide_gpus(order)
-    run_and_store(config, images, order, tune.report, attempt=attempt)
+    run_and_store(config, images, order, tune.report, attempt=attempt, is_checked=is_checked)
 
 
 class _StopAll(Stopper):
@@ -179,7 +186,7 @@ class _StopAll(Stopper):
         self.reason: str | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _StopAll, ()  # Tune keeps a copy of its arguments, from which nobody restores
+        return _StopAll, ()  # Tune keeps a copy of its arguments, which is never restored
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """No single trial is stopped."""
@@ -192,13 +199,11 @@ class _StopAll(Stopper):
 
 
 class _Callback(tune.Callback):
-    """Hears from Tune how the trials do, and tells the display."""
+    """Passes events of trials from Tune to the display."""
 
     def __init__(
         self, order: WorkOrder, display: SweepDisplay, attempts: Mapping[str, int]
     ) -> None:
-        self.statuses: dict[str, str] = {}
-        self.failures: dict[str, str] = {}
         self.stopper = _StopAll()
         self._order = order
         self._display = display
@@ -238,14 +243,8 @@ class _Callback(tune.Callback):
         del iteration, trials, info
         trial_id = self._running[trial.trial_id].trial_id
         self._display.reported(result | {"trial_id": trial_id})  # Tune puts its own id there
-        status, message = result.get("status"), result.get("message")
-        if status in (None, "running"):
-            return
-        self.statuses[trial_id] = str(status)
-        if status == FAILED:
-            self.failures[trial_id] = str(message)
         if result.get("fatal"):
-            self.stopper.reason = str(message)
+            self.stopper.reason = str(result.get("message"))
 
     def on_trial_complete(
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
@@ -271,8 +270,6 @@ class _Callback(tune.Callback):
         message = (
             f"its process was lost {MAX_FAILURES + 1} times (killed, out of memory, node gone)"
         )
-        self.statuses[config.trial_id] = FAILED
-        self.failures[config.trial_id] = message
         attempt = self._attempts.get(config.trial_id, 1)
         try:
             self._order.store.put_failure(
@@ -286,19 +283,17 @@ class _Callback(tune.Callback):
 
 
 def _config_of(trial: RayTrial) -> Config:
-    values = dict(trial.config["point"])
-    values.pop("attempt", None)
-    return config_from_dict(values)
+    return config_from_dict(trial.config["point"])
 
 
 @dataclass
 class _Signals:
-    """Which signal came, and whether Tune is there to hear of it.
+    """Signals received, and whether Tune runs to act on them.
 
     Attributes:
-        received: SIGTERM, if it came.
+        received: SIGTERM, if it was received.
         tuning: whether Tune runs, which takes the first SIGINT.
-        repeated: whether a second SIGINT came.
+        repeated: whether a second SIGINT was received.
     """
 
     received: int | None = None
@@ -307,8 +302,8 @@ class _Signals:
 
 
 @contextmanager
-def _stop_signals() -> Iterator[_Signals]:
-    """Ends the run in good order on SIGTERM, as Tune does on SIGINT and SIGUSR1 only."""
+def _tune_signals() -> Iterator[_Signals]:
+    """Shuts down gracefully on SIGTERM, as Tune does on SIGINT and SIGUSR1 only."""
     signals = _Signals()
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -321,20 +316,13 @@ def _stop_signals() -> Iterator[_Signals]:
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         # One key press may come twice, from the terminal and from `uv run`: the first goes to
-        # Tune, the second is let pass, a third breaks off.
+        # Tune, the second is ignored, a third aborts.
         if not signals.tuning or signals.repeated:
             signal.default_int_handler(number, frame)
         signals.repeated = True
 
-    previous = {
-        signal.SIGTERM: signal.signal(signal.SIGTERM, note),
-        signal.SIGINT: signal.signal(signal.SIGINT, interrupt),
-    }
-    try:
+    with signal_handlers({signal.SIGTERM: note, signal.SIGINT: interrupt}):
         yield signals
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The images of a sweep, read once and shared by the trials of a node.
+"""Read the images of a sweep once and share them among the trials of a node.
 
 A Ray task reads a data set and leaves it in the object store; every node that runs a trial fetches
 it once, and the trials of that node map the same memory. If all nodes that have it are lost, Ray
@@ -6,6 +6,7 @@ runs the task again, and where no CPU is left for that, the trials read for them
 """
 
 import dataclasses
+import json
 import os
 import warnings
 from collections.abc import Iterable, Sequence
@@ -15,25 +16,17 @@ from typing import Any
 import ray
 import torch
 
-from distill.config.distillation import Config, fields_of
-from distill.datasets import ImageData, load_dataset
+from distill.config.base import Config
+from distill.datasets import ImageData
 from distill.errors import UserError
-from sweeps.cluster.kinds import check_config
+from distill.runtime.execution import AUTOMATIC, Execution
+from distill.trials.runner import check, load_images
 
 DataKey = tuple[Any, ...]
-"""The fields of a configuration that decide which images it sees."""
-
-DATA_FIELDS = (
-    "dataset",
-    "image_size",
-    "val_fraction",
-    "test_fraction",
-    "split_seed",
-    "on_corrupt",
-)
+"""The values of a configuration that decide which images it uses."""
 
 FETCH_SECONDS = 60.0
-"""How long a trial waits for shared images before it reads them itself.
+"""Seconds that a trial waits for shared images before it reads them itself.
 
 Ray reads lost images again by a task that needs a CPU, and waits for ever where every CPU belongs
 to a trial that waits for the images.
@@ -44,19 +37,24 @@ Arrays = dict[str, Any]
 
 
 def data_key(config: Config) -> DataKey:
-    """Returns what tells the images of a configuration from those of another."""
-    return tuple(getattr(config, name) for name in DATA_FIELDS)
+    """Returns the values that decide which images a configuration uses."""
+    return tuple(config.data_arguments().values())
 
 
 def share_data(
-    configs: Iterable[Config], data_root: str, resources: dict[str, float]
+    configs: Iterable[Config],
+    data_root: str,
+    resources: dict[str, float],
+    *,
+    execution: Execution = AUTOMATIC,
 ) -> dict[DataKey, "ray.ObjectRef[Arrays]"]:
     """Reads every data set that the configurations need, once, into the object store.
 
     Args:
         configs: the trials to come; each is checked against its images.
         data_root: folder of torchvision's data sets, on every node.
-        resources: what a reading task takes, as Ray's options.
+        resources: of a reading task, as Ray's options.
+        execution: how the arithmetic of the trials is to be carried out.
 
     Raises:
         UserError: images cannot be read, or a configuration does not fit them.
@@ -66,10 +64,9 @@ def share_data(
         by_key.setdefault(data_key(config), []).append(config)
     read: Any = ray.remote(_read).options(num_returns=2, **resources)
     tasks = {
-        key: read.remote(
-            own[0], own, data_root, str(Path.cwd())
-        )  # the folder that paths start from
-        for key, own in by_key.items()
+        # Relative paths of data sets start from the working folder.
+        key: read.remote(same_data[0], same_data, data_root, str(Path.cwd()), execution)
+        for key, same_data in by_key.items()
     }
     for key, (_, problem) in tasks.items():
         if message := ray.get(problem):
@@ -79,11 +76,10 @@ def share_data(
 
 def _without_repetitions(configs: Iterable[Config]) -> list[Config]:
     """Returns one of all configurations that differ in their seeds only: a check takes a while."""
-    different: dict[tuple[Any, ...], Config] = {}
+    different: dict[tuple[str, str], Config] = {}
     for config in configs:
-        names = (name for name in fields_of(type(config)) if name != "seed")
-        values = (config.kind, *(getattr(config, name) for name in names))
-        different.setdefault(values, config)
+        values = json.dumps(config.to_dict() | {"seed": 0})
+        different.setdefault((config.kind, values), config)
     return list(different.values())
 
 
@@ -104,7 +100,7 @@ def fetch_data(
             return from_arrays(ray.get(shared, timeout=FETCH_SECONDS))
         except (ray.exceptions.GetTimeoutError, ray.exceptions.ObjectLostError):
             _read_here.clear()  # one data set at a time: they may be large
-            arrays, _ = _read(config, [config], data_root, folder)
+            arrays, _ = _read(config, [], data_root, folder, AUTOMATIC)
             if arrays is None:  # this node cannot read them: they come from elsewhere or never
                 return from_arrays(ray.get(shared))
             _read_here[key] = arrays
@@ -112,28 +108,30 @@ def fetch_data(
 
 
 _read_here: dict[DataKey, Arrays] = {}
-"""What this process had to read itself, for its next trial."""
+"""Images that this process had to read itself, for its next trial."""
 
 
 def _read(
-    config: Config, configs: Sequence[Config], data_root: str, folder: str
+    config: Config, configs: Sequence[Config], data_root: str, folder: str, execution: Execution
 ) -> tuple[Arrays | None, str | None]:
-    """Returns the arrays, and one line on what is wrong with them or None."""
+    """Returns the images of a configuration, and in one line what is wrong with them or None.
+
+    Wrong is also a configuration that does not fit them.
+    """
     if Path(folder).is_dir():
         os.chdir(folder)
     try:
         data = read_data(config, data_root)
-        for own in configs:
-            check_config(own, data)
+        for checked in configs:
+            check(checked, data, execution)
     except UserError as error:
         return None, str(error)
     return to_arrays(data), None
 
 
 def read_data(config: Config, data_root: str) -> ImageData:
-    """Returns the images of a configuration, on the CPU; raises a UserError like `load_dataset`."""
-    name, *rest = data_key(config)
-    return load_dataset(name, data_root=data_root, **dict(zip(DATA_FIELDS[1:], rest, strict=True)))
+    """Returns the images of a configuration, on the CPU; raises a UserError like `load_images`."""
+    return load_images(config, data_root=data_root)
 
 
 def to_arrays(data: ImageData) -> Arrays:

@@ -1,8 +1,8 @@
 """Experiment trackers that a trial can write to: TensorBoard, MLflow, Weights & Biases.
 
-They are called inside the trial, not in the driver, so that a tracker that hangs holds up one trial
-only; a run has the trial's id, so that a trial that goes on after an interruption goes on there,
-too. The store remains the truth: trackers are for watching.
+They are called inside the trial, not in the driver, so that a tracker that hangs delays one trial
+only. A run has the trial's id, so that a trial that resumes continues its run. The store remains
+authoritative: trackers are for watching.
 """
 
 import importlib.util
@@ -11,17 +11,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from distill.config.distillation import Config
+from distill.config.base import Config
 from distill.errors import UserError, require_known
-from distill.trials.distillation import Progress
+from distill.trials.base import Progress
 from sweeps.store.store import Store
 
 
 class Tracker(Protocol):
-    """Where a trial's progress is written to."""
+    """A destination of a trial's progress."""
 
-    def log(self, values: dict[str, float], outer: int) -> None:
-        """Writes numbers by name, of an outer iteration."""
+    def log(self, values: dict[str, float], step: int) -> None:
+        """Writes numbers of a step, by name."""
 
     def close(self) -> None:
         """Writes what is left and ends the run."""
@@ -37,10 +37,10 @@ class TensorBoardTracker:
         folder = _local_folder(store) / "tensorboard" / config.trial_id
         self._writer = SummaryWriter(str(folder), write_to_disk=True)
 
-    def log(self, values: dict[str, float], outer: int) -> None:
-        """Writes numbers by name, of an outer iteration."""
+    def log(self, values: dict[str, float], step: int) -> None:
+        """Writes numbers of a step, by name."""
         for name, value in values.items():
-            self._writer.add_scalar(name, value, outer)
+            self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
         """Writes what is left and closes the file."""
@@ -63,13 +63,13 @@ class MLflowTracker:
         else:
             tags = {"trial_id": config.trial_id, "mlflow.runName": config.trial_id}
             self._run = self._client.create_run(number, tags=tags).info.run_id
-            for name, value in config.resolved().to_dict().items():
+            for name, value in config.resolve().to_dict().items():
                 self._client.log_param(self._run, name, value)
 
-    def log(self, values: dict[str, float], outer: int) -> None:
-        """Writes numbers by name, of an outer iteration."""
+    def log(self, values: dict[str, float], step: int) -> None:
+        """Writes numbers of a step, by name."""
         for name, value in values.items():
-            self._client.log_metric(self._run, name, value, step=outer)
+            self._client.log_metric(self._run, name, value, step=step)
 
     def close(self) -> None:
         """Ends the run."""
@@ -88,13 +88,13 @@ class WandbTracker:
             id=config.trial_id,
             name=config.trial_id,
             resume="allow",
-            config=config.resolved().to_dict(),
+            config=config.resolve().to_dict(),
             reinit="create_new",
         )
 
-    def log(self, values: dict[str, float], outer: int) -> None:
-        """Writes numbers by name, of an outer iteration."""
-        self._run.log(values | {"outer": outer})
+    def log(self, values: dict[str, float], step: int) -> None:
+        """Writes numbers of a step, by name."""
+        self._run.log(values | {"step": step})
 
     def close(self) -> None:
         """Ends the run."""
@@ -110,7 +110,7 @@ TRACKERS: dict[str, tuple[str, Callable[[Store, str, Config], Tracker]]] = {
 
 
 def check_trackers(names: Sequence[str], store: Store) -> None:
-    """Raises a UserError for trackers that are unknown, not installed or without a place."""
+    """Raises a UserError for trackers that are unknown, not installed or cannot write there."""
     for name in names:
         require_known("tracker", name, TRACKERS)
         package, _ = TRACKERS[name]
@@ -137,7 +137,7 @@ class Trackers:
         store: where TensorBoard's files go.
         sweep: name of the experiment or project.
         config: of the trial.
-        on_problem: is told, in one line, of a tracker that failed.
+        on_problem: called with a line for every tracker that failed.
     """
 
     def __init__(
@@ -156,13 +156,13 @@ class Trackers:
             self._open |= self._guarded(name, partial(tracker, store, sweep, config))
 
     def log(self, progress: Progress, *, new_point: bool) -> None:
-        """Writes the matching loss, and the accuracy where there is a new one."""
-        values = {"matching_loss": progress.matching_loss}
+        """Writes the loss, and the accuracy where there is a new one."""
+        values = {"loss": progress.loss}
         if new_point:
             values["accuracy"] = progress.accuracy
         known = {name: value for name, value in values.items() if value is not None}
         for name, tracker in list(self._open.items()):
-            self._guarded(name, partial(tracker.log, known, progress.outer))
+            self._guarded(name, partial(tracker.log, known, progress.step))
 
     def close(self) -> None:
         """Writes what is left and ends the runs."""
@@ -173,7 +173,7 @@ class Trackers:
     def _guarded(self, name: str, call: Callable[[], Any]) -> dict[str, Any]:
         try:
             return {name: call()}
-        except Exception as error:  # whatever a tracker raises must not cost the trial
+        except Exception as error:  # a tracker must not make the trial fail
             self._open.pop(name, None)
             line = str(error).splitlines()[0] if str(error) else type(error).__name__
             self._on_problem(f"tracker {name} stopped: {line}")

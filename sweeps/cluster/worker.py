@@ -1,8 +1,8 @@
-"""What a worker does with one configuration: run the trial, write its results, say how it goes.
+"""Run one trial in a worker, write its results to the store and report its progress.
 
-Plain Python: Ray calls it (`runner`), tests and notebooks can do so as well. Whatever
-happens, `report` hears of the end: an exception becomes a record in the store, not a crash, so
-that only lost processes are left to Ray.
+Plain Python: Ray calls it (`runner`), and tests and notebooks can, too. Whatever happens, `report`
+is called at the end: an exception becomes a record in the store, not a crash, so that Ray has to
+handle lost processes only.
 """
 
 import dataclasses
@@ -20,16 +20,17 @@ from typing import Any, TextIO
 
 import torch
 
-from distill.config.distillation import Config
+from distill.config.base import Config
 from distill.datasets import ImageData
 from distill.errors import InterruptedTrialError, SlowerWarning, UserError
 from distill.runtime.checkpoint import remove_checkpoints
+from distill.runtime.devices import choose_device
 from distill.runtime.execution import AUTOMATIC, Execution
 from distill.runtime.memory import keep_freed_memory
 from distill.runtime.provenance import reset_peak_memory
-from distill.trials.runner import SAVING_SHARE, Progress
+from distill.trials.base import Progress
+from distill.trials.runner import SAVING_SHARE, run
 from sweeps.cli.options import RunOptions
-from sweeps.cluster.kinds import run_config
 from sweeps.cluster.trackers import Trackers
 from sweeps.store.store import Store
 
@@ -41,19 +42,19 @@ CONTEXT_BYTES = 2**30
 
 
 REPORTS_PER_SECOND = 100.0
-"""Reports of progress of all running trials together; of 2,000 trials a driver takes some 400."""
+"""Progress reports of all running trials together; of 2,000 trials a driver takes some 400."""
 
 RETRY_SECONDS = (1.0, 4.0, 10.0)
 """Pauses between attempts to write a result, before the whole run is stopped."""
 
 
 class UnwritableStoreError(OSError):
-    """The store does not take results any more, whatever the trial: a full disk, lost rights."""
+    """The store cannot be written to any more, by no trial: a full disk, lost permissions."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkOrder:
-    """How a trial is run and where its results go; nothing of it changes a result.
+    """How a trial is run and where its results go; no attribute changes a result.
 
     Attributes:
         store: the results.
@@ -66,7 +67,7 @@ class WorkOrder:
         report_seconds: seconds between two reports of progress, at least; see `spaced_reports`.
         trackers: names of experiment trackers, see `sweeps.cluster.trackers`.
         replace: whether a row with status `out_of_memory` may be replaced.
-        execution: how the arithmetic of a distillation is carried out.
+        execution: how the arithmetic is carried out.
     """
 
     store: Store
@@ -119,9 +120,9 @@ def spaced_reports(
     """Returns the order with reports so far apart that the driver keeps up with all trials.
 
     Args:
-        order: as given.
-        resources: CPU and GPU of the whole cluster, as Ray tells them.
-        max_concurrent: trials at once, at most; None: as many as fit.
+        order: of the trials.
+        resources: CPU and GPU of the whole cluster, as Ray counts them.
+        max_concurrent: most trials at once; None: as many as fit.
     """
     kind, share = ("GPU", order.gpu_share) if order.gpu_share > 0 else ("CPU", order.n_threads)
     n_trials = resources.get(kind, 0.0) / share
@@ -137,18 +138,20 @@ def run_and_store(
     report: Callable[[dict[str, Any]], None],
     *,
     attempt: int = 1,
+    is_checked: bool = False,
 ) -> None:
-    """Runs a trial, or what is left of it, and writes its results into the store.
+    """Runs a trial, or the rest of it, and writes its results to the store.
 
     Args:
         config: what to run.
         data: gives the images, on any device; called only when the trial is not finished already.
-        order: how, and where to.
-        report: is told now and then, and once at the end, always: `trial_id`, `status` (`running`,
-            then that of the row or `failed`), `fatal` (whether no other trial could do better),
-            `fraction` in [0, 1], `outer`, `matching_loss`,
-            `curve_outer` and `curve_accuracy` of the last evaluation, `seconds_left`, `message`.
+        order: how it is run, and where its results go.
+        report: called now and then, and always once at the end, with `trial_id`, `status`
+            (`running`, then that of the row or `failed`), `fatal` (whether every other trial would
+            fail as well), `fraction` in [0, 1], `step`, `n_steps`, `loss`, `curve_step` and
+            `curve_accuracy` of the last evaluation, `seconds_left` and `message`.
         attempt: 1, or one more than at the last recorded failure.
+        is_checked: whether the configuration was checked against its images.
     """
     reporter = _Reporter(config, order, report)
     try:
@@ -159,7 +162,8 @@ def run_and_store(
         claim_share(order)
         reset_peak_memory()
         with slower_warnings_to(reporter.warn):
-            row = _run(config, data().to(choose_device(order)), order, reporter, attempt)
+            images = data().to(device_of(order))
+            row = _run(config, images, order, reporter, attempt, is_checked=is_checked)
         reporter.end(row["status"], row["status_message"])
     except UnwritableStoreError as error:
         reporter.end(FAILED, str(error), fatal=True)
@@ -168,12 +172,12 @@ def run_and_store(
 
 
 @contextmanager
-def slower_warnings_to(tell: Callable[[str], None]) -> Iterator[None]:
-    """Hands on that a trial goes a slower way: nobody reads what a worker prints."""
+def slower_warnings_to(on_warning: Callable[[str], None]) -> Iterator[None]:
+    """Passes every `SlowerWarning` to a function: output of a worker is not shown anywhere."""
     with warnings.catch_warnings():
         show = warnings.showwarning
 
-        def hand_on(
+        def pass_on(
             message: Warning | str,
             category: type[Warning],
             filename: str,
@@ -182,12 +186,12 @@ def slower_warnings_to(tell: Callable[[str], None]) -> Iterator[None]:
             line: str | None = None,
         ) -> None:
             if issubclass(category, SlowerWarning):
-                tell(str(message))
+                on_warning(str(message))
             else:
                 show(message, category, filename, lineno, file, line)
 
         warnings.simplefilter("always", SlowerWarning)
-        warnings.showwarning = hand_on
+        warnings.showwarning = pass_on
         yield
 
 
@@ -196,14 +200,21 @@ def _may_replace(row: dict[str, Any], order: WorkOrder) -> bool:
 
 
 def _run(
-    config: Config, data: ImageData, order: WorkOrder, reporter: "_Reporter", attempt: int
+    config: Config,
+    data: ImageData,
+    order: WorkOrder,
+    reporter: "_Reporter",
+    attempt: int,
+    *,
+    is_checked: bool,
 ) -> dict[str, Any]:
-    """Returns the row that is in the store at the end, this run's or one that came before it."""
+    """Returns the row that is in the store at the end, this run's or an earlier one."""
     store, trial_id = order.store, config.trial_id
     try:
-        outputs = run_config(
+        result = run(
             config,
             data,
+            is_checked=is_checked,
             execution=order.execution,
             checkpoint_folder=store.checkpoint_folder(trial_id),
             checkpoint_seconds=order.checkpoint_seconds,
@@ -213,8 +224,7 @@ def _run(
         )
     except InterruptedTrialError:
         return _finished_row(store, trial_id)
-    row = outputs.row | {
-        "kind": config.kind,
+    row = result.row | {
         "sweep": order.sweep,
         "phase": order.phase,
         "attempt": attempt,
@@ -223,17 +233,19 @@ def _run(
         "finished_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "ray_version": importlib.metadata.version("ray"),
     }
-    files, curve = outputs.files, outputs.curve
-    if not _write(lambda: store.put_result(row, curve, files, replace=order.replace), store):
-        return _finished_row(store, trial_id)
-    return row
+
+
+    def put() -> bool:
+        return store.put_result(row, result.curve, result.artifacts, replace=order.replace)
+
+    return row if _write(put, store) else _finished_row(store, trial_id)
 
 
 def _write(put: Callable[[], bool], store: Store) -> bool:
-    """Writes a result, again after a while where that fails.
+    """Writes a result; retries after pauses where that fails.
 
     Raises:
-        UnwritableStoreError: it never succeeded.
+        UnwritableStoreError: every attempt failed.
     """
     for seconds in RETRY_SECONDS:
         try:
@@ -254,11 +266,11 @@ def _finished_row(store: Store, trial_id: str) -> dict[str, Any]:
     return row
 
 
-def choose_device(order: WorkOrder) -> torch.device:
-    """Returns the device of a trial: never a GPU that it has no share of, unless told so.
+def device_of(order: WorkOrder) -> torch.device:
+    """Returns the device of a trial: a GPU only if it has a share of one, or `cuda` was asked for.
 
     Raises:
-        UserError: there is no GPU to take a share of.
+        UserError: torch sees no GPU for it.
     """
     name = order.device
     if name == "auto":
@@ -268,11 +280,11 @@ def choose_device(order: WorkOrder) -> torch.device:
             f"the trial has {order.gpu_share:g} of a GPU, but torch sees none on "
             f"{socket.gethostname()}; use --gpus-per-trial 0, or a torch built for this GPU"
         )
-    return torch.device(name)
+    return choose_device(name)
 
 
 def hide_gpus(order: WorkOrder) -> None:
-    """Keeps a process of Ray's off the GPUs that it has no share of: Ray leaves them all visible.
+    """Hides the GPUs from a Ray worker process without a share of one: Ray leaves all visible.
 
     Changes the environment of the process, so it is not for one that does anything else.
     """
@@ -284,11 +296,11 @@ def claim_share(order: WorkOrder) -> None:
     """Sets the process up: its memory, its threads and its share of a GPU's memory.
 
     Raises:
-        UserError: there is no GPU to take a share of.
+        UserError: torch sees no GPU for the trial.
     """
     keep_freed_memory()
     torch.set_num_threads(order.n_threads)
-    if choose_device(order).type == "cuda" and 0 < order.gpu_share < 1:
+    if device_of(order).type == "cuda" and 0 < order.gpu_share < 1:
         total = torch.cuda.get_device_properties(0).total_memory
         torch.cuda.set_per_process_memory_fraction(memory_fraction(order.gpu_share, total))
 
@@ -296,8 +308,8 @@ def claim_share(order: WorkOrder) -> None:
 def memory_fraction(gpu_share: float, total_bytes: int) -> float:
     """Returns the share of a GPU's memory that torch may allocate, in (0, 1].
 
-    The rest of the trial's share is for the CUDA context, which torch does not count: so that
-    an oversize trial runs out of memory itself and not its neighbours.
+    The rest of the trial's share is for the CUDA context, which torch does not count. So a trial
+    that is too large runs out of memory itself, not its neighbours.
 
     Args:
         gpu_share: share of the GPU in (0, 1].
@@ -318,12 +330,12 @@ def _note_failure(config: Config, order: WorkOrder, error: Exception, attempt: i
     try:
         order.store.put_failure(config.trial_id, record)
     except OSError as store_error:
-        return f"{message}; nor could that be written: {store_error}"
+        return f"{message}; recording this failed: {store_error}"
     return message
 
 
 def failure_record(config: Config, order: WorkOrder, message: str, attempt: int) -> dict[str, Any]:
-    """Returns what a record of a failure says in any case."""
+    """Returns the fields that every record of a failure has."""
     return {
         "attempt": attempt,
         "trial_id": config.trial_id,
@@ -337,10 +349,10 @@ def failure_record(config: Config, order: WorkOrder, message: str, attempt: int)
 
 
 class _Reporter:
-    """Passes on a trial's progress, not too often, and watches whether somebody else finished it.
+    """Reports a trial's progress, not too often, and checks whether another driver finished it.
 
     Two drivers on one store may run the same trial at once: the first to finish wins, and the
-    other stops at its next look.
+    other stops at its next check.
     """
 
     def __init__(
@@ -350,35 +362,35 @@ class _Reporter:
         self._order = order
         self._report = report
         self._next_report = time.monotonic()
-        self._next_look = time.monotonic() + order.checkpoint_seconds
-        self._outer: int | None = None
+        self._next_check = time.monotonic() + order.checkpoint_seconds
+        self._step: int | None = None
         self._curve: tuple[int | None, float | None] = (None, None)
         self._trackers: Trackers | None = None
 
     def progress(self, progress: Progress) -> None:
         """Reports every `report_seconds`, and every new point of the curve at once."""
-        new_point = progress.accuracy_outer != self._curve[0]
+        new_point = progress.accuracy_step != self._curve[0]
         if new_point:
-            self._curve = (progress.accuracy_outer, progress.accuracy)
-        if new_point or progress.outer != self._outer:
-            self._outer = progress.outer
+            self._curve = (progress.accuracy_step, progress.accuracy)
+        if new_point or progress.step != self._step:
+            self._step = progress.step
             self._track(progress, new_point=new_point)
         if new_point or time.monotonic() >= self._next_report:
             self._next_report = time.monotonic() + self._order.report_seconds
             self._report(self._values("running", progress, ""))
 
     def is_finished_elsewhere(self) -> bool:
-        """Whether the store has a row by now; looks no more often than checkpoints are saved.
+        """Whether the store has a row by now; asks it no more often than checkpoints are saved.
 
-        Less often where looking is slow, as with checkpoints.
+        Less often where the store is slow, as with checkpoints.
         """
         start = time.monotonic()
-        if self._order.replace or start < self._next_look:
+        if self._order.replace or start < self._next_check:
             return False
         finished = self._order.store.has_row(self._config.trial_id)
         end = time.monotonic()
         pause = max(self._order.checkpoint_seconds, 1.0, (end - start) / SAVING_SHARE)
-        self._next_look = end + pause
+        self._next_check = end + pause
         return finished
 
     def warn(self, message: str) -> None:
@@ -405,9 +417,10 @@ class _Reporter:
             "status": status,
             "message": message,
             "fraction": progress.fraction if progress else None,
-            "outer": progress.outer if progress else None,
-            "matching_loss": progress.matching_loss if progress else None,
+            "step": progress.step if progress else None,
+            "n_steps": progress.n_steps if progress else None,
+            "loss": progress.loss if progress else None,
             "seconds_left": progress.seconds_left if progress else None,
-            "curve_outer": self._curve[0],
+            "curve_step": self._curve[0],
             "curve_accuracy": self._curve[1],
         }

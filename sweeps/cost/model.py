@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from distill.config.distillation import Config
+from distill.config.base import Config
 
 Values = Mapping[str, Any]
 """The resolved fields of a configuration that costs depend on, and what is derived from them."""

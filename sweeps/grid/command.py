@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic
 
 import pandas as pd
 
-from distill.config.distillation import AnyConfig, Config
+from distill.config.base import AnyConfig, Config
 from distill.errors import require_known
 from sweeps.cli.program import command_line, program_of, run_command
 from sweeps.grid.grid import Grid

@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from distill.config.distillation import Config, fields_of
+from distill.config.base import Config
 from sweeps.cli.labels import method_label
 from sweeps.cost import Estimate
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic
 
-from distill.config.distillation import AnyConfig
+from distill.config.base import AnyConfig
 
 Row = dict[str, Any]
 """A method and its parameters, as fields of a configuration."""

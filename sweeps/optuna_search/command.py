@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.exceptions import StorageInternalError
 
-from distill.config.distillation import Config
+from distill.config.base import Config
 from distill.errors import UserError
 from sweeps.cli.program import command_line, program_of, run_command
 from sweeps.optuna_search.options import SearchOptions, search_parser

@@ -8,7 +8,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from distill.config.distillation import Config
+from distill.config.base import Config
 from sweeps.optuna_search.study import Found, SearchStudy, confirm_plan, shown_storage
 from sweeps.store.store import Store
 

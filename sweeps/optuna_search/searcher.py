@@ -19,7 +19,7 @@ from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from distill.config.distillation import Config
+from distill.config.base import Config
 from distill.errors import UserError
 from sweeps.cluster.runner import point_of
 from sweeps.optuna_search.spaces import Space

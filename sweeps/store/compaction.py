@@ -12,7 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sweeps.store.files import Files, Stamp, unique_name
-from sweeps.store.rows import conformed, parse_row, read_tables, trial_stamps
+from sweeps.store.rows import (
+    conformed,
+    parse_row,
+    read_tables,
+    table_content,
+    trial_stamps,
+)
 
 COMPACT_FROM = 500
 """Rows without a compacted copy that are worth writing one; reading them takes half a second."""
@@ -44,7 +50,7 @@ def compact(files: Files, schema: pa.Schema, *, minimum: int, settled_seconds: f
     if len(new_names) < minimum:
         return 0
     new = read_tables(files, "trials", sorted(new_names), parse_row, schema)
-    content = compacted_content(pa.concat_tables([known, stamped(new, stamps)]))
+    content = table_content(pa.concat_tables([known, stamped(new, stamps)]))
     files.write(f"compacted/{unique_name()}.parquet", content)
     for name in older:
         files.delete(f"compacted/{name}")
@@ -94,14 +100,6 @@ def stamped(rows: pa.Table, stamps: Mapping[str, Stamp]) -> pa.Table:
     for position, (name, kind) in enumerate(_STAMP_FIELDS):
         rows = rows.append_column(name, pa.array([stamp[position] for stamp in of_rows], kind))
     return rows
-
-
-def compacted_content(rows: pa.Table) -> bytes:
-    """Returns stamped rows as the content of a file in `compacted`."""
-    content = pa.BufferOutputStream()
-    pq.write_table(rows, content, compression="zstd")
-    data: bytes = content.getvalue().to_pybytes()
-    return data
 
 
 def _unchanged(table: pa.Table, stamps: Mapping[str, Stamp], seen: set[str]) -> list[bool]:

@@ -1,19 +1,19 @@
-"""What of a plan is done, by the results that are there."""
+"""The progress of a plan: which trials of it are finished, failed or still to run."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic
 
-from distill.config.distillation import AnyConfig
+from distill.config.base import AnyConfig
 from sweeps.store.store import Store
 
 RETRIED = ("out_of_memory",)
-"""Statuses of rows that are replaced when failed trials are tried again; the others are results."""
+"""Statuses of rows that are replaced when failed trials are run again; the others are results."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlanProgress(Generic[AnyConfig]):
-    """What of a plan is done.
+    """Which trials of a plan are finished, failed or still to run.
 
     Attributes:
         finished: trial id → status, of the planned trials that have a row and keep it.
@@ -43,19 +43,19 @@ def progress_of(
 ) -> PlanProgress[AnyConfig]:
     """Compares a plan with a store.
 
-    A failed trial waits to be asked for, unless only its process was lost: that says nothing about
-    the trial.
+    A failed trial runs again only when asked for, unless only its process was lost: that says
+    nothing about the trial.
 
     Args:
-        plan: the trials that are wanted.
+        plan: the planned trials.
         store: need not exist yet.
         retry_failed: whether failed trials, and those out of memory, are to be run again.
-        on_invalid: told of damaged files, in one line each.
+        on_invalid: called with a line for every damaged file.
     """
     planned = {config.trial_id for config in plan}
-    there = store.exists()
-    statuses = store.statuses(on_invalid=on_invalid) if there else {}
-    failures = store.failures() if there else {}
+    exists = store.exists()
+    statuses = store.statuses(on_invalid=on_invalid) if exists else {}
+    failures = store.failures() if exists else {}
     finished = {trial_id: statuses[trial_id] for trial_id in planned & statuses.keys()}
     failed = {trial_id: failures[trial_id] for trial_id in planned & failures.keys()}
     again = {

@@ -138,6 +138,14 @@ def _parse(path: str, content: bytes, schema: pa.Schema) -> pa.Table:
     return table
 
 
+def table_content(table: pa.Table) -> bytes:
+    """Returns a table as the content of a compressed Parquet file."""
+    content = pa.BufferOutputStream()
+    pq.write_table(table, content, compression="zstd")
+    data: bytes = content.getvalue().to_pybytes()
+    return data
+
+
 def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """Returns the columns of a schema; those that a table of an earlier version lacks are null.
 

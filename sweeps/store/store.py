@@ -1,17 +1,18 @@
-"""The results of sweeps as Parquet files, in a folder or an object store; the truth of a sweep.
+"""The results of sweeps as Parquet files, in a folder or an object store.
 
     RESULTS/trials/<trial_id>.parquet       one row; its presence means finished
-    RESULTS/curves/<trial_id>.parquet       one row per outer iteration
-    RESULTS/distilled/<trial_id>.parquet    images, in the Hub's layout
-    RESULTS/selections/<trial_id>.parquet   which real images a trial of the second study chose
-    RESULTS/samples/<trial_id>.parquet      some images that such a trial trained on, as distilled
+    RESULTS/curves/<trial_id>.parquet       one row for each step
+    RESULTS/distilled/<trial_id>.parquet    distilled images, in the Hub's layout
+    RESULTS/selections/<trial_id>.parquet   the real images that a selection chose
+    RESULTS/samples/<trial_id>.parquet      some of the images that it trained on, as distilled ones
+    RESULTS/<artifact>/<trial_id>.parquet   the like, of other kinds of trials
     RESULTS/checkpoints/<trial_id>/         while the trial runs
-    RESULTS/failures/<trial_id>-….json      why an attempt failed; gone when the trial finishes
-    RESULTS/submissions/….json              one for every time a sweep was started
+    RESULTS/failures/<trial_id>-….json      why an attempt failed; deleted when the trial finishes
+    RESULTS/submissions/….json              one for every start of a sweep
     RESULTS/compacted/….parquet             copies of many rows in one file, to read them faster
-    RESULTS/sweep.json                      what this folder is
+    RESULTS/sweep.json                      schema version of the store
 
-A row is written last, whole or not at all, and any number of drivers, trials and readers may work
+A row is written last, by an atomic write, and any number of drivers, trials and readers may work
 on one store at once. `load_results` reads it; `pandas.read_parquet` on `trials` works as well.
 Deleting a row's file makes its trial run again.
 
@@ -22,6 +23,7 @@ import contextlib
 import datetime as dt
 import importlib.metadata
 import json
+import re
 import uuid
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -32,7 +34,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from distill.config.distillation import SCHEMA_VERSION
+from distill.config.base import SCHEMA_VERSION
 from distill.errors import UserError
 from sweeps.store import records
 from sweeps.store.compaction import COMPACT_FROM, SETTLED_SECONDS, compact, read_compacted
@@ -45,14 +47,19 @@ from sweeps.store.rows import (
     parse_row,
     read_tables,
     row_content,
+    table_content,
     trial_stamps,
 )
 from sweeps.store.schema import curve_schema, trial_schema
 
-FOLDERS = (
-    *("trials", "curves", "distilled", "selections", "samples"),
-    *("checkpoints", "failures", "submissions", "compacted"),
-)
+ARTIFACTS = ("distilled", "selections", "samples")
+"""Folders of the artifacts of the project's own kinds; others are made when they are needed."""
+
+_RESERVED = ("trials", "curves", "checkpoints", "failures", "submissions", "compacted")
+
+FOLDERS = (*_RESERVED, *ARTIFACTS)
+
+_ARTIFACT_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def _warn(message: str) -> None:
@@ -112,7 +119,7 @@ class Store:
         return self.local_path is not None
 
     def create(self) -> None:
-        """Makes the store, or checks one that is there, and that it can be written to.
+        """Creates the store, or checks an existing one, and that it can be written to.
 
         Raises:
             UserError: it cannot be written to, holds other things, or results of another schema.
@@ -150,22 +157,22 @@ class Store:
             self.remove_marker(name)
 
     def put_marker(self) -> str:
-        """Writes a hidden file and returns its name: whoever has this very store finds it."""
+        """Writes a hidden file and returns its name: it is found in this store only."""
         name = f".marker-{uuid.uuid4()}"
         self._files.write(name, name.encode())
         return name
 
     def check_marker(self, name: str) -> None:
-        """Raises an OSError unless the marker is here, FileNotFoundError where it is missing."""
+        """Raises an OSError unless the marker exists; FileNotFoundError where it is missing."""
         if self._files.read(name) != name.encode():
-            raise OSError("what was written does not come back")
+            raise OSError("a file was read back with another content")
 
     def remove_marker(self, name: str) -> None:
         """Removes a marker; one that is missing is fine."""
         self._files.delete(name)
 
     def _check_description(self) -> None:
-        """Raises a UserError unless the store is there and its schema is the one this code has."""
+        """Raises a UserError unless the store exists and has the schema version of this code."""
         try:
             description = json.loads(self._files.read("sweep.json"))
             version = description["schema_version"]
@@ -179,16 +186,27 @@ class Store:
                 "finished trials stay finished"
             ) from None
         if version != SCHEMA_VERSION:
-            raise UserError(
-                f"results {self.shown} have schema_version {version}, this code has "
-                f"{SCHEMA_VERSION}; use the dream-sweep that wrote them, or another folder"
+            raise UserError(self._refusal(version, description.get("created_by", "another version")))
+
+    def _refusal(self, version: object, writer: object) -> str:
+        reason = "trials have other identities and columns there"
+        if isinstance(version, int) and version > SCHEMA_VERSION:
+            what_to_do = "read or continue them with that version or a newer one"
+        else:
+            what_to_do = (
+                "run the sweep again into a new --results folder, or read them with the version "
+                "that wrote them"
             )
+        return (
+            f"results {self.shown} have schema_version {version}, written by {writer}; this code "
+            f"has {SCHEMA_VERSION}: {reason}; {what_to_do}"
+        )
 
     def statuses(self, on_invalid: Callable[[str], None] = _warn) -> dict[str, str]:
         """Returns the status of every finished trial by its trial_id.
 
         Args:
-            on_invalid: is told of every file in `trials` that is not a row, in one line.
+            on_invalid: called with a line for every file in `trials` that is not a row.
         """
         table = self._rows(on_invalid, ["trial_id", "status", "schema_version"])
         columns = (table[name].to_pylist() for name in ("trial_id", "status"))
@@ -212,11 +230,11 @@ class Store:
         self,
         row: Mapping[str, Any],
         curve: Iterable[Mapping[str, Any]],
-        files: Mapping[str, bytes] | None = None,
+        artifacts: Mapping[str, pa.Table] | None = None,
         *,
         replace: bool = False,
     ) -> bool:
-        """Writes what a trial leaves behind, its row last, and removes what it no longer needs.
+        """Writes the result of a trial, its row last, and deletes its checkpoints and failures.
 
         Of two processes that finish the same trial at once, one row stays, whole; curve and images
         may be the other one's, which has run the same configuration.
@@ -224,24 +242,30 @@ class Store:
         Args:
             row: by the columns of `trial_schema`, `trial_id` and `status` at least; others are
                 null. `network_scores` may be the dictionary that a trial gives.
-            curve: one record of `curve_schema` per outer iteration; may be empty.
-            files: folder (`distilled`, `selections`, …) → content of the trial's file in it.
+            curve: one record of `curve_schema` for each step; may be empty.
+            artifacts: folder (`distilled`, `selections`, …) → table for the trial's file in it.
             replace: whether a finished trial is replaced.
 
         Returns:
             False, and nothing is overwritten, where the trial was finished already.
 
         Raises:
-            ValueError: the row or the curve has unknown columns or values of a wrong type.
-            OSError: it cannot be written; a row that was there still is.
+            ValueError: the row or the curve has unknown columns or values of a wrong type, or an
+                artifact has no name for a folder.
+            OSError: it cannot be written; an existing row is kept.
         """
         trial_id = check_trial_id(row["trial_id"])
         row_file, curve_file = row_content(row), curve_content(trial_id, curve)
+        artifacts = artifacts or {}
+        for folder in artifacts:
+            if folder in _RESERVED or not _ARTIFACT_NAME.fullmatch(folder):
+                raise ValueError(f"an artifact needs the name of a folder of its own, got {folder!r}")
         if not replace and self.has_row(trial_id):
             self._clean_up(trial_id)
             return False
-        for folder, content in (files or {}).items():
-            self._files.write(f"{folder}/{trial_id}.parquet", content)
+        for folder, table in artifacts.items():
+            self._files.make_folder(folder)
+            self._files.write(f"{folder}/{trial_id}.parquet", table_content(table))
         self._files.write(f"curves/{trial_id}.parquet", curve_file)
         written = self._files.write(f"trials/{trial_id}.parquet", row_file, replace=replace)
         if not written and not self.has_row(trial_id):  # the name is taken by a damaged file
@@ -250,7 +274,7 @@ class Store:
         return written
 
     def _clean_up(self, trial_id: str) -> None:
-        # The result is safe by now: leftovers do no harm, and not being able to remove them is no
+        # The result is safe by now: leftovers are harmless, and failing to delete them is no
         # reason to report a finished trial as failed.
         with contextlib.suppress(OSError):
             records.delete_failures(self._files, trial_id)
@@ -340,11 +364,11 @@ class Store:
                 curve_schema(),
                 on_invalid=on_invalid,
             )
-        return _frame(table.sort_by([("trial_id", "ascending"), ("outer", "ascending")]))
+        return _frame(table.sort_by("trial_id"))  # a stable sort: steps stay in their order
 
     @contextlib.contextmanager
     def _readable(self) -> Iterator[None]:
-        """Checks that the store is there; a place that fails while it is read is a UserError."""
+        """Checks that the store exists; failures to read it become UserErrors."""
         try:
             self._check_description()
             yield
@@ -393,7 +417,7 @@ def load_results(uri: str | Path, *, on_invalid: Callable[[str], None] = _warn) 
 
     Args:
         uri: where the store is, see `Store`.
-        on_invalid: is told of every file in `trials` that is not a row, in one line; a warning
+        on_invalid: called with a line for every file in `trials` that is not a row; a warning
             by default.
 
     Returns:
@@ -413,12 +437,12 @@ def load_curves(
     *,
     on_invalid: Callable[[str], None] = _warn,
 ) -> pd.DataFrame:
-    """Returns the curves of finished trials of a store, sorted by trial_id and outer iteration.
+    """Returns the curves of finished trials of a store, sorted by trial_id, steps in order.
 
     Args:
         uri: where the store is, see `Store`.
         trial_ids: which; None: of all trials.
-        on_invalid: is told of every file that is not a curve, in one line; a warning by default.
+        on_invalid: called with a line for every file that is not a curve; a warning by default.
 
     Returns:
         A frame with the columns of `curve_schema`; trials without a curve have no rows.

@@ -39,10 +39,10 @@ from distill.config.distillation import DistillationConfig
 from sweeps.full_grid import COMMAND
 from sweeps.grid.distillation_presets import EXTENDED
 from sweeps.grid.plan import make_plan, plan_digest
-from sweeps.store.compaction import compacted_content, stamped
+from sweeps.store.compaction import stamped
 from sweeps.store.files import Files
 from sweeps.store.progress import progress_of
-from sweeps.store.rows import row_content
+from sweeps.store.rows import row_content, table_content
 from sweeps.store.schema import trial_schema
 from sweeps.store.store import Store
 from tests.sweeps.plain_results import row_of
@@ -199,7 +199,7 @@ def fill_compacted(folder: str, n_trials: int, percent: int) -> None:
     parts = iter(lambda: list(itertools.islice(plain, 5000)), [])
     rows = pa.concat_tables([pa.Table.from_pylist(part, trial_schema()) for part in parts])
     rows = stamped(rows, files.stamps("trials"))
-    files.write("compacted/benchmark.parquet", compacted_content(rows))
+    files.write("compacted/benchmark.parquet", table_content(rows))
 
 
 def resume(folder: str, n_trials: int) -> None:
