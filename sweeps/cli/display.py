@@ -192,7 +192,7 @@ class SweepDisplay:
         self.state.ended(trial_id)
 
     def lost(self, config: Config) -> None:
-        """Shows that a trial's process was lost; another one, which may have to wait, resumes it."""
+        """Shows that a trial's process was lost; another one resumes it, maybe after a while."""
         self.state.ended(config.trial_id)
         label = trial_label(config)
         self._print(f"{label}: its process was lost; it resumes from its last checkpoint")

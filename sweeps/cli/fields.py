@@ -1,9 +1,10 @@
 """Fields and options of a configuration by their part: of the method, exclusive, switches."""
 
+import json
 from collections.abc import Iterable
 
 from distill.components import exclusive_pairs, option_type, registry_of
-from distill.config.base import Config
+from distill.config.base import AnyConfig, Config
 
 
 def method_options(config: Config) -> dict[str, object]:
@@ -55,6 +56,15 @@ def switches(config: Config) -> list[str]:
         for name, declared in config.static_fields().items()
         if declared.default is False and config[name]
     ]
+
+
+def without_seed_repetitions(configs: Iterable[AnyConfig]) -> list[AnyConfig]:
+    """Returns the first of all configurations that differ in their seeds only, in order."""
+    different: dict[tuple[str, str], AnyConfig] = {}
+    for config in configs:
+        values = json.dumps(config.to_dict() | {"seed": 0})
+        different.setdefault((config.kind, values), config)
+    return list(different.values())
 
 
 def excluded_by(kind: type[Config], given: Iterable[str]) -> set[str]:

@@ -21,9 +21,11 @@ def trial_label(config: Config) -> str:
     """Returns the fields that differ between the trials of a sweep, in a few words."""
     parts = [method_label(config)]
     fields = config.static_fields()
-    for name in method_variants(type(config)):
-        if config[name] != fields[name].default:
-            parts.append(f"{name} {config[name]}")
+    parts += [
+        f"{name} {config[name]}"
+        for name in method_variants(type(config))
+        if config[name] != fields[name].default
+    ]
     if "ipc" in fields:
         parts.append(f"ipc {config['ipc']}")
     parts += [config.protocol] * (config.protocol != fields["protocol"].default)

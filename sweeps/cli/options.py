@@ -1,13 +1,15 @@
 """Command-line options that all sweep commands share: where results go, what trials run on, how."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 from distill.cli.options import add_execution_options, execution_of
+from distill.config.base import Config
 from distill.errors import UserError
-from distill.runtime.execution import Execution
+from distill.runtime.execution import AUTOMATIC, Execution
+from sweeps.cli.fields import without_seed_repetitions
 from sweeps.cli.job import (
     DEFAULT_DATA_ROOT,
     JOB_DATA_ROOT,
@@ -152,6 +154,16 @@ def add_run_options(parser: argparse.ArgumentParser, *, fields_help: str) -> Non
         metavar="FIELD=VALUE",
         help=f"set a field of every trial's configuration ({fields_help})",
     )
+
+
+def check_execution_applies(configs: Iterable[Config], execution: Execution) -> None:
+    """Raises a UserError for an execution option without a meaning for one of some trials."""
+    if execution == AUTOMATIC:
+        return
+    from distill.trials.runner import check_execution  # noqa: PLC0415 - imports torch
+
+    for config in without_seed_repetitions(configs):
+        check_execution(config, execution)
 
 
 def check_at_least(parsed: argparse.Namespace, **minima: float) -> None:

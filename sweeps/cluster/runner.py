@@ -151,7 +151,8 @@ def _search(
     """Returns the searcher that gives Tune its points, and the limit of trials that may wait."""
     if isinstance(source, Searcher):
         return source, nullcontext()
-    return PlanSearcher(point_of(config) for config in source), most_waiting(max_concurrent or MOST_WAITING)
+    points = (point_of(config) for config in source)
+    return PlanSearcher(points), most_waiting(max_concurrent or MOST_WAITING)
 
 
 def point_of(config: Config) -> dict[str, Any]:

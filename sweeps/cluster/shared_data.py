@@ -6,7 +6,6 @@ runs the task again, and where no CPU is left for that, the trials read for them
 """
 
 import dataclasses
-import json
 import os
 import warnings
 from collections.abc import Iterable, Sequence
@@ -21,6 +20,7 @@ from distill.datasets import ImageData
 from distill.errors import UserError
 from distill.runtime.execution import AUTOMATIC, Execution
 from distill.trials.runner import check, load_images
+from sweeps.cli.fields import without_seed_repetitions
 
 DataKey = tuple[Any, ...]
 """The values of a configuration that decide which images it uses."""
@@ -60,7 +60,7 @@ def share_data(
         UserError: images cannot be read, or a configuration does not fit them.
     """
     by_key: dict[DataKey, list[Config]] = {}
-    for config in _without_repetitions(configs):
+    for config in without_seed_repetitions(configs):
         by_key.setdefault(data_key(config), []).append(config)
     read: Any = ray.remote(_read).options(num_returns=2, **resources)
     tasks = {
@@ -72,15 +72,6 @@ def share_data(
         if message := ray.get(problem):
             raise UserError(f"{message} (data set {key[0]})")
     return {key: arrays for key, (arrays, _) in tasks.items()}
-
-
-def _without_repetitions(configs: Iterable[Config]) -> list[Config]:
-    """Returns one of all configurations that differ in their seeds only: a check takes a while."""
-    different: dict[tuple[str, str], Config] = {}
-    for config in configs:
-        values = json.dumps(config.to_dict() | {"seed": 0})
-        different.setdefault((config.kind, values), config)
-    return list(different.values())
 
 
 def fetch_data(

@@ -234,7 +234,6 @@ def _run(
         "ray_version": importlib.metadata.version("ray"),
     }
 
-
     def put() -> bool:
         return store.put_result(row, result.curve, result.artifacts, replace=order.replace)
 

@@ -1,4 +1,4 @@
-"""What a plan takes: its work counted from the configurations, priced by trials that have run."""
+"""Estimate the time and cost of a plan: work counted from configurations, prices measured."""
 
 from sweeps.cost.estimate import Estimate, calibration_configs, estimate
 

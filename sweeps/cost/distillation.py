@@ -1,25 +1,22 @@
 """The work of a distillation: clusterings, matching steps, network updates, evaluations."""
 
-import dataclasses
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from distill.config.distillation import (
-    CLUSTERER_OPTION_NAMES,
-    PUBLISHED_VARIANTS,
-    DistillationConfig,
-)
-from sweeps.cost.model import CostModel, Values
+from distill.clustering.registry import CLUSTERERS
+from distill.config.distillation import DistillationConfig
+from distill.networks.registry import NETWORKS
+from sweeps.cost.model import CostModel, Group, Values
 
-_NETWORK = ("dataset", "image_size", "network", "width", "depth", "norm", "pooling")
+_NETWORK = ("dataset", "image_size", "network", NETWORKS)
 _SPACE = ("clusterer", "embedding", "projection_dim")
 _SYNTHETIC = ("ipc", "factor")
 
-COST_GROUPS: dict[str, tuple[tuple[str, ...], ...]] = {
+COST_GROUPS: dict[str, tuple[Group, ...]] = {
     "clustering": (
-        (*_NETWORK, *_SPACE, *CLUSTERER_OPTION_NAMES, "n_representatives"),
+        (*_NETWORK, *_SPACE, CLUSTERERS, "n_representatives"),
         (*_NETWORK, *_SPACE),
     ),
     "matching": (
@@ -48,12 +45,12 @@ _CALIBRATION: tuple[dict[str, Any], ...] = (
     {"n_inner": 2, "cluster_interval": 2, "eval_epochs": 4},
     {"n_inner": 6, "cluster_interval": 2, "eval_epochs": 40},
 )
-"""Two lengths, so that what every trial pays once (the first GPU kernels, tests) is told apart."""
+"""Two lengths, to separate the costs that every trial has once (the first GPU kernels, tests)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What a trial does, counted.
+    """The work of a trial, counted.
 
     Attributes:
         n_clusterings: of all classes, the one of the initial images included.
@@ -70,7 +67,7 @@ class Work:
 
 def work_units(config: DistillationConfig) -> Work:
     """Returns the work of a trial that runs to its end."""
-    return _work(config.resolved().to_dict())
+    return _work(config.resolve().to_dict())
 
 
 def _work(values: Values) -> Work:
@@ -105,8 +102,9 @@ def _units(values: Values) -> dict[str, tuple[float, int]]:
 
 
 def _derived(values: Values) -> dict[str, Any]:
-    own_batches = values["clusterer"] in PUBLISHED_VARIANTS.values()
-    return {"batch_maker": values["clusterer"] if own_batches else None}
+    clusterer = values["clusterer"]
+    makes_batches = clusterer in CLUSTERERS.published_variants().values()
+    return {"batch_maker": clusterer if makes_batches else None}
 
 
 def _shortened(config: DistillationConfig) -> Iterable[DistillationConfig]:
@@ -116,13 +114,10 @@ def _shortened(config: DistillationConfig) -> Iterable[DistillationConfig]:
     repeats.
     """
     for lengths in _CALIBRATION:
-        yield dataclasses.replace(
-            config, seed=0, n_outer=1, init="random", n_eval=1, eval_every=0, **lengths
-        )
+        yield config.replace(seed=0, n_outer=1, init="random", n_eval=1, eval_every=0, **lengths)
 
 
 DISTILLATION = CostModel(
-    config_class=DistillationConfig,
     groups=COST_GROUPS,
     work_fields=_WORK_FIELDS,
     derived=_derived,

@@ -1,4 +1,4 @@
-"""Hours and money of a plan, and the short trials that tell its prices."""
+"""Estimate the hours and cost of a plan, and choose the short trials that price it."""
 
 import heapq
 import statistics
@@ -6,27 +6,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from distill.config.distillation import AnyConfig, Config, DistillationConfig
-from sweeps.cost.distillation import DISTILLATION
-from sweeps.cost.model import CostModel, Values, plain
-from sweeps.cost.selection import SELECTION
-
-MODELS: dict[str, CostModel] = {
-    model.config_class.kind: model for model in (DISTILLATION, SELECTION)
-}
-"""How the cost of every kind of trial is made up."""
+from distill.config.base import AnyConfig, Config
+from distill.kinds import KINDS
+from sweeps.cost.model import Values, cost_model_of, plain
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What a list of trials takes.
+    """Estimated time and cost of a list of trials.
 
     Attributes:
-        seconds: of every trial, by its id; None where nothing like it has been measured.
+        seconds: of every trial, by its id; None where no similar trial has been measured.
         n_unknown: trials without an estimate; they are in none of the sums below.
         trial_hours: hours of all trials one after the other; None if no trial is known.
-        wall_hours: hours with trials side by side, the longest first; None likewise.
-        gpu_hours: hours of whole GPUs; None likewise, or without GPUs.
+        wall_hours: hours with trials side by side, the longest first; None if no trial is known.
+        gpu_hours: hours of whole GPUs; None if no trial is known, or without GPUs.
         cost: of the GPU hours; None without GPUs or without a price.
     """
 
@@ -46,7 +40,7 @@ def estimate(
     gpu_share: float = 0.0,
     price_per_gpu_hour: float | None = None,
 ) -> Estimate:
-    """Predicts what trials take from rows of trials that have run.
+    """Predicts the time and cost of trials from rows of finished trials.
 
     Args:
         configs: the trials to come.
@@ -80,31 +74,34 @@ def calibration_configs(configs: Iterable[AnyConfig]) -> list[AnyConfig]:
 
     As few trials as it takes: one is shared by all that cost the same.
     """
+    kinds: dict[str, _PricedKind] = {}
     covered: set[tuple[Any, ...]] = set()
     chosen: dict[str, AnyConfig] = {}
     for config in configs:
-        model = MODELS[config.kind]
-        values = model.values(config.resolved().to_dict())
+        if config.kind not in kinds:
+            kinds[config.kind] = _PricedKind(config.kind)
+        kind = kinds[config.kind]
+        values = kind.model.values(config.resolve().to_dict())
         groups = {
-            (part, *_key(values, model.groups[part][0]))
-            for part, (units, _) in model.units(values).items()
+            kind.keys(part, values)[0]
+            for part, (units, _) in kind.model.units(values).items()
             if units > 0
         }
         if not groups <= covered:
             covered |= groups
-            chosen |= {short.trial_id: short for short in model.shortened(config)}
+            chosen |= {short.trial_id: short for short in kind.model.shortened(config)}
     return list(chosen.values())
 
 
 @dataclass(frozen=True)
 class _Point:
-    """What a part of a trial took: its units of work, what they are shared by, and its seconds.
+    """The seconds measured for a part of a trial, with its work.
 
     Attributes:
         units: of work, above 0.
-        n_bases: trials (1), or networks for the evaluation: each may have costs of its own beside
-            those of the units.
-        seconds: of all of it.
+        n_bases: trials (1), or networks for the evaluation: each may have costs beside those of
+            the units.
+        seconds: of the whole part.
     """
 
     units: float
@@ -112,33 +109,55 @@ class _Point:
     seconds: float
 
 
+class _PricedKind:
+    """The cost model of a kind, with its groups as names of values."""
+
+    def __init__(self, name: str) -> None:
+        self.model = cost_model_of(KINDS[name])
+        self._name = name
+        self._groups = self.model.names()
+
+    def keys(self, part: str, values: Values) -> list[tuple[Any, ...]]:
+        """Returns the groups that a part of a trial is in, the narrowest first."""
+        return [
+            (self._name, part, group, tuple(values[name] for name in group))
+            for group in self._groups[part]
+        ]
+
+
 class _Prices:
-    """Prices of the parts by cost group, from rows of trials that have run."""
+    """Prices of the parts by cost group, from rows of finished trials."""
 
     def __init__(self, measured: Iterable[Mapping[Any, Any]]) -> None:
+        self._kinds: dict[str, _PricedKind] = {}
         self._points: dict[tuple[Any, ...], list[_Point]] = {}
         self._prices: dict[tuple[Any, ...], tuple[float, float]] = {}
         for row in measured:
-            if row["status"] == "ok":
-                self._add(row, MODELS[row.get("kind", DistillationConfig.kind)])
+            if row["status"] == "ok" and row["kind"] in KINDS:
+                self._add(row, self._kind(row["kind"]))
 
-    def _add(self, row: Mapping[Any, Any], model: CostModel) -> None:
-        values = model.values(row)
-        for part, (units, n_bases) in model.units(values).items():
+    def _kind(self, name: str) -> _PricedKind:
+        if name not in self._kinds:
+            self._kinds[name] = _PricedKind(name)
+        return self._kinds[name]
+
+    def _add(self, row: Mapping[Any, Any], kind: _PricedKind) -> None:
+        values = kind.model.values(row)
+        for part, (units, n_bases) in kind.model.units(values).items():
             seconds = plain(row[f"{part}_seconds"])
             if seconds is None or units == 0:
                 continue
-            for key in _keys(model, part, values):
+            for key in kind.keys(part, values):
                 self._points.setdefault(key, []).append(_Point(units, n_bases, seconds))
 
     def seconds_of(self, config: Config) -> float | None:
         """Returns the seconds of a trial; None if a part of it has no price."""
-        model = MODELS[config.kind]
-        values = model.values(config.resolved().to_dict())
+        kind = self._kind(config.kind)
+        values = kind.model.values(config.resolve().to_dict())
         seconds = 0.0
-        for part, (units, n_bases) in model.units(values).items():
+        for part, (units, n_bases) in kind.model.units(values).items():
             if units > 0:
-                price = self._price_of(_keys(model, part, values))
+                price = self._price_of(kind.keys(part, values))
                 if price is None:
                     return None
                 seconds += price[0] * n_bases + price[1] * units
@@ -153,21 +172,11 @@ class _Prices:
         return None
 
 
-def _keys(model: CostModel, part: str, values: Values) -> list[tuple[Any, ...]]:
-    """Returns the groups that a part of a trial is in, the narrowest first."""
-    kind = model.config_class.kind
-    return [(kind, part, group, _key(values, group)) for group in model.groups[part]]
-
-
-def _key(values: Values, group: Iterable[str]) -> tuple[Any, ...]:
-    return tuple(values[name] for name in group)
-
-
 def _price(points: Sequence[_Point]) -> tuple[float, float]:
     """Returns the seconds per base and per unit of work: a line through medians.
 
-    Where all points have about as many units per base, the two cannot be told apart, and the units
-    carry all. Likewise where the line would fall: then the points are noise.
+    Where all points have about as many units per base, the two cannot be separated, and the units
+    carry all seconds. The same where the line would fall: then the points are noise.
     """
     by_units: dict[float, list[float]] = {}
     for point in points:

@@ -1,29 +1,28 @@
-"""The work of a trial of paper 2: features, the choice of images, training on what was chosen.
+"""The work of a selection: features, the selection of images, training on them.
 
-Where a trial chooses a fraction, images are counted as shares of all training images: how many
-these are, only the data tell. The price of a share comes from trials on the same data.
+Where a trial selects a fraction, images are counted as shares of all training images: their number
+is known from the data only. The price of a share comes from trials on the same data.
 """
 
-import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-from distill.config.distillation import CLUSTERER_OPTION_NAMES
+from distill.clustering.registry import CLUSTERERS
 from distill.config.selection import SelectionConfig
-from sweeps.cost.model import CostModel, Values
+from sweeps.cost.model import CostModel, Group, Values
 
 _DATA = ("dataset", "classes", "image_size", "val_fraction", "test_fraction")
 _NETWORK = (*_DATA, "network", "width", "depth")
-_CHOICE = (*_DATA, "selector", "embedding", "clusterer", "center")
+_SELECTION = (*_DATA, "selector", "embedding", "clusterer", "center")
 
-COST_GROUPS: dict[str, tuple[tuple[str, ...], ...]] = {
+COST_GROUPS: dict[str, tuple[Group, ...]] = {
     "clustering": (
         (
-            *(*_CHOICE, *CLUSTERER_OPTION_NAMES, "n_clusters", "pca_dim", "grid_size"),
+            *(*_SELECTION, CLUSTERERS, "n_clusters", "pca_dim", "grid_size"),
             *("fraction", "ipc"),
         ),
-        (*_CHOICE, "fraction", "ipc"),
-        _CHOICE,
+        (*_SELECTION, "fraction", "ipc"),
+        _SELECTION,
     ),
     "network": ((*_NETWORK, "batch_size"), _NETWORK),
     "evaluation": (
@@ -34,14 +33,14 @@ COST_GROUPS: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 """What a part's price depends on, from the narrowest group of trials to the widest."""
 
-_WITHOUT_LOOKING = ("base", "random")
-"""Arms that choose without looking at the images: in no time."""
+_BLIND = ("base", "random")
+"""Selectors that do not use the images: they take no time."""
 
 _FORWARD = 1 / 3
 """Cost of scoring an image, as a share of that of training on it: no gradients."""
 
 _CALIBRATION_FRACTIONS = (0.02, 0.1)
-"""Two sizes, so that what every trial pays once is told apart."""
+"""Two sizes, to separate the costs that every trial has once."""
 
 
 def _derived(values: Values) -> dict[str, Any]:
@@ -53,7 +52,7 @@ def _units(values: Values) -> dict[str, tuple[float, int]]:
     n_eval = values["n_eval"]
     epochs = values["epochs"] if values["recipe"] == "classifier" else values["eval_epochs"]
     return {
-        "clustering": (float(values["selector"] not in _WITHOUT_LOOKING), 1),
+        "clustering": (float(values["selector"] not in _BLIND), 1),
         "network": (float(values["feature_epochs"] or 0), 1),
         "evaluation": (n_eval * epochs * _per_epoch(values), n_eval),
     }
@@ -83,26 +82,25 @@ def _share(values: Values) -> float:
 
 
 def _shortened(config: SelectionConfig) -> Iterable[SelectionConfig]:
-    """Yields short trials, whatever the seed: one epoch on few images, after the same choice.
+    """Yields short trials, whatever the seed: one epoch on few images, after the same selection.
 
-    Arms that choose in no time are tried with two small fractions in place of their own.
+    Selectors that take no time are tried with two small fractions in place of their own.
     """
-    config = dataclasses.replace(config.resolved(), seed=0, n_eval=1, equal_steps=False)
-    if config.feature_epochs:
-        config = dataclasses.replace(config, feature_epochs=1)
-    looks = config.selector not in _WITHOUT_LOOKING
+    config = config.replace(seed=0, n_eval=1, equal_steps=False)
+    if config.resolve()["feature_epochs"]:
+        config = config.replace(feature_epochs=1)
+    uses_images = config.selector not in _BLIND
     if config.recipe == "distillation":
-        for n_epochs in (4,) if looks else (4, 40):
-            yield dataclasses.replace(config, eval_epochs=n_epochs)
-    elif looks or config.ipc is not None:
-        yield dataclasses.replace(config, epochs=1)
+        for n_epochs in (4,) if uses_images else (4, 40):
+            yield config.replace(eval_epochs=n_epochs)
+    elif uses_images or config["ipc"] is not None:
+        yield config.replace(epochs=1)
     else:
         for fraction in _CALIBRATION_FRACTIONS:
-            yield dataclasses.replace(config, selector="random", fraction=fraction, epochs=1)
+            yield config.replace(selector="random", fraction=fraction, epochs=1)
 
 
 SELECTION = CostModel(
-    config_class=SelectionConfig,
     groups=COST_GROUPS,
     work_fields=(
         *("n_eval", "epochs", "eval_epochs", "feature_epochs", "equal_steps"),

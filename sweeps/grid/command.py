@@ -15,6 +15,7 @@ import pandas as pd
 
 from distill.config.base import AnyConfig, Config
 from distill.errors import require_known
+from sweeps.cli.options import check_execution_applies
 from sweeps.cli.program import command_line, program_of, run_command
 from sweeps.grid.grid import Grid
 from sweeps.grid.options import GridOptions, grid_parser
@@ -87,6 +88,7 @@ class GridCommand(Generic[AnyConfig]):
     def _main(self, arguments: list[str]) -> int:
         options = self.options(arguments)
         plan = self._plan(options)
+        check_execution_applies(plan, options.run.execution)
         store = options.run.store
         if not options.dry_run:
             store.create()

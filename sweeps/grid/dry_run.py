@@ -1,4 +1,4 @@
-"""The text of `--dry-run`: what a plan holds, what of it is done, and what the rest takes."""
+"""The text of `--dry-run`: the trials of a plan, its progress and an estimate for the rest."""
 
 import io
 import textwrap
@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from distill.config.base import Config
-from sweeps.cli.labels import method_label
+from sweeps.cli.fields import method_variants
+from sweeps.cli.labels import method_label, number_ranges
 from sweeps.cost import Estimate
 
 WIDTH = 80
@@ -35,7 +36,7 @@ def describe_plan(
         finished: trial id → status of those that have a row.
         failed: ids of those that have a record of a failure.
         to_do: ids of those that would run now.
-        estimate: of the trials to do; None: nothing is said about time.
+        estimate: of the trials to do; None: no time is printed.
         resources: one line: what the trials run on.
         width: of the text, in columns.
     """
@@ -65,13 +66,15 @@ def _headline(plan: Sequence[Config]) -> str:
     parts = [_joined(_values(plan, "dataset")), f"protocol {_joined(_values(plan, 'protocol'))}"]
     ipcs = sorted(ipc for ipc in _values(plan, "ipc") if ipc is not None)
     parts += [f"ipc {_joined(map(str, ipcs))}"] if ipcs else []
-    parts.append(f"seeds {_joined(_ranges(_values(plan, 'seed')))}")
+    parts.append(f"seeds {_joined(number_ranges(_values(plan, 'seed')))}")
     return f"{_trials(len(plan))}: {', '.join(parts)}"
 
 
 def _values(plan: Sequence[Config], name: str) -> list[Any]:
     """Returns the different values of a field, in the order of the plan."""
-    return list(dict.fromkeys(getattr(config, name) for config in plan))
+    if name not in type(plan[0]).declared_fields():
+        return []
+    return list(dict.fromkeys(config[name] for config in plan))
 
 
 def _table(
@@ -90,19 +93,19 @@ def _table(
         "failed": failed,
         "to do": to_do,
     }
-    shown = {k: own for k, own in counted.items() if k == "trials" or _differs(own, trial_ids)}
+    shown = {k: ids for k, ids in counted.items() if k == "trials" or _differs(ids, trial_ids)}
     named = ["protocol"] if len(_values(plan, "protocol")) > 1 else []
-    named += ["weights"] if "weights" in fields_of(type(plan[0])) else []
+    named += method_variants(type(plan[0]))
     groups: dict[tuple[str, ...], list[str]] = {}
     for config, trial_id in zip(plan, trial_ids, strict=True):
-        key = (method_label(config), *(getattr(config, name) for name in named))
+        key = (method_label(config), *(config[name] for name in named))
         groups.setdefault(key, []).append(trial_id)
 
-    def cells(own_ids: Sequence[str]) -> list[str]:
-        counts = [f"{sum(own in which for own in own_ids):,}" for which in shown.values()]
+    def cells(row_ids: Sequence[str]) -> list[str]:
+        counts = [f"{sum(i in column_ids for i in row_ids):,}" for column_ids in shown.values()]
         if estimate is None:
             return counts
-        return [*counts, _time([own for own in own_ids if own in to_do], estimate)]
+        return [*counts, _time([i for i in row_ids if i in to_do], estimate)]
 
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_footer=True)
     table.add_column("method", "total", overflow="fold")
@@ -111,8 +114,8 @@ def _table(
     headings = [*shown, "time"] if estimate is not None else list(shown)
     for heading, total in zip(headings, cells(trial_ids), strict=True):
         table.add_column(heading, total, justify="right", no_wrap=True)
-    for key, own_ids in groups.items():
-        table.add_row(*key, *cells(own_ids))
+    for key, row_ids in groups.items():
+        table.add_row(*key, *cells(row_ids))
     text = io.StringIO()
     Console(file=text, width=width, color_system=None, markup=False).print(table)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
@@ -120,7 +123,7 @@ def _table(
 
 def _differs(some: Collection[str], everything: Collection[str]) -> bool:
     """Whether some but not all of the trials are among them."""
-    return 0 < sum(own in some for own in everything) < len(everything)
+    return 0 < sum(trial_id in some for trial_id in everything) < len(everything)
 
 
 def _cost_facts(estimate: Estimate) -> dict[str, str]:
@@ -142,7 +145,7 @@ def _cost_facts(estimate: Estimate) -> dict[str, str]:
 
 
 def _time(trial_ids: Iterable[str], estimate: Estimate) -> str:
-    """Returns the seconds of some trials in words; `>` marks a sum that lacks unknown ones."""
+    """Returns the seconds of some trials as text; `>` marks a sum that lacks unknown ones."""
     values = [estimate.seconds.get(trial_id) for trial_id in trial_ids]
     known = [value for value in values if value is not None]
     if not values:
@@ -179,17 +182,3 @@ def _wrapped(text: str, width: int, *, indent: int) -> str:
 def _joined(words: Iterable[str]) -> str:
     *others, last = dict.fromkeys(words)
     return f"{', '.join(others)} and {last}" if others else last
-
-
-def _ranges(numbers: Collection[int]) -> list[str]:
-    """Returns sorted numbers as text, with runs of more than two as `first–last`."""
-    runs: list[list[int]] = []
-    for number in sorted(numbers):
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    texts: list[str] = []
-    for run in runs:
-        texts += map(str, run) if len(run) < 3 else [f"{run[0]}–{run[-1]}"]
-    return texts

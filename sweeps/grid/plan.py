@@ -11,15 +11,17 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from distill.config.distillation import AnyConfig, Config, field_type, fields_of, parse_value
+from distill.components import option_type
+from distill.config.base import AnyConfig, Config
 from distill.errors import UserError, require_known
+from sweeps.cli.fields import excluded_by
 from sweeps.grid.grid import Grid
 
 MAX_SEEDS = 1000
 """Most seeds of a plan: above it a seed was given where a number of seeds is expected."""
 
 _ALIASES = {"weight": "weights"}
-"""The tables' words for fields, beside `method`."""
+"""Names that tables use for fields, beside `method`."""
 
 _WEIGHTED = ("t", "true")
 _UNWEIGHTED = ("f", "false")
@@ -73,12 +75,16 @@ def make_plan(
             "parquet:FILE or folder:DIR"
         )
     dataset_change = {} if dataset is None else {"dataset": dataset}
-    plan = _without_duplicates(
-        kind.from_dict(_changed(kind, config.to_dict() | dataset_change, changes) | {"seed": seed})
-        for seed in (seeds if seeds is not None else range(grid.n_seeds))
+    rows = [
+        _changed(kind, config.to_dict() | dataset_change, changes)
         for block in _blocks_of_equal_ipc(grid.configs)
         for protocol in wanted_protocols
         for config in _under(block, protocol)
+    ]
+    plan = _without_duplicates(
+        kind.from_dict(row | {"seed": seed})
+        for seed in (seeds if seeds is not None else range(grid.n_seeds))
+        for row in rows
     )
     if not plan:
         raise UserError(
@@ -173,7 +179,7 @@ def _without_duplicates(configs: Iterable[AnyConfig]) -> list[AnyConfig]:
 
 
 def _known_protocols(kind: type[Config], protocols: Sequence[str]) -> list[str]:
-    known = field_type("protocol", kind)[1]
+    known = option_type(kind.static_fields()["protocol"]).words
     for name in protocols:
         require_known("protocol", name, known)
     if not protocols:
@@ -190,7 +196,7 @@ def _under(configs: Iterable[AnyConfig], protocol: str) -> Iterator[AnyConfig]:
     """Yields configurations under a protocol, without those that it refuses."""
     for config in configs:
         with contextlib.suppress(UserError):
-            yield type(config).from_dict(config.to_dict() | {"protocol": protocol})
+            yield config.replace(protocol=protocol)
 
 
 def _parse_changes(kind: type[Config], set_values: Mapping[str, str]) -> dict[str, Any]:
@@ -206,7 +212,7 @@ def _parse_changes(kind: type[Config], set_values: Mapping[str, str]) -> dict[st
             raise UserError(f"--set does not take {key}: {_OTHER_OPTIONS[name]}")
         if name == "weights" and text.lower() in _WEIGHTED + _UNWEIGHTED:
             text = "size" if text.lower() in _WEIGHTED else "none"
-        changes[name] = parse_value(name, text, kind)
+        changes[name] = kind.parse_value(name, text)
     return changes
 
 
@@ -218,12 +224,8 @@ def _changed(
         return dict(values)
     without_meaning = kind.inapplicable({**values, **changes})
     applied = {name: value for name, value in changes.items() if name not in without_meaning}
-    left_out = without_meaning | {
-        other
-        for pair in kind.exclusive
-        for name, other in (pair, pair[::-1])
-        if applied.get(name) is not None and other not in applied
-    }
+    given = [name for name, value in applied.items() if value is not None]
+    left_out = without_meaning | (excluded_by(kind, given) - applied.keys())
     return {name: value for name, value in values.items() if name not in left_out} | applied
 
 
@@ -236,7 +238,7 @@ def _require_effect(changes: Mapping[str, Any], plan: Sequence[Config]) -> None:
             return
         without_meaning &= kind.inapplicable(config.to_dict())
     for name in sorted(without_meaning):
-        methods = dict.fromkeys(str(getattr(config, kind.method_field)) for config in plan)
+        methods = dict.fromkeys(str(config[kind.method_field]) for config in plan)
         raise UserError(
             f"--set {name} changes no trial of the plan: it belongs to {kind.owners(name)}; "
             f"the plan has {kind.method_field} {', '.join(methods)}"
@@ -244,18 +246,19 @@ def _require_effect(changes: Mapping[str, Any], plan: Sequence[Config]) -> None:
 
 
 def _field_name(kind: type[Config], key: str, what: str) -> str:
-    """Returns the field that a user means, in whichever spelling; `what` is for the error."""
+    """Returns the field or option of a name in any of its spellings; `what` is for the error."""
+    fields = kind.declared_fields()
     aliases = {"method": kind.method_field} | {
-        alias: name for alias, name in _ALIASES.items() if name in fields_of(kind)
+        alias: name for alias, name in _ALIASES.items() if name in fields
     }
     name = key.strip().replace("-", "_")
     name = aliases.get(name, name)
-    require_known(what, name, (*aliases, *fields_of(kind)))
+    require_known(what, name, (*aliases, *fields))
     return name
 
 
 def _matched(plan: Sequence[Config], key: str, name: str, text: str) -> set[Any]:
-    """Returns the values of a field that a word of `--only` stands for."""
+    """Returns the values of a field that match a word of `--only`."""
     text = text.strip()
     present = dict.fromkeys(
         value for config in plan for value in sorted(_values_of(config, name), key=str)
@@ -264,15 +267,15 @@ def _matched(plan: Sequence[Config], key: str, name: str, text: str) -> set[Any]
         weighted = text.lower() in _WEIGHTED
         matched = {value for value in present if (value != "none") == weighted}
     else:
-        matched = {parse_value(name, text, type(plan[0]))} & set(present)
+        matched = {type(plan[0]).parse_value(name, text)} & set(present)
     if not matched:
         require_known(f"{key} in --only", text, [_as_text(value) for value in present])
     return matched
 
 
 def _values_of(config: Config, name: str) -> set[Any]:
-    """Returns the value of a field as it was asked for and as it resolves."""
-    asked, resolved = getattr(config, name), getattr(config.resolved(), name)
+    """Returns the value of a field or option as it was given and as it resolves."""
+    asked, resolved = config[name], config.resolve()[name]
     return {resolved} if asked is None else {asked, resolved}
 
 

@@ -15,6 +15,7 @@ from optuna.exceptions import StorageInternalError
 
 from distill.config.base import Config
 from distill.errors import UserError
+from sweeps.cli.options import check_execution_applies
 from sweeps.cli.program import command_line, program_of, run_command
 from sweeps.optuna_search.options import SearchOptions, search_parser
 from sweeps.optuna_search.report import dashboard_command, describe_search, failure_lines
@@ -66,6 +67,7 @@ class SearchCommand:
     def _main(self, arguments: list[str]) -> int:
         options = self.options(arguments)
         searched = options.space.check()
+        check_execution_applies(options.space.examples(), options.run.execution)
         store = options.run.store
         store.create()
         try:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Self
 
 from distill.cli.options import OneLineParser
-from distill.config.distillation import parse_value
 from distill.errors import UserError
 from sweeps.cli.job import in_job
 from sweeps.cli.options import RunOptions, add_run_options, check_at_least
@@ -156,7 +155,7 @@ def _space(parsed: argparse.Namespace, run: RunOptions) -> Space:
     for name in ("dataset", "val_fraction"):
         if getattr(parsed, name) is not None:
             texts[name] = getattr(parsed, name)
-    fixed = {name: parse_value(name, text, space.config_class) for name, text in texts.items()}
+    fixed = {name: space.config_class.parse_value(name, text) for name, text in texts.items()}
     return space.narrowed(fixed, dict(map(_range, parsed.range)))
 
 

@@ -1,4 +1,4 @@
-"""What a search found, in words: for the terminal and for the log of a job."""
+"""The results of a search as text, for the terminal and for the log of a job."""
 
 import shlex
 import statistics
@@ -20,7 +20,7 @@ MOST_SHOWN = 10
 def describe_search(
     study: SearchStudy, store: Store, *, n_trials: int, n_confirmed: int, n_seeds: int
 ) -> str:
-    """Returns what a search found so far: counts, the best, and what was confirmed.
+    """Returns the results of a search so far: counts, the best, and confirmed accuracies.
 
     Args:
         study: of the search.
@@ -74,7 +74,7 @@ def _value(objective: str, value: float) -> str:
 
 
 def _test_accuracy(store: Store, configs: Iterable[Config]) -> str:
-    """Returns mean ± standard deviation of the test accuracies, with what is missing said."""
+    """Returns mean ± standard deviation of the test accuracies, and how many are missing."""
     rows = [store.read_row(config.trial_id) for config in configs]
     found = [row["test_accuracy_mean"] for row in rows if row is not None]
     values = [100 * value for value in found if value is not None]

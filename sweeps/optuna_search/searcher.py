@@ -23,7 +23,7 @@ from distill.config.base import Config
 from distill.errors import UserError
 from sweeps.cluster.runner import point_of
 from sweeps.optuna_search.spaces import Space
-from sweeps.optuna_search.study import SearchStudy
+from sweeps.optuna_search.study import SearchStudy, n_iterations
 from sweeps.store.store import Store
 
 
@@ -32,7 +32,7 @@ class _Running:
     """A trial that Tune runs, and the others of the study that wait for the same result."""
 
     trial_id: str
-    n_outer: int
+    n_iterations: int
     trials: list[optuna.Trial]
     reported: set[int] = field(default_factory=set)
     pruned: bool = False
@@ -106,7 +106,7 @@ class StudySearcher(Searcher):
     def _begin(self, trial: optuna.Trial, config: Config) -> _Running:
         return _Running(
             trial_id=config.trial_id,
-            n_outer=int(config.resolved().to_dict().get("n_outer") or 0),
+            n_iterations=n_iterations(config),
             trials=[trial],
             reported=set(self._study.trials[trial.number].intermediate_values),
         )
@@ -148,18 +148,18 @@ class StudySearcher(Searcher):
 
         Args:
             trial_id: Tune's.
-            result: what the trial reported; `curve_outer` and `curve_accuracy` are read.
+            result: what the trial reported; `curve_step` and `curve_accuracy` are read.
         """
         running = self._running.get(trial_id)
-        outer, accuracy = result.get("curve_outer"), result.get("curve_accuracy")
-        if running is None or outer is None or accuracy is None or not math.isfinite(accuracy):
+        step, accuracy = result.get("curve_step"), result.get("curve_accuracy")
+        if running is None or step is None or accuracy is None or not math.isfinite(accuracy):
             return
-        if len(self._study.objectives) > 1 or outer in running.reported:
+        if len(self._study.objectives) > 1 or step in running.reported:
             return
-        running.reported.add(outer)
+        running.reported.add(step)
         with self._noting_problems():
             for trial in running.trials:
-                trial.report(accuracy, outer)
+                trial.report(accuracy, step)
 
     def should_prune(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Whether to stop a trial early; it is told so when Tune says that it has ended.
@@ -173,7 +173,7 @@ class StudySearcher(Searcher):
         running = self._running.get(trial_id)
         if running is None or len(self._study.objectives) > 1 or result["status"] != "running":
             return False
-        if not running.reported or max(running.reported) >= running.n_outer:
+        if not running.reported or max(running.reported) >= running.n_iterations:
             return False
         with self._noting_problems():
             running.pruned = running.trials[0].should_prune()

@@ -41,7 +41,8 @@ import optuna
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState
 
-from distill.config.distillation import Config, DistillationConfig
+from distill.config.base import Config
+from distill.config.distillation import DistillationConfig
 from distill.errors import UserError, require_known
 from distill.runtime.checkpoint import remove_checkpoints
 from sweeps.store.store import Store
@@ -176,7 +177,7 @@ class SearchStudy:
     def note_config(self, number: int, config: Config) -> None:
         """Sets the attributes that say what a running trial runs."""
         defaults = self._config_class().to_dict()
-        values = {k: v for k, v in config.to_dict().items() if v != defaults[k]}
+        values = {k: v for k, v in config.to_dict().items() if v != defaults.get(k)}
         self.note(number, "config", values)
         self.note(number, "trial_id", config.trial_id)
 
@@ -301,13 +302,15 @@ def confirm_plan(configs: Sequence[Config], n_seeds: int) -> list[Config]:
     the test images, and have seeds that no search used.
     """
     return [
-        type(config).from_dict(
-            config.to_dict()
-            | {"eval_split": "test", "val_fraction": 0.0, "seed": CONFIRM_SEEDS_FROM + i}
-        )
+        config.replace(eval_split="test", val_fraction=0.0, seed=CONFIRM_SEEDS_FROM + i)
         for i in range(n_seeds)
         for config in configs
     ]
+
+
+def n_iterations(config: Config) -> int:
+    """Returns the outer iterations of a trial; 0 for kinds without them, which are not pruned."""
+    return int(config.resolve().to_dict().get("n_outer", 0))
 
 
 def median_pruner(config: Config) -> optuna.pruners.BasePruner:
@@ -325,7 +328,7 @@ def median_pruner(config: Config) -> optuna.pruners.BasePruner:
     Args:
         config: stands for all trials of the search.
     """
-    n_outer = int(config.resolved().to_dict().get("n_outer") or 0)
+    n_outer = n_iterations(config)
     return optuna.pruners.MedianPruner(
         n_startup_trials=N_STARTUP_TRIALS, n_warmup_steps=max(1, math.ceil(n_outer / 4))
     )

@@ -45,7 +45,8 @@ def trial_schema() -> pa.Schema:
     Raises:
         ValueError: two kinds, or components of theirs, have a column of one name and two types.
     """
-    parts = {"all kinds": {name: COMMON_COLUMNS[name] for name in _IDENTITY} | SWEEP_COLUMNS}
+    identity = {name: COMMON_COLUMNS[name] for name in _IDENTITY}
+    parts: dict[str, Mapping[str, Any]] = {"all kinds": {**identity, **SWEEP_COLUMNS}}
     parts |= {f"the configuration of {n!r}": kind.config_columns for n, kind in KINDS.items()}
     parts["results of all kinds"] = COMMON_COLUMNS
     parts |= {f"the results of {n!r}": kind.result_columns for n, kind in KINDS.items()}

@@ -186,7 +186,8 @@ class Store:
                 "finished trials stay finished"
             ) from None
         if version != SCHEMA_VERSION:
-            raise UserError(self._refusal(version, description.get("created_by", "another version")))
+            writer = description.get("created_by", "another version")
+            raise UserError(self._refusal(version, writer))
 
     def _refusal(self, version: object, writer: object) -> str:
         reason = "trials have other identities and columns there"
@@ -259,7 +260,7 @@ class Store:
         artifacts = artifacts or {}
         for folder in artifacts:
             if folder in _RESERVED or not _ARTIFACT_NAME.fullmatch(folder):
-                raise ValueError(f"an artifact needs the name of a folder of its own, got {folder!r}")
+                raise ValueError(f"{folder!r} cannot be the name of an artifact's folder")
         if not replace and self.has_row(trial_id):
             self._clean_up(trial_id)
             return False

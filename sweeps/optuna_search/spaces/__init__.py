@@ -1,6 +1,6 @@
-"""Search spaces: what a search varies, and between which limits.
+"""Search spaces: the parameters of a search and their limits.
 
-A space is one small Python file, one of ours in this folder or a user's own:
+A space is one small Python file, in this folder or the user's:
 
     '''One line that says what is searched.'''
 
@@ -10,13 +10,12 @@ A space is one small Python file, one of ours in this folder or a user's own:
     def suggest(trial):                         # fields of one trial, from trial.suggest_…
         return {"lr_img": trial.suggest_float("lr_img", 1e-4, 1e-1, log=True)}
 
-`suggest` is ordinary code, so a parameter may depend on another ("define by run"). Call a parameter
-as the field it sets: a field that the user fixes is then not asked of Optuna at all, and its range
-can be given anew. A field that is fixed but computed from parameters of other names keeps the fixed
-value, and those parameters are searched in vain. A combination that makes no sense is turned down
-by `raise optuna.TrialPruned`.
+`suggest` is ordinary code, so a parameter may depend on another ("define by run"). Name a parameter
+as the field it sets: a field that the user fixes is then not sampled, and its range can be changed.
+A field that is fixed but computed from parameters of other names keeps the fixed value, and those
+parameters are searched in vain. An invalid combination is rejected by `raise optuna.TrialPruned`.
 
-Trials are judged on validation images (`val_fraction` 0.1 unless the base says otherwise). Fields
+Trials are compared on validation images (`val_fraction` 0.1 unless the base has another). Fields
 that decide which images are loaded belong into the base: a sweep loads them once.
 """
 
@@ -30,8 +29,10 @@ from typing import Any, cast
 
 import optuna
 
-from distill.config.distillation import Config, DistillationConfig, fields_of
+from distill.config.base import Config
+from distill.config.distillation import DistillationConfig
 from distill.errors import UserError, require_known
+from sweeps.cli.fields import excluded_by
 from sweeps.optuna_search.spaces import dbscan, dbscan_eps, grid_size, joint, selection
 
 SPACES: dict[str, ModuleType] = {
@@ -41,9 +42,9 @@ SPACES: dict[str, ModuleType] = {
     "grid_size": grid_size,
     "selection": selection,
 }
-"""The spaces that have a name."""
+"""The spaces that are chosen by name."""
 
-_JUDGED_ON = {"eval_split": "val", "val_fraction": 0.1}
+_VALIDATION = {"eval_split": "val", "val_fraction": 0.1}
 
 N_PROBES = 64
 """Points that a space is tried on before a search; at random, so that all branches are met."""
@@ -51,17 +52,17 @@ N_PROBES = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Space:
-    """What a search varies.
+    """A search space, with the fields that the user fixed and the ranges that the user changed.
 
     Attributes:
-        name: of a space of ours, or the stem of a user's file.
+        name: of a space in this folder, or the stem of a user's file.
         summary: one line.
         base: fields that all trials share.
         default: parameters of the first trial; empty: it is drawn like the others.
         suggest: returns the fields of one trial from Optuna's parameters.
-        config_class: what is configured.
-        fixed: fields with a value of the user's; no parameters of these names are asked for.
-        ranges: parameter → (low, high), instead of the space's own limits.
+        config_class: class of the configurations.
+        fixed: fields with a value of the user's; no parameters of these names are sampled.
+        ranges: parameter → (low, high), in place of the space's limits.
     """
 
     name: str
@@ -75,8 +76,9 @@ class Space:
 
     def __post_init__(self) -> None:
         for values in (self.base, self.fixed):
+            known = self.config_class.declared_fields()
             for name in values:
-                require_known(f"field of space {self.name!r}", name, fields_of(self.config_class))
+                require_known(f"field of space {self.name!r}", name, known)
         if self.shared["eval_split"] != "val":
             raise UserError(
                 f"space {self.name!r}: a search is judged on validation images, got eval_split "
@@ -110,18 +112,12 @@ class Space:
     @property
     def shared(self) -> dict[str, Any]:
         """The fields that all trials share, fixed ones included; plain values."""
-        return {**_JUDGED_ON, **self.base, **self._fixed}
+        return {**_VALIDATION, **self.base, **self._fixed}
 
     @property
     def _fixed(self) -> dict[str, Any]:
-        given = {name for name, value in self.fixed.items() if value is not None}
-        replaced = {
-            other: None
-            for pair in self.config_class.exclusive
-            for name, other in (pair, pair[::-1])
-            if name in given
-        }
-        return replaced | dict(self.fixed)
+        given = [name for name, value in self.fixed.items() if value is not None]
+        return dict.fromkeys(excluded_by(self.config_class, given)) | dict(self.fixed)
 
     @property
     def first_point(self) -> dict[str, Any]:
@@ -139,15 +135,15 @@ class Space:
         }
 
     def config(self, trial: optuna.Trial) -> Config:
-        """Returns the configuration of a trial, whose parameters are drawn as it goes.
+        """Returns the configuration of a trial, whose parameters are sampled meanwhile.
 
         Raises:
             UserError: the space cannot give one; the message names the values.
-            TrialPruned: `suggest` raised it, to turn down a combination of parameters.
+            TrialPruned: `suggest` raised it, to reject a combination of parameters.
         """
-        own_trial = _OwnTrial(trial, self._fixed, self.ranges)
+        narrowed = _NarrowedTrial(trial, self._fixed, self.ranges)
         try:
-            suggested = self.suggest(cast("optuna.Trial", own_trial))
+            suggested = self.suggest(cast("optuna.Trial", narrowed))
         except (UserError, optuna.TrialPruned):
             raise
         except Exception as error:
@@ -162,7 +158,7 @@ class Space:
         try:
             self._check_group(suggested)
             return self.config_class.from_dict(
-                {**_JUDGED_ON, **self.base, **suggested, **self._fixed}
+                {**_VALIDATION, **self.base, **suggested, **self._fixed}
             )
         except (UserError, TypeError) as error:
             raise UserError(
@@ -170,7 +166,7 @@ class Space:
             ) from None
 
     def _check_group(self, suggested: Mapping[str, Any]) -> None:
-        fields = fields_of(self.config_class)
+        fields = self.config_class.static_fields()
         for name in suggested:
             if name in fields and fields[name].metadata["group"] == "data":
                 raise UserError(f"{name} decides which images are loaded; move it into BASE")
@@ -179,11 +175,11 @@ class Space:
         """Tries the space on random points, and on its default.
 
         Returns:
-            The names of the parameters that are searched, in the order they were first met.
+            The names of the parameters that are searched, in the order of their first use.
 
         Raises:
             UserError: a point gives no configuration, there is nothing to search, or a range is
-                given for something that is not searched.
+                given for a parameter that is not searched.
         """
         names: dict[str, None] = {}
         for trial, _ in self._probes():
@@ -194,34 +190,42 @@ class Space:
             require_known(f"parameter of space {self.name!r}", name, names)
         return list(names)
 
+    def examples(self) -> Iterator[Config]:
+        """Yields the configurations of some points, always the same, the first point first.
+
+        Raises:
+            UserError: the space cannot give any.
+        """
+        return (config for _, config in self._probes())
+
     def example(self) -> Config:
         """Returns the configuration of the first point, or else of one at random.
 
         Raises:
             UserError: the space cannot give one.
         """
-        return next(self._probes())[1]
+        return next(self.examples())
 
     def _probes(self) -> Iterator[tuple[optuna.Trial, Config]]:
         """Yields points, always the same, the first point first."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
         study.enqueue_trial(self.first_point)
-        turned_down = 0
+        n_rejected = 0
         for _ in range(N_PROBES):
             trial = study.ask()
             try:
                 config = self.config(trial)
             except optuna.TrialPruned:
-                turned_down += 1
+                n_rejected += 1
             else:
                 yield trial, config
-        if turned_down == N_PROBES:
-            raise UserError(f"space {self.name!r} turns down every one of {N_PROBES} points")
+        if n_rejected == N_PROBES:
+            raise UserError(f"space {self.name!r} rejects every one of {N_PROBES} points")
 
 
-class _OwnTrial:
-    """An Optuna trial that does not ask for what is fixed, and asks within other limits."""
+class _NarrowedTrial:
+    """An Optuna trial that samples no fixed parameter, and samples within changed limits."""
 
     def __init__(
         self,
@@ -242,8 +246,8 @@ class _OwnTrial:
     def suggest_int(self, name: str, low: int, high: int, **options: Any) -> Any:
         if name in self._fixed:
             return self._fixed[name]
-        own_low, own_high = self._ranges.get(name, (low, high))
-        return self._trial.suggest_int(name, int(own_low), int(own_high), **options)
+        limits = self._ranges.get(name, (low, high))
+        return self._trial.suggest_int(name, int(limits[0]), int(limits[1]), **options)
 
     def suggest_categorical(self, name: str, choices: Any) -> Any:
         if name in self._fixed:
@@ -257,10 +261,10 @@ class _OwnTrial:
 
 
 def load_space(name_or_path: str) -> Space:
-    """Returns a space of ours by its name, or a user's from a file that ends in `.py`.
+    """Returns a space of this folder by its name, or a user's from a file that ends in `.py`.
 
     Raises:
-        UserError: there is no such space, or it is not one.
+        UserError: there is no such space, or the file holds none.
     """
     if name_or_path.endswith(".py"):
         return _space_of(Path(name_or_path).stem, _module_of(Path(name_or_path)))
@@ -288,10 +292,10 @@ def _space_of(name: str, module: ModuleType) -> Space:
     if not callable(suggest):
         raise UserError(f"space {name!r} has no function suggest(trial)")
     dictionaries = {}
-    for own in ("BASE", "DEFAULT"):
-        dictionaries[own] = getattr(module, own, {})
-        if not isinstance(dictionaries[own], dict):
-            raise UserError(f"space {name!r}: {own} must be a dictionary")
+    for constant in ("BASE", "DEFAULT"):
+        dictionaries[constant] = getattr(module, constant, {})
+        if not isinstance(dictionaries[constant], dict):
+            raise UserError(f"space {name!r}: {constant} must be a dictionary")
     return Space(
         name=name,
         summary=(module.__doc__ or "").strip().split("\n", 1)[0],
