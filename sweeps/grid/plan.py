@@ -266,6 +266,8 @@ def _matched(plan: Sequence[Config], key: str, name: str, text: str) -> set[Any]
     if name == "weights" and text.lower() in _WEIGHTED + _UNWEIGHTED:
         weighted = text.lower() in _WEIGHTED
         matched = {value for value in present if (value != "none") == weighted}
+    elif text.lower() == "none" and None in present:  # not given, or of other components
+        matched = {None}
     else:
         matched = {type(plan[0]).parse_value(name, text)} & set(present)
     if not matched:

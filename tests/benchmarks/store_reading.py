@@ -7,6 +7,7 @@ processes: file by file, and after `Store.compact`. Seconds are those of the cal
 clock and of a core; peak memory is that of the process, pandas and pyarrow included.
 """
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from distill.config.distillation import CLUSTERERS, DistillationConfig
+import pyarrow as pa
+
+from distill.clustering.registry import CLUSTERERS
+from distill.config.base import SCHEMA_VERSION
+from distill.config.distillation import DistillationConfig
 from sweeps.store.rows import row_content
 from sweeps.store.store import Store
 
@@ -47,9 +52,10 @@ def main(n_trials: int = 10_000) -> None:
         store.create()
         rows = [_row_of(name) for name in CLUSTERERS]
         start = time.perf_counter()
+        images = pa.table({"image": [os.urandom(1_000) for _ in range(10)]})
         curve = [{"outer": outer, "matching_loss": 0.1} for outer in range(20)]
         for i in range(N_PUT):
-            store.put_result(_numbered(rows, i), curve, {"distilled": bytes(10_000)})
+            store.put_result(_numbered(rows, i), curve, {"distilled": images})
         print(f"put_result    {(time.perf_counter() - start) / N_PUT * 1000:9.1f} ms a trial")
         for i in range(N_PUT, n_trials):
             row = _numbered(rows, i)
@@ -65,7 +71,7 @@ def main(n_trials: int = 10_000) -> None:
 def _row_of(clusterer: str) -> dict[str, Any]:
     config = DistillationConfig(dataset="cifar10", clusterer=clusterer)
     return {
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "kind": "distillation",
         "status": "ok",
         "status_message": "",
@@ -88,8 +94,8 @@ def _numbered(rows: list[dict[str, Any]], i: int) -> dict[str, Any]:
         ("test_accuracy_mean", "test_loss_mean", "total_seconds"), i / 1000000.0
     )
     started_at = f"2026-01-{i % 28 + 1:02d}T{i % 24:02d}:00:00+00:00"
-    own = {"trial_id": f"{i:016x}", "seed": i, "started_at": started_at}
-    return rows[i % len(rows)] | own | numbers
+    identity = {"trial_id": f"{i:016x}", "seed": i, "started_at": started_at}
+    return rows[i % len(rows)] | identity | numbers
 
 
 def _read(store: Store, *calls: str) -> None:

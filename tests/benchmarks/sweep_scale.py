@@ -232,7 +232,7 @@ def failures(folder: str, n_trials: int) -> None:
     with _measured("read the failures") as remarks:
         n_without_row = len(store.failures())
         remarks.append(f"{len(failed):,} records, {n_without_row:,} without a row")
-    row = row_of(dataclasses.replace(configs[0], seed=10**6))
+    row = row_of(configs[0].replace(seed=10**6))
     with _measured("write one more result"):
         store.put_result(row, [])
     (Path(store.uri) / "trials" / f"{row['trial_id']}.parquet").unlink()

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from distill.config.base import SCHEMA_VERSION
 from distill.config.distillation import DistillationConfig
 
 
@@ -9,12 +10,12 @@ def row_of(config: DistillationConfig, **changes: Any) -> dict[str, Any]:
     """A finished trial's row; columns that do not matter to the tests are left out."""
     return {
         "trial_id": config.trial_id,
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "kind": "distillation",
         "status": "ok",
         "status_message": "",
         "attempt": 1,
-        **config.resolved().to_dict(),
+        **config.resolve().to_dict(),
         "test_accuracy_mean": 0.5 + config.seed / 1000,
         "test_accuracy_std": 0.01,
         "network_scores": {"convnet": {"accuracies": [0.49, 0.51]}},

@@ -83,7 +83,7 @@ def _check_choice(config: SelectionConfig, row: Mapping[Hashable, Any]) -> None:
     """The fraction is exact under the sound protocol; paper 2's clustering takes four times it."""
     n = int(row["n_pool"])
     if config.protocol == "sound":
-        fraction = 1.0 if config.fraction is None else config.fraction
+        fraction = 1.0 if config["fraction"] is None else config["fraction"]
         assert row["n_selected"] == row["n_distinct"] == int(fraction * n + 0.5)
         assert row["n_test_selected"] == 0
     elif config.selector == "cluster_grid":

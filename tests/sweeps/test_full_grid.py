@@ -17,7 +17,7 @@ import pytest
 
 from distill.config.distillation import DistillationConfig
 from distill.datasets import load_dataset
-from distill.trials.distillation import run_trial
+from distill.trials import runner
 from sweeps.full_grid import COMMAND
 from sweeps.store.compaction import COMPACT_FROM
 from sweeps.store.rows import row_content
@@ -90,7 +90,7 @@ def planned(*options: str) -> list[DistillationConfig]:
 @functools.cache
 def undisturbed(config: DistillationConfig) -> float:
     """The accuracy of a trial that nothing happened to."""
-    row = run_trial(config, load_dataset(config.dataset)).row
+    row = runner.run(config, load_dataset(config.dataset)).row
     return float(row["test_accuracy_mean"])
 
 
@@ -159,7 +159,7 @@ def test_kill_9_loses_no_more_than_since_the_last_checkpoint(tmp_path: Path, wha
         os.kill(victim, signal.SIGKILL)
         output, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
-        assert "its process was lost; it goes on from its last checkpoint" in errors
+        assert "its process was lost; it resumes from its last checkpoint" in errors
     else:
         os.killpg(process.pid, signal.SIGSTOP)  # so that the checkpoints can be looked at in peace
         os.kill(process.pid, signal.SIGKILL)

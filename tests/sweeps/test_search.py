@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial
 
 from distill.config.distillation import DistillationConfig
 from distill.datasets import load_dataset
-from distill.trials.distillation import run_trial
+from distill.trials import runner
 from sweeps.optuna_search.spaces import load_space
 from sweeps.optuna_search.study import open_study
 from sweeps.search import main
@@ -155,7 +155,7 @@ def test_a_killed_search_goes_on_where_it_was(tmp_path: Path) -> None:
     assert set(running) <= set(ids), "what had a checkpoint was not gone on with"
     assert sorted(ids) == sorted(row["trial_id"] for row in rows(results))
     config = DistillationConfig.from_dict(complete[0].user_attrs["config"])
-    undisturbed = run_trial(config, load_dataset("digits", val_fraction=0.1)).row
+    undisturbed = runner.run(config, load_dataset("digits", val_fraction=0.1)).row
     assert complete[0].value == undisturbed["val_accuracy_mean"]
     assert not checkpoints(results)
 

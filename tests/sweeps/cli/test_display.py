@@ -46,14 +46,14 @@ def test_the_time_left_counts_what_running_trials_have_done() -> None:
 def test_a_missing_number_leaves_the_one_before() -> None:
     state = SweepState("grid", n_planned=None, n_finished_before=0)
     state.started(DBSCAN)
-    state.reported(report(DBSCAN, outer=3, matching_loss=0.25, curve_accuracy=0.5, seconds_left=65))
-    state.reported(report(DBSCAN, outer=None, message="a warning"))
-
-    assert (
-        state.trial_line(DBSCAN.trial_id) == "after 3 iterations · loss 0.25 · 50.0 % · 1:05 left"
+    state.reported(
+        report(DBSCAN, step=3, n_steps=9, loss=0.25, curve_accuracy=0.5, seconds_left=65)
     )
+    state.reported(report(DBSCAN, step=None, message="a warning"))
+
+    assert state.trial_line(DBSCAN.trial_id) == "step 3/9 · loss 0.25 · 50.0 % · 1:05 left"
     assert state.summary(0).startswith("0 done · 1 running")
-    assert state.label(DBSCAN.trial_id) == "dbscan eps=15, weighted, ipc 1, published, seed 2"
+    assert state.label(DBSCAN.trial_id) == "dbscan eps=15, weights size, ipc 1, published, seed 2"
 
 
 def test_failures_and_warnings_stay_on_the_terminal_once(
@@ -83,7 +83,7 @@ def test_a_trial_whose_process_was_lost_does_not_run_until_it_is_started_again(
             display.lost(KMEANS)
             assert display.state.summary(0) == "0/2 done · 0 running · 0 failed"
 
-    lost = "kmeans, ipc 10, seed 0: its process was lost; it goes on from its last checkpoint"
+    lost = "kmeans, ipc 10, seed 0: its process was lost; it resumes from its last checkpoint"
     assert capsys.readouterr().err.splitlines() == [lost] * 2
 
 

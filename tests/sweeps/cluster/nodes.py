@@ -25,9 +25,15 @@ import pandas as pd
 
 from distill.config.distillation import DistillationConfig
 from distill.datasets import load_dataset
-from sweeps.cluster.kinds import run_config
+from distill.trials.runner import run
 from sweeps.full_grid import COMMAND
-from sweeps.store.rows import curve_content, parse_curve, parse_row, row_content
+from sweeps.store.rows import (
+    curve_content,
+    parse_curve,
+    parse_row,
+    row_content,
+    table_content,
+)
 from sweeps.store.schema import curve_schema, trial_schema
 from sweeps.store.store import Store, load_results
 from tests.paths import ROOT
@@ -421,14 +427,14 @@ class References:
     def of(self, config: DistillationConfig) -> dict[str, Any]:
         """Returns what a store would hold of a trial that nothing happens to."""
         if config.trial_id not in self._known:
-            outputs = run_config(config, load_dataset(config.dataset))
-            row = row_content(outputs.row | {"kind": config.kind})
-            curve = curve_content(config.trial_id, outputs.curve)
+            result = run(config, load_dataset(config.dataset))
+            row = row_content(result.row)
+            curve = curve_content(config.trial_id, result.curve)
             self._known[config.trial_id] = parse_row(
                 config.trial_id, row, trial_schema()
             ).to_pylist()[0] | {
                 "curve": parse_curve(config.trial_id, curve, curve_schema()).to_pylist(),
-                **outputs.files,
+                **{name: table_content(table) for name, table in result.artifacts.items()},
             }
         return self._known[config.trial_id]
 

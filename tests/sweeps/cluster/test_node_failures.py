@@ -115,7 +115,7 @@ def test_a_node_is_lost_in_the_middle_of_a_trial_and_one_added_later_is_used(
     nodes.add("late", cpus=cpus)
     assert driver.wait() == 0, driver.output()
 
-    assert "its process was lost; it goes on from its last checkpoint" in driver.output()
+    assert "its process was lost; it resumes from its last checkpoint" in driver.output()
     counts = end(
         nodes, tmp_path / "results", references, f"one node lost, one of {cpus} CPUs added", plan
     )

@@ -13,7 +13,7 @@ from tensorboardX.proto.event_pb2 import Event
 
 from distill.config.distillation import DistillationConfig
 from distill.errors import UserError
-from distill.trials.runner import Progress
+from distill.trials.base import Progress
 from sweeps.cluster.trackers import TRACKERS, Trackers, check_trackers
 from sweeps.store.store import Store
 from tests.paths import ROOT
@@ -21,17 +21,14 @@ from tests.paths import ROOT
 CONFIG = DistillationConfig(ipc=3)
 
 
-def progress(outer: int, accuracy: float | None, loss: float | None = 0.5) -> Progress:
+def progress(step: int, accuracy: float | None, loss: float | None = 0.5) -> Progress:
     return Progress(
-        outer=outer,
-        n_outer=4,
-        fraction=outer / 4,
-        matching_loss=loss,
+        step=step,
+        n_steps=4,
+        fraction=step / 4,
+        loss=loss,
         accuracy=accuracy,
-        accuracy_outer=None if accuracy is None else outer,
-        evaluating=False,
-        seconds_per_outer=None,
-        seconds_left=None,
+        accuracy_step=None if accuracy is None else step,
     )
 
 
@@ -61,7 +58,7 @@ def test_tensorboard_gets_losses_and_accuracies(store: Store) -> None:
         for event in events(folder)
         for value in event.summary.value
     ]
-    assert found == [(1, "matching_loss", 0.5), (1, "accuracy", 0.25), (2, "matching_loss", 0.5)]
+    assert found == [(1, "loss", 0.5), (1, "accuracy", 0.25), (2, "loss", 0.5)]
 
 
 def test_a_tracker_that_fails_is_left_out_and_the_trial_goes_on(tmp_path: Path) -> None:
@@ -72,8 +69,8 @@ def test_a_tracker_that_fails_is_left_out_and_the_trial_goes_on(tmp_path: Path) 
     trackers = Trackers(
         ["tensorboard"], Store(blocked), "sweep", CONFIG, on_problem=problems.append
     )
-    for outer in range(2):
-        trackers.log(progress(outer, None), new_point=False)
+    for step in range(2):
+        trackers.log(progress(step, None), new_point=False)
     trackers.close()
 
     assert len(problems) == 1
@@ -105,9 +102,9 @@ from sweeps.cluster.trackers import Trackers, check_trackers
 store = Store({str(tmp_path)!r} + "/results")
 check_trackers([{name!r}], store)
 problems = []
-for outer in (1, 2):
+for step in (1, 2):
     trackers = Trackers([{name!r}], store, "sweep", CONFIG, on_problem=problems.append)
-    trackers.log(progress(outer, 0.25 * outer), new_point=True)
+    trackers.log(progress(step, 0.25 * step), new_point=True)
     trackers.close()
 runs = None
 if {name!r} == "mlflow":

@@ -15,13 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from distill.config.distillation import Config, DistillationConfig
+from distill.config.base import Config
+from distill.config.distillation import DistillationConfig
 from distill.config.selection import SelectionConfig
 from distill.datasets import ImageData
 from distill.errors import SlowerWarning
-from distill.trials.distillation import run_trial
-from distill.trials.distilled_files import load_distilled
-from distill.trials.selection import run_selection
+from distill.trials import runner
+from distill.trials.distilled_files import load_distilled, read_distilled
 from sweeps.cluster import worker
 from sweeps.cluster.worker import (
     REPORTS_PER_SECOND,
@@ -54,7 +54,7 @@ def test_a_trial_leaves_a_row_a_curve_and_images(
     )
 
     row = store.read_row(config.trial_id)
-    plain = run_trial(config, digits)
+    plain = runner.run(config, digits)
     assert row is not None
     assert row["test_accuracy_mean"] == plain.row["test_accuracy_mean"]
     assert (row["sweep"], row["phase"], row["attempt"], row["gpu_share"]) == ("s", "confirm", 1, 0)
@@ -65,7 +65,7 @@ def test_a_trial_leaves_a_row_a_curve_and_images(
     running, last = reports[:-1], reports[-1]
     assert all(report["status"] == "running" for report in running)
     assert [report["fraction"] for report in running] == sorted(r["fraction"] for r in running)
-    assert {report["curve_outer"] for report in running} == {None, 0, 1, 2}
+    assert {report["curve_step"] for report in running} == {None, 0, 1, 2}
     assert last["status"] == "ok"
     assert last["curve_accuracy"] == row["test_accuracy_mean"]
 
@@ -75,19 +75,19 @@ def test_a_choice_of_real_images_leaves_them_their_plane_and_a_few_to_look_at(
 ) -> None:
     config = SelectionConfig(selector="cluster_grid", fraction=0.3, epochs=1, classes=("3", "8"))
     run(config, digits, WorkOrder(store=store, sweep="s"))
-    plain = run_selection(config, digits)
+    plain = runner.run(config, digits)
     folder = store.local_path or Path()
     files = {path.parent.name: path for path in folder.rglob("*.parquet")}
 
     assert set(files) == {"trials", "curves", "selections", "samples"}
     selection = pq.read_table(files["selections"])
-    assert selection.to_pydict() == plain.selection
+    assert selection.equals(plain.artifacts["selections"], check_metadata=True)
     about = json.loads(selection.schema.metadata[b"distill"])
-    assert about == json.loads(json.dumps({"class_names": ["3", "8"], "grids": plain.grids}))
-    saved = load_distilled(files["samples"])
-    assert plain.samples is not None
-    assert torch.equal(saved.images, plain.samples.images)
-    assert torch.equal(saved.labels, plain.samples.labels)
+    assert about["class_names"] == ["3", "8"]
+    assert about["grids"]
+    saved, samples = load_distilled(files["samples"]), read_distilled(plain.artifacts["samples"])
+    assert torch.equal(saved.images, samples.images)
+    assert torch.equal(saved.labels, samples.labels)
     assert saved.class_names == ("3", "8")
     assert saved.metadata == {"trial_id": config.trial_id}
 
@@ -166,7 +166,7 @@ def test_it_stops_when_another_driver_has_finished_the_trial(
     run_and_store(config, lambda: digits, order, report)
 
     assert reports[-1]["status"] == "ok"
-    assert max(own["outer"] for own in reports[:-1]) < 50, "it did not go on to the end"
+    assert max(report["step"] for report in reports[:-1]) < 50, "it did not go on to the end"
     there = store.read_row(config.trial_id)
     assert there is not None
     assert there["sweep"] == "other"
@@ -237,7 +237,7 @@ def test_a_killed_process_repeats_only_what_came_after_its_last_checkpoint(
 
     process = subprocess.Popen([*command, str(log), str(every)], env=environment)
     deadline = time.monotonic() + 120
-    while not any((own["outer"] or 0) >= 8 for own in lines()):
+    while not any((line["step"] or 0) >= 8 for line in lines()):
         assert process.poll() is None, "it ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -249,7 +249,7 @@ def test_a_killed_process_repeats_only_what_came_after_its_last_checkpoint(
     subprocess.run([*command, str(log), str(every)], env=environment, check=True)
 
     after = lines()[len(before) :]
-    n_reached, n_again_from = before[-1]["outer"], after[0]["outer"]
+    n_reached, n_again_from = before[-1]["step"], after[0]["step"]
     row = store.read_row(config.trial_id)
     assert row is not None
     assert row["n_resumes"] == 1

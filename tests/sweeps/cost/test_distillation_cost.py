@@ -1,6 +1,5 @@
 """Work is counted right, priced by what was measured, and unknown where nothing was."""
 
-import dataclasses
 import itertools
 import math
 from collections.abc import Iterable, Mapping
@@ -13,10 +12,11 @@ import torch
 from distill.config.distillation import DistillationConfig
 from distill.config.selection import SelectionConfig
 from distill.datasets import load_dataset
-from distill.trials.distillation import run_trial
+from distill.kinds import KINDS
+from distill.trials import runner
 from sweeps.cost import calibration_configs, estimate
 from sweeps.cost.distillation import DISTILLATION, Work, work_units
-from sweeps.cost.estimate import MODELS
+from sweeps.cost.model import cost_model_of
 from sweeps.grid.distillation_presets import PRESETS
 from sweeps.grid.plan import make_plan
 
@@ -32,7 +32,8 @@ def row(
 ) -> dict[str, Any]:
     """A result row with the seconds of its parts (`clustering=…`, …)."""
     parts = {f"{part}_seconds": seconds.get(part) for part in PARTS}
-    return {"status": status, **config.resolved().to_dict(), **parts}
+    columns = dict.fromkeys(KINDS[config.kind].config_columns) | config.resolve().to_dict()
+    return {"status": status, "kind": config.kind, **columns, **parts}
 
 
 def priced(config: DistillationConfig, **changes: Any) -> dict[str, Any]:
@@ -48,7 +49,7 @@ def priced(config: DistillationConfig, **changes: Any) -> dict[str, Any]:
 
 
 def replace(config: DistillationConfig, **changes: Any) -> DistillationConfig:
-    return dataclasses.replace(config, **changes)
+    return config.replace(**changes)
 
 
 def seconds_of(config: DistillationConfig, measured: Iterable[Mapping[Any, Any]]) -> float | None:
@@ -100,7 +101,7 @@ def test_counts_are_what_a_trial_does() -> None:
     )
     steps: list[float] = []
 
-    result = run_trial(config, data, on_progress=lambda step: steps.append(step.fraction))
+    result = runner.run(config, data, on_progress=lambda step: steps.append(step.fraction))
     work = work_units(config)
 
     # A step of a trial is an inner loop or an epoch.
@@ -214,7 +215,7 @@ def test_rows_that_cannot_be_priced_by_are_passed_over() -> None:
     subset = {
         "status": "ok",
         "kind": "selection",
-        **SelectionConfig(selector="base").resolved().to_dict(),
+        **SelectionConfig(selector="base").resolve().to_dict(),
     }
     subset |= dict.fromkeys((f"{part}_seconds" for part in PARTS), 1.0)
     without = priced(SMALL, matching=None)
@@ -235,8 +236,8 @@ def test_rows_may_come_from_pandas() -> None:
     nullable = frame.convert_dtypes()
 
     assert nullable["eps"].isna().all()
-    for own in (frame, nullable):
-        assert seconds_of(SMALL, own.to_dict("records")) == pytest.approx(76.0)
+    for rows in (frame, nullable):
+        assert seconds_of(SMALL, rows.to_dict("records")) == pytest.approx(76.0)
 
 
 def test_sums_hours_slots_and_cost_by_hand() -> None:
@@ -304,7 +305,7 @@ def test_a_calibration_finds_the_prices_again() -> None:
 
 
 def test_the_groups_of_a_part_get_wider() -> None:
-    for groups in (own for model in MODELS.values() for own in model.groups.values()):
+    for groups in (g for kind in KINDS.values() for g in cost_model_of(kind).names().values()):
         for narrow, wide in itertools.pairwise(groups):
             assert set(wide) < set(narrow)
 
@@ -313,8 +314,8 @@ def test_the_groups_of_a_part_get_wider() -> None:
 def test_a_real_calibration_predicts_a_real_trial() -> None:
     data = load_dataset("digits", device=torch.device("cpu"))
     config = make_plan(PRESETS["quickstart"], only=["method=kmeans,weight=F,ipc=10"])[0]
-    measured = [run_trial(own, data).row for own in calibration_configs([config])]
-    real = run_trial(config, data).row
+    measured = [runner.run(own, data).row for own in calibration_configs([config])]
+    real = runner.run(config, data).row
 
     guess = seconds_of(config, measured)
 

@@ -1,6 +1,5 @@
 """Paper 2's trials: work counted in shares of the training images, priced by what was measured."""
 
-import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -10,7 +9,7 @@ import torch
 
 from distill.config.selection import SelectionConfig
 from distill.datasets import load_dataset
-from distill.trials.selection import run_selection
+from distill.trials import runner
 from sweeps.cost import calibration_configs, estimate
 from sweeps.cost.selection import SELECTION
 from sweeps.grid.plan import make_plan
@@ -23,11 +22,11 @@ RANDOM = SelectionConfig(selector="random", fraction=0.5, epochs=10)
 def row(config: SelectionConfig, **seconds: float | None) -> dict[str, Any]:
     """A result row with the seconds of its parts (`evaluation=…`, …)."""
     parts = {f"{part}_seconds": seconds.get(part, 0.0) for part in PARTS}
-    return {"status": "ok", "kind": "selection", **config.resolved().to_dict(), **parts}
+    return {"status": "ok", "kind": "selection", **config.resolve().to_dict(), **parts}
 
 
 def replace(config: SelectionConfig, **changes: Any) -> SelectionConfig:
-    return dataclasses.replace(config, **changes)
+    return config.replace(**changes)
 
 
 def seconds_of(config: SelectionConfig, measured: Iterable[Mapping[Any, Any]]) -> float | None:
@@ -35,7 +34,7 @@ def seconds_of(config: SelectionConfig, measured: Iterable[Mapping[Any, Any]]) -
 
 
 def evaluation_units(config: SelectionConfig) -> float:
-    return SELECTION.units(SELECTION.values(config.resolved().to_dict()))["evaluation"][0]
+    return SELECTION.units(SELECTION.values(config.resolve().to_dict()))["evaluation"][0]
 
 
 @pytest.mark.parametrize(
@@ -79,11 +78,11 @@ def test_the_counted_shares_are_what_a_trial_trains_on() -> None:
             set_values={"epochs": "1", "val_fraction": "0", "test_fraction": "0.2"},
             only=["method=base|random|cluster_grid|augmentation"],
         ):
-            own = run_selection(config, data).row
+            row = runner.run(config, data).row
             scored = 0.2 / 3 if protocol == "published" else 0.0
             share = evaluation_units(config) - scored
 
-            assert own["n_trained_on"] / 287 == pytest.approx(share, abs=0.02)
+            assert row["n_trained_on"] / 287 == pytest.approx(share, abs=0.02)
 
 
 def test_seconds_scale_with_images_epochs_and_networks() -> None:
@@ -132,9 +131,9 @@ def test_a_calibration_is_short_and_prices_the_whole_plan(name: str) -> None:
     assert len(short) < len(plan) / 4
     assert {config.seed for config in short} == {0}
     for config in short:
-        assert config.recipe == "distillation" or (config.epochs or 0) <= 1
-        assert (config.eval_epochs or 0) <= 40
-        assert (config.feature_epochs or 0) <= 1
+        assert config.recipe == "distillation" or (config["epochs"] or 0) <= 1
+        assert (config["eval_epochs"] or 0) <= 40
+        assert (config["feature_epochs"] or 0) <= 1
         assert config.selector != "base", "all images are too many for a calibration"
 
 
@@ -142,11 +141,8 @@ def test_a_calibration_is_short_and_prices_the_whole_plan(name: str) -> None:
 def test_a_real_calibration_predicts_a_real_trial() -> None:
     data = load_dataset("digits", device=torch.device("cpu"))
     config = SelectionConfig(selector="herding", fraction=0.5, feature_epochs=2, epochs=10)
-    measured = [
-        run_selection(own, data).row | {"kind": "selection"}
-        for own in calibration_configs([config])
-    ]
-    real = run_selection(config, data).row
+    measured = [runner.run(short, data).row for short in calibration_configs([config])]
+    real = runner.run(config, data).row
 
     guess = seconds_of(config, measured)
 

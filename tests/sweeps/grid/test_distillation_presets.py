@@ -5,9 +5,10 @@ import re
 import pytest
 import torch
 
-from distill.config.distillation import CLUSTERER_OPTION_NAMES, DistillationConfig
+from distill.config.distillation import DistillationConfig
 from distill.datasets import load_dataset
-from distill.trials.distillation import run_trial
+from distill.trials import runner
+from sweeps.cli.fields import method_options
 from sweeps.grid.distillation_presets import PRESETS
 from sweeps.grid.plan import make_plan
 
@@ -61,12 +62,12 @@ def test_no_two_rows_of_a_preset_are_the_same_trials(name: str) -> None:
 
 def test_the_paper_preset_is_made_of_defaults() -> None:
     first = make_plan(PRESETS["paper"])[0]
-    dbscan = make_plan(PRESETS["paper"], only=["method=dbscan,ipc=10,weight=F"])[0].resolved()
+    dbscan = make_plan(PRESETS["paper"], only=["method=dbscan,ipc=10,weight=F"])[0].resolve()
 
     assert first == DistillationConfig(
         dataset="cifar10", protocol="published", clusterer="kmeans", weights="size"
     )
-    assert (dbscan.clusterer, dbscan.eps, dbscan.min_samples) == ("dbscan_published", 15.0, 2)
+    assert (dbscan.clusterer, dbscan["eps"], dbscan["min_samples"]) == ("dbscan_published", 15.0, 2)
     assert (dbscan.n_outer, dbscan.n_inner, dbscan.cluster_interval) == (1000, 100, 10)
 
 
@@ -74,7 +75,7 @@ def test_the_paper_preset_runs_what_each_protocol_means_by_agglomerative() -> No
     plan = make_plan(PRESETS["paper"], protocols=BOTH, only=["method=agglomerative"])
 
     assert len(plan) == 2 * 2 * 3
-    assert {(c.protocol, c.resolved().clusterer, c.resolved().linkage) for c in plan} == {
+    assert {(c.protocol, c.resolve().clusterer, c.resolve()["linkage"]) for c in plan} == {
         ("published", "agglomerative_published", None),
         ("sound", "agglomerative", "ward"),
     }
@@ -92,15 +93,16 @@ def test_the_extended_preset_has_the_future_work() -> None:
 
     assert {config.ipc for config in plan} == {1, 10, 50, 100}
     assert {config.embedding for config in plan} == {"features", "gradients"}
-    assert {(config.linkage, config.weights) for config in plan if config.linkage} == {
+    assert {(config["linkage"], config.weights) for config in plan if config["linkage"]} == {
         (linkage, weights)
         for linkage in ("ward", "complete", "average", "single")
         for weights in ("size", "none")
     }
     assert {config.weights for config in plan if config.clusterer == "birch"} == {"size", "none"}
-    radii = {(config.eps, config.min_samples) for config in plan if config.eps}
+    radii = {(config["eps"], config["min_samples"]) for config in plan if config["eps"]}
     assert radii == {(eps, n) for eps in (12.5, 15, 17.5) for n in (2, 5)}
-    assert {config.eps_quantile for config in plan if config.eps_quantile} == {0.25, 0.5, 0.75}
+    quantiles = {config["eps_quantile"] for config in plan if config["eps_quantile"]}
+    assert quantiles == {0.25, 0.5, 0.75}
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -111,25 +113,22 @@ def test_combinations_without_a_meaning_are_absent(name: str) -> None:
             assert config.weights == "none"
             assert config.embedding == "features"
         if config.embedding != "features":  # a distance between features means nothing here
-            assert config.eps is None
-        given = [name for name in CLUSTERER_OPTION_NAMES if getattr(config, name) is not None]
+            assert config["eps"] is None
         if config.protocol == "published":
-            assert given in ([], ["eps", "min_samples"])
+            assert list(method_options(config)) in ([], ["eps", "min_samples"])
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_trial_of_every_preset_resolves(name: str) -> None:
     plan = make_plan(PRESETS[name], protocols=BOTH, seeds=[0])
 
-    assert len({config.resolved().trial_id for config in plan}) == len(plan)
+    assert len({config.resolve().trial_id for config in plan}) == len(plan)
 
 
 def test_the_cost_preset_changes_one_field_at_a_time() -> None:
-    base, *others = (
-        config.resolved().to_dict() for config in make_plan(PRESETS["cost"], seeds=[0])
-    )
+    base, *others = (config.resolve().to_dict() for config in make_plan(PRESETS["cost"], seeds=[0]))
 
-    differing = [{name for name in base if own[name] != base[name]} - {"lr_img"} for own in others]
+    differing = [{n for n in base if values[n] != base[n]} - {"lr_img"} for values in others]
     assert {len(names) for names in differing} == {1}
     assert {name for names in differing for name in names} == {
         *("ipc", "image_size", "width", "val_fraction", "n_representatives")
@@ -137,11 +136,11 @@ def test_the_cost_preset_changes_one_field_at_a_time() -> None:
 
 
 def test_another_data_set_keeps_the_sizes_and_brings_its_own_recipe() -> None:
-    digits = make_plan(PRESETS["quickstart"], limit=1)[0].resolved()
-    cifar = make_plan(PRESETS["quickstart"], dataset="cifar10", limit=1)[0].resolved()
+    digits = make_plan(PRESETS["quickstart"], limit=1)[0].resolve()
+    cifar = make_plan(PRESETS["quickstart"], dataset="cifar10", limit=1)[0].resolve()
 
     for size in ("n_outer", "n_inner", "n_representatives", "width", "eval_epochs", "n_eval"):
-        assert getattr(cifar, size) == getattr(digits, size)
+        assert cifar[size] == digits[size]
     assert (digits.metric, digits.factor) == ("l1", 1)
     assert (cifar.metric, cifar.factor) == ("mse", 2)
     assert digits.lr_img == pytest.approx(3e-5)
@@ -154,14 +153,14 @@ def test_every_preset_takes_every_data_set(name: str, dataset: str) -> None:
     plan = make_plan(PRESETS[name], dataset=dataset, protocols=BOTH, seeds=[0])
 
     assert len(plan) == len(make_plan(PRESETS[name], protocols=BOTH, seeds=[0]))
-    assert {config.resolved().dataset for config in plan} == {dataset}
+    assert {config.resolve().dataset for config in plan} == {dataset}
 
 
 def test_the_smoke_preset_runs() -> None:
     data = load_dataset("digits", device=torch.device("cpu"))
 
     for config in make_plan(PRESETS["smoke"]):
-        result = run_trial(config, data)
+        result = runner.run(config, data)
 
         assert result.row["status"] == "ok"
         assert [point["outer"] for point in result.curve] == [0, 1, 2]

@@ -1,6 +1,5 @@
 """The dry run's text: what a small plan looks like, to the letter, and what it must say."""
 
-import dataclasses
 
 import pytest
 
@@ -184,7 +183,7 @@ def test_every_preset_fits_a_terminal_and_names_every_method(name: str, done: bo
     ],
 )
 def test_times_are_readable(seconds: float, text: str) -> None:
-    config = dataclasses.replace(PLAN[0])
+    config = PLAN[0].replace()
 
     lines = describe([config], estimate=estimate_of({config.trial_id: seconds})).splitlines()
 

@@ -63,7 +63,7 @@ def test_seeds_protocols_and_limit() -> None:
 def test_with_and_without_weights_are_two_trials_under_the_published_protocol_too() -> None:
     plan = make_plan(GRID, protocols=["published"], only=["method=kmeans,ipc=1"], seeds=[0])
 
-    assert [config.resolved().weights for config in plan] == ["published", "none"]
+    assert [config.resolve().weights for config in plan] == ["published", "none"]
 
 
 def test_what_becomes_the_same_trial_is_planned_once_where_it_came_first() -> None:
@@ -83,9 +83,14 @@ def test_set_values_replace_those_of_the_grid() -> None:
 def test_options_of_a_clusterer_are_set_where_it_runs() -> None:
     plan = make_plan(GRID, set_values={"linkage": "average", "min_samples": "7"}, seeds=[0])
 
-    assert {config.linkage for config in plan if config.clusterer == "agglomerative"} == {"average"}
-    assert {config.min_samples for config in plan if config.clusterer == "dbscan"} == {7}
-    assert {(c.linkage, c.min_samples) for c in plan if c.clusterer == "kmeans"} == {(None, None)}
+    given = {(c.clusterer, c["linkage"], c["min_samples"]) for c in plan}
+    assert {
+        options for options in given if options[0] in ("agglomerative", "dbscan", "kmeans")
+    } == {
+        ("agglomerative", "average", None),
+        ("dbscan", None, 7),
+        ("kmeans", None, None),
+    }
 
 
 @pytest.mark.parametrize(
@@ -97,13 +102,13 @@ def test_one_radius_replaces_the_other(
 ) -> None:
     plan = make_plan(GRID, set_values={name: text}, only=["method=dbscan"])
 
-    assert {(config.eps, config.eps_quantile) for config in plan} == {(eps, quantile)}
+    assert {(config["eps"], config["eps_quantile"]) for config in plan} == {(eps, quantile)}
 
 
 def test_taking_a_radius_back_leaves_the_other_as_it_is() -> None:
     plan = make_plan(GRID, set_values={"eps": "none"}, only=["method=dbscan"], seeds=[0])
 
-    assert [(c.eps, c.eps_quantile) for c in plan[:2]] == [(None, None), (None, 0.25)]
+    assert [(c["eps"], c["eps_quantile"]) for c in plan[:2]] == [(None, None), (None, 0.25)]
 
 
 def test_an_option_that_a_protocol_does_not_have_is_set_under_the_other() -> None:
@@ -116,7 +121,7 @@ def test_an_option_that_a_protocol_does_not_have_is_set_under_the_other() -> Non
     )
 
     # Both sound rows now have this radius; they differ in min_samples.
-    assert [(config.protocol, config.eps, config.eps_quantile) for config in plan] == [
+    assert [(config.protocol, config["eps"], config["eps_quantile"]) for config in plan] == [
         ("published", 4.0, None),
         ("sound", None, 0.1),
         ("sound", None, 0.1),
@@ -130,11 +135,11 @@ def test_a_projection_goes_with_gradients_only() -> None:
         GRID, set_values={"embedding": "gradients", "projection_dim": "8"}, seeds=[0]
     )
 
-    assert [config.projection_dim for config in projected[:6]] == [None] * 5 + [8]
-    assert {(config.embedding, config.projection_dim) for config in features} == {
+    assert [config["projection_dim"] for config in projected[:6]] == [None] * 5 + [8]
+    assert {(config.embedding, config["projection_dim"]) for config in features} == {
         ("features", None)
     }
-    assert {(config.embedding, config.projection_dim) for config in everywhere} == {
+    assert {(config.embedding, config["projection_dim"]) for config in everywhere} == {
         ("gradients", 8)
     }
 

@@ -6,10 +6,11 @@ from collections import Counter
 import pytest
 import torch
 
-from distill.config.selection import PUBLISHED_SELECTORS, SelectionConfig
+from distill.config.selection import SelectionConfig
 from distill.datasets import load_dataset
 from distill.errors import UserError
-from distill.trials.selection import run_selection
+from distill.selection.registry import SELECTORS
+from distill.trials import runner
 from sweeps.grid.plan import make_plan
 from sweeps.grid.selection_presets import CLUSTERERS, PRESETS
 
@@ -44,7 +45,7 @@ def test_the_number_of_trials(name: str, n_trials: int) -> None:
 def test_the_rows_of_paper_2_in_the_order_of_its_table(name: str, protocol: str) -> None:
     plan = plan_of(name, protocols=[protocol], seeds=[0])
 
-    assert [(config.selector, config.fraction) for config in plan[:6]] == [
+    assert [(config.selector, config["fraction"]) for config in plan[:6]] == [
         ("base", None),
         ("random", 0.5),
         ("random", 0.25),
@@ -59,7 +60,7 @@ def test_the_published_protocol_has_the_selectors_of_the_paper_only() -> None:
         plan = plan_of(name, protocols=["published", "sound"])
         published = {config.selector for config in plan if config.protocol == "published"}
 
-        assert published <= set(PUBLISHED_SELECTORS)
+        assert published <= SELECTORS.published_variants().keys()
         assert {config.selector for config in plan if config.protocol == "sound"} >= published
 
 
@@ -73,41 +74,43 @@ def test_the_paper_preset_is_made_of_defaults() -> None:
 
 def test_the_paper_preset_has_as_many_random_images_as_the_papers_clustering_used() -> None:
     plan = plan_of("paper", seeds=[0], protocols=["published"])
-    grid = next(config for config in plan if config.selector == "cluster_grid").resolved()
-    assert grid.fraction is not None
-    assert grid.n_clusters is not None
+    grid = next(config for config in plan if config.selector == "cluster_grid").resolve()
 
-    n_groups = 2 * grid.n_clusters  # classes × clusters, each of which gives the fraction
+    n_groups = 2 * grid["n_clusters"]  # classes × clusters, each of which gives the fraction
     assert plan[-1] == SelectionConfig(
         dataset=PHOTOS,
         image_size=150,
         selector="random",
-        fraction=grid.fraction * n_groups,
+        fraction=grid["fraction"] * n_groups,
         protocol="published",
     )
 
 
 def test_the_extended_preset_holds_what_the_paper_left_open() -> None:
-    plan = [config.resolved() for config in plan_of("extended", seeds=[0])]
+    plan = [config.resolve() for config in plan_of("extended", seeds=[0])]
     ids = {config.trial_id for config in plan}
 
-    assert {own.trial_id for own in plan_of("paper", seeds=[0], protocols=["sound"])} <= ids
-    assert {c.clusterer for c in plan if c.selector == "cluster_grid"} == set(CLUSTERERS)
-    assert {c.clusterer for c in plan if c.selector == "nearest_center"} == set(CLUSTERERS)
-    assert {c.embedding for c in plan if c.selector == "herding"} == {"features", "pixels", "pca"}
-    assert min(c.fraction for c in plan if c.fraction is not None) == 0.01
+    assert {c.trial_id for c in plan_of("paper", seeds=[0], protocols=["sound"])} <= ids
+    assert {c["clusterer"] for c in plan if c.selector == "cluster_grid"} == set(CLUSTERERS)
+    assert {c["clusterer"] for c in plan if c.selector == "nearest_center"} == set(CLUSTERERS)
+    assert {c["embedding"] for c in plan if c.selector == "herding"} == {
+        "features",
+        "pixels",
+        "pca",
+    }
+    assert min(c["fraction"] for c in plan if c["fraction"] is not None) == 0.01
     assert Counter(c.equal_steps for c in plan)[True] == 5
-    assert {c.augment_mode for c in plan if c.selector == "augmentation"} == {"replace", "add"}
+    assert {c["augment_mode"] for c in plan if c.selector == "augmentation"} == {"replace", "add"}
 
 
 def test_the_coreset_preset_evaluates_as_distilled_images_are() -> None:
-    plan = [config.resolved() for config in plan_of("coreset")]
+    plan = [config.resolve() for config in plan_of("coreset")]
 
     assert {config.recipe for config in plan} == {"distillation"}
     assert {config.dataset for config in plan} == {"cifar10"}
-    assert {config.ipc for config in plan} == {1, 10, 50}
-    assert {config.eval_epochs for config in plan} == {1000}
-    assert {c.clusterer for c in plan if c.selector == "nearest_center"} == set(CLUSTERERS)
+    assert {config["ipc"] for config in plan} == {1, 10, 50}
+    assert {config["eval_epochs"] for config in plan} == {1000}
+    assert {c["clusterer"] for c in plan if c.selector == "nearest_center"} == set(CLUSTERERS)
 
 
 def test_a_preset_without_images_asks_for_them() -> None:
@@ -120,10 +123,12 @@ def test_options_are_set_where_they_belong() -> None:
         "quickstart", set_values={"grid_size": "3", "fraction": "0.2", "clusterer": "birch"}
     )
 
-    assert {c.grid_size for c in plan if c.selector == "cluster_grid"} == {3}
-    assert {c.clusterer for c in plan if c.selector == "cluster_grid"} == {"birch"}
-    assert {(c.grid_size, c.clusterer) for c in plan if c.selector == "random"} == {(None, None)}
-    assert {c.fraction for c in plan if c.selector == "base"} == {None}
+    assert {c["grid_size"] for c in plan if c.selector == "cluster_grid"} == {3}
+    assert {c["clusterer"] for c in plan if c.selector == "cluster_grid"} == {"birch"}
+    assert {(c["grid_size"], c["clusterer"]) for c in plan if c.selector == "random"} == {
+        (None, None)
+    }
+    assert {c["fraction"] for c in plan if c.selector == "base"} == {None}
     # The three random fractions are one now.
     assert Counter(c.selector for c in plan)["random"] == 2 * 3
 
@@ -131,7 +136,7 @@ def test_options_are_set_where_they_belong() -> None:
 def test_a_number_of_images_replaces_the_fraction() -> None:
     plan = plan_of("quickstart", set_values={"ipc": "5"}, only=["method=herding"])
 
-    assert {(config.fraction, config.ipc) for config in plan} == {(None, 5)}
+    assert {(config["fraction"], config["ipc"]) for config in plan} == {(None, 5)}
 
 
 @pytest.mark.parametrize(
@@ -166,12 +171,12 @@ def test_every_selector_of_the_quick_start_runs(protocol: str) -> None:
     plan = plan_of("quickstart", seeds=[0], protocols=[protocol], set_values={"epochs": "1"})
     data = load_dataset("digits", val_fraction=0.1, device=torch.device("cpu"))
 
-    rows = [run_selection(config, data).row for config in plan]
+    rows = [runner.run(config, data).row for config in plan]
 
     assert {row["status"] for row in rows} == {"ok"}
     n_train = 357 - round(0.2 * 357) - round(0.1 * (357 - round(0.2 * 357)))
     by_selector = {
-        (c.selector, c.fraction): row["n_trained_on"] for c, row in zip(plan, rows, strict=True)
+        (c.selector, c["fraction"]): row["n_trained_on"] for c, row in zip(plan, rows, strict=True)
     }
     assert by_selector["base", None] == pytest.approx(n_train, abs=4)
     assert by_selector["random", 0.5] == pytest.approx(n_train / 2, abs=2)

@@ -13,8 +13,8 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from distill.config.distillation import DistillationConfig
-from distill.config.selection import config_from_dict
 from distill.datasets import ImageData
+from distill.kinds import config_from_dict
 from sweeps.cluster.worker import WorkOrder, run_and_store
 from sweeps.optuna_search.searcher import PruningScheduler, StudySearcher
 from sweeps.optuna_search.spaces import Space, load_space
@@ -58,9 +58,9 @@ class Tune:
         return tune_id, config
 
     def report(
-        self, tune_id: str, outer: int | None = None, accuracy: float | None = None, **more: Any
+        self, tune_id: str, step: int | None = None, accuracy: float | None = None, **more: Any
     ) -> str:
-        result = {"status": "running", "curve_outer": outer, "curve_accuracy": accuracy} | more
+        result = {"status": "running", "curve_step": step, "curve_accuracy": accuracy} | more
         result["trial_id"] = tune_id  # as Tune does: its own id in the place of ours
         trial: Any = SimpleNamespace(trial_id=tune_id)
         decision = self.scheduler.on_trial_result(None, trial, result)
@@ -123,8 +123,8 @@ def finish(tune: Tune, store: Store, accuracy: float) -> DistillationConfig:
     following = tune.next()
     assert following is not None
     tune_id, config = following
-    for outer in range(1, 9):
-        assert tune.report(tune_id, outer, accuracy) == TrialScheduler.CONTINUE
+    for step in range(1, 9):
+        assert tune.report(tune_id, step, accuracy) == TrialScheduler.CONTINUE
     put(store, config, accuracy)
     tune.end(tune_id)
     return config
@@ -148,7 +148,7 @@ def test_a_real_trial_from_suggestion_to_value(
         tune_id, config = following
 
         def report(values: dict[str, Any], tune_id: str = tune_id) -> None:
-            more = {k: v for k, v in values.items() if k not in ("outer", "accuracy")}
+            more = {k: v for k, v in values.items() if k not in ("step", "accuracy")}
             tune.report(tune_id, **more)
 
         order = WorkOrder(store=store, sweep="s", phase="search", report_seconds=0)

@@ -7,10 +7,12 @@ from typing import Any
 import optuna
 import pytest
 
-from distill.config.distillation import CLUSTERER_OPTIONS, DistillationConfig
+from distill.clustering.registry import CLUSTERERS
+from distill.components import fields_of
+from distill.config.distillation import DistillationConfig
 from distill.datasets import ImageData
 from distill.errors import UserError
-from sweeps.cluster.kinds import check_config
+from distill.trials.runner import check
 from sweeps.optuna_search import spaces
 from sweeps.optuna_search.spaces import SPACES, Space, load_space
 
@@ -57,7 +59,7 @@ def test_our_spaces_fit_the_default_data(name: str, digits: ImageData) -> None:
     for config, params in draw(space):
         assert set(params) <= set(searched)
         assert (config.eval_split, config.val_fraction, config.dataset) == ("val", 0.1, "digits")
-        check_config(config, digits)
+        check(config, digits)
 
 
 def test_names_may_be_spelt_like_options() -> None:
@@ -70,7 +72,7 @@ def test_joint_asks_for_the_clusterers_own_parameters_only() -> None:
     for config, params in draw(load_space("joint"), n=100):
         own = set(params) - common
         seen.add(config.clusterer)
-        assert own <= set(CLUSTERER_OPTIONS[config.clusterer])
+        assert own <= set(fields_of(CLUSTERERS[config.clusterer].options))
         assert bool(own) == (config.clusterer != "kmeans")
 
     assert seen == {"kmeans", "kmeans++", "kmedoids", "dbscan", "agglomerative", "birch"}
@@ -87,12 +89,12 @@ def test_ways_of_choosing_are_asked_for_their_own_parameters_only() -> None:
     seen = set()
     for config, params in draw(load_space("selection")):
         assert set(params) == {"selector", "fraction"} | own[config.selector]
-        assert 0.02 <= config.fraction <= 0.5
+        assert 0.02 <= config["fraction"] <= 0.5
         seen.add(config.selector)
     assert seen == set(own)
 
     by_number = load_space("selection").narrowed({"ipc": 10})
-    assert {(config.fraction, config.ipc) for config, _ in draw(by_number)} == {(None, 10)}
+    assert {(config["fraction"], config["ipc"]) for config, _ in draw(by_number)} == {(None, 10)}
     assert "fraction" not in by_number.check()
 
 
@@ -102,7 +104,7 @@ def test_a_fixed_field_is_not_asked_for_and_wins() -> None:
     assert space.check() == ["eps"]
     for config, params in draw(space):
         assert set(params) == {"eps"}
-        assert (config.min_samples, config.ipc) == (3, 1)
+        assert (config["min_samples"], config["ipc"]) == (3, 1)
         assert 1 <= params["eps"] <= 50
     assert space.first_point == {"eps": 15.0}
     assert space.shared["min_samples"] == 3
@@ -113,8 +115,8 @@ def test_a_fixed_eps_takes_the_place_of_its_quantile_and_back() -> None:
     by_quantile = load_space("dbscan_eps").narrowed({"eps_quantile": 0.5})
 
     assert by_eps.check() == by_quantile.check() == ["min_samples"]
-    assert {(c.eps, c.eps_quantile) for c, _ in draw(by_eps)} == {(15.0, None)}
-    assert {(c.eps, c.eps_quantile) for c, _ in draw(by_quantile)} == {(None, 0.5)}
+    assert {(c["eps"], c["eps_quantile"]) for c, _ in draw(by_eps)} == {(15.0, None)}
+    assert {(c["eps"], c["eps_quantile"]) for c, _ in draw(by_quantile)} == {(None, 0.5)}
     assert by_eps.first_point == {"min_samples": 2}
 
 

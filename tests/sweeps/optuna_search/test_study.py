@@ -21,8 +21,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from distill.config.distillation import DistillationConfig
-from distill.config.selection import config_from_dict
 from distill.errors import UserError
+from distill.kinds import config_from_dict
 from sweeps.optuna_search import study as study_module
 from sweeps.optuna_search.searcher import StudySearcher
 from sweeps.optuna_search.spaces import Space, load_space
@@ -114,7 +114,7 @@ def test_the_first_point_comes_first_and_once(open_: Open) -> None:
         first = finish(study, 0.5)
         second = finish(study, 0.5)
 
-    assert (first.eps_quantile, first.min_samples) == (0.5, 2)
+    assert (first["eps_quantile"], first["min_samples"]) == (0.5, 2)
     assert first.trial_id != second.trial_id
 
 
@@ -339,8 +339,8 @@ def test_tpe_keeps_away_from_infeasible_points(
         with open_(storage=storage, objectives=objectives) as study:
             for _ in range(45):
                 number, config = begin(study)
-                x = config.eps_quantile or 0.0
-                row = row_of(config, 1.5 - x, seconds=float(config.min_samples or 0))
+                x = config["eps_quantile"] or 0.0
+                row = row_of(config, 1.5 - x, seconds=float(config["min_samples"] or 0))
                 if x > 0.5:
                     study.tell_row(number, row)
                 elif tell_as_failed:
@@ -419,7 +419,7 @@ def test_a_trial_killed_while_it_is_drawn_keeps_what_is_drawn(open_: Open, store
         quantile = study.ask().suggest_float("eps_quantile", 0.05, 1.0)
     with open_() as study:
         study.repair(store)
-        assert begin(study)[1].eps_quantile == quantile
+        assert begin(study)[1]["eps_quantile"] == quantile
 
 
 def test_a_repeated_trial_keeps_its_curve(open_: Open, store: Store) -> None:

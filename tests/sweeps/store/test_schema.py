@@ -8,9 +8,9 @@ import pyarrow as pa
 from distill.config.distillation import DistillationConfig
 from distill.config.selection import SelectionConfig
 from distill.datasets import ImageData
-from distill.trials.distillation import CURVE_COLUMNS, run_trial
+from distill.trials import runner
+from distill.trials.distillation import CURVE_COLUMNS
 from distill.trials.selection import CURVE_COLUMNS as SELECTION_CURVE_COLUMNS
-from distill.trials.selection import run_selection
 from sweeps.store.schema import curve_schema, trial_schema
 
 OF_THE_SWEEP = {
@@ -30,7 +30,7 @@ OF_SUBSETS = set(trial_schema().names[trial_schema().names.index("ray_version") 
 def test_a_real_trial_has_exactly_the_columns_and_types(
     digits: ImageData, tiny: Callable[..., DistillationConfig]
 ) -> None:
-    result = run_trial(tiny(eval_networks=["resnet10"], norm="batch"), digits)
+    result = runner.run(tiny(eval_networks=["resnet10"], norm="batch"), digits)
     row = result.row | OF_THE_SWEEP
     row["network_scores"] = "{}"
 
@@ -48,7 +48,7 @@ def test_a_real_trial_has_exactly_the_columns_and_types(
 
 def test_a_real_choice_of_images_has_columns_of_the_schema(digits: ImageData) -> None:
     config = SelectionConfig(selector="cluster_grid", fraction=0.2, epochs=1, classes=("3", "8"))
-    result = run_selection(config, digits)
+    result = runner.run(config, digits)
     row = result.row | OF_THE_SWEEP | {"network_scores": "{}"}
 
     assert set(trial_schema().names) >= set(row) >= OF_SUBSETS

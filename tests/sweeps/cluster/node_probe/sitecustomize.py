@@ -56,8 +56,8 @@ def _watch_trial(module: ModuleType) -> None:
     def note(event: str, trial: Any) -> None:
         _note(event, trial.config.trial_id, **_place(trial))
 
-    _after(module.Trial, "advance", lambda trial: note("unit", trial))
-    _after(module.Trial, "load_state", lambda trial, *_: note("resumed", trial))
+    _after(module.DistillationTrial, "advance", lambda trial: note("unit", trial))
+    _after(module.DistillationTrial, "load_state", lambda trial, *_: note("resumed", trial))
 
 
 def _watch_running(module: ModuleType) -> None:

@@ -1,0 +1,48 @@
+"""Labels of trials, derived from their configurations."""
+
+import pytest
+
+from distill.config.base import Config
+from distill.config.distillation import DistillationConfig
+from distill.config.selection import SelectionConfig
+from sweeps.cli.labels import method_label, number_ranges, trial_label
+
+
+@pytest.mark.parametrize(
+    ("config", "label"),
+    [
+        (DistillationConfig(), "kmeans"),
+        (DistillationConfig(width=16, n_outer=3, ipc=2), "kmeans"),
+        (
+            DistillationConfig(clusterer="dbscan", eps=15, min_samples=3),
+            "dbscan eps=15 min_samples=3",
+        ),
+        (
+            DistillationConfig(embedding="gradients", projection_dim=8, clusterer="birch"),
+            "gradients: birch",
+        ),
+        (SelectionConfig(), "random"),
+        (SelectionConfig(fraction=0.25, equal_steps=True), "random fraction=0.25 equal_steps"),
+        (
+            SelectionConfig(selector="cluster_grid", clusterer="agglomerative", linkage="single"),
+            "cluster_grid clusterer=agglomerative linkage=single",
+        ),
+        (
+            SelectionConfig(selector="herding", embedding="pca", pca_dim=4, ipc=3),
+            "herding ipc=3 embedding=pca pca_dim=4",
+        ),
+    ],
+)
+def test_label_has_the_method_and_its_given_options(config: Config, label: str) -> None:
+    assert method_label(config) == label
+
+
+def test_trial_label_tells_the_trials_of_a_sweep_apart() -> None:
+    weighted = DistillationConfig(weights="size", ipc=10, protocol="published", seed=2)
+
+    assert trial_label(weighted) == "kmeans, weights size, ipc 10, published, seed 2"
+    assert trial_label(SelectionConfig(fraction=0.5)) == "random fraction=0.5, seed 0"
+
+
+def test_number_ranges_join_more_than_two_neighbours() -> None:
+    assert number_ranges([3, 1, 2, 7, 9, 8, 11, 12]) == ["1–3", "7–9", "11", "12"]
