@@ -208,7 +208,11 @@ class Store:
 
         Args:
             on_invalid: called with a line for every file in `trials` that is not a row.
+
+        Raises:
+            UserError: there is no store, or it is of another schema.
         """
+        self._check_description()
         table = self._rows(on_invalid, ["trial_id", "status", "schema_version"])
         columns = (table[name].to_pylist() for name in ("trial_id", "status"))
         return dict(zip(*columns, strict=True))

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pyarrow as pa
+
 from distill.config.base import SCHEMA_VERSION
 from distill.config.distillation import DistillationConfig
 
@@ -37,3 +39,8 @@ def curve_of(n_outer: int = 2) -> list[dict[str, Any]]:
         }
         for outer in range(n_outer + 1)
     ]
+
+
+def images_of(content: bytes = b"images") -> dict[str, pa.Table]:
+    """Artifacts of a distillation, with any content."""
+    return {"distilled": pa.table({"image": [content]})}

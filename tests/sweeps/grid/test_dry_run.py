@@ -1,6 +1,5 @@
 """The dry run's text: what a small plan looks like, to the letter, and what it must say."""
 
-
 import pytest
 
 from distill.config.distillation import DistillationConfig

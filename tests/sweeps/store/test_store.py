@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from distill.config.base import SCHEMA_VERSION
 from distill.config.distillation import DistillationConfig
 from distill.errors import UserError
 from distill.runtime.checkpoint import load_checkpoint, save_checkpoint
@@ -26,7 +27,7 @@ from sweeps.store.rows import MERGED_AT_ONCE, row_content
 from sweeps.store.schema import curve_schema, trial_schema
 from sweeps.store.store import Store, load_curves, load_results
 from tests.paths import ROOT
-from tests.sweeps.plain_results import curve_of, row_of
+from tests.sweeps.plain_results import curve_of, images_of, row_of
 
 CONFIGS = [DistillationConfig(seed=seed) for seed in range(6)]
 IDS = [config.trial_id for config in CONFIGS]
@@ -37,9 +38,7 @@ def fail(message: str) -> None:
 
 
 def put(store: Store, config: DistillationConfig, *, replace: bool = False, **changes: Any) -> bool:
-    return store.put_result(
-        row_of(config, **changes), curve_of(), {"distilled": b"images"}, replace=replace
-    )
+    return store.put_result(row_of(config, **changes), curve_of(), images_of(), replace=replace)
 
 
 def folder_of(store: Store) -> Path:
@@ -69,7 +68,7 @@ def test_create_makes_a_store_once(tmp_path: Path) -> None:
     Store(store.uri).create()
 
     assert store.exists()
-    assert description["schema_version"] == 1
+    assert description["schema_version"] == SCHEMA_VERSION
     assert description["created_by"].startswith("dream-sweep ")
     assert json.loads((folder_of(store) / "sweep.json").read_text()) == description
     assert store.has_row(IDS[0])
@@ -97,8 +96,29 @@ def test_another_schema_version_is_refused(store: Store) -> None:
     (folder_of(store) / "sweep.json").write_text('{"schema_version": 7}')
 
     for use in (store.create, lambda: load_results(store.uri), lambda: load_curves(store.uri)):
-        with pytest.raises(UserError, match="have schema_version 7, this code has 1"):
+        with pytest.raises(UserError, match=r"have schema_version 7, .* this code has 2: .*newer"):
             use()
+
+
+def test_version_1_store_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    """A folder as the first version left it: its rows would have other identities today."""
+    (tmp_path / "trials").mkdir()
+    row = {"trial_id": "0" * 16, "schema_version": 1, "kind": "subset", "status": "ok", "ipc": 1}
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "trials" / f"{'0' * 16}.parquet")
+    description = {"schema_version": 1, "created_by": "dream-sweep 0.1.0"}
+    (tmp_path / "sweep.json").write_text(json.dumps(description))
+    before = names_in(tmp_path)
+
+    store = Store(tmp_path)
+    for use in (store.create, store.statuses, store.compact, store.results, store.curves):
+        with pytest.raises(UserError) as raised:
+            use()
+        message = str(raised.value)
+        assert "have schema_version 1, written by dream-sweep 0.1.0; this code has 2" in message
+        assert "other identities and columns" in message
+        assert "run the sweep again into a new --results folder" in message
+        assert "read them with the version that wrote them" in message
+    assert names_in(tmp_path) == before
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}"])
@@ -168,7 +188,8 @@ def test_a_result_comes_back(store: Store) -> None:
     assert list(row) == trial_schema().names
     assert json.loads(row["network_scores"]) == {"convnet": {"accuracies": [0.49, 0.51]}}
     assert (row["ipc"], row["eval_networks"], row["host"]) == (1, [], None)
-    assert file_of(store, CONFIGS[1], "distilled").read_bytes() == b"images"
+    images = pq.read_table(file_of(store, CONFIGS[1], "distilled"))
+    assert images.equals(images_of()["distilled"])
     assert names_in(folder_of(store)) == {
         "sweep.json",
         *(f"{kind}/{i}.parquet" for kind in ("trials", "curves", "distilled") for i in IDS[:2]),
@@ -253,13 +274,14 @@ def test_what_is_finished_is_not_overwritten(store: Store) -> None:
     before = {kind: file_of(store, CONFIGS[0], kind).read_bytes() for kind in ("trials", "curves")}
 
     again = store.put_result(
-        row_of(CONFIGS[0], total_seconds=99.0), curve_of(5), {"distilled": b"other"}
+        row_of(CONFIGS[0], total_seconds=99.0), curve_of(5), images_of(b"other")
     )
 
     assert again is False
     for kind, content in before.items():
         assert file_of(store, CONFIGS[0], kind).read_bytes() == content
-    assert file_of(store, CONFIGS[0], "distilled").read_bytes() == b"images"
+    images = pq.read_table(file_of(store, CONFIGS[0], "distilled"))
+    assert images.equals(images_of()["distilled"])
 
 
 def test_what_is_finished_is_replaced_when_asked(store: Store) -> None:
@@ -301,7 +323,7 @@ def test_rows_that_do_not_fit_are_refused_before_anything_is_written(
     store: Store, row: dict[str, Any], curve: list[dict[str, Any]], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        store.put_result(row_of(CONFIGS[0], **row), curve, {"distilled": b"images"})
+        store.put_result(row_of(CONFIGS[0], **row), curve, images_of())
     assert names_in(folder_of(store)) == {"sweep.json"}
 
 
@@ -417,7 +439,7 @@ def test_damaged_curves_are_named(store: Store) -> None:
 
 
 def test_earlier_columns_read_as_null_and_unknown_ones_are_left_out(store: Store) -> None:
-    row = {"trial_id": IDS[0], "schema_version": 1, "status": "ok", "ipc": 10, "nonsense": 1.0}
+    row = {"trial_id": IDS[0], "schema_version": 2, "status": "ok", "ipc": 10, "nonsense": 1.0}
     pq.write_table(pa.Table.from_pylist([row]), file_of(store, CONFIGS[0]))
     put(store, CONFIGS[1])
 
@@ -430,7 +452,7 @@ def test_earlier_columns_read_as_null_and_unknown_ones_are_left_out(store: Store
 
 def test_rows_of_a_later_schema_are_refused_with_the_reason(store: Store) -> None:
     put(store, CONFIGS[0])
-    put(store, CONFIGS[1], schema_version=2)
+    put(store, CONFIGS[1], schema_version=SCHEMA_VERSION + 1)
 
     for use in (store.statuses, store.results):
         with pytest.raises(UserError, match=rf"{IDS[1]}\.parquet is of a later schema_version"):
@@ -557,14 +579,15 @@ def test_a_store_on_a_full_disk_is_refused_before_anything_is_computed(
 
 WRITER = """
 import sys
+from distill.config.base import SCHEMA_VERSION
 from distill.config.distillation import DistillationConfig
 from sweeps.store.store import Store
-from tests.sweeps.plain_results import curve_of, row_of
+from tests.sweeps.plain_results import curve_of, images_of, row_of
 
 store, host, n = Store(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 for seed in range(n):
     row = row_of(DistillationConfig(seed=seed), host=host)
-    if store.put_result(row, curve_of(), {"distilled": host.encode() * 1000}):
+    if store.put_result(row, curve_of(), images_of(host.encode() * 1000)):
         print(row["trial_id"], flush=True)
 """
 
@@ -740,7 +763,7 @@ def test_rows_of_another_schema_are_not_compacted(store: Store, tmp_path: Path) 
     description = json.loads((folder_of(store) / "sweep.json").read_text())
     (folder_of(store) / "sweep.json").write_text(json.dumps(description | {"schema_version": 99}))
 
-    with pytest.raises(UserError, match="schema_version 99, this code has"):
+    with pytest.raises(UserError, match=r"schema_version 99, written by .*; this code has 2"):
         store.compact(minimum=1, settled_seconds=0)
     with pytest.raises(UserError, match="there are no results at"):
         Store(tmp_path / "nowhere").compact()

@@ -20,9 +20,10 @@ from distill.config.distillation import DistillationConfig
 from distill.errors import UserError
 from distill.runtime.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint
 from sweeps.store.files import Files
+from sweeps.store.rows import table_content
 from sweeps.store.store import Store, load_curves, load_results
 from tests.paths import ROOT
-from tests.sweeps.plain_results import curve_of, row_of
+from tests.sweeps.plain_results import curve_of, images_of, row_of
 
 CONFIGS = [DistillationConfig(seed=seed) for seed in range(4)]
 IDS = [config.trial_id for config in CONFIGS]
@@ -148,9 +149,7 @@ def objects(client: Any, bucket: str) -> dict[str, int]:
 
 
 def put(store: Store, config: DistillationConfig, *, replace: bool = False, **changes: Any) -> bool:
-    return store.put_result(
-        row_of(config, **changes), curve_of(), {"distilled": b"images"}, replace=replace
-    )
+    return store.put_result(row_of(config, **changes), curve_of(), images_of(), replace=replace)
 
 
 def test_the_whole_store(remote: Store, client: Any, bucket: str) -> None:
@@ -192,7 +191,7 @@ def test_the_whole_store(remote: Store, client: Any, bucket: str) -> None:
     assert names < found.keys()
     others = sorted(name.split("/")[0] for name in found.keys() - names)
     assert others == ["failures", "submissions", "submissions", "sweep.json"]
-    assert found[f"distilled/{IDS[0]}.parquet"] == len(b"images")
+    assert found[f"distilled/{IDS[0]}.parquet"] == len(table_content(images_of()["distilled"]))
 
 
 def test_pandas_reads_it(remote: Store, query: str) -> None:
