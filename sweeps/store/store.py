@@ -21,7 +21,6 @@ Free of torch and Ray: the analysis reads with it.
 
 import contextlib
 import datetime as dt
-import importlib.metadata
 import json
 import re
 import uuid
@@ -34,6 +33,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from distill import __version__
 from distill.config.base import SCHEMA_VERSION
 from distill.errors import UserError
 from sweeps.store import records
@@ -466,12 +466,8 @@ def _frame(table: pa.Table) -> pd.DataFrame:
 
 
 def _description() -> dict[str, Any]:
-    try:
-        version = importlib.metadata.version("dream-sweep")
-    except importlib.metadata.PackageNotFoundError:  # run from its source, not installed
-        version = "unknown"
     return {
         "schema_version": SCHEMA_VERSION,
         "created_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        "created_by": f"dream-sweep {version}",
+        "created_by": f"dream-sweep {__version__}",
     }
