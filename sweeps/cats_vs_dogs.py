@@ -26,9 +26,9 @@ from sweeps.grid.selection_presets import PRESETS
 def _print_tables(
     results: pd.DataFrame, plan: Sequence[SelectionConfig], failures: Mapping[str, Any]
 ) -> None:
-    from analysis.tables import print_paper2_tables
+    from analysis.tables.printing import print_tables
 
-    print_paper2_tables(results, plan=plan, failures=failures)
+    print_tables(results, plan=plan, failures=failures)
 
 
 COMMAND = GridCommand(

@@ -25,9 +25,9 @@ from sweeps.grid.distillation_presets import PRESETS
 def _print_tables(
     results: pd.DataFrame, plan: Sequence[DistillationConfig], failures: Mapping[str, Any]
 ) -> None:
-    from analysis.tables import print_paper1_tables
+    from analysis.tables.printing import print_tables
 
-    print_paper1_tables(results, plan=plan, failures=failures)
+    print_tables(results, plan=plan, failures=failures)
 
 
 COMMAND = GridCommand(
