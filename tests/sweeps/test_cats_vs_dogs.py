@@ -14,7 +14,10 @@ from distill.config.selection import SelectionConfig
 from sweeps.cats_vs_dogs import COMMAND
 from sweeps.store.store import Store, load_curves, load_results
 from tests.paths import ROOT
+from tests.sweeps.cluster.patience import TEST_SECONDS
 from tests.sweeps.test_full_grid import environment
+
+pytestmark = pytest.mark.timeout(TEST_SECONDS)
 
 SCRIPT = str(ROOT / "sweeps" / "cats_vs_dogs.py")
 SMALL = ("--seeds", "1", "--set", "epochs=2", "--only", "method=base|random|cluster_grid")
@@ -32,6 +35,7 @@ def run(results: Path, *options: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
+@pytest.mark.ray
 def test_submitting_again_runs_what_is_missing(tmp_path: Path) -> None:
     results = tmp_path / "results"
     first = run(results, *SMALL, "--protocol", "sound")
@@ -113,6 +117,7 @@ def test_bad_usage_is_one_line_and_code_2(
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.ray
 def test_a_calibrated_dry_run_prices_the_plan_and_touches_nothing(tmp_path: Path) -> None:
     results = tmp_path / "results"
     done = run(

@@ -23,11 +23,14 @@ from sweeps.store.compaction import COMPACT_FROM
 from sweeps.store.rows import row_content
 from sweeps.store.store import Store, load_results
 from tests.paths import ROOT
+from tests.sweeps.cluster.patience import LIMIT_SECONDS, TEST_SECONDS
 from tests.sweeps.plain_results import row_of
+
+pytestmark = pytest.mark.timeout(TEST_SECONDS)
 
 SCRIPT = str(ROOT / "sweeps" / "full_grid.py")
 SMOKE = ("--preset", "smoke", "--checkpoint-seconds", "0.2")
-LONG = (*SMOKE, "--only", "method=kmeans", "--set", "n_outer=30", "--set", "eval_every=10")
+LONG = (*SMOKE, "--only", "method=kmeans", "--set", "n_outer=60", "--set", "eval_every=20")
 """One trial that is long enough to be interrupted."""
 
 
@@ -67,7 +70,7 @@ def start(results: Path, *options: str) -> "subprocess.Popen[str]":
 def wait_for(
     condition: Callable[[], object], process: "subprocess.Popen[str] | None" = None
 ) -> None:
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + LIMIT_SECONDS
     while not condition():
         if process is not None and process.poll() is not None:
             raise AssertionError(f"it ended early: {process.communicate()}")
@@ -108,6 +111,7 @@ def trial_processes(results: Path) -> list[int]:
     return found
 
 
+@pytest.mark.ray
 def test_submitting_again_runs_what_is_missing(tmp_path: Path) -> None:
     results = tmp_path / "results"
     first = run(results, *SMOKE, "--limit", "1", "--track", "tensorboard", "--name", "mine")
@@ -149,6 +153,7 @@ def test_submitting_again_runs_what_is_missing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["driver", pytest.param("trial", marks=pytest.mark.slow)])
+@pytest.mark.ray
 def test_kill_9_loses_no_more_than_since_the_last_checkpoint(tmp_path: Path, what: str) -> None:
     results = tmp_path / "results"
     (config,) = planned(*LONG)
@@ -157,7 +162,7 @@ def test_kill_9_loses_no_more_than_since_the_last_checkpoint(tmp_path: Path, wha
     if what == "trial":
         (victim,) = trial_processes(results)
         os.kill(victim, signal.SIGKILL)
-        output, errors = process.communicate(timeout=300)
+        output, errors = process.communicate(timeout=LIMIT_SECONDS)
         assert process.returncode == 0, errors
         assert "its process was lost; it resumes from its last checkpoint" in errors
     else:
@@ -187,6 +192,7 @@ def test_kill_9_loses_no_more_than_since_the_last_checkpoint(tmp_path: Path, wha
         pytest.param(signal.SIGTERM, 143, id="SIGTERM", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.ray
 def test_an_interruption_is_clean_and_says_how_to_go_on(
     tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
@@ -199,7 +205,7 @@ def test_an_interruption_is_clean_and_says_how_to_go_on(
         process.send_signal(number)  # and `uv run` once more to its child
     else:
         process.send_signal(number)
-    output, errors = process.communicate(timeout=120)
+    output, errors = process.communicate(timeout=LIMIT_SECONDS)
 
     assert process.returncode == code, errors
     assert "interrupted with 1 trials to go; continue: uv run" in errors
@@ -222,11 +228,12 @@ def test_an_interruption_is_clean_and_says_how_to_go_on(
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_two_drivers_on_the_same_results_do_no_harm(tmp_path: Path) -> None:
     results = tmp_path / "results"
     drivers = [start(results, *SMOKE) for _ in range(2)]
     for driver in drivers:
-        output, errors = driver.communicate(timeout=400)
+        output, errors = driver.communicate(timeout=LIMIT_SECONDS)
         assert driver.returncode == 0, errors
         assert "2 of 2 trials finished: 2 ok" in output
     table = load_results(results)
@@ -236,6 +243,7 @@ def test_two_drivers_on_the_same_results_do_no_harm(tmp_path: Path) -> None:
     assert len(Store(results).submissions()) == 2
 
 
+@pytest.mark.ray
 def test_failed_trials_are_reported_and_retried_when_asked(tmp_path: Path) -> None:
     """A folder of images in which some cannot be read, and later can."""
     results = tmp_path / "results"
@@ -296,6 +304,7 @@ def test_bad_usage_is_one_line_and_code_2(
         (["--dataset", "parquet:nowhere.parquet"], "nowhere.parquet"),
     ],
 )
+@pytest.mark.ray
 def test_what_only_the_cluster_can_tell_is_one_line_and_code_2(
     tmp_path: Path, options: list[str], message: str
 ) -> None:
@@ -319,6 +328,7 @@ def test_a_dry_run_touches_nothing(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_a_calibrated_dry_run_prices_the_plan_and_touches_nothing(tmp_path: Path) -> None:
     results = tmp_path / "results"
     dry = run(results, *SMOKE, "--dry-run", "--calibrate")
@@ -348,6 +358,7 @@ def test_what_a_killed_driver_left_is_compacted_by_the_next(tmp_path: Path) -> N
     assert len(store.statuses()) == COMPACT_FROM + 2
 
 
+@pytest.mark.ray
 def test_results_that_cannot_be_written_are_named_before_anything_starts(tmp_path: Path) -> None:
     taken = tmp_path / "results"
     taken.mkdir()

@@ -20,7 +20,10 @@ from sweeps.optuna_search.study import open_study
 from sweeps.search import main
 from sweeps.store.store import Store, load_results
 from tests.paths import ROOT
+from tests.sweeps.cluster.patience import TEST_SECONDS
 from tests.sweeps.test_full_grid import checkpoints, environment, number_of, wait_for
+
+pytestmark = pytest.mark.timeout(TEST_SECONDS)
 
 SIZES = {
     "ipc": 1,
@@ -81,6 +84,7 @@ def rows(results: Path) -> list[dict[str, Any]]:
     return list(found)
 
 
+@pytest.mark.ray
 def test_a_search_its_confirmation_and_more_of_it(tmp_path: Path) -> None:
     results = tmp_path / "results"
     short = ("--confirm", "1", "--seeds", "2")
@@ -120,6 +124,7 @@ def test_a_search_its_confirmation_and_more_of_it(tmp_path: Path) -> None:
     assert "is another search: ipc is 1 there and 2 here" in other.stderr
 
 
+@pytest.mark.ray
 def test_a_killed_search_goes_on_where_it_was(tmp_path: Path) -> None:
     results = tmp_path / "results"
     options = ("--trials", "2", "--confirm", "0", "--set", "n_outer=40", *CHECKPOINTS)
@@ -161,6 +166,7 @@ def test_a_killed_search_goes_on_where_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_an_interrupted_search_says_how_to_go_on(tmp_path: Path) -> None:
     results = tmp_path / "results"
     options = ("--trials", "2", "--confirm", "1", "--seeds", "1", "--set", "n_outer=20")
@@ -179,6 +185,7 @@ def test_an_interrupted_search_says_how_to_go_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_two_objectives_in_a_space_of_ones_own_with_trials_that_fail(tmp_path: Path) -> None:
     space = tmp_path / "mine.py"
     space.write_text(
@@ -275,6 +282,7 @@ def test_a_second_search_of_the_same_name_has_to_wait(
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_the_submission_is_noted(tmp_path: Path) -> None:
     results = tmp_path / "results"
     done = run(results, "dbscan", "--trials", "1", "--confirm", "0", "--range", "min_samples=3:4")

@@ -15,6 +15,9 @@ import pytest
 
 from sweeps.store.store import Store, load_results
 from tests.paths import ROOT
+from tests.sweeps.cluster.patience import LIMIT_SECONDS, PATIENT_RAY, TEST_SECONDS
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(TEST_SECONDS)]
 
 PROGRAMS = Path(sys.executable).parent
 SMOKE = ("--preset", "smoke", "--limit", "1")
@@ -36,7 +39,7 @@ class Head:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=400,
+            timeout=LIMIT_SECONDS,
             check=False,
         )
 
@@ -57,6 +60,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         "PATH": f"{PROGRAMS}:{os.environ['PATH']}",
         "RAY_AUTH_MODE": "token",
         "OMP_NUM_THREADS": "1",
+        **PATIENT_RAY,
     }
     subprocess.run(
         [str(PROGRAMS / "ray"), "get-auth-token", "--generate"],
@@ -82,7 +86,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         )
     running = Head(f"http://127.0.0.1:{dashboard_port}", environment)
     try:
-        deadline = time.monotonic() + 180
+        deadline = time.monotonic() + LIMIT_SECONDS
         while running.submit(home, "true").returncode:  # the dashboard is up before its agent
             assert process.poll() is None, (home / "head.log").read_text()
             assert time.monotonic() < deadline, (home / "head.log").read_text()
@@ -91,7 +95,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         try:
-            process.wait(timeout=5)
+            process.wait(timeout=30)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()

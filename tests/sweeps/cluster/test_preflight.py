@@ -32,6 +32,9 @@ from sweeps.cluster.preflight import (
 )
 from sweeps.search import main as search
 from sweeps.store.store import Store
+from tests.sweeps.cluster.patience import LIMIT_SECONDS, PATIENT_RAY, TEST_SECONDS
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(TEST_SECONDS)]
 
 Tiny = Callable[..., DistillationConfig]
 
@@ -39,12 +42,15 @@ Tiny = Callable[..., DistillationConfig]
 @pytest.fixture(scope="module")
 def head() -> Iterator[RayCluster]:
     """A head without trials and a node for them."""
-    cluster = RayCluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    cluster.add_node(num_cpus=1, num_gpus=2)
-    ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
-    yield cluster
-    ray.shutdown()
-    cluster.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in PATIENT_RAY.items():
+            patch.setenv(name, value)
+        cluster = RayCluster(initialize_head=True, head_node_args={"num_cpus": 0})
+        cluster.add_node(num_cpus=1, num_gpus=2)
+        ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
+        yield cluster
+        ray.shutdown()
+        cluster.shutdown()
 
 
 @pytest.fixture
@@ -63,7 +69,7 @@ def check(
     *,
     gpu_share: float = 0,
     device: str = "auto",
-    answer_seconds: float = 300,
+    answer_seconds: float = LIMIT_SECONDS,
 ) -> None:
     parser = OneLineParser()
     add_run_options(parser, fields_help="")
@@ -95,7 +101,7 @@ def another_node(head: RayCluster) -> Iterator[Callable[..., "subprocess.Popen[b
             start_new_session=True,
         )
         started.append(process)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + LIMIT_SECONDS
         while n_alive() == n_before:
             if process.poll() is not None:
                 assert process.stdout is not None

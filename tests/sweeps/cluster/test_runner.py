@@ -26,6 +26,9 @@ from sweeps.cluster.shared_data import (
 )
 from sweeps.cluster.worker import WorkOrder
 from sweeps.store.store import Store
+from tests.sweeps.cluster.patience import TEST_SECONDS
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(TEST_SECONDS)]
 
 Tiny = Callable[..., DistillationConfig]
 

@@ -34,6 +34,9 @@ from sweeps.cluster.worker import (
 )
 from sweeps.store.store import Store
 from tests.paths import ROOT
+from tests.sweeps.cluster.patience import LIMIT_SECONDS, TEST_SECONDS
+
+pytestmark = pytest.mark.timeout(TEST_SECONDS)
 
 Tiny = Callable[..., DistillationConfig]
 Reports = list[dict[str, Any]]
@@ -214,7 +217,7 @@ from sweeps.cluster.worker import WorkOrder, run_and_store
 log = Path(sys.argv[3]).open("a", buffering=1)
 config = DistillationConfig.from_dict(json.loads(sys.argv[2]))
 order = WorkOrder(
-    store=Store(sys.argv[1]), sweep="s", checkpoint_seconds=float(sys.argv[4]), report_seconds=0
+    store=Store(sys.argv[1]), sweep="s", checkpoint_seconds=0.0, report_seconds=0
 )
 data = load_dataset(config.dataset)
 run_and_store(config, lambda: data, order, lambda own: log.write(json.dumps(own) + chr(10)))
@@ -227,7 +230,6 @@ def test_a_killed_process_repeats_only_what_came_after_its_last_checkpoint(
     """kill -9; the outer iterations that were run twice are counted from a log beside it."""
     config = tiny(val_fraction=0.0, n_outer=30, eval_every=0)
     log = tmp_path / "log"
-    every = 0.1
     command = [sys.executable, "-c", LOGGED_TRIAL, store.uri, json.dumps(config.to_dict())]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
@@ -235,8 +237,8 @@ def test_a_killed_process_repeats_only_what_came_after_its_last_checkpoint(
         text = log.read_text() if log.exists() else ""
         return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
 
-    process = subprocess.Popen([*command, str(log), str(every)], env=environment)
-    deadline = time.monotonic() + 120
+    process = subprocess.Popen([*command, str(log)], env=environment)
+    deadline = time.monotonic() + LIMIT_SECONDS
     while not any((line["step"] or 0) >= 8 for line in lines()):
         assert process.poll() is None, "it ended before it could be killed"
         assert time.monotonic() < deadline
@@ -246,17 +248,15 @@ def test_a_killed_process_repeats_only_what_came_after_its_last_checkpoint(
     assert not store.has_row(config.trial_id)
     before = lines()
 
-    subprocess.run([*command, str(log), str(every)], env=environment, check=True)
+    subprocess.run([*command, str(log)], env=environment, check=True)
 
     after = lines()[len(before) :]
     n_reached, n_again_from = before[-1]["step"], after[0]["step"]
     row = store.read_row(config.trial_id)
     assert row is not None
     assert row["n_resumes"] == 1
-    assert 0 < n_again_from <= n_reached + 1
-    seconds_per_outer = row["total_seconds"] / 30
-    print(f"outer iterations repeated: {n_reached - n_again_from + 1} of 30")
-    assert n_reached - n_again_from <= 2 + 3 * every / seconds_per_outer
+    # A unit of work is reported before its state is saved, so at most that one is repeated.
+    assert abs(n_reached - n_again_from) <= 1
 
 
 def test_reports_of_all_trials_together_are_bounded(store: Store) -> None:
