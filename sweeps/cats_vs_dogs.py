@@ -33,8 +33,8 @@ def _print_tables(
 
 COMMAND = GridCommand(
     verb="photos",
-    description="Choose real images in several ways and train a classifier on them, on Ray; run "
-    "again to go on. Without options: paper 2's six rows under both protocols on two of "
+    description="Select real images in several ways and train a classifier on them, on Ray; run "
+    "again to resume. Without options: paper 2's six rows under both protocols on two of "
     "scikit-learn's digits, in two minutes on two CPU cores.",
     presets=PRESETS,
     only_example="method=random|cluster_grid,fraction=0.1",

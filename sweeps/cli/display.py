@@ -18,7 +18,7 @@ PLAIN_SECONDS = 15.0
 """Seconds between two plain lines."""
 
 MOST_SHOWN = 8
-"""Running trials with a line of their own."""
+"""Running trials that are shown with a line each."""
 
 
 class SweepState:

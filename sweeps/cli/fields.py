@@ -36,7 +36,7 @@ def method_choices(config: Config) -> dict[str, object]:
 
 
 def method_variants(kind: type[Config]) -> list[str]:
-    """Returns the fields with a few fixed values that tell variants of a method apart.
+    """Returns the fields with a few fixed values that distinguish variants of a method.
 
     Without `protocol`, which is of every kind.
     """

@@ -35,7 +35,8 @@ class RunOptions:
         name: sweep name, stored in every row; None: the command's default.
         data_root: folder of torchvision's data sets, on every node.
         address: of the Ray cluster; None: RAY_ADDRESS where it is set, else this machine.
-        gpus_per_trial: share of a GPU in [0, 1], or a whole number of GPUs; None: by what there is.
+        gpus_per_trial: share of a GPU in [0, 1], or a whole number of GPUs; None: a default share
+            where the cluster has GPUs.
         cpus_per_trial: logical CPUs of a trial, at least 1.
         max_concurrent: most trials that run at once; None: as many as fit.
         device: `auto`, `cpu` or `cuda`.

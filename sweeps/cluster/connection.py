@@ -50,7 +50,7 @@ class Cluster:
         return self.most_cpus > 0
 
     def gpu_share(self, options: RunOptions) -> float:
-        """Returns the share of a GPU that a trial gets: as asked for, else by what there is.
+        """Returns the share of a GPU that a trial gets: as given, else by the cluster's GPUs.
 
         Raises:
             UserError: no share was asked for, and the cluster has no node yet to decide by.
@@ -141,8 +141,8 @@ def _start(address: str) -> None:
 def code_environment(folder: Path) -> dict[str, Any]:
     """Returns the Ray runtime environment that brings this project's code to the nodes.
 
-    From a checkout its whole folder travels. Where the packages are installed, only they do: beside
-    them is everything else that is installed there.
+    From a checkout its whole folder is uploaded. Of installed packages only the project's own are:
+    they lie beside everything else that is installed.
 
     Args:
         folder: of the packages.

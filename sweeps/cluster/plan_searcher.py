@@ -1,8 +1,8 @@
-"""A plan as Ray Tune asks it: point by point, in order.
+"""Searcher and scheduler of Ray Tune for a plan: its points one by one, in order.
 
-Tune's own grid search copies the whole grid for every trial, before the first one starts: seconds
-for a thousand trials, an hour for ten thousand. And its own first in, first out looks at every
-trial there ever was, at every event. `tests/benchmarks/sweep_scale.py` measures both.
+Tune's grid search copies the whole grid for every trial, before the first one starts: seconds for a
+thousand trials, an hour for ten thousand. And its first-in, first-out scheduler goes through all
+trials, ended ones included, at every event. `tests/benchmarks/sweep_scale.py` measures both.
 """
 
 import os
@@ -22,7 +22,7 @@ class PlanSearcher(Searcher):
     """Gives Tune the points of a plan.
 
     Args:
-        points: as Tune's trials get them under `point`, in the order of their start.
+        points: given to Tune's trials under `point`, in the order of their start.
     """
 
     def __init__(self, points: Iterable[dict[str, Any]]) -> None:
@@ -42,18 +42,18 @@ class PlanSearcher(Searcher):
         """Does nothing: a plan does not depend on results."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Does nothing: nobody restores from Tune's own state."""
+        """Does nothing: Tune's own state is never restored."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Does nothing."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tune pickles its searcher for a restart of its own kind, which is not used here."""
+        """Tune pickles its searcher for its own restarts, which are not used here."""
         return {}
 
 
 class InOrder(FIFOScheduler):
-    """First in, first out, at the same cost however many trials there were.
+    """First in, first out, at a cost that does not grow with the number of trials.
 
     Tune adds a trial when it begins to wait: a new one, and one whose process was lost.
     """
@@ -77,10 +77,10 @@ class InOrder(FIFOScheduler):
 
 @contextmanager
 def most_waiting(n_trials: int) -> Iterator[None]:
-    """Lets Tune ask for places for so many trials at once, of any searcher.
+    """Lets Tune request resources for so many trials at once, of any searcher.
 
-    By what waits an autoscaler sees how many nodes to bring. Tune's own numbers are one for a
-    searcher, or as many as may run at once. A number in the environment goes before this one.
+    An autoscaler adds nodes by these requests. Tune's own limits are one for a searcher, or as many
+    as may run at once. A limit in the environment takes precedence.
     """
     before = os.environ.get(_MOST_WAITING)
     os.environ.setdefault(_MOST_WAITING, str(n_trials))

@@ -1,9 +1,9 @@
-"""What a sweep asks of the nodes of a cluster before it starts.
+"""Preflight checks run on every node of a cluster before a sweep.
 
-Every node says which versions it has, reads a marker in the results that the driver wrote and
-writes one that the driver reads back; nodes that can hold a trial also look at the images and, for
-a share of a GPU, at the GPU. What would fail trial by trial, hours later or on some nodes only,
-stops the sweep here with its reason. Nodes that an autoscaler adds later are not asked.
+Every node reports its versions, reads a marker in the results that the driver wrote and writes one
+that the driver reads back; nodes that can hold a trial also check the images and, for a share of a
+GPU, the GPU. Problems that would make trials fail one by one, hours later or on some nodes only,
+stop the sweep here with their reasons. Nodes that an autoscaler adds later are not checked.
 """
 
 import contextlib
@@ -40,14 +40,14 @@ _ACCELERATOR = "accelerator_type:"
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What every node is asked; travels to it.
+    """The task of every node; sent to it.
 
     Attributes:
         store: the results.
         marker: a marker that the driver wrote there.
         sources: names of the data sets.
         data_root: folder of torchvision's data sets.
-        folder: where relative paths start from, if the node has it.
+        folder: that relative paths start from, if the node has it.
     """
 
     store: Store
@@ -59,13 +59,13 @@ class Question:
 
 @dataclass(kw_only=True)
 class Answer:
-    """What a node says; travels back.
+    """The result of a node; sent back.
 
     Attributes:
         versions: of Python, Ray and torch.
         marker: one that the node wrote to the results; None if it could not.
-        sources: data set → `describe_source`, of those that it was to look at.
-        problems: what is wrong, in one line each.
+        sources: data set → `describe_source`, of those that it had to check.
+        problems: in one line each.
     """
 
     versions: dict[str, str]
@@ -161,7 +161,7 @@ def check_nodes(
 def _ask(
     nodes: Sequence[Node], holding: Sequence[Node], question: Question, *, uses_gpu: bool
 ) -> dict[Any, Node]:
-    """Starts a task on every node; it needs nothing of what trials take."""
+    """Starts a task on every node; it takes none of the resources of trials."""
     remote: Any = ray.remote
     tasks = {}
     for node in nodes:
@@ -214,7 +214,7 @@ def _silent(problem: str) -> Answer:
 
 
 def _answer(question: Question, *, looks_at_data: bool, n_gpus: int) -> Answer:
-    """Runs on a node; whatever is wrong there is said in the answer."""
+    """Checks the node that it runs on; problems are part of the answer, not raised."""
     answer = Answer(versions=versions(), sources={}, problems=[])
     if Path(question.folder).is_dir():
         os.chdir(question.folder)
@@ -262,7 +262,7 @@ def _gpu_problems(n_gpus: int) -> list[str]:
 
 
 def _problems(answer: Answer, store: Store) -> list[str]:
-    """Returns what a node says is wrong, or what is wrong with what it wrote."""
+    """Returns the problems that a node reports, and those with the marker that it wrote."""
     problems = list(answer.problems)
     if answer.marker is not None:
         try:
@@ -276,14 +276,14 @@ def _problems(answer: Answer, store: Store) -> list[str]:
 
 def _differences(node: Node, answers: Mapping[str, Answer]) -> list[str]:
     """Returns how a node differs: in versions from the driver, in images from as many nodes."""
-    answer, here = answers[node.node_id], versions()
+    answer, driver_versions = answers[node.node_id], versions()
     problems = []
     for name, parts in (("Python", 2), ("Ray", 3)):
-        there = answer.versions.get(name)
-        if there is not None and there.split(".")[:parts] != here[name].split(".")[:parts]:
-            problems.append(f"has {name} {there}, the driver {here[name]}")
+        version, driver_version = answer.versions.get(name), driver_versions[name]
+        if version is not None and version.split(".")[:parts] != driver_version.split(".")[:parts]:
+            problems.append(f"has {name} {version}, the driver {driver_version}")
     for source, description in answer.sources.items():
-        seen = Counter(own.sources[source] for own in answers.values() if own.sources.get(source))
+        seen = Counter(a.sources[source] for a in answers.values() if a.sources.get(source))
         others = [other for other, _ in seen.most_common() if other != description]
         if description is not None and others and seen[description] <= seen[others[0]]:
             problems.append(f"sees {description} in {source}, other nodes {others[0]}")
@@ -291,17 +291,17 @@ def _differences(node: Node, answers: Mapping[str, Answer]) -> list[str]:
 
 
 def _overview(nodes: Sequence[Node], answers: Mapping[str, Answer]) -> list[str]:
-    """Returns a line for each kind of node: what it has, how many there are, some names."""
+    """Returns a line for each kind of node: its resources and versions, the number, some names."""
     kinds: dict[str, list[Node]] = defaultdict(list)
     for node in nodes:
-        own = answers[node.node_id].versions
-        words = " · ".join(f"{name} {version}" for name, version in own.items())
-        kinds[f"{node} · {words or 'no answer'}"].append(node)
-    return [f"{_count(own)}: {kind} · {_names(own)}" for kind, own in kinds.items()]
+        node_versions = answers[node.node_id].versions
+        text = " · ".join(f"{name} {version}" for name, version in node_versions.items())
+        kinds[f"{node} · {text or 'no answer'}"].append(node)
+    return [f"{_count(alike)}: {kind} · {_names(alike)}" for kind, alike in kinds.items()]
 
 
 def _remarks(answers: Iterable[Answer], question: Question) -> list[str]:
-    """Returns what else the user should know, of nodes that are all well."""
+    """Returns further remarks for the user, of nodes without problems."""
     answers = list(answers)
     remarks = ["every node writes the results" if answers else "no node has answered"]
     torches = sorted({answer.versions["torch"] for answer in answers})
@@ -312,13 +312,13 @@ def _remarks(answers: Iterable[Answer], question: Question) -> list[str]:
         )
     for source in question.sources:
         seen = [answer.sources[source] for answer in answers if source in answer.sources]
-        there = [description for description in seen if description is not None]
-        if there:
-            remarks.append(f"{_number(len(there), 'node')} for trials: {source}, {there[0]}")
-        if len(there) < len(seen):
+        found = [description for description in seen if description is not None]
+        if found:
+            remarks.append(f"{_number(len(found), 'node')} for trials: {source}, {found[0]}")
+        if len(found) < len(seen):
             remarks.append(
                 f"{source} is not in {question.data_root} on "
-                f"{_number(len(seen) - len(there), 'node')} for trials: downloaded where it is read"
+                f"{_number(len(seen) - len(found), 'node')} for trials: downloaded where it is read"
             )
     return remarks
 
@@ -329,8 +329,8 @@ def _stop_on(problems: Iterable[tuple[Node, str]]) -> None:
     for node, problem in problems:
         affected[problem].append(node)
     if affected:
-        said = "; ".join(f"{_names(nodes)}: {problem}" for problem, nodes in affected.items())
-        raise UserError(f"not all nodes can run trials: {said}")
+        reasons = "; ".join(f"{_names(nodes)}: {problem}" for problem, nodes in affected.items())
+        raise UserError(f"not all nodes can run trials: {reasons}")
 
 
 def _count(nodes: Sequence[Node]) -> str:

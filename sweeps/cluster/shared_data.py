@@ -83,7 +83,7 @@ def fetch_data(
         shared: of `share_data`.
         config: of the trial.
         data_root: folder of torchvision's data sets.
-        folder: that the paths of data sets start from, where it is there.
+        folder: that the paths of data sets start from, where it exists.
     """
     key = data_key(config)
     if key not in _read_here:

@@ -130,7 +130,7 @@ def _local_folder(store: Store) -> Path:
 
 
 class Trackers:
-    """The trackers of one trial. One that fails is left out from then on; the trial goes on.
+    """The trackers of one trial. One that fails is dropped; the trial continues.
 
     Args:
         names: keys of `TRACKERS`.

@@ -393,7 +393,7 @@ class _Reporter:
         return finished
 
     def warn(self, message: str) -> None:
-        """Reports something that the user should know; the trial goes on."""
+        """Reports a warning for the user; the trial continues."""
         self._report(self._values("running", None, message))
 
     def end(self, status: str, message: str, *, fatal: bool = False) -> None:

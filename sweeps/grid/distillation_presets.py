@@ -86,7 +86,8 @@ QUICKSTART = Grid(
     ),
     n_seeds=3,
 )
-"""Sizes by measurement (see `LOG.md`): for a first look at the whole way, not for claims."""
+"""Sizes by measurement (see `docs/lab-notes.md`): for a first run of the whole pipeline, not for
+claims."""
 
 SMOKE = Grid(
     name="smoke",

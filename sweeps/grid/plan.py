@@ -101,7 +101,7 @@ def select_only(plan: Sequence[AnyConfig], only: Iterable[str]) -> list[AnyConfi
     Args:
         plan: the trials to choose from, all of one kind.
         only: texts such as `method=dbscan|kmeans,ipc=10`: fields of the configuration (or `method`,
-            `weight`) with the values that may be there, as asked for or as resolved. Weights may
+            `weight`) with the allowed values, as given or as resolved. Weights may
             be T (any) or F (none), as in the tables.
 
     Raises:

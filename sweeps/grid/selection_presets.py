@@ -77,7 +77,7 @@ QUICKSTART = Grid(
     n_seeds=3,
     protocols=BOTH,
 )
-"""For a first look at the whole way, not for claims: two digits are told apart too easily."""
+"""For a first run of the whole pipeline, not for claims: two digits are too easy to separate."""
 
 PAPER = Grid(
     name="paper",

@@ -1,7 +1,7 @@
-"""Ray Tune's side of a search: where it gets its next trial from, and when it stops one early.
+"""Ray Tune's side of a search: a searcher that gives trials, a scheduler that stops them early.
 
-Both classes are thin: what was drawn and told is in the study (`study`), what came out of a
-trial in its row in the store. What Tune itself knows is never needed after a restart.
+Both classes are thin: the parameters and states of trials are in the study (`study`), their results
+in the store. Tune's own state is never needed after a restart.
 """
 
 import math
@@ -29,7 +29,7 @@ from sweeps.store.store import Store
 
 @dataclass(kw_only=True)
 class _Running:
-    """A trial that Tune runs, and the others of the study that wait for the same result."""
+    """A trial that Tune runs, and the trials of the study that wait for the same result."""
 
     trial_id: str
     n_iterations: int
@@ -39,24 +39,24 @@ class _Running:
 
 
 class StudySearcher(Searcher):
-    """Gives Tune the trials of a study, as long as its budget lasts.
+    """Gives Tune the trials of a study until its budget is used up.
 
-    A configuration whose row is in the store already, or that was stopped early before, is told to
-    the study at once and counts; one that runs at this moment is told when that one ends. So every
-    drawn trial uses up budget, and a small space comes to its end.
+    A configuration whose row is in the store already, or that was stopped early before, ends its
+    trial of the study at once and counts; one that is running ends all its trials when it ends. So
+    every sampled trial counts for the budget, and the search of a small space ends.
 
     Args:
         study: repaired.
-        space: what is drawn from.
-        store: where the rows are.
+        space: the search space.
+        store: the results.
         n_trials: the study's budget: trials that ended in any way (interrupted ones aside), those
             of earlier drivers included.
-        on_warning: is told, in one line, of what went wrong without ending the search.
-        on_pruned: is told the id of a trial that was stopped early.
+        on_warning: called with a line for every problem that does not end the search.
+        on_pruned: called with the id of every trial that is stopped early.
 
     Attributes:
-        problem: why no more trials are drawn, in one line: the study cannot be read or written.
-            Trials that run come to their end, and the next driver tells the study of them.
+        problem: why no more trials are sampled, in one line: the study cannot be read or written.
+            Running trials finish, and the next driver records them in the study.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class StudySearcher(Searcher):
         )
 
     def _config(self, trial: optuna.Trial) -> Config | None:
-        """Returns the configuration of a new trial; one that cannot be made is told at once."""
+        """Returns the configuration of a new trial; None, and the trial ended, without one."""
         try:
             config = self._space.config(trial)
         except optuna.TrialPruned as error:
@@ -126,7 +126,7 @@ class StudySearcher(Searcher):
         return config
 
     def _is_known(self, trial: optuna.Trial, config: Config) -> bool:
-        """Whether nothing has to be run for a trial; it is told what is known, now or later."""
+        """Whether nothing has to be run for a trial: its result is known, now or later."""
         row = self._store.read_row(config.trial_id)
         if row is not None:
             self._study.tell_row(trial.number, row)
@@ -144,7 +144,7 @@ class StudySearcher(Searcher):
         return True
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Notes a new point of a trial's curve in the study.
+        """Records a new point of a trial's curve in the study.
 
         Args:
             trial_id: Tune's.
@@ -162,13 +162,13 @@ class StudySearcher(Searcher):
                 trial.report(accuracy, step)
 
     def should_prune(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Whether to stop a trial early; it is told so when Tune says that it has ended.
+        """Whether to stop a trial early; it is ended in the study when Tune has ended it.
 
-        Never in its last iteration: what is left then is the final evaluation.
+        Never in its last iteration: only the final evaluation is left then.
 
         Args:
             trial_id: Tune's.
-            result: what the trial reported, known to `on_trial_result` already.
+            result: what the trial reported; `on_trial_result` has recorded it.
         """
         running = self._running.get(trial_id)
         if running is None or len(self._study.objectives) > 1 or result["status"] != "running":
@@ -182,7 +182,7 @@ class StudySearcher(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Tells the study what came out of a trial.
+        """Records the end of a trial in the study.
 
         Args:
             trial_id: Tune's.
@@ -192,7 +192,7 @@ class StudySearcher(Searcher):
         running = self._running.pop(trial_id, None)
         if running is None:
             return
-        # What cannot be told stays a running trial of the study, for the next driver to see to.
+        # A trial that cannot be ended stays running in the study; the next driver repairs it.
         with self._noting_problems():
             row = self._store.read_row(running.trial_id)
             for trial in running.trials:
@@ -216,7 +216,7 @@ class StudySearcher(Searcher):
             self._study.tell_failed(number, "its process was lost too often")
         elif result.get("status") == "failed" and not result.get("fatal"):
             self._study.tell_failed(number, str(result.get("message")))
-        # Else the search was interrupted, or no trial can run: the next driver goes on with it.
+        # Else the search was interrupted, or no trial can run: the next driver continues it.
 
     def save(self, checkpoint_path: str) -> None:
         """Does nothing: the study is saved at any time."""
@@ -225,7 +225,7 @@ class StudySearcher(Searcher):
         """Does nothing."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tune pickles its searcher for a restart of its own kind, which is not used here."""
+        """Tune pickles its searcher for its own restarts, which are not used here."""
         return {}
 
 
@@ -243,10 +243,10 @@ class PruningScheduler(FIFOScheduler):
     def on_trial_result(
         self, tune_controller: object, trial: RayTrial, result: dict[str, Any]
     ) -> str:
-        """Returns whether a trial goes on.
+        """Returns whether a trial continues.
 
-        Tune asks this before it tells the searcher, and does not tell it when the answer is to
-        stop; so the result is passed on from here.
+        Tune calls this before the searcher's method of the same name, and does not call that one
+        when the trial is to stop; so the result is passed on from here.
         """
         del tune_controller
         self._searcher.on_trial_result(trial.trial_id, result)

@@ -1,24 +1,24 @@
-"""The persistent Optuna study of a search: opened, locked, mended after a kill, read for the best.
+"""The persistent Optuna study of a search: open, lock, repair after a kill, read the best.
 
-The study says what was drawn, the store says what came out of it: a trial is told to the study from
-its row, so a driver that is killed at any moment loses nothing. The next one finds trials that were
-running; those with a row are told, the others are put into the queue again and go on from their
-checkpoints.
+The study records the sampled parameters, the store the results: the state of a trial in the study
+follows from its row, so a driver that is killed at any moment loses nothing. The next driver finds
+trials that were running; those with a row are completed, the others are queued again and resume
+from their checkpoints.
 
-How a trial is told:
+States of trials:
 
-| it has | told as | so that |
+| the trial has | state | so that |
 | --- | --- | --- |
 | a row with the values of all objectives | COMPLETE | |
 | a row without (infeasible, diverged, out of memory) | PRUNED | TPE stays away from there |
 | been stopped early | PRUNED | |
-| failed, or a row with a value that is no number | FAIL | TPE ignores it |
+| failed, or a row with a value that is not finite | FAIL | TPE ignores it |
 | been interrupted | FAIL, and queued again | it does not count |
 
-A PRUNED trial is to TPE the worst there is, with one objective and with several: it is put behind
-all COMPLETE ones, whatever it reported before. A FAIL is not there for TPE, which then keeps
-returning to the place: on a test function whose better points lie at the border of an infeasible
-half, with FAIL 94 of 100 later points lay in that half, with PRUNED 39.
+TPE ranks a PRUNED trial behind all COMPLETE ones, with one objective and with several, whatever it
+reported before. It ignores a FAIL, and then keeps sampling there: on a test function whose better
+points lie at the border of an infeasible half, with FAIL 94 of 100 later points lay in that half,
+with PRUNED 39.
 """
 
 import contextlib
@@ -51,27 +51,27 @@ OBJECTIVES: dict[str, tuple[str, Literal["maximize", "minimize"]]] = {
     "accuracy": ("val_accuracy_mean", "maximize"),
     "seconds": ("total_seconds", "minimize"),
 }
-"""What can be searched for: the row's column, and whether more or less of it is better."""
+"""Objectives: the row's column, and the direction of optimization."""
 
 PRUNED = "pruned"
 """Status of a trial that was stopped early; it has no row."""
 
 INTERRUPTED = "interrupted"
-"""Status of a trial whose driver was killed; another trial goes on with it."""
+"""Status of a trial whose driver was killed; another trial of the study continues it."""
 
 N_STARTUP_TRIALS = 5
 """Trials that must have come to their end before one is stopped early."""
 
 CONFIRM_SEEDS_FROM = 1000
-"""First seed of the trials that confirm a search: far from those of any search or grid."""
+"""First seed of the trials that confirm a search: no search or grid uses such large ones."""
 
 LEASE_SECONDS = 10.0
-"""Seconds between two signs of life in a study that lies in a database."""
+"""Seconds between two renewals of the lease on a study in a database."""
 
 _ABOUT = "dream_sweep"
 _LEASE = "driver"
 _LOCK_SECONDS = 5
-"""Age at which Optuna takes its own lock from a killed process; it is held for milliseconds."""
+"""Age at which Optuna breaks its lock, which is held for milliseconds, after a kill."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +79,8 @@ class Found:
     """A configuration that a search ended with.
 
     Attributes:
-        config: to run it.
-        parameters: those of Optuna's that it was made from.
+        config: the configuration.
+        parameters: Optuna's parameters that it was made from.
         values: objective → value.
         number: of the trial in the study.
     """
@@ -92,9 +92,9 @@ class Found:
 
 
 class SearchStudy:
-    """An Optuna study with what a search needs around it. Use as a context manager.
+    """An Optuna study of a search. Use as a context manager.
 
-    Made by `open_study`. Trials are addressed by their number in the study.
+    Opened by `open_study`. Trials are addressed by their number in the study.
 
     Attributes:
         study: Optuna's.
@@ -123,7 +123,7 @@ class SearchStudy:
         self.close()
 
     def close(self) -> None:
-        """Lets other drivers have the study."""
+        """Releases the study's lock."""
         self._lock.release()
 
     @property
@@ -133,7 +133,7 @@ class SearchStudy:
 
     @property
     def counted(self) -> list[FrozenTrial]:
-        """Trials that use up the budget: all but those that wait or that another one repeats."""
+        """Trials that count for the budget: all but waiting ones and those that others repeat."""
         repeated = self._repeated()
         return [
             trial
@@ -143,7 +143,7 @@ class SearchStudy:
 
     @property
     def n_counted(self) -> int:
-        """How much of the budget is used up."""
+        """How many trials count for the budget."""
         return len(self.counted)
 
     def _repeated(self) -> set[int]:
@@ -158,7 +158,7 @@ class SearchStudy:
         return None
 
     def ask(self) -> optuna.Trial:
-        """Returns a new trial: one that waits, or else one whose parameters are to be drawn.
+        """Returns a new trial: a waiting one, or else one whose parameters are to be sampled.
 
         A trial that repeats an interrupted one has its reported values from the start.
         """
@@ -175,7 +175,7 @@ class SearchStudy:
         self._storage.set_trial_user_attr(trial_id, name, value)
 
     def note_config(self, number: int, config: Config) -> None:
-        """Sets the attributes that say what a running trial runs."""
+        """Sets the attributes of a running trial that identify its configuration."""
         defaults = self._config_class().to_dict()
         values = {k: v for k, v in config.to_dict().items() if v != defaults.get(k)}
         self.note(number, "config", values)
@@ -199,7 +199,7 @@ class SearchStudy:
             )
 
     def tell_pruned(self, number: int, message: str = "") -> None:
-        """Ends a running trial that was stopped early, or not begun because it makes no sense."""
+        """Ends a running trial that was stopped early, or whose parameters were rejected."""
         self._tell(number, TrialState.PRUNED, PRUNED, message)
 
     def tell_failed(self, number: int, message: str) -> None:
@@ -221,14 +221,14 @@ class SearchStudy:
         self.study.tell(number, values, state=state)
 
     def repair(self, store: Store, *, retry_failed: bool = False) -> int:
-        """Mends what a killed driver left, and returns how many trials will be run again.
+        """Repairs the study after a killed driver; returns how many trials will be run again.
 
-        Can be repeated, and killed itself, at any moment: a trial is queued before it is given up,
-        and the queued one names it, so that it is never queued twice.
+        Idempotent, also if it is killed itself: a trial is queued before it is ended, and the
+        queued one names it, so that it is never queued twice.
 
         Args:
-            store: where the rows are.
-            retry_failed: whether failed trials are to be run again, too.
+            store: the results.
+            retry_failed: whether failed trials are run again, too.
         """
         repeated = self._repeated()
         for trial in self.trials:
@@ -247,7 +247,7 @@ class SearchStudy:
     def remove_leftovers(self, store: Store) -> None:
         """Removes the checkpoints of trials that were stopped early.
 
-        A process that was told to stop may still have written one after it was told.
+        A process may still have written one after it was asked to stop.
         """
         for trial in self.trials:
             if trial.user_attrs.get("status") == PRUNED and "trial_id" in trial.user_attrs:
@@ -260,16 +260,15 @@ class SearchStudy:
     def _queue_again(self, trial: FrozenTrial, repeated: set[int]) -> None:
         if trial.number in repeated:
             return
-        # A trial that had come out of the queue itself may have been killed before its parameters
-        # were asked for; then they are only here.
+        # A trial that came out of the queue may have been killed before its parameters were
+        # sampled; then they are only here.
         queued = trial.system_attrs.get("fixed_params", {})
         self.study.enqueue_trial({**queued, **trial.params}, user_attrs={"repeats": trial.number})
 
     def best(self, n: int) -> list[Found]:
         """Returns at most `n` different configurations, the best first.
 
-        With several objectives they are those that no other one beats in all of them (the Pareto
-        front), in the order of the first objective.
+        With several objectives they are the Pareto front, in the order of the first objective.
         """
         complete = [t for t in self.trials if t.state == TrialState.COMPLETE]
         front = complete if len(self.objectives) == 1 else self.study.best_trials
@@ -285,7 +284,7 @@ class SearchStudy:
         if config.trial_id != trial.user_attrs["trial_id"]:
             raise UserError(
                 f"study {self.study.study_name!r} is of another version of dream-sweep: its trial "
-                f"{trial.number} would be another one today; search under a new --name"
+                f"{trial.number} has another identity today; search under a new --name"
             )
         return Found(
             config=config,
@@ -298,7 +297,7 @@ class SearchStudy:
 def confirm_plan(configs: Sequence[Config], n_seeds: int) -> list[Config]:
     """Returns the trials that test configurations found by a search, seeds outermost.
 
-    They train on all training images, those included that the search was judged on, are scored on
+    They train on all training images, the validation images of the search included, are scored on
     the test images, and have seeds that no search used.
     """
     return [
@@ -314,7 +313,7 @@ def n_iterations(config: Config) -> int:
 
 
 def median_pruner(config: Config) -> optuna.pruners.BasePruner:
-    """Returns the rule by which trials are stopped early: below the median of the finished ones.
+    """Returns the rule of early stopping: below the median of the finished trials.
 
     The rule of Google Vizier (Golovin et al., KDD 2017): a trial is stopped when the best accuracy
     of its curve so far is below the median of the others' at the same iteration. Chosen over
@@ -346,7 +345,7 @@ def open_study(
     seed: int = 0,
     pruner: optuna.pruners.BasePruner | None = None,
 ) -> SearchStudy:
-    """Opens a study for one driver, or makes it.
+    """Opens or creates a study for one driver.
 
     Args:
         name: of the study.
@@ -355,9 +354,9 @@ def open_study(
         shared: fields that all trials share; plain values.
         objectives: names of `OBJECTIVES`.
         first_point: parameters of the first trial of a new study.
-        config_class: what is configured.
-        seed: of the sampler. A study that is opened again draws other numbers than the first time.
-        pruner: stops trials early; None: no trial.
+        config_class: class of the configurations.
+        seed: of the sampler. A study that is opened again samples other numbers than before.
+        pruner: rule of early stopping; None: none.
 
     Raises:
         UserError: the study belongs to another search, is in use, or cannot be opened.
@@ -391,7 +390,7 @@ def open_study(
 
 
 def check_objectives(objectives: Sequence[str]) -> None:
-    """Raises a UserError unless these can be searched for."""
+    """Raises a UserError for objectives that are unknown, repeated or missing."""
     for objective in objectives:
         require_known("objective", objective, OBJECTIVES)
     if not objectives or len(set(objectives)) < len(objectives):
@@ -402,14 +401,14 @@ def check_objectives(objectives: Sequence[str]) -> None:
 
 
 def _sampler(seed: int) -> optuna.samplers.BaseSampler:
-    # It logs a warning for every parameter that only some trials have, which is what we want. The
+    # It warns of every parameter that only some trials have, which is intended here. The
     # alternative it names (group=True) found no better points on a test function with four methods.
     logging.getLogger("optuna.samplers._tpe.sampler").setLevel(logging.ERROR)
     return optuna.samplers.TPESampler(seed=seed)
 
 
 def _check_same_search(study: optuna.Study, about: dict[str, Any], where: str) -> None:
-    """Notes in a new study what is searched; refuses one in which something else was searched."""
+    """Records the search in a new study; refuses a study of another search."""
     about = json.loads(json.dumps(about))
     known = study.user_attrs.get(_ABOUT)
     if known is None and not study.get_trials(deepcopy=False):
@@ -428,8 +427,8 @@ def _check_same_search(study: optuna.Study, about: dict[str, Any], where: str) -
     ]
     if different:
         raise UserError(
-            f"{where} is another search: {'; '.join(different)}; give the same options to go on "
-            "with it, or choose another --name"
+            f"{where} is another search: {'; '.join(different)}; give the same options to "
+            "continue it, or choose another --name"
         )
 
 
@@ -477,9 +476,9 @@ def _open_journal(path: Path) -> optuna.storages.BaseStorage:
 
 
 def _cut_torn_line(path: Path) -> None:
-    """Removes the end of a journal that a killed process, or a full disk, left half-written.
+    """Removes the last line of a journal if a killed process or a full disk cut it short.
 
-    Optuna would write the next record behind it and then find neither of them readable.
+    Optuna would append the next record to it and then read neither of them.
     """
     if not path.exists():
         return
@@ -489,13 +488,13 @@ def _cut_torn_line(path: Path) -> None:
 
 
 class _FileLock:
-    """Keeps a second driver from a journal; the system lets go of it when the process ends."""
+    """A lock on a journal against a second driver; the system releases it with the process."""
 
     def __init__(self, path: Path) -> None:
-        own_path = path.with_name(f"{path.name}.driver")
+        lock_path = path.with_name(f"{path.name}.driver")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = own_path.open("a+")
+            self._file = lock_path.open("a+")
         except OSError as error:
             raise UserError(f"no study can be opened at {path}: {error}") from None
         try:
@@ -508,13 +507,13 @@ class _FileLock:
                 f"the study in {path} is in use by another search ({holder}); wait for its end, "
                 "or choose another --name"
             ) from None
-        with contextlib.suppress(OSError):  # who holds it is only for the others' message
+        with contextlib.suppress(OSError):  # the holder is only for the message of other drivers
             self._file.truncate(0)
             self._file.write(_this_process())
             self._file.flush()
 
     def release(self) -> None:
-        """Lets others have it. The file stays: removing it could take it from under another."""
+        """Releases the lock. The file stays: another driver may have opened it already."""
         with contextlib.suppress(OSError, ValueError):  # ValueError: it is closed already
             self._file.truncate(0)
         with contextlib.suppress(OSError):
@@ -522,9 +521,9 @@ class _FileLock:
 
 
 class _Lease:
-    """Keeps a second driver from a study in a database, by a sign of life every few seconds.
+    """A lease on a study in a database against a second driver, renewed every few seconds.
 
-    A sign that does not change while another driver waits belongs to a process that was killed.
+    A lease that does not change while another driver waits belongs to a process that was killed.
     No clocks are compared.
     """
 
@@ -536,36 +535,36 @@ class _Lease:
                 f"{where} is in use by another search ({study.user_attrs[_LEASE]['holder']}); "
                 "wait for its end, or choose another --name"
             )
-        self._n_signs = 0
-        self._give_sign()
+        self._n_renewals = 0
+        self._renew()
         time.sleep(LEASE_SECONDS / 10)
         if study.user_attrs[_LEASE]["token"] != self._token:
             raise UserError(f"{where} was taken by another search that started at the same time")
         self._released = threading.Event()
-        self._thread = threading.Thread(target=self._live, daemon=True)
+        self._thread = threading.Thread(target=self._keep_renewing, daemon=True)
         self._thread.start()
 
     def _is_alive(self) -> bool:
-        sign = self._study.user_attrs.get(_LEASE)
+        lease = self._study.user_attrs.get(_LEASE)
         deadline = time.monotonic() + 3 * LEASE_SECONDS
-        while sign is not None and time.monotonic() < deadline:
+        while lease is not None and time.monotonic() < deadline:
             time.sleep(LEASE_SECONDS / 10)
-            if self._study.user_attrs.get(_LEASE) != sign:
+            if self._study.user_attrs.get(_LEASE) != lease:
                 return self._study.user_attrs.get(_LEASE) is not None
         return False
 
-    def _live(self) -> None:
+    def _keep_renewing(self) -> None:
         while not self._released.wait(LEASE_SECONDS):
-            with contextlib.suppress(Exception):  # the database may be back at the next sign
-                self._give_sign()
+            with contextlib.suppress(Exception):  # the database may be back at the next renewal
+                self._renew()
 
-    def _give_sign(self) -> None:
-        self._n_signs += 1
-        sign = {"holder": _this_process(), "token": self._token, "sign": self._n_signs}
-        self._study.set_user_attr(_LEASE, sign)
+    def _renew(self) -> None:
+        self._n_renewals += 1
+        lease = {"holder": _this_process(), "token": self._token, "sign": self._n_renewals}
+        self._study.set_user_attr(_LEASE, lease)
 
     def release(self) -> None:
-        """Lets others have it."""
+        """Ends the lease."""
         if not self._released.is_set():
             self._released.set()
             self._thread.join()

@@ -24,7 +24,7 @@ COMPACT_FROM = 500
 """Rows without a compacted copy that are worth writing one; reading them takes half a second."""
 
 SETTLED_SECONDS = 60.0
-"""Age of a file from which its time stamp tells it from one that replaces it later."""
+"""Age of a file from which its time stamp differs from that of a later replacement."""
 
 _STAMP_FIELDS = [("_file_size", pa.int64()), ("_file_mtime_ns", pa.int64())]
 

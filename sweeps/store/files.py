@@ -1,7 +1,7 @@
-"""Files in one place on a disk or in an object store: the only module that knows which.
+"""Atomic files in a folder on a disk or in an object store: the only module that knows which.
 
-A disk is used through the standard library, everything else through `pyarrow.fs`. Both give the
-same promise: a file appears whole or not at all, whatever happens in the middle.
+A disk is used through the standard library, everything else through `pyarrow.fs`. Both guarantee
+atomic writes: a file appears whole or not at all.
 """
 
 import contextlib
@@ -25,23 +25,23 @@ from distill.errors import UserError, require_known
 from distill.runtime.atomic import atomic_write
 
 SCHEMES = ("file", "s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs")
-"""What a URI may begin with."""
+"""Schemes of the supported URIs."""
 
 _FLAT = ("s3", "gcs", "abfs")
-"""pyarrow's names of file systems without folders: there a file needs none to lie in."""
+"""pyarrow's names of file systems without folders."""
 
 _HARMLESS = ("region", "scheme", "endpoint_override", "allow_bucket_creation", "tls_ca_file_path")
-"""Parts of a URI's query that messages may show; the others might be a password."""
+"""Parts of a URI's query that messages may show; others might be passwords."""
 
 MIN_SECRET = 4
-"""Characters from which a part of a URI is looked for in messages; shorter ones are everywhere."""
+"""Least length of a secret that is removed from messages; shorter ones occur in any text."""
 
 N_CONNECTIONS = 16
 """Files read at once from an object store, where each takes tens of milliseconds."""
 
 
 class Stamp(NamedTuple):
-    """What changes when a file is replaced.
+    """Size and time of a file; they change when it is replaced.
 
     Attributes:
         size: bytes.
@@ -184,7 +184,7 @@ class Files:
         Args:
             name: of the folder; "" is the place itself.
             parents: whether to make the folders above it, too. Without it a place that is not
-                there, such as a share that is not mounted, is an error and stays one.
+                there, such as a share that is not mounted, stays an error.
         """
         if self.local_path is not None:
             (self.local_path / name).mkdir(exist_ok=True, parents=parents)
@@ -203,7 +203,7 @@ class Files:
             file_system.delete_dir(f"{base}/{name}")
 
     def remove_empty_folder(self, name: str) -> None:
-        """Removes a folder if it is there and nothing is in it."""
+        """Removes a folder if it exists and is empty."""
         if self.local_path is not None:
             with contextlib.suppress(OSError):
                 (self.local_path / name).rmdir()
@@ -232,7 +232,7 @@ class Files:
 
 
 class FilesFolder:
-    """One folder of a `Files` as checkpoints want it: a `distill.runtime.checkpoint.Folder`."""
+    """One folder of a `Files` for checkpoints: a `distill.runtime.checkpoint.Folder`."""
 
     def __init__(self, files: Files, folder: str) -> None:
         self._files = files
@@ -259,7 +259,7 @@ class FilesFolder:
         self._files.delete(f"{self._folder}/{name}")
 
     def discard_empty(self) -> None:
-        """Removes the folder if it is there and nothing is in it."""
+        """Removes the folder if it exists and is empty."""
         self._files.remove_empty_folder(self._folder)
 
 

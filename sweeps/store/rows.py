@@ -21,7 +21,7 @@ _TRIAL_ID = re.compile(r"[0-9a-f]{16}")
 
 
 class InvalidFileError(Exception):
-    """A file is not what its name says; the message says why."""
+    """A file does not hold what its name says; the message has the reason."""
 
 
 def check_trial_id(trial_id: object) -> str:
@@ -61,8 +61,8 @@ def curve_content(trial_id: str, curve: Iterable[Mapping[str, Any]]) -> bytes:
 def _parquet(rows: list[dict[str, Any]], schema: pa.Schema) -> bytes:
     """Returns rows as a Parquet file that is quick to read although it is small.
 
-    Reading a row is mostly parsing what the file says about its columns: without dictionaries,
-    statistics and a copy of the schema it is a third of the size and takes two thirds of the time.
+    Most of the time goes into parsing the metadata of the columns: without dictionaries, statistics
+    and a copy of the schema it is a third of the size and takes two thirds of the time.
     """
     known = set(schema.names)
     unknown = sorted({name for row in rows for name in row if name not in known})
@@ -121,7 +121,7 @@ def parse_curve(path: str, content: bytes, schema: pa.Schema) -> pa.Table:
 
 
 def _parse(path: str, content: bytes, schema: pa.Schema) -> pa.Table:
-    """Returns what is in a Parquet file whose rows are all of the trial that it is named after."""
+    """Returns the table of a Parquet file whose rows are all of the trial it is named after."""
     trial_id = path.rpartition("/")[2].removesuffix(".parquet")
     if not _TRIAL_ID.fullmatch(trial_id):
         raise InvalidFileError("its name is not a trial_id")

@@ -43,7 +43,7 @@ def trial_schema() -> pa.Schema:
     another kind are null. Accuracies are fractions in [0, 1]; times are seconds.
 
     Raises:
-        ValueError: two kinds, or components of theirs, have a column of one name and two types.
+        ValueError: two kinds, or their components, have a column of one name and two types.
     """
     identity = {name: COMMON_COLUMNS[name] for name in _IDENTITY}
     parts: dict[str, Mapping[str, Any]] = {"all kinds": {**identity, **SWEEP_COLUMNS}}

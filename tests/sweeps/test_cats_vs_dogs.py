@@ -104,6 +104,10 @@ def _check_choice(config: SelectionConfig, row: Mapping[Hashable, Any]) -> None:
         (["--only", "method=randm"], "unknown method in --only 'randm'; did you mean 'random'?"),
         (["--set", "fraction=2"], "fraction must be above 0 and at most 1, got 2"),
         (["--set", "n_outer=2"], "unknown field in --set 'n_outer'"),
+        (["--precision", "bfloat16"], "--precision bfloat16 does not apply to a selection"),
+        (["--graphs", "off"], "--graphs off does not apply to a selection"),
+        (["--batching", "class", "--dry-run"], "--batching class does not apply to a selection"),
+        (["--preset", "coreset", "--batching", "all"], "--batching all does not apply to a sel"),
     ],
 )
 def test_bad_usage_is_one_line_and_code_2(
@@ -115,6 +119,16 @@ def test_bad_usage_is_one_line_and_code_2(
     assert message in told
     assert told.count("\n") == 1
     assert not (tmp_path / "results").exists()
+
+
+def test_options_of_precision_are_taken_where_they_act(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = str(tmp_path / "results")
+    words = ["--preset", "coreset", "--precision", "bfloat16", "--graphs", "off", "--dry-run"]
+
+    assert COMMAND.main(["--results", results, *words]) == 0
+    assert capsys.readouterr().out.startswith("150 trials: cifar10")
 
 
 @pytest.mark.ray

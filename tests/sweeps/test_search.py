@@ -230,6 +230,7 @@ def test_two_objectives_in_a_space_of_ones_own_with_trials_that_fail(tmp_path: P
         (["dbscan", "--range", "eps_quantile=0.5:a"], "--range takes PARAMETER=LOW:HIGH, got"),
         (["dbscan", "--range", "eps-quantil=0.1:1"], "did you mean 'eps_quantile'?"),
         (["dbscan", "--val-fraction", "1.5"], "val_fraction must be at least 0 and below 1"),
+        (["grid_size", "--precision", "bfloat16"], "--precision bfloat16 does not apply to a sel"),
         (["dbscan", "--name", "a/b"], "--name must do as the name of a file, got 'a/b'"),
         (["dbscan", "--results", "s3://bucket/x"], "where no study can lie; give --storage"),
         (["dbscan", "--storage", "s3://bucket/x"], "needs a file or a database, not an object"),

@@ -16,7 +16,7 @@ DEFAULT = {"eps_quantile": 0.5, "min_samples": 2}
 
 
 def suggest(trial: optuna.Trial) -> dict[str, Any]:
-    """Returns the fields of one trial. A quantile of one point's own distance, 0, has no sense."""
+    """Returns the fields of one trial. With one sample the quantile would be of zeros."""
     return {
         "eps_quantile": trial.suggest_float("eps_quantile", 0.05, 1.0),
         "min_samples": trial.suggest_int("min_samples", 2, 10),

@@ -1,8 +1,8 @@
-"""The second study's grid: cells per side, clusters and dimensions of its plane.
+"""Paper 2's grid: cells per side, clusters and dimensions of its plane.
 
-Real images are chosen one from each occupied cell of a grid over the plane of the first principal
-components, for every class and cluster; images that are then still missing are drawn at random.
-Few cells leave most of the choice to chance; so do very many, most of them empty.
+Real images are selected one from each occupied cell of a grid over the plane of the first principal
+components, for every class and cluster; the missing ones are drawn at random. With few cells most
+images are drawn at random; with very many too, as most cells are empty.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ DEFAULT = {"grid_size": 8, "n_clusters": 2, "pca_dim": 2}
 
 
 def suggest(trial: optuna.Trial) -> dict[str, Any]:
-    """Returns the fields of one trial; the default is the study's plane with fewer cells."""
+    """Returns the fields of one trial; the default is the paper's plane with fewer cells."""
     return {
         "grid_size": trial.suggest_int("grid_size", 1, 40, log=True),
         "n_clusters": trial.suggest_int("n_clusters", 1, 10),

@@ -1,6 +1,6 @@
-"""Clusterer with its own parameters, weights, clustering interval, representatives and lr_img.
+"""Clusterer with its options, weights, clustering interval, representatives and lr_img.
 
-Every clusterer brings its own parameters, and only these are asked for ("define by run").
+Every clusterer has other options, and only these are sampled ("define by run").
 """
 
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def _none(trial: optuna.Trial) -> dict[str, Any]:
     return {}
 
 
-_OWN_PARAMETERS: dict[str, Callable[[optuna.Trial], dict[str, Any]]] = {
+_OPTIONS: dict[str, Callable[[optuna.Trial], dict[str, Any]]] = {
     "kmeans": _none,
     "kmeans++": _kmeans_plus_plus,
     "kmedoids": _kmedoids,
@@ -55,11 +55,10 @@ _OWN_PARAMETERS: dict[str, Callable[[optuna.Trial], dict[str, Any]]] = {
 
 def suggest(trial: optuna.Trial) -> dict[str, Any]:
     """Returns the fields of one trial. A class of digits has 125 training images."""
-    clusterer = trial.suggest_categorical("clusterer", list(_OWN_PARAMETERS))
-    own_parameters = _OWN_PARAMETERS.get(clusterer, _none)
+    clusterer = trial.suggest_categorical("clusterer", list(_OPTIONS))
     return {
         "clusterer": clusterer,
-        **own_parameters(trial),
+        **_OPTIONS.get(clusterer, _none)(trial),
         "weights": trial.suggest_categorical("weights", ["none", "size"]),
         "cluster_interval": trial.suggest_int("cluster_interval", 1, 50, log=True),
         "n_representatives": trial.suggest_int("n_representatives", 16, 120, log=True),

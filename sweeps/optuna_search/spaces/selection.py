@@ -1,4 +1,4 @@
-"""How real images are chosen, and how many: the selector with its own parameters, and the fraction.
+"""Selector of real images with its options, and the fraction that is selected.
 
 More images are nearly always better: search for accuracy and seconds together, or fix the fraction.
 """
@@ -42,7 +42,7 @@ def _none(trial: optuna.Trial) -> dict[str, Any]:
     return {}
 
 
-_OWN_PARAMETERS: dict[str, Callable[[optuna.Trial], dict[str, Any]]] = {
+_OPTIONS: dict[str, Callable[[optuna.Trial], dict[str, Any]]] = {
     "random": _none,
     "cluster_grid": _cluster_grid,
     "herding": _embedding,
@@ -53,9 +53,9 @@ _OWN_PARAMETERS: dict[str, Callable[[optuna.Trial], dict[str, Any]]] = {
 
 def suggest(trial: optuna.Trial) -> dict[str, Any]:
     """Returns the fields of one trial."""
-    selector = trial.suggest_categorical("selector", list(_OWN_PARAMETERS))
+    selector = trial.suggest_categorical("selector", list(_OPTIONS))
     return {
         "selector": selector,
-        **_OWN_PARAMETERS.get(selector, _none)(trial),
+        **_OPTIONS.get(selector, _none)(trial),
         "fraction": trial.suggest_float("fraction", 0.02, 0.5, log=True),
     }

@@ -8,7 +8,6 @@ import pytest
 from distill.cli.options import OneLineParser
 from distill.errors import UserError
 from sweeps.cli.options import RunOptions, add_run_options
-from sweeps.cluster.connection import Cluster
 
 
 def parsed(*words: str) -> RunOptions:
@@ -67,23 +66,3 @@ def test_the_data_outlive_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
     assert parsed(*results, "--data-root", "~/d").data_root == "~/d"
     with pytest.raises(UserError, match="--data-root d is relative, and a Ray job runs"):
         parsed(*results, "--data-root", "d")
-
-
-def cluster(cpus: float, gpus: float) -> Cluster:
-    return Cluster(n_nodes=1, cpus=cpus, gpus=gpus, most_cpus=cpus, most_gpus=gpus, is_local=False)
-
-
-def test_a_gpu_is_shared_where_there_is_one() -> None:
-    assert cluster(2, 0).gpu_share(parsed()) == 0
-    assert cluster(2, 2).gpu_share(parsed()) == 0.25
-    assert cluster(2, 2).gpu_share(parsed("--device", "cpu")) == 0
-    assert cluster(2, 0).gpu_share(parsed("--gpus-per-trial", "0.5")) == 0.5
-
-
-def test_an_empty_cluster_does_not_say_whether_it_will_have_gpus() -> None:
-    """An autoscaled one starts with a head that takes no trials: the CPU must not be a guess."""
-    empty = cluster(0, 0)
-    with pytest.raises(UserError, match=r"no node for trials yet.* give --gpus-per-trial"):
-        empty.gpu_share(parsed())
-    assert empty.gpu_share(parsed("--gpus-per-trial", "0")) == 0
-    assert empty.gpu_share(parsed("--device", "cpu")) == 0
