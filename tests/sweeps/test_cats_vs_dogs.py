@@ -49,7 +49,7 @@ def test_submitting_again_runs_what_is_missing(tmp_path: Path) -> None:
     assert "10 of 10 trials finished: 10 ok" in second.stdout
     assert "10 trials, 5 of them done" in second.stderr
     after = {file.name: file.stat() for file in (results / "trials").iterdir()}
-    assert {name: (own.st_ino, own.st_mtime_ns) for name, own in before.items()} == {
+    assert {name: (file.st_ino, file.st_mtime_ns) for name, file in before.items()} == {
         name: (after[name].st_ino, after[name].st_mtime_ns) for name in before
     }
 

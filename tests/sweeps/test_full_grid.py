@@ -154,7 +154,7 @@ def test_submitting_again_runs_what_is_missing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("what", ["driver", pytest.param("trial", marks=pytest.mark.slow)])
 @pytest.mark.ray
-def test_kill_9_loses_no_more_than_since_the_last_checkpoint(tmp_path: Path, what: str) -> None:
+def test_kill_9_loses_only_work_since_the_last_checkpoint(tmp_path: Path, what: str) -> None:
     results = tmp_path / "results"
     (config,) = planned(*LONG)
     process = start(results, *LONG)
@@ -193,7 +193,7 @@ def test_kill_9_loses_no_more_than_since_the_last_checkpoint(tmp_path: Path, wha
     ],
 )
 @pytest.mark.ray
-def test_an_interruption_is_clean_and_says_how_to_go_on(
+def test_interruption_is_graceful_and_prints_how_to_resume(
     tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     results = tmp_path / "results"
@@ -229,7 +229,7 @@ def test_an_interruption_is_clean_and_says_how_to_go_on(
 
 @pytest.mark.slow
 @pytest.mark.ray
-def test_two_drivers_on_the_same_results_do_no_harm(tmp_path: Path) -> None:
+def test_two_drivers_on_the_same_results_are_safe(tmp_path: Path) -> None:
     results = tmp_path / "results"
     drivers = [start(results, *SMOKE) for _ in range(2)]
     for driver in drivers:
@@ -359,7 +359,7 @@ def test_what_a_killed_driver_left_is_compacted_by_the_next(tmp_path: Path) -> N
 
 
 @pytest.mark.ray
-def test_results_that_cannot_be_written_are_named_before_anything_starts(tmp_path: Path) -> None:
+def test_unwritable_results_are_refused_before_anything_starts(tmp_path: Path) -> None:
     taken = tmp_path / "results"
     taken.mkdir()
     (taken / "thesis.txt").write_text("precious")

@@ -125,7 +125,7 @@ def test_a_search_its_confirmation_and_more_of_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.ray
-def test_a_killed_search_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_killed_search_resumes(tmp_path: Path) -> None:
     results = tmp_path / "results"
     options = ("--trials", "2", "--confirm", "0", "--set", "n_outer=40", *CHECKPOINTS)
     killed = start(results, "dbscan", *options)
@@ -167,7 +167,7 @@ def test_a_killed_search_goes_on_where_it_was(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.ray
-def test_an_interrupted_search_says_how_to_go_on(tmp_path: Path) -> None:
+def test_interrupted_search_prints_how_to_resume(tmp_path: Path) -> None:
     results = tmp_path / "results"
     options = ("--trials", "2", "--confirm", "1", "--seeds", "1", "--set", "n_outer=20")
     interrupted = start(results, "dbscan", *options, *CHECKPOINTS)
@@ -186,7 +186,7 @@ def test_an_interrupted_search_says_how_to_go_on(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.ray
-def test_two_objectives_in_a_space_of_ones_own_with_trials_that_fail(tmp_path: Path) -> None:
+def test_two_objectives_in_a_user_space_with_failing_trials(tmp_path: Path) -> None:
     space = tmp_path / "mine.py"
     space.write_text(
         '"""Mine."""\n'

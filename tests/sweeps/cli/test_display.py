@@ -73,7 +73,7 @@ def test_failures_and_warnings_stay_on_the_terminal_once(
     ]
 
 
-def test_a_trial_whose_process_was_lost_does_not_run_until_it_is_started_again(
+def test_trial_of_a_lost_process_is_not_running_until_restarted(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with SweepDisplay("grid", 2, 0) as display:

@@ -400,8 +400,8 @@ def _counts_of(events: list[dict[str, Any]]) -> Counter[str]:
         counts[f"{part}_repeated"] += place in seen
         seen.add(place)
         at_risk.setdefault(pid, Counter())[f"{part}_at_risk"] += 1
-    for own in at_risk.values():
-        counts.update(own)
+    for process_counts in at_risk.values():
+        counts.update(process_counts)
     counts["finished_repeated"] = min(counts.pop("late", 0), 1)
     counts.pop("epochs", None)
     return counts

@@ -39,7 +39,7 @@ def test_empty_cluster_needs_the_share_of_a_gpu() -> None:
     assert empty.gpu_share(options("--device", "cpu")) == 0
 
 
-def test_checkout_is_uploaded_as_a_whole_and_installed_packages_alone(tmp_path: Path) -> None:
+def test_checkout_is_uploaded_whole_and_packages_alone(tmp_path: Path) -> None:
     checkout = code_environment(PACKAGES)
     assert checkout["working_dir"] == str(ROOT)
     assert "/.git" in checkout["excludes"]

@@ -148,7 +148,7 @@ def test_a_relative_folder_is_refused(head: Head, project: Path) -> None:
     )
 
 
-def test_without_the_token_nobody_gets_in(head: Head, project: Path, tmp_path: Path) -> None:
+def test_job_without_the_token_is_refused(head: Head, project: Path, tmp_path: Path) -> None:
     stranger = Head(head.dashboard, head.environment | {"HOME": str(tmp_path)})
     result = stranger.submit(project, "true")
 

@@ -99,7 +99,7 @@ def end(
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize("cpus", [3, 1])
-def test_a_node_is_lost_in_the_middle_of_a_trial_and_one_added_later_is_used(
+def test_node_is_lost_during_a_trial_and_an_added_node_is_used(
     nodes: Nodes, drive: Callable[..., Driver], tmp_path: Path, references: References, cpus: int
 ) -> None:
     """The only node is lost, and with it the images that it had read.
@@ -166,7 +166,7 @@ def most_at_once(journal: Journal, node: str) -> int:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-def test_the_head_is_lost_with_all_nodes_and_the_command_is_given_again(
+def test_head_is_lost_with_all_nodes_and_the_command_resumes(
     nodes: Nodes, drive: Callable[..., Driver], tmp_path: Path, references: References
 ) -> None:
     """The driver is on another machine: it sees the cluster go."""

@@ -134,9 +134,9 @@ def test_nodes_that_are_well_are_shown(
     check(store, [tiny(), tiny(seed=1)])
 
     text = capsys.readouterr().err
-    own = " · ".join(f"{name} {version}" for name, version in versions().items())
-    assert f"1 node: 0 CPUs, 0 GPUs · {own} · " in text
-    assert f"1 node: 1 CPU, 2 GPUs · {own} · " in text
+    shown = " · ".join(f"{name} {version}" for name, version in versions().items())
+    assert f"1 node: 0 CPUs, 0 GPUs · {shown} · " in text
+    assert f"1 node: 1 CPU, 2 GPUs · {shown} · " in text
     assert "every node writes the results" in text
     assert f"1 node for trials: digits, {describe_source('digits')}" in text
     assert store.local_path is not None
@@ -194,7 +194,7 @@ def test_a_node_that_does_not_answer_stops_the_sweep(
         os.killpg(process.pid, signal.SIGCONT)
 
 
-def test_a_search_on_a_cluster_without_room_must_be_told_how_wide_it_is(
+def test_search_on_a_full_cluster_needs_max_concurrent(
     head: RayCluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Where an autoscaler starts from nothing, it would draw one point at a time for ever."""
@@ -224,7 +224,7 @@ def node(name: str) -> Node:
 def test_versions_must_be_the_drivers(changes: dict[str, str], problem: str | None) -> None:
     """Ray itself lets no such node in, but a node's runtime environment can bring another one."""
     problems = _differences(node("b"), {"a": answer(), "b": answer(**changes)})
-    assert [own.startswith(str(problem)) for own in problems] == ([True] if problem else [])
+    assert [found.startswith(str(problem)) for found in problems] == ([True] if problem else [])
 
 
 def test_what_the_user_should_know_of_nodes_that_are_well(store: Store) -> None:
@@ -232,8 +232,8 @@ def test_what_the_user_should_know_of_nodes_that_are_well(store: Store) -> None:
         store=store, marker="", sources=("digits", "cifar10"), data_root="/data", folder="/"
     )
     answers = [answer(), answer(torch="1.0")]
-    for own, description in zip(answers, (None, "50,000 images"), strict=True):
-        own.sources["cifar10"] = description
+    for node_answer, description in zip(answers, (None, "50,000 images"), strict=True):
+        node_answer.sources["cifar10"] = description
     text = "\n".join(_remarks(answers, question))
 
     assert f"nodes differ in torch (1.0, {versions()['torch']})" in text

@@ -221,9 +221,7 @@ def test_images_that_do_not_come_are_read_by_the_trial(
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_a_trial_that_does_not_fit_its_images_stops_the_sweep_before_it_starts(
-    tiny: Tiny, store: Store
-) -> None:
+def test_configuration_that_does_not_fit_stops_the_sweep_first(tiny: Tiny, store: Store) -> None:
     with pytest.raises(UserError, match=r"has 125 training images.* \(data set digits\)"):
         run([tiny(), tiny(ipc=1000)], store)
     with pytest.raises(UserError, match=r"missing\.parquet"):

@@ -73,7 +73,7 @@ def test_a_trial_leaves_a_row_a_curve_and_images(
     assert last["curve_accuracy"] == row["test_accuracy_mean"]
 
 
-def test_a_choice_of_real_images_leaves_them_their_plane_and_a_few_to_look_at(
+def test_selection_leaves_its_images_their_plane_and_samples(
     digits: ImageData, store: Store
 ) -> None:
     config = SelectionConfig(selector="cluster_grid", fraction=0.3, epochs=1, classes=("3", "8"))
@@ -165,18 +165,18 @@ def test_it_stops_when_another_driver_has_finished_the_trial(
             store.put_result(row, [], None)
         reports.append(values)
 
-    order = WorkOrder(store=store, sweep="ours", checkpoint_seconds=0)
+    order = WorkOrder(store=store, sweep="second", checkpoint_seconds=0)
     run_and_store(config, lambda: digits, order, report)
 
     assert reports[-1]["status"] == "ok"
     assert max(report["step"] for report in reports[:-1]) < 50, "it did not go on to the end"
-    there = store.read_row(config.trial_id)
-    assert there is not None
-    assert there["sweep"] == "other"
+    kept = store.read_row(config.trial_id)
+    assert kept is not None
+    assert kept["sweep"] == "other"
     assert not list((store.local_path or Path()).glob("checkpoints/*"))
 
 
-def test_a_full_disk_stops_the_run_and_costs_nothing_that_was_there(
+def test_full_disk_stops_the_run_and_loses_no_result(
     digits: ImageData,
     tiny: Tiny,
     small_disk: Callable[[str], Path],
@@ -198,7 +198,7 @@ def test_a_full_disk_stops_the_run_and_costs_nothing_that_was_there(
     assert reports[-1]["status"] == "failed"
     assert reports[-1]["fatal"]
     assert reports[-1]["message"].startswith(f"results cannot be written to {store.uri}: ")
-    assert any("the state of the trial cannot be saved" in own["message"] for own in reports)
+    assert any("the state of the trial cannot be saved" in report["message"] for report in reports)
     assert store.statuses() == {first.trial_id: "ok"}
 
     filler.unlink()
@@ -220,11 +220,11 @@ order = WorkOrder(
     store=Store(sys.argv[1]), sweep="s", checkpoint_seconds=0.0, report_seconds=0
 )
 data = load_dataset(config.dataset)
-run_and_store(config, lambda: data, order, lambda own: log.write(json.dumps(own) + chr(10)))
+run_and_store(config, lambda: data, order, lambda report: log.write(json.dumps(report) + chr(10)))
 """
 
 
-def test_a_killed_process_repeats_only_what_came_after_its_last_checkpoint(
+def test_killed_process_resumes_from_its_last_checkpoint(
     tiny: Tiny, store: Store, tmp_path: Path
 ) -> None:
     """kill -9; the outer iterations that were run twice are counted from a log beside it."""
@@ -349,4 +349,4 @@ def test_a_slower_way_is_told_and_other_warnings_stay_warnings() -> None:
         warnings.warn("another", RuntimeWarning, stacklevel=1)
 
     assert told == ["no graphs here"]
-    assert [str(own.message) for own in others] == ["another"]
+    assert [str(warning.message) for warning in others] == ["another"]

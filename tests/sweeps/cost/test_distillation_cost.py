@@ -119,7 +119,7 @@ def test_seconds_scale_with_the_counts_of_each_part() -> None:
     assert seconds_of(larger, measured) == pytest.approx(82 + 40 + 80 + 14)
 
 
-def test_two_lengths_tell_what_is_paid_once_from_what_is_paid_per_unit() -> None:
+def test_two_lengths_separate_fixed_costs_from_costs_per_unit() -> None:
     short = replace(SMALL, n_outer=1, n_inner=2, eval_every=0, n_eval=1, eval_epochs=4)
     long = replace(short, n_inner=6, eval_epochs=40)
     measured = [
@@ -245,9 +245,9 @@ def test_sums_hours_slots_and_cost_by_hand() -> None:
     seconds = {1: 7200.0, 2: 3600.0, 3: 3600.0}
     measured = []
     for config in configs:  # three data sets, so that every trial has a price of its own
-        own = replace(config, dataset=f"folder:{config.n_outer}")
-        configs[configs.index(config)] = own
-        measured.append(row(own, clustering=seconds[config.seed], matching=0, network=0))
+        other = replace(config, dataset=f"folder:{config.n_outer}")
+        configs[configs.index(config)] = other
+        measured.append(row(other, clustering=seconds[config.seed], matching=0, network=0))
         measured[-1]["evaluation_seconds"] = 0.0
     unknown = replace(SMALL, dataset="folder:4")
 
@@ -314,7 +314,7 @@ def test_the_groups_of_a_part_get_wider() -> None:
 def test_a_real_calibration_predicts_a_real_trial() -> None:
     data = load_dataset("digits", device=torch.device("cpu"))
     config = make_plan(PRESETS["quickstart"], only=["method=kmeans,weight=F,ipc=10"])[0]
-    measured = [runner.run(own, data).row for own in calibration_configs([config])]
+    measured = [runner.run(short, data).row for short in calibration_configs([config])]
     real = runner.run(config, data).row
 
     guess = seconds_of(config, measured)

@@ -94,7 +94,7 @@ def test_seconds_scale_with_images_epochs_and_networks() -> None:
     assert seconds_of(replace(RANDOM, n_eval=2), measured) == pytest.approx(10.0)
 
 
-def test_features_and_the_choice_are_priced_by_trials_that_have_them() -> None:
+def test_features_and_selection_are_priced_by_trials_with_them() -> None:
     herding = SelectionConfig(selector="herding", fraction=0.5, epochs=10, feature_epochs=4)
     other = replace(herding, selector="k_center")
     measured = [row(RANDOM, evaluation=5.0), row(herding, evaluation=5, network=8, clustering=3)]

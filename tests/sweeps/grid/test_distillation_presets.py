@@ -71,7 +71,7 @@ def test_the_paper_preset_is_made_of_defaults() -> None:
     assert (dbscan.n_outer, dbscan.n_inner, dbscan.cluster_interval) == (1000, 100, 10)
 
 
-def test_the_paper_preset_runs_what_each_protocol_means_by_agglomerative() -> None:
+def test_paper_preset_runs_the_agglomerative_of_each_protocol() -> None:
     plan = make_plan(PRESETS["paper"], protocols=BOTH, only=["method=agglomerative"])
 
     assert len(plan) == 2 * 2 * 3
@@ -81,7 +81,7 @@ def test_the_paper_preset_runs_what_each_protocol_means_by_agglomerative() -> No
     }
 
 
-def test_the_extended_preset_holds_the_sound_trials_of_the_paper_preset() -> None:
+def test_extended_preset_holds_the_sound_trials_of_paper() -> None:
     paper = {config.trial_id for config in make_plan(PRESETS["paper"], protocols=["sound"])}
     extended = {config.trial_id for config in make_plan(PRESETS["extended"])}
 
@@ -135,7 +135,7 @@ def test_the_cost_preset_changes_one_field_at_a_time() -> None:
     }
 
 
-def test_another_data_set_keeps_the_sizes_and_brings_its_own_recipe() -> None:
+def test_other_data_set_keeps_sizes_and_changes_the_recipe() -> None:
     digits = make_plan(PRESETS["quickstart"], limit=1)[0].resolve()
     cifar = make_plan(PRESETS["quickstart"], dataset="cifar10", limit=1)[0].resolve()
 

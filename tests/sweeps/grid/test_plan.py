@@ -39,7 +39,7 @@ def methods(plan: Sequence[DistillationConfig]) -> list[str]:
     return [config.clusterer for config in plan]
 
 
-def test_seeds_change_slowest_so_that_a_part_of_a_sweep_is_balanced() -> None:
+def test_seeds_change_slowest_in_a_plan() -> None:
     plan = make_plan(GRID)
 
     assert [config.seed for config in plan] == [0] * 12 + [1] * 12
@@ -60,13 +60,13 @@ def test_seeds_protocols_and_limit() -> None:
     assert methods(plan[6:10]) == ["kmeans", "kmeans", "dbscan", "kmedoids"]
 
 
-def test_with_and_without_weights_are_two_trials_under_the_published_protocol_too() -> None:
+def test_weights_make_two_trials_under_the_published_protocol_too() -> None:
     plan = make_plan(GRID, protocols=["published"], only=["method=kmeans,ipc=1"], seeds=[0])
 
     assert [config.resolve().weights for config in plan] == ["published", "none"]
 
 
-def test_what_becomes_the_same_trial_is_planned_once_where_it_came_first() -> None:
+def test_equal_trials_are_planned_once_at_the_first_place() -> None:
     plan = make_plan(GRID, set_values={"weights": "none", "eps": "2", "min_samples": "2"})
 
     assert methods(plan[:4]) == ["kmeans", "dbscan", "agglomerative", "kmedoids"]
@@ -111,7 +111,7 @@ def test_taking_a_radius_back_leaves_the_other_as_it_is() -> None:
     assert [(c["eps"], c["eps_quantile"]) for c in plan[:2]] == [(None, None), (None, 0.25)]
 
 
-def test_an_option_that_a_protocol_does_not_have_is_set_under_the_other() -> None:
+def test_option_of_one_protocol_is_set_under_that_protocol_only() -> None:
     plan = make_plan(
         GRID,
         protocols=["published", "sound"],

@@ -55,7 +55,7 @@ def test_the_rows_of_paper_2_in_the_order_of_its_table(name: str, protocol: str)
     ]
 
 
-def test_the_published_protocol_has_the_selectors_of_the_paper_only() -> None:
+def test_published_protocol_has_only_selectors_of_the_paper() -> None:
     for name in PRESETS:
         plan = plan_of(name, protocols=["published", "sound"])
         published = {config.selector for config in plan if config.protocol == "published"}
@@ -72,7 +72,7 @@ def test_the_paper_preset_is_made_of_defaults() -> None:
     )
 
 
-def test_the_paper_preset_has_as_many_random_images_as_the_papers_clustering_used() -> None:
+def test_paper_preset_has_as_many_random_images_as_the_clustering() -> None:
     plan = plan_of("paper", seeds=[0], protocols=["published"])
     grid = next(config for config in plan if config.selector == "cluster_grid").resolve()
 

@@ -61,7 +61,7 @@ class Tune:
         self, tune_id: str, step: int | None = None, accuracy: float | None = None, **more: Any
     ) -> str:
         result = {"status": "running", "curve_step": step, "curve_accuracy": accuracy} | more
-        result["trial_id"] = tune_id  # as Tune does: its own id in the place of ours
+        result["trial_id"] = tune_id  # as Tune does: its id in the place of the trial's
         trial: Any = SimpleNamespace(trial_id=tune_id)
         decision = self.scheduler.on_trial_result(None, trial, result)
         if decision == TrialScheduler.STOP:
@@ -109,7 +109,7 @@ def search(tmp_path: Path, store: Store) -> Iterator[Callable[..., tuple[Tune, S
 Search = Callable[..., tuple[Tune, SearchStudy]]
 
 
-def own_space(path: Path, body: str) -> Space:
+def user_space(path: Path, body: str) -> Space:
     (path / "mine.py").write_text(f"import optuna\ndef suggest(trial):\n    {body}\n")
     return load_space(str(path / "mine.py")).narrowed(SIZES)
 
@@ -199,7 +199,7 @@ def test_trials_at_once(search: Search, store: Store) -> None:
 def test_a_configuration_in_the_store_is_not_run_again(
     search: Search, store: Store, tmp_path: Path
 ) -> None:
-    space = own_space(tmp_path, "return {'lr_img': trial.suggest_categorical('lr_img', [.1, .2])}")
+    space = user_space(tmp_path, "return {'lr_img': trial.suggest_categorical('lr_img', [.1, .2])}")
     known = space.config(optuna.trial.FixedTrial({"lr_img": 0.1}))  # type: ignore[arg-type]
     assert isinstance(known, DistillationConfig)
     put(store, known, 0.8)
@@ -217,7 +217,7 @@ def test_a_configuration_in_the_store_is_not_run_again(
 def test_a_configuration_that_runs_is_waited_for(
     search: Search, store: Store, tmp_path: Path
 ) -> None:
-    space = own_space(tmp_path, "return {'lr_img': trial.suggest_categorical('lr_img', [.1, .2])}")
+    space = user_space(tmp_path, "return {'lr_img': trial.suggest_categorical('lr_img', [.1, .2])}")
     tune, study = search(space, n_trials=8)
     first, second = (tune.next() or pytest.fail("no trial") for _ in range(2))
     assert tune.next() is None
@@ -304,7 +304,7 @@ def test_what_was_stopped_early_is_not_run_again(
     search: Search, store: Store, tmp_path: Path
 ) -> None:
     choices = "[.1, .2, .3, .4, .5, .6]"
-    space = own_space(
+    space = user_space(
         tmp_path, f"return {{'lr_img': trial.suggest_categorical('lr_img', {choices})}}"
     )
     tune, study = search(space, n_trials=60)
@@ -373,7 +373,7 @@ def test_a_row_that_is_no_number_fails_and_the_search_goes_on(search: Search, st
 
 
 def test_points_that_the_space_cannot_make(search: Search, store: Store, tmp_path: Path) -> None:
-    space = own_space(
+    space = user_space(
         tmp_path,
         "x = trial.suggest_int('x', 0, 3)\n"
         "    if x == 0: raise optuna.TrialPruned('zero makes no sense')\n"

@@ -1,4 +1,4 @@
-"""Search spaces: ours on real data, and what users may write and set."""
+"""Search spaces: the built-in ones on real data, and those of users."""
 
 import re
 from pathlib import Path
@@ -50,7 +50,7 @@ def test_every_file_has_a_name() -> None:
 
 
 @pytest.mark.parametrize("name", SPACES)
-def test_our_spaces_fit_the_default_data(name: str, digits: ImageData) -> None:
+def test_built_in_spaces_fit_the_default_data(name: str, digits: ImageData) -> None:
     space = load_space(name)
     searched = space.check()
 
@@ -70,16 +70,16 @@ def test_joint_asks_for_the_clusterers_own_parameters_only() -> None:
     common = {"clusterer", "weights", "cluster_interval", "n_representatives", "lr_img"}
     seen = set()
     for config, params in draw(load_space("joint"), n=100):
-        own = set(params) - common
+        options = set(params) - common
         seen.add(config.clusterer)
-        assert own <= set(fields_of(CLUSTERERS[config.clusterer].options))
-        assert bool(own) == (config.clusterer != "kmeans")
+        assert options <= set(fields_of(CLUSTERERS[config.clusterer].options))
+        assert bool(options) == (config.clusterer != "kmeans")
 
     assert seen == {"kmeans", "kmeans++", "kmedoids", "dbscan", "agglomerative", "birch"}
 
 
 def test_ways_of_choosing_are_asked_for_their_own_parameters_only() -> None:
-    own = {
+    options = {
         "random": set(),
         "cluster_grid": {"clusterer", "n_clusters", "pca_dim", "grid_size"},
         "herding": {"embedding"},
@@ -88,10 +88,10 @@ def test_ways_of_choosing_are_asked_for_their_own_parameters_only() -> None:
     }
     seen = set()
     for config, params in draw(load_space("selection")):
-        assert set(params) == {"selector", "fraction"} | own[config.selector]
+        assert set(params) == {"selector", "fraction"} | options[config.selector]
         assert 0.02 <= config["fraction"] <= 0.5
         seen.add(config.selector)
-    assert seen == set(own)
+    assert seen == set(options)
 
     by_number = load_space("selection").narrowed({"ipc": 10})
     assert {(config["fraction"], config["ipc"]) for config, _ in draw(by_number)} == {(None, 10)}

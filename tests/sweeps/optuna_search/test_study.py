@@ -51,10 +51,10 @@ def open_(tmp_path: Path) -> Open:
     """Opens the study `s` in a journal file, of a search in the space `dbscan`."""
 
     def open_(own: Space | None = None, storage: str = "", **options: Any) -> SearchStudy:
-        own_space = own or load_space("dbscan")
+        searched = own or load_space("dbscan")
         values: dict[str, Any] = {
-            "space": own_space.name,
-            "shared": own_space.shared,
+            "space": searched.name,
+            "shared": searched.shared,
             "objectives": ["accuracy"],
         }
         return open_study("s", storage or str(tmp_path / "s.journal"), **(values | options))
@@ -398,9 +398,7 @@ def test_repair_may_be_killed_between_its_two_steps(open_: Open, store: Store) -
         assert begin(study)[1] == config
 
 
-def test_a_queued_trial_may_be_killed_before_its_parameters_are_asked_for(
-    open_: Open, store: Store
-) -> None:
+def test_queued_trial_may_be_killed_before_it_is_sampled(open_: Open, store: Store) -> None:
     with open_() as study:
         _, config = begin(study)
     for _ in range(2):
@@ -451,8 +449,8 @@ def test_checkpoints_of_trials_that_were_stopped_early_go(open_: Open, store: St
         number, config = begin(study)
         study.tell_pruned(number)
         running = begin(study)[1]
-    for own in (config, running):
-        store.checkpoint_folder(own.trial_id).write(CHECKPOINT, b"x")
+    for stopped in (config, running):
+        store.checkpoint_folder(stopped.trial_id).write(CHECKPOINT, b"x")
 
     with open_() as study:
         study.repair(store)
@@ -506,7 +504,7 @@ def driver(folder: Path, n_trials: int, kill_at: int) -> None:
             searcher.on_trial_complete(f"tune-{i}", {"status": "ok"})
 
 
-def test_a_driver_killed_at_any_write_loses_nothing_and_repeats_nothing(tmp_path: Path) -> None:
+def test_driver_killed_at_any_write_loses_and_repeats_nothing(tmp_path: Path) -> None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.sweeps.optuna_search.test_study"])
     n_trials, n_killed = 2, 0
@@ -515,8 +513,8 @@ def test_a_driver_killed_at_any_write_loses_nothing_and_repeats_nothing(tmp_path
         folder.mkdir()
         # A second driver is killed soon after its start, so that the repair is hit as well.
         exit_codes = []
-        for own_kill_at in (kill_at, 1 + kill_at % 9, 0):
-            process = context.Process(target=driver, args=(folder, n_trials, own_kill_at))
+        for write_number in (kill_at, 1 + kill_at % 9, 0):
+            process = context.Process(target=driver, args=(folder, n_trials, write_number))
             process.start()
             process.join()
             exit_codes.append(process.exitcode)

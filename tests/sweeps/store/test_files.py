@@ -138,7 +138,7 @@ def test_uris_that_cannot_be_right_are_refused_at_once(uri: str, message: str) -
     assert "password" not in str(refusal.value)
 
 
-def test_what_pyarrow_does_not_take_is_a_user_error_without_secrets() -> None:
+def test_uris_that_pyarrow_refuses_are_user_errors_without_secrets() -> None:
     uri = "s3://AKIAKEY:pass%2Fword@bucket/x?scheme=http&secret_token=hunter2&region=eu"
     files = Files(uri)
 

@@ -83,7 +83,7 @@ def test_a_folder_of_other_things_is_refused_and_left_alone(tmp_path: Path) -> N
     assert names_in(tmp_path) == {"thesis.tex"}
 
 
-def test_a_creation_that_was_killed_is_finished_and_users_may_add_files(tmp_path: Path) -> None:
+def test_killed_creation_is_finished_and_users_may_add_files(tmp_path: Path) -> None:
     (tmp_path / "trials").mkdir()
     (tmp_path / ".DS_Store").write_bytes(b"")
     Store(tmp_path).create()
@@ -263,10 +263,10 @@ def test_pandas_reads_the_folder_as_it_is(store: Store) -> None:
 
     plain = pd.read_parquet(store.uri_of("trials")).sort_values("trial_id", ignore_index=True)
 
-    ours = load_results(store.uri)
-    assert list(plain.columns) == list(ours.columns)
-    assert plain["linkage"].tolist() == ours["linkage"].tolist()
-    pd.testing.assert_series_equal(plain["eps"], ours["eps"])
+    loaded = load_results(store.uri)
+    assert list(plain.columns) == list(loaded.columns)
+    assert plain["linkage"].tolist() == loaded["linkage"].tolist()
+    pd.testing.assert_series_equal(plain["eps"], loaded["eps"])
 
 
 def test_what_is_finished_is_not_overwritten(store: Store) -> None:
@@ -319,7 +319,7 @@ def test_only_trial_ids_become_names_of_files(store: Store, trial_id: Any) -> No
         ({}, [{"epok": 1}], "the schema has no column epok"),
     ],
 )
-def test_rows_that_do_not_fit_are_refused_before_anything_is_written(
+def test_invalid_rows_are_refused_before_anything_is_written(
     store: Store, row: dict[str, Any], curve: list[dict[str, Any]], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
@@ -438,7 +438,7 @@ def test_damaged_curves_are_named(store: Store) -> None:
     assert f"curves/{IDS[0]}.parquet is left out: it is damaged" in named[0]
 
 
-def test_earlier_columns_read_as_null_and_unknown_ones_are_left_out(store: Store) -> None:
+def test_missing_columns_are_null_and_unknown_ones_left_out(store: Store) -> None:
     row = {"trial_id": IDS[0], "schema_version": 2, "status": "ok", "ipc": 10, "nonsense": 1.0}
     pq.write_table(pa.Table.from_pylist([row]), file_of(store, CONFIGS[0]))
     put(store, CONFIGS[1])
@@ -478,7 +478,7 @@ def test_the_newest_failure_counts_until_the_trial_finishes(store: Store) -> Non
     assert store.failures() == {IDS[1]: {"attempt": 2}}
 
 
-def test_the_last_failure_is_of_the_highest_attempt_whatever_the_clocks_say(store: Store) -> None:
+def test_last_failure_is_of_the_highest_attempt_not_the_clock(store: Store) -> None:
     store.put_failure(IDS[0], {"attempt": 2, "cause": "error"})
     store.put_failure(IDS[0], {"attempt": 10, "cause": "lost"})
     store.put_failure(IDS[0], {"attempt": 1, "cause": "lost"})  # a name of a later time
@@ -563,7 +563,7 @@ def test_a_full_disk_loses_nothing(small_disk: Callable[[str], Path]) -> None:
     assert len(load_results(store.uri, on_invalid=fail)) == 2
 
 
-def test_a_store_on_a_full_disk_is_refused_before_anything_is_computed(
+def test_store_on_a_full_disk_is_refused_before_any_work(
     small_disk: Callable[[str], Path],
 ) -> None:
     disk = small_disk("64k")
@@ -597,7 +597,7 @@ def start_writer(store: Store, host: str, n: int) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
-def test_two_processes_that_finish_the_same_trials_leave_one_row_each(store: Store) -> None:
+def test_two_writers_of_the_same_trials_leave_one_row_each(store: Store) -> None:
     writers = {host: start_writer(store, host, 40) for host in ("a", "b")}
     won = {host: writer.communicate()[0].split() for host, writer in writers.items()}
 
@@ -619,7 +619,7 @@ def test_readers_see_whole_rows_at_every_moment(store: Store) -> None:
     writer.communicate()
 
     assert counts == sorted(counts)
-    assert all(plain <= ours for plain, ours in counts)
+    assert all(plain <= loaded for plain, loaded in counts)
     assert len(load_results(store.uri)) == 61
 
 

@@ -61,12 +61,12 @@ def _watch_trial(module: ModuleType) -> None:
 
 
 def _watch_running(module: ModuleType) -> None:
-    _after(module, "save_checkpoint", lambda *own: _note("saved", own[2]["trial_id"]))
+    _after(module, "save_checkpoint", lambda *given: _note("saved", given[2]["trial_id"]))
     _set_clock(module)
 
 
 def _watch_store(module: ModuleType) -> None:
-    _after(module.Store, "put_result", lambda *own: _note("stored", own[1]["trial_id"]))
+    _after(module.Store, "put_result", lambda *given: _note("stored", given[1]["trial_id"]))
     _set_clock(module)
 
 
