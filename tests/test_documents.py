@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import pytest
 import yaml
-from sweeps.optuna_search.options import search_parser
 
 import distill
 from analysis.__main__ import PARTS
@@ -25,6 +24,7 @@ from distill.kinds import KINDS
 from distill.networks.registry import NETWORKS
 from distill.selection.registry import SELECTORS
 from sweeps import cats_vs_dogs, full_grid, load_results
+from sweeps.optuna_search.options import search_parser
 from sweeps.optuna_search.spaces import SPACES
 from sweeps.store.schema import trial_schema
 from sweeps.store.store import Store

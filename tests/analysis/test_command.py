@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
+
 from sweeps.store.compaction import COMPACT_FROM
 from sweeps.store.rows import row_content
-
 from sweeps.store.store import Store
 from tests.analysis import golden
 from tests.analysis.results import config_of, planned, row_of

@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from sweeps.store.compaction import stamped
-from sweeps.store.rows import row_content, table_content
 
 from distill.config.base import SCHEMA_VERSION
 from distill.config.distillation import DistillationConfig
 from sweeps.grid.distillation_presets import EXTENDED
 from sweeps.grid.plan import make_plan
+from sweeps.store.compaction import stamped
 from sweeps.store.files import Files
+from sweeps.store.rows import row_content, table_content
 from sweeps.store.schema import trial_schema
 from sweeps.store.store import Store
 

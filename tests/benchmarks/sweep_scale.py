@@ -15,7 +15,6 @@ their plan is cut short by an interruption.
 import asyncio
 import collections
 import contextlib
-import dataclasses
 import io
 import itertools
 import logging

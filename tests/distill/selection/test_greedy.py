@@ -1,6 +1,5 @@
 """Herding, k-center greedy and nearest to center: by hand, and by their definitions."""
 
-
 import pytest
 import torch
 from torch import Tensor
