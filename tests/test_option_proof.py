@@ -1,7 +1,7 @@
 """Proof that an option is declared once: toy components, each with one option of its own.
 
 A clusterer, a selector and a network are defined here and registered by one line each. Command
-line, identity, columns and trials have their options with no other file changed.
+line, identity, columns, sweeps and tables have their options with no other file changed.
 """
 
 import csv
@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from analysis import load, summarise
 from distill.__main__ import main
 from distill.clustering.base import Clusterer, Clustering, cluster_means
 from distill.clustering.registry import CLUSTERERS
@@ -22,7 +23,7 @@ from distill.components import Component, check_options, option
 from distill.config.base import Config
 from distill.datasets import ImageData
 from distill.errors import UserError
-from distill.kinds import KINDS, Kind
+from distill.kinds import KINDS
 from distill.networks.base import Network
 from distill.networks.layers.convolution import Convolution
 from distill.networks.registry import NETWORKS
@@ -31,6 +32,11 @@ from distill.selection.registry import SELECTORS, SelectorOptions
 from distill.trials.distillation import DistillationTrial
 from distill.trials.runner import run
 from distill.trials.selection import SelectionTrial
+from sweeps import load_results
+from sweeps.cluster.worker import WorkOrder, run_and_store
+from sweeps.grid.grid import Grid
+from sweeps.grid.plan import make_plan
+from sweeps.store.store import Store
 
 # --- a clusterer ------------------------------------------------------------------------------
 
@@ -347,12 +353,40 @@ def test_without_registration_there_is_no_such_option() -> None:
             proof.config(**{proof.option: proof.other})
 
 
-# --- table key, `--set` and `--only` ----------------------------------------------------------
-# PLACE FOR THE LEAD: with `proof`, show that `--set {proof.option}=…` and `--only {proof.option}=…`
-# of the grids accept the option, that the store has it as a column, and that two trials that differ
-# in it alone are two rows of the table of their kind.
+# --- sweeps and tables ------------------------------------------------------------------------
 
 
-def kind_of_proof(proof: Proof) -> Kind:
-    """Returns the kind whose layout, grid and store the remaining proofs use."""
-    return KINDS[proof.kind]
+def grid_of(proof: Proof) -> Grid[Config]:
+    """A grid with the toy component at the default of its option and at another value."""
+    configs = tuple(proof.config(**changes) for changes in ({}, {proof.option: proof.other}))
+    return Grid(name="toy", summary="two trials", configs=configs, n_seeds=1)
+
+
+def test_set_and_only_take_the_option(proof: Proof) -> None:
+    grid = grid_of(proof)
+    text = f"{proof.option}={proof.other}"
+
+    changed = make_plan(grid, set_values={proof.option: str(proof.other)})
+    chosen = make_plan(grid, only=[text])
+
+    assert [config[proof.option] for config in changed] == [proof.other]
+    assert [config[proof.option] for config in chosen] == [proof.other]
+    with pytest.raises(UserError, match=f"{proof.option} must be"):
+        make_plan(grid, set_values={proof.option: proof.below[0]})
+
+
+def test_trials_that_differ_in_the_option_are_rows_of_their_own(
+    proof: Proof, digits: ImageData, tmp_path: Path
+) -> None:
+    store = Store(str(tmp_path))
+    store.create()
+    order = WorkOrder(store=store, sweep="toy")
+    for config in make_plan(grid_of(proof)):
+        run_and_store(config, lambda: digits, order, lambda _: None)
+
+    results = load_results(store.uri)
+    summary = summarise(load(store.uri), kind=proof.kind)
+
+    assert sorted(results[proof.option]) == sorted([proof.default, proof.other])
+    assert len(summary) == 2
+    assert set(summary["seeds"]) == {1}
