@@ -22,16 +22,10 @@ with PRUNED 39.
 """
 
 import contextlib
-import fcntl
 import json
 import logging
 import math
-import os
 import re
-import socket
-import threading
-import time
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +39,7 @@ from distill.config.base import Config
 from distill.config.distillation import DistillationConfig
 from distill.errors import UserError, require_known
 from distill.runtime.checkpoint import remove_checkpoints
+from sweeps.optuna_search.locks import FileLock, Lease
 from sweeps.store.store import Store
 
 OBJECTIVES: dict[str, tuple[str, Literal["maximize", "minimize"]]] = {
@@ -65,11 +60,7 @@ N_STARTUP_TRIALS = 5
 CONFIRM_SEEDS_FROM = 1000
 """First seed of the trials that confirm a search: no search or grid uses such large ones."""
 
-LEASE_SECONDS = 10.0
-"""Seconds between two renewals of the lease on a study in a database."""
-
 _ABOUT = "dream_sweep"
-_LEASE = "driver"
 _LOCK_SECONDS = 5
 """Age at which Optuna breaks its lock, which is held for milliseconds, after a kill."""
 
@@ -107,7 +98,7 @@ class SearchStudy:
         storage: optuna.storages.BaseStorage,
         objectives: Sequence[str],
         config_class: type[Config],
-        lock: "_FileLock | _Lease",
+        lock: "FileLock | Lease",
     ) -> None:
         self.study = study
         self.objectives = tuple(objectives)
@@ -366,9 +357,9 @@ def open_study(
     where = f"study {name!r} in {shown_storage(storage)}"
     about = {"space": space, "objectives": list(objectives), "shared": dict(shared)}
     with contextlib.ExitStack() as on_error:
-        lock: _FileLock | _Lease | None = None
+        lock: FileLock | Lease | None = None
         if not is_database(storage):
-            lock = _FileLock(_journal_path(storage))
+            lock = FileLock(_journal_path(storage))
             on_error.callback(lock.release)
         opened = _open_database(storage) if lock is None else _open_journal(_journal_path(storage))
         study = optuna.create_study(
@@ -379,7 +370,7 @@ def open_study(
             load_if_exists=True,
         )
         if lock is None:
-            lock = _Lease(study, where)
+            lock = Lease(study, where)
             on_error.callback(lock.release)
         _check_same_search(study, about, where)
         if first_point and not study.get_trials(deepcopy=False):
@@ -485,91 +476,3 @@ def _cut_torn_line(path: Path) -> None:
     with path.open("r+b") as file:
         content = file.read()
         file.truncate(content.rfind(b"\n") + 1)
-
-
-class _FileLock:
-    """A lock on a journal against a second driver; the system releases it with the process."""
-
-    def __init__(self, path: Path) -> None:
-        lock_path = path.with_name(f"{path.name}.driver")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = lock_path.open("a+")
-        except OSError as error:
-            raise UserError(f"no study can be opened at {path}: {error}") from None
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._file.seek(0)
-            holder = self._file.read().strip() or str(error)
-            self._file.close()
-            raise UserError(
-                f"the study in {path} is in use by another search ({holder}); wait for its end, "
-                "or choose another --name"
-            ) from None
-        with contextlib.suppress(OSError):  # the holder is only for the message of other drivers
-            self._file.truncate(0)
-            self._file.write(_this_process())
-            self._file.flush()
-
-    def release(self) -> None:
-        """Releases the lock. The file stays: another driver may have opened it already."""
-        with contextlib.suppress(OSError, ValueError):  # ValueError: it is closed already
-            self._file.truncate(0)
-        with contextlib.suppress(OSError):
-            self._file.close()
-
-
-class _Lease:
-    """A lease on a study in a database against a second driver, renewed every few seconds.
-
-    A lease that does not change while another driver waits belongs to a process that was killed.
-    No clocks are compared.
-    """
-
-    def __init__(self, study: optuna.Study, where: str) -> None:
-        self._study = study
-        self._token = uuid.uuid4().hex
-        if self._is_alive():
-            raise UserError(
-                f"{where} is in use by another search ({study.user_attrs[_LEASE]['holder']}); "
-                "wait for its end, or choose another --name"
-            )
-        self._n_renewals = 0
-        self._renew()
-        time.sleep(LEASE_SECONDS / 10)
-        if study.user_attrs[_LEASE]["token"] != self._token:
-            raise UserError(f"{where} was taken by another search that started at the same time")
-        self._released = threading.Event()
-        self._thread = threading.Thread(target=self._keep_renewing, daemon=True)
-        self._thread.start()
-
-    def _is_alive(self) -> bool:
-        lease = self._study.user_attrs.get(_LEASE)
-        deadline = time.monotonic() + 3 * LEASE_SECONDS
-        while lease is not None and time.monotonic() < deadline:
-            time.sleep(LEASE_SECONDS / 10)
-            if self._study.user_attrs.get(_LEASE) != lease:
-                return self._study.user_attrs.get(_LEASE) is not None
-        return False
-
-    def _keep_renewing(self) -> None:
-        while not self._released.wait(LEASE_SECONDS):
-            with contextlib.suppress(Exception):  # the database may be back at the next renewal
-                self._renew()
-
-    def _renew(self) -> None:
-        self._n_renewals += 1
-        lease = {"holder": _this_process(), "token": self._token, "sign": self._n_renewals}
-        self._study.set_user_attr(_LEASE, lease)
-
-    def release(self) -> None:
-        """Ends the lease."""
-        if not self._released.is_set():
-            self._released.set()
-            self._thread.join()
-            self._study.set_user_attr(_LEASE, None)
-
-
-def _this_process() -> str:
-    return f"process {os.getpid()} on {socket.gethostname()}"

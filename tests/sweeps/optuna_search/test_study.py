@@ -23,6 +23,7 @@ from optuna.trial import TrialState
 from distill.config.distillation import DistillationConfig
 from distill.errors import UserError
 from distill.kinds import config_from_dict
+from sweeps.optuna_search import locks
 from sweeps.optuna_search import study as study_module
 from sweeps.optuna_search.searcher import StudySearcher
 from sweeps.optuna_search.spaces import Space, load_space
@@ -255,7 +256,7 @@ def test_a_damaged_journal_is_named(open_: Open, tmp_path: Path) -> None:
 def test_a_database_has_one_driver_at_a_time(
     open_: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(study_module, "LEASE_SECONDS", 0.3)
+    monkeypatch.setattr(locks, "LEASE_SECONDS", 0.3)
     url = f"sqlite:///{tmp_path}/s.db"
     with open_(storage=url) as study:
         config = finish(study, 0.5)
