@@ -585,12 +585,12 @@ def test_the_best_of_two_objectives_are_the_front(open_: Open) -> None:
     assert study.best(1)[0].config == good
 
 
-def test_a_trial_of_another_version_is_not_taken_for_ours(open_: Open) -> None:
+def test_trial_of_another_version_is_refused(open_: Open) -> None:
     with open_() as study:
         number, config = begin(study)
         study.note(number, "trial_id", "0" * 16)
         study.tell_row(number, row_of(config, 0.5))
-        with pytest.raises(UserError, match="its trial 0 would be another one today"):
+        with pytest.raises(UserError, match="its trial 0 has another identity today"):
             study.best(1)
 
 
