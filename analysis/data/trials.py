@@ -215,13 +215,28 @@ def _failed_configs(
 ) -> dict[str, Mapping[str, Any]]:
     """Returns the configurations of recorded failures that would have entered a table."""
     return {
-        trial_id: {"kind": record.get("kind"), **record["config"]}
+        trial_id: config_of_failure(record)
         for trial_id, record in failures.items()
-        if trial_id not in known
-        and record.get("phase", "grid") in PHASES
-        and isinstance(record.get("config"), dict)
-        and record["config"]
+        if trial_id not in known and record.get("phase", "grid") in PHASES
     }
+
+
+def config_of_failure(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the configuration in the record of a failure, with its kind.
+
+    Records hold the fields of a configuration but need not name its kind: it is the one that has
+    all of these fields, and no others beside its options. The kind is None where there is none.
+    """
+    values = record.get("config") or {}
+    kind = record.get("kind") or next(
+        (name for name, kind in KINDS.items() if _fits(kind, values)), None
+    )
+    return {"kind": kind, **values}
+
+
+def _fits(kind: Kind, values: Mapping[str, Any]) -> bool:
+    fields, declared = kind.config.static_fields(), kind.config.declared_fields()
+    return fields.keys() <= values.keys() <= declared.keys()
 
 
 def _configured(

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pandas as pd
 
 from analysis.data.reading import Sweeps
-from analysis.data.trials import plain
+from analysis.data.trials import config_of_failure, plain
 from analysis.figures import images
 from analysis.figures.images import ImageSheet
 from analysis.figures.plot import Plot
@@ -192,7 +192,7 @@ def _failure_rows(failures: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, 
             trial_id,
             "failed",
             record.get("message"),
-            {"kind": record.get("kind"), **(record.get("config") or {})},
+            config_of_failure(record),
             record.get("phase"),
         )
         for trial_id, record in sorted(failures.items())

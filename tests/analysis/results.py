@@ -20,8 +20,8 @@ def planned(config: Config) -> Row:
 
 
 def failure_of(config: Config, **values: Any) -> Row:
-    """The record of an attempt that failed."""
-    return {"phase": "grid", "kind": config.kind, "config": config.to_dict()} | values
+    """The record of an attempt that failed, as workers write it."""
+    return {"phase": "grid", "config": config.to_dict()} | values
 
 
 def config_of(
