@@ -105,6 +105,13 @@ class Component:
         label: what tables print; None: the name.
         published: name of the component that the published protocol runs in its place; None:
             itself.
+
+    Example:
+        >>> from distill import CLUSTERERS, Component
+        >>> tiny = Component(build="distill.clustering.kmeans:KMeans", fixed={"max_iter": 1})
+        >>> with CLUSTERERS.registered("one_step", tiny):
+        ...     CLUSTERERS.build("one_step").max_iter
+        1
     """
 
     build: str | Callable[..., Any]
@@ -120,6 +127,11 @@ class Registry(Mapping[str, Component]):
     Args:
         noun: what the components are (`clusterer`, `network`, …), for messages.
         components: by name.
+
+    Example:
+        >>> from distill import CLUSTERERS
+        >>> CLUSTERERS.label("kmeans"), CLUSTERERS["dbscan"].options().min_samples
+        ('K-Means', 2)
     """
 
     def __init__(self, noun: str, components: Mapping[str, Component]) -> None:

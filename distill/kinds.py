@@ -101,6 +101,13 @@ class Kind:
         result_columns: columns of its rows beside `COMMON_COLUMNS` and its configuration.
         curve_columns: columns of its curve.
         summary: one line for `--help`.
+
+    Example:
+        >>> from distill import KINDS, SelectionConfig
+        >>> KINDS["selection"].config is SelectionConfig
+        True
+        >>> KINDS["distillation"].curve_columns["matching_loss"]
+        <class 'float'>
     """
 
     config: type[Config]

@@ -45,3 +45,10 @@ def tiny() -> Callable[..., ResolvedDistillation]:
         return DistillationConfig.from_dict(values | changes).resolve()
 
     return build
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Gives the mark `fast` to every test without a mark that says that it is not."""
+    for item in items:
+        if not any(item.get_closest_marker(name) for name in ("slow", "gpu", "service", "ray")):
+            item.add_marker(pytest.mark.fast)

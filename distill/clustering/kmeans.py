@@ -24,6 +24,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from distill.clustering.base import BatchClusterer, Clustering, without_tf32
 from distill.clustering.lloyd import lloyd_classes
+from distill.errors import UserError
 
 _BLOCK_ELEMENTS = 2**19
 """Distances per block for k-means‖: 2 MiB in float32, which stay in the caches of a CPU core."""
@@ -53,7 +54,7 @@ class KMeans(BatchClusterer):
             clusters.
 
     Raises:
-        ValueError: a value is unknown or out of range.
+        UserError: a value is unknown or out of range.
 
     Example:
         >>> points = torch.tensor([[0.0], [0.2], [5.0], [5.2]])
@@ -74,16 +75,16 @@ class KMeans(BatchClusterer):
 
     def __post_init__(self) -> None:
         if self.init not in ("random", "k-means++", "k-means||"):
-            raise ValueError(f"init must be random, k-means++ or k-means||, got {self.init!r}")
+            raise UserError(f"init must be random, k-means++ or k-means||, got {self.init!r}")
         for name in ("n_local_trials", "n_rounds", "max_iter"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not self.oversampling > 0:
-            raise ValueError(f"oversampling must be above 0, got {self.oversampling}")
+            raise UserError(f"oversampling must be above 0, got {self.oversampling}")
         if not self.tol >= 0:
-            raise ValueError(f"tol must be at least 0, got {self.tol}")
+            raise UserError(f"tol must be at least 0, got {self.tol}")
         if self.empty not in ("relocate", "zero"):
-            raise ValueError(f"empty must be relocate or zero, got {self.empty!r}")
+            raise UserError(f"empty must be relocate or zero, got {self.empty!r}")
 
     def _fit_batch(
         self, points: Sequence[Tensor], n_clusters: int, generators: Sequence[torch.Generator]

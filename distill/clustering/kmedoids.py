@@ -30,6 +30,7 @@ from torch import Tensor
 
 from distill.clustering.base import BatchClusterer, Clustering, pairwise_squares
 from distill.clustering.fasterpam import fasterpam, fasterpam_classes
+from distill.errors import UserError
 
 _BLOCK_ELEMENTS = 2**20
 """Distances per block of BUILD: small enough for the caches of a CPU."""
@@ -49,7 +50,7 @@ class KMedoids(BatchClusterer):
         max_iter: largest number of passes of FasterPAM, or of rounds of alternate updates.
 
     Raises:
-        ValueError: a value is unknown or out of range.
+        UserError: a value is unknown or out of range.
 
     Example:
         >>> points = torch.tensor([[0.0], [1.0], [2.0], [10.0], [11.0], [12.0]])
@@ -64,11 +65,11 @@ class KMedoids(BatchClusterer):
 
     def __post_init__(self) -> None:
         if self.algorithm not in ("fasterpam", "alternate"):
-            raise ValueError(f"algorithm must be fasterpam or alternate, got {self.algorithm!r}")
+            raise UserError(f"algorithm must be fasterpam or alternate, got {self.algorithm!r}")
         if self.init not in ("build", "lab", "random", "heuristic"):
-            raise ValueError(f"init must be build, lab, random or heuristic, got {self.init!r}")
+            raise UserError(f"init must be build, lab, random or heuristic, got {self.init!r}")
         if self.max_iter < 1:
-            raise ValueError(f"max_iter must be at least 1, got {self.max_iter}")
+            raise UserError(f"max_iter must be at least 1, got {self.max_iter}")
 
     def _fit_batch(
         self, points: Sequence[Tensor], n_clusters: int, generators: Sequence[torch.Generator]

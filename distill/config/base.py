@@ -69,6 +69,12 @@ class Config(ABC):
         exclusive: pairs of fields of which at most one is given.
         given_options: name and value of the options of components that were given, by name.
 
+    Example:
+        >>> from distill import Config, DistillationConfig
+        >>> config: Config = DistillationConfig(clusterer="agglomerative", linkage="average")
+        >>> config["linkage"], config.replace(linkage="single").trial_id == config.trial_id
+        ('average', False)
+
     Raises:
         UserError: a value is out of range, a name is unknown, an option does not apply to the
             components chosen, or two options exclude each other.

@@ -46,7 +46,7 @@ from distill.runtime.graphs import StepGraphs
 from distill.selection.representatives import Representatives, rule_for, select
 
 PURPOSES = ("weights", "clustering", "batches", "augmentation", "init")
-"""What randomness is drawn for; each has a generator of its own, on the CPU."""
+"""Purposes of random numbers; each has a separate generator, on the CPU."""
 
 PASS_VALUES = {"cpu": 2**24, "cuda": 2**27}
 """Values of the widest maps of the images that are matched at once, by the kind of device: 64 and
@@ -126,8 +126,8 @@ class Dream:
         self._class_by_class = mixed or execution.batching == "class"
         if execution.batching == "all" and mixed:
             warnings.warn(
-                "batch norm mixes the images of a pass: classes are matched one by one "
-                "(--batching auto is silent about it)",
+                "batch norm mixes the images of a pass: classes are matched one by one, slower "
+                "(--batching auto does not warn)",
                 SlowerWarning,
                 stacklevel=2,
             )
@@ -171,15 +171,15 @@ class Dream:
         """Moves the synthetic images of all classes once."""
         draws = [self._draw() for _ in range(self.data.n_classes)]
         for classes in self._passes():
-            own, chosen = draws[classes], self.representatives[classes]
+            class_draws, chosen = draws[classes], self.representatives[classes]
             weights = [weights for _, weights in chosen if len(weights)]
             self._matching_step(
                 (classes.start, classes.stop, tuple(len(indices) for indices, _ in chosen)),
                 torch.cat([indices for indices, _ in chosen]),
                 torch.cat(weights) if weights else torch.empty(0),
-                torch.stack([choice for choice, _, _ in own]),
-                torch.cat([uniforms for _, uniforms, _ in own]),
-                torch.stack([order for _, _, order in own]),
+                torch.stack([choice for choice, _, _ in class_draws]),
+                torch.cat([uniforms for _, uniforms, _ in class_draws]),
+                torch.stack([order for _, _, order in class_draws]),
             )
 
     def _begin_outer_iteration(self) -> None:
@@ -202,8 +202,11 @@ class Dream:
         chosen = self._select_all(self.config.n_representatives)
         use_weights = self.config.weights != "none"
         self.representatives = [
-            (indices[own.indices], own.weights.to(self.images) if use_weights else torch.empty(0))
-            for indices, own in zip(self.data.class_indices, chosen, strict=True)
+            (
+                indices[found.indices],
+                found.weights.to(self.images) if use_weights else torch.empty(0),
+            )
+            for indices, found in zip(self.data.class_indices, chosen, strict=True)
         ]
 
     def _select_all(self, k: int) -> list[Representatives]:
@@ -223,10 +226,10 @@ class Dream:
         n_classes = len(chosen)
         self.cluster_sizes = [clustering.sizes for clustering in clusterings]
         self.cluster_statistics = {
-            "n_representatives_mean": sum(len(own.indices) for own in chosen) / n_classes,
-            "n_clusters_mean": sum(own.n_clusters for own in chosen) / n_classes,
-            "largest_cluster_mean": sum(own.largest_cluster for own in chosen) / n_classes,
-            "noise_mean": sum(own.noise for own in chosen) / n_classes,
+            "n_representatives_mean": sum(len(found.indices) for found in chosen) / n_classes,
+            "n_clusters_mean": sum(found.n_clusters for found in chosen) / n_classes,
+            "largest_cluster_mean": sum(found.largest_cluster for found in chosen) / n_classes,
+            "noise_mean": sum(found.noise for found in chosen) / n_classes,
         }
         return chosen
 
@@ -272,7 +275,7 @@ class Dream:
             indices: (n,) int64, the representatives of all of them.
             weights: (n,), or empty for equal ones.
             choices: (classes,) float64, of the augmentation.
-            uniforms: (classes, `N_UNIFORMS`) float64, likewise.
+            uniforms: (classes, `N_UNIFORMS`) float64, of the augmentation.
             orders: (classes, m) int64, which decoded images are matched; m is 0 for all.
         """
         first, end, counts = key
@@ -280,9 +283,9 @@ class Dream:
         real = self._network_input(self.data.train_images[indices])
         self.image_optimizer.begin(classes)
         images = self.images[classes].detach().requires_grad_()
-        decoded = [self.data.normalize(decode(own, self.factor)) for own in images]
+        decoded = [self.data.normalize(decode(stored, self.factor)) for stored in images]
         if orders.numel():
-            decoded = [own[order] for own, order in zip(decoded, orders, strict=True)]
+            decoded = [training[order] for training, order in zip(decoded, orders, strict=True)]
         synthetic = torch.cat(decoded)
         if self.augment.transforms:
             real = self._augment_alike(real, counts, choices, uniforms)
@@ -303,8 +306,8 @@ class Dream:
     def _augment_alike(
         self, images: Tensor, counts: Sequence[int], choices: Tensor, uniforms: Tensor
     ) -> Tensor:
-        """Augments the images of each class by its own draw."""
-        each = torch.cat([own.expand(n) for own, n in zip(self._labels, counts, strict=False)])
+        """Augments the images of each class by the draw of that class."""
+        each = torch.cat([label.expand(n) for label, n in zip(self._labels, counts, strict=False)])
         return self.augment.apply(images, choices[each], uniforms[each])
 
     def _passes(self) -> list[slice]:
@@ -342,8 +345,8 @@ class Dream:
         with self.clock.part("clustering"):
             positions = self._initial_positions(k)
         images = [
-            encode(data.train_images[indices[own]].float() / 255, self.factor)
-            for indices, own in zip(data.class_indices, positions, strict=True)
+            encode(data.train_images[indices[chosen]].float() / 255, self.factor)
+            for indices, chosen in zip(data.class_indices, positions, strict=True)
         ]
         return torch.stack(images)
 
@@ -357,13 +360,13 @@ class Dream:
         if self.config.clusterer == "agglomerative_published":  # as paper 1: the first images
             return [torch.arange(k, device=self.device) for _ in self.data.class_indices]
         chosen = self._select_all(k)
-        for name, own in zip(self.data.class_names, chosen, strict=True):
-            if len(own.indices) < k:
+        for name, found in zip(self.data.class_names, chosen, strict=True):
+            if len(found.indices) < k:
                 raise InfeasibleClusteringError(
-                    f"the clustering of class {name!r} gives {len(own.indices)} images, but "
+                    f"the clustering of class {name!r} gives {len(found.indices)} images, but "
                     f"{k} initial images are needed (ipc · factor²)"
                 )
-        return [own.indices[:k] for own in chosen]
+        return [found.indices[:k] for found in chosen]
 
     def _unit_range(self, images: Tensor) -> Tensor:
         """Turns 8-bit images into floating point in [0, 1]."""
@@ -400,7 +403,10 @@ class Dream:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Returns what is needed to go on between two inner loops: tensors and JSON values."""
         tensors = network_state(self.network, self.trainer.optimizer)
-        tensors |= {f"generator/{name}": own.get_state() for name, own in self.generators.items()}
+        tensors |= {
+            f"generator/{name}": generator.get_state()
+            for name, generator in self.generators.items()
+        }
         tensors |= {
             "images": self.images,
             "image_momentum": self.image_optimizer.buffer,

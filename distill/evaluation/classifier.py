@@ -1,15 +1,15 @@
 """Training a classifier on chosen images, epoch by epoch, as the second paper did.
 
 Adam on the cross-entropy of batches; the loss and the accuracy of an epoch are those of its batches
-in train mode, as Keras prints them. A classifier has streams of random numbers of its own for its
+in train mode, as Keras prints them. A classifier has separate random streams for its
 weights, its batches and its dropout. Everything between two epochs can be saved and loaded.
 
-Batch norms score with statistics of their own, and Keras's running ones are a poor choice here:
-they start at 0 and 1, need some 600 batches to forget that, and lag behind weights that Adam moves
-fast, so that a classifier that has learnt its few images may score at chance, or jump by many
+Batch norms score with running or recomputed statistics. Keras's running ones are a poor choice
+here: they start at 0 and 1, need some 600 batches to forget that, and lag behind weights that Adam
+moves fast, so that a classifier that has learnt its few images may score at chance, or jump by many
 points from one epoch to the next. `recomputed` statistics are the means over the training images
-under the weights as they are ("precise batch norm"), so that selections of different sizes are
-compared by their images; `running` ones are what the paper had.
+under the current weights ("precise batch norm"), so that selections of different sizes are compared
+by their images; `running` ones are what the paper had.
 
 References:
     Wu & Johnson, Rethinking "batch" in BatchNorm, arXiv 2105.07576, 2021 (precise batch norm).
@@ -133,13 +133,13 @@ class Classifier:
         batches = epoch_batches(len(images), self.config.batch_size, n_batches, self.batches)
         for batch in batches:
             there = batch.to(self.device)
-            logits, own = self.network(self.to_input(images[there])), labels[there]
-            loss = F.cross_entropy(logits, own)
+            logits, targets = self.network(self.to_input(images[there])), labels[there]
+            loss = F.cross_entropy(logits, targets)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self.optimizer.step()
             loss_sum += loss.detach().double() * len(batch)
-            n_right += (logits.detach().argmax(dim=1) == own).sum()
+            n_right += (logits.detach().argmax(dim=1) == targets).sum()
         n_images = sum(len(batch) for batch in batches)
         return Epoch(
             loss=float(loss_sum) / n_images,
@@ -157,7 +157,7 @@ class Classifier:
         Args:
             images: (n, c, h, w) uint8, on the device, n at least 2: those it trains on.
         """
-        norms = [own for own in self.network.modules() if isinstance(own, _BATCH_NORMS)]
+        norms = [layer for layer in self.network.modules() if isinstance(layer, _BATCH_NORMS)]
         if not norms or not self._recomputes_statistics:
             return
         self.network.eval()

@@ -38,7 +38,7 @@ class ClassifierEvaluation:
         config: gives the classifier and its training.
         data: gives the images to score, and what a network has to fit.
         images: (n, c, h, w) uint8, the training set, on the device of the data; n at least 2.
-        labels: (n,) int64, likewise.
+        labels: (n,) int64, on the device of the data.
         n_whole: images of the whole training set, whose epochs are the measure of equal steps.
         seen: (n_test,) bool, which test images are among the training images; None: not known, and
             not scored apart.
@@ -151,8 +151,10 @@ class ClassifierEvaluation:
         if self.seen is not None:
             for name, rows in (("seen", self.seen), ("unseen", ~self.seen)):
                 if bool(rows.any()):
-                    own, _ = self._score(data.test_images[rows], data.test_labels[rows])
-                    self.scores[f"{name}_accuracies"].append(own)
+                    accuracy_of_part, _ = self._score(
+                        data.test_images[rows], data.test_labels[rows]
+                    )
+                    self.scores[f"{name}_accuracies"].append(accuracy_of_part)
         self.scores["accuracies"].append(accuracy)
         self.scores["losses"].append(loss)
 
@@ -163,6 +165,6 @@ class ClassifierEvaluation:
     def load_state(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         """Goes on from what `state` returned."""
         self.curve = list(values["curve"])
-        self.scores = {name: list(own) for name, own in values["scores"].items()}
+        self.scores = {name: list(scores) for name, scores in values["scores"].items()}
         self._classifier = self._new_classifier()
         self._classifier.load_state(tensors)

@@ -111,7 +111,7 @@ def random_images_baseline(
         chosen = torch.cat(
             [
                 indices[torch.randperm(len(indices), generator=generator)[: config.ipc]]
-                for indices in (own.cpu() for own in data.class_indices)
+                for indices in (class_rows.cpu() for class_rows in data.class_indices)
             ]
         ).to(data.train_images.device)
         images, labels = data.train_images[chosen].float() / 255, data.train_labels[chosen]

@@ -121,8 +121,8 @@ def score_network(
 class Evaluation:
     """Trains `n_networks` fresh networks one after the other and tests each; epoch by epoch.
 
-    The state between two epochs can be saved and loaded, and every network draws from generators of
-    its own, so an evaluation does not depend on what ran before it.
+    The state between two epochs can be saved and loaded, and every network draws from separate
+    generators, so an evaluation does not depend on what ran before it.
 
     Args:
         recipe: how the networks are trained.

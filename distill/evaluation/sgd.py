@@ -124,15 +124,15 @@ _OPTIMIZER_STATE = {
     "exp_avg": "exp_avg",
     "exp_avg_sq": "exp_avg_sq",
 }
-"""What SGD and Adam keep for a parameter: the name it is saved under, and theirs."""
+"""State that SGD and Adam keep for a parameter: name in saved states → name in the optimiser."""
 
 
 def network_state(network: Network, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Returns weights and buffers of a network and the optimiser's state, under flat names."""
     tensors = {f"network/{name}": tensor for name, tensor in network.state_dict().items()}
     for name, parameter in network.named_parameters():
-        for saved, own in _OPTIMIZER_STATE.items():
-            value = optimizer.state[parameter].get(own)
+        for saved, name_in_optimizer in _OPTIMIZER_STATE.items():
+            value = optimizer.state[parameter].get(name_in_optimizer)
             if value is not None:
                 tensors[f"{saved}/{name}"] = value
     return tensors
@@ -147,9 +147,9 @@ def load_network_state(
     )
     optimizer.state.clear()
     for name, parameter in network.named_parameters():
-        for saved, own in _OPTIMIZER_STATE.items():
+        for saved, name_in_optimizer in _OPTIMIZER_STATE.items():
             value = tensors.get(f"{saved}/{name}")
             if value is not None:
                 # In the parameter's layout; but Adam's count of steps, 0-d, stays on the CPU.
                 like: Any = value if value.ndim == 0 else parameter.detach()
-                optimizer.state[parameter][own] = torch.empty_like(like).copy_(value)
+                optimizer.state[parameter][name_in_optimizer] = torch.empty_like(like).copy_(value)

@@ -39,6 +39,14 @@ class Progress:
         evaluating: whether networks are being trained on the synthetic images right now.
         seconds_per_step: mean seconds of a step so far.
         seconds_left: estimate of the time to the end.
+
+    Example:
+        >>> from distill import DistillationConfig, run
+        >>> config = DistillationConfig(n_outer=1, n_inner=1, n_eval=1, eval_epochs=1)
+        >>> seen = []
+        >>> result = run(config, on_progress=lambda progress: seen.append(progress.fraction))
+        >>> seen[-1]
+        1.0
     """
 
     step: int
@@ -62,6 +70,12 @@ class Result:
         curve: one record per step, by the `curve_columns` of the kind.
         artifacts: name → table, such as `distilled` (images in the Hub's layout); empty unless the
             status is `ok`.
+
+    Example:
+        >>> from distill import DistillationConfig, read_distilled, run
+        >>> result = run(DistillationConfig(n_outer=0, n_eval=1, eval_epochs=1))
+        >>> result.row["status"], read_distilled(result.artifacts["distilled"]).images.shape
+        ('ok', torch.Size([10, 1, 8, 8]))
     """
 
     row: dict[str, Any]
@@ -85,6 +99,15 @@ class Trial(ABC):
         unused_execution: options of `Execution` that have no meaning for trials of the kind.
         reference_phase: what a single run shows during `reference_accuracies`; None: there are
             none.
+
+    Example:
+        >>> from distill import DistillationConfig, load_dataset
+        >>> from distill.trials.distillation import DistillationTrial
+        >>> config = DistillationConfig(n_outer=2, n_inner=1, eval_every=0).resolve()
+        >>> trial = DistillationTrial(config, load_dataset("digits"))
+        >>> trial.advance()  # one inner loop
+        >>> trial.place, trial.done
+        ('outer iteration 2 of 2', False)
     """
 
     unused_execution: ClassVar[tuple[str, ...]] = ()

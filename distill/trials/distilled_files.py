@@ -28,6 +28,15 @@ class DistilledSet(NamedTuple):
         labels: (n,) int64, indices into `class_names`.
         class_names: in label order.
         metadata: what the writer noted (ipc, trial_id, …); empty for a file of other origin.
+
+    Example:
+        >>> import torch
+        >>> from distill import read_distilled
+        >>> images = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
+        >>> table = distilled_table(images, torch.tensor([0, 1]), ("cat", "dog"))
+        >>> distilled = read_distilled(table)
+        >>> distilled.labels.tolist(), distilled.class_names
+        ([0, 1], ('cat', 'dog'))
     """
 
     images: Tensor

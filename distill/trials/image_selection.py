@@ -39,7 +39,7 @@ class ImageSelection:
     Args:
         config: the selector and all that belongs to it.
         data: the images.
-        on_warning: told of training images that are left out, in one line.
+        on_warning: called with one line about training images that are left out.
 
     Raises:
         UserError: the configuration does not fit the data.
@@ -239,8 +239,8 @@ class ImageSelection:
                 clusters=tensors.get("clusters"),
                 plane=tensors.get("plane"),
                 grids=tuple(
-                    PlaneGrid(**own | {"low": tuple(own["low"]), "high": tuple(own["high"])})
-                    for own in values.get("grids", ())
+                    PlaneGrid(**grid | {"low": tuple(grid["low"]), "high": tuple(grid["high"])})
+                    for grid in values.get("grids", ())
                 ),
                 counts=values["counts"],
             )

@@ -343,6 +343,7 @@ def failure_record(config: Config, order: WorkOrder, message: str, attempt: int)
         "message": message,
         "host": socket.gethostname(),
         "time": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "kind": config.kind,
         "config": config.to_dict(),
     }
 
