@@ -489,9 +489,8 @@ def test_the_config_file_of_a_selection_needs_no_kind(tmp_path: Path) -> None:
 
 def test_a_signalled_selection_resumes(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "distill", *SELECTION[:4], "--epochs", "60"]
-    command += ["--checkpoint-seconds", "0"]
     process = subprocess.Popen(
-        [*command, "--out", str(tmp_path / "run")],
+        [*command, "--out", str(tmp_path / "run"), "--checkpoint-seconds", "0"],
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
