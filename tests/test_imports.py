@@ -165,3 +165,15 @@ def test_importing_sets_no_environment_variables() -> None:
     )
 
     loaded_by(code)
+
+
+def test_folders_of_tests_mirror_those_of_the_packages() -> None:
+    folders = {
+        path.parent.relative_to(ROOT / "tests")
+        for package in LAYERS
+        for path in (ROOT / "tests" / package).rglob("test_*.py")
+    }
+
+    assert folders
+    for folder in folders:
+        assert (ROOT / folder).is_dir(), f"tests/{folder} tests no folder of the packages"

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from distill.clustering.registry import CLUSTERERS
-from distill.components import fields_of, known_names, plain_type
+from distill.components import fields_of, known_names, option_type
 from distill.config.base import Config
 from distill.config.distillation import DistillationConfig
 from distill.config.selection import SelectionConfig
@@ -289,8 +289,8 @@ def test_parse_value_refuses_other_words_for_true() -> None:
         SelectionConfig.parse_value("equal_steps", "ja")
 
 
-def test_shared_names_have_one_type_in_both_kinds() -> None:
-    """They share columns of the results."""
+def test_shared_names_have_one_type_and_the_same_words_in_both_kinds() -> None:
+    """They share columns of the results: a word of one kind must be known to the other."""
     distillation, selection = (
         kind.declared_fields() for kind in (DistillationConfig, SelectionConfig)
     )
@@ -298,7 +298,8 @@ def test_shared_names_have_one_type_in_both_kinds() -> None:
 
     assert {"dataset", "clusterer", "eps", "seed", "eval_split", "network", "n_eval"} <= shared
     for name in shared:
-        assert plain_type(distillation[name]) is plain_type(selection[name]), name
+        first, second = option_type(distillation[name]), option_type(selection[name])
+        assert (first.plain, first.words) == (second.plain, second.words), name
 
 
 def test_a_replaced_field_is_checked_again() -> None:
