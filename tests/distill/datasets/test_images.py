@@ -9,7 +9,15 @@ import torch
 from distill.datasets import ImageData, load_dataset
 from distill.datasets.images import channel_statistics, with_classes
 from distill.errors import UserError
-from tests.distill.datasets.sources import pictures, two_files, write_parquet
+from tests.distill.datasets.sources import pictures, two_files, write_folder, write_parquet
+
+GOLDEN_FINGERPRINTS = {
+    "digits": "3d4644815cce09286e03d5f52aa91ba6d8d6f0773f76224bf0d41e134f7f32ea",
+    "parquet": "7d1c8f084372456c0021ecd4cf7be940ff90622d73c70c597f082e09eb0cd49d",
+    "string labels": "a11b50b1b445ca75cf16a1d4a9fe0396ac376a56dd6b48f2ebcf81f4785b027b",
+    "folder": "77b2cb04997cc64247aebedc2f40b8c63102b885171243f63e2fd068c5c79cc2",
+}
+"""Of the first version; a change would separate finished trials from their images."""
 
 
 def test_statistics_are_of_the_training_images(tmp_path: Path) -> None:
@@ -44,6 +52,23 @@ def test_fingerprint_depends_on_the_data_only(tmp_path: Path) -> None:
     labels = write_parquet(tmp_path / "c" / "train.parquet", pictures(10), [1, 0] * 5)
     swapped = load_dataset(f"parquet:{labels},{tmp_path}/a/test.parquet").fingerprint
     assert len({data.fingerprint, other, resized, swapped}) == 4
+
+
+def test_fingerprints_of_known_data_sets_stay(tmp_path: Path) -> None:
+    strings = ["yak", "emu"] * 10
+    names = {
+        "digits": "digits",
+        "parquet": two_files(tmp_path),
+        "string labels": f"parquet:{tmp_path}/strings.parquet",
+        "folder": f"folder:{tmp_path}/folder",
+    }
+    write_parquet(tmp_path / "strings.parquet", pictures(20), strings, names=None)
+    write_folder(tmp_path / "folder", 10)
+    found = {key: load_dataset(name).fingerprint for key, name in names.items()}
+    assert found == GOLDEN_FINGERPRINTS
+    assert load_dataset("digits", val_fraction=0.1).fingerprint == (
+        "7c93ad6369d73a1b7d4d6e36dc6b8733cb310b398c718281b03af63a087a8923"
+    )
 
 
 def test_to_moves_every_tensor() -> None:
