@@ -5,22 +5,29 @@ The rules are the same for every source:
 - If every image is stored as grey (bilevel, 8- or 16-bit grey, with or without alpha), there is one
   channel; a single colour image makes all of them RGB. Palette images and RGB files count as
   colour, also if all their pixels are grey.
+- Only the raster formats in `FORMATS` are opened, whatever the suffix: no format for which Pillow
+  starts another program (EPS), and none that describes drawings.
 - Alpha is dropped, not composited, so that pixels equal those of other loaders.
-- 16-bit grey is scaled to 8 bits (v / 257, rounded); Pillow scales 16-bit RGB itself. CMYK and
-  other colour models are converted to RGB by Pillow. Floating-point pixels have no standard range
-  and are refused.
+- 16-bit grey is scaled to 8 bits (v / 257, rounded); Pillow scales 16-bit RGB itself, keeping the
+  upper 8 bits. CMYK and other colour models are converted to RGB by Pillow. Floating-point pixels
+  have no standard range and are refused.
+- `value_range` scales the stored values LOW … HIGH to 0 … 255, clipping those outside, for grey
+  images of any depth and for 8-bit colour. Without it, 16-bit images whose upper bit is never used
+  give a notice with the range found.
 - The EXIF orientation is applied, as in the Hub's `datasets`.
 - The first frame of an animation is used.
 - `image_size` resizes to exactly that many pixels square, bilinear with antialiasing; the aspect
   ratio is not kept and nothing is cropped.
 """
 
+import functools
 import os
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -30,10 +37,18 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from distill.datasets.rows import Part, Picture, Rows
 from distill.errors import UserError
 
+FORMATS = (
+    *("AVIF", "BMP", "DIB", "GIF", "HEIF", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "QOI"),
+    *("SGI", "TGA", "TIFF", "WEBP"),
+)
+"""Pillow's names of the raster formats that are read, as far as the installed Pillow has them."""
+
 MAX_LISTED = 100
 """Largest number of corrupt images that are listed; all of them are counted."""
 
 _PICTURES_PER_TASK = 32  # per thread: large enough to amortise the overhead of small images
+_MAX_16_BIT = 65535
+_HALF_16_BIT = 32767  # largest value without the upper bit
 _GREY_MODES = {"1", "L", "LA", "La"}
 _16_BIT_MODES = {"I", "I;16", "I;16B", "I;16L", "I;16N"}
 
@@ -47,12 +62,67 @@ class Decoded:
         labels: three (n,) int64 arrays.
         n_corrupt: number of pictures that cannot be read.
         corrupt: "place: reason" of the first `MAX_LISTED` of them.
+        notices: what the user should know about the pixel values, one line each.
     """
 
     images: tuple[NDArray[np.uint8], ...]
     labels: tuple[NDArray[np.int64], ...]
     n_corrupt: int
     corrupt: tuple[str, ...]
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Pixels:
+    """One decoded picture.
+
+    Attributes:
+        values: (c, h, w) uint8.
+        stored: lowest and highest stored value, of deep pictures and where there is a range.
+        is_deep: whether more than 8 bits are stored.
+        is_cut: whether Pillow keeps the upper 8 bits only, as of colour.
+    """
+
+    values: NDArray[np.uint8]
+    stored: tuple[float, float] | None = None
+    is_deep: bool = False
+    is_cut: bool = False
+
+
+@functools.cache
+def image_suffixes() -> tuple[str, ...]:
+    """Returns the suffixes of the formats that can be read here, in lower case, sorted."""
+    found = Image.registered_extensions()  # loads all formats of Pillow
+    return tuple(sorted(s for s, kind in found.items() if kind in (*_formats(), "MPO")))
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Returns the formats that the installed Pillow can read."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def is_image(path: Path) -> bool:
+    """Returns whether a file is to be read as an image.
+
+    Args:
+        path: a file; with the suffix of a known format it counts as an image, else if it is in such
+            a format.
+    """
+    if path.suffix.lower() in image_suffixes():
+        return True
+    if not path.is_file():
+        return False
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        try:
+            with Image.open(path, formats=_formats()):
+                return True
+        except (UnidentifiedImageError, OSError):
+            return False
+        except Exception:  # an image that is broken: decoding says how
+            return True
 
 
 def decode_rows(
@@ -60,6 +130,7 @@ def decode_rows(
     *,
     image_size: int | None = None,
     on_corrupt: Literal["error", "skip"] = "error",
+    value_range: tuple[float, float] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Decoded:
     """Decodes every picture, in the order of the rows, into arrays allocated once.
@@ -72,6 +143,7 @@ def decode_rows(
         image_size: pixels per side to resize to; None keeps the size, which must be the same for
             all pictures.
         on_corrupt: "error" stops at the first corrupt picture, "skip" leaves it out and lists it.
+        value_range: stored values that become 0 and 255; None: those of the pixel format.
         on_progress: called with (pictures done, pictures in total) after every batch.
 
     Raises:
@@ -79,15 +151,18 @@ def decode_rows(
     """
     arrays = _PartArrays(np.bincount(rows.parts, minlength=len(Part)).tolist())
     corrupt: list[str] = []
+    values = _StoredValues()
     n_corrupt, row = 0, 0
     with ThreadPoolExecutor(_n_threads()) as pool, warnings.catch_warnings():
         # Corrupt EXIF blocks, huge pictures, …: nothing that changes a pixel.
         warnings.filterwarnings("ignore", module=r"PIL\.")
         for batch in rows.batches():
-            outcomes = _decode_batch(pool, [picture for _, picture in batch], image_size)
+            pictures = [picture for _, picture in batch]
+            outcomes = _decode_batch(pool, pictures, image_size, value_range)
             for (place, _), outcome in zip(batch, outcomes, strict=True):
                 if not isinstance(outcome, str):
-                    arrays.append(row, Part(rows.parts[row]), outcome, place)
+                    arrays.append(row, Part(rows.parts[row]), outcome.values, place)
+                    values.add(outcome)
                 elif on_corrupt == "error":
                     raise UserError(
                         f"cannot read the image {place}: {outcome} "
@@ -107,7 +182,48 @@ def decode_rows(
         labels=tuple(rows.labels[arrays.rows[part]] for part in Part),
         n_corrupt=n_corrupt,
         corrupt=tuple(corrupt),
+        notices=tuple(values.notices(value_range)),
     )
+
+
+@dataclass
+class _StoredValues:
+    """Range of the stored values of all pictures."""
+
+    n_deep: int = 0
+    n_cut: int = 0
+    low: float = float("inf")
+    high: float = float("-inf")
+
+    def add(self, pixels: _Pixels) -> None:
+        """Counts a picture."""
+        self.n_deep += pixels.is_deep
+        self.n_cut += pixels.is_cut
+        if pixels.stored is not None:
+            self.low = min(self.low, pixels.stored[0])
+            self.high = max(self.high, pixels.stored[1])
+
+    def notices(self, value_range: tuple[float, float] | None) -> list[str]:
+        """Returns what the user should know about the values."""
+        found = f"{self.low:g} … {self.high:g}"
+        if value_range is not None:
+            low, high = value_range
+            if self.low < low or self.high > high:
+                return [
+                    f"the images hold values {found}; those outside of the value range "
+                    f"{low:g}:{high:g} are clipped"
+                ]
+        elif self.n_deep and self.high <= _HALF_16_BIT:
+            bits = max(1, int(self.high).bit_length())
+            text = (
+                f"{self.n_deep} images of 16 bits hold values {found} only ({bits} bits), which "
+                f"become 0 … {round(self.high / 257)} of 255: nearly black"
+            )
+            fix = f"--value-range 0:{2**bits - 1} scales them"
+            if self.n_cut:
+                fix = "Pillow keeps only 8 bits of colour; convert the images to 8 bits first"
+            return [f"{text}; {fix}"]
+        return []
 
 
 class _PartArrays:
@@ -148,51 +264,124 @@ def _n_threads() -> int:
 
 
 def _decode_batch(
-    pool: ThreadPoolExecutor, pictures: list[Picture], image_size: int | None
-) -> list[NDArray[np.uint8] | str]:
-    """Returns a (c, h, w) image or the reason for its absence, for every picture, in order."""
+    pool: ThreadPoolExecutor,
+    pictures: list[Picture],
+    image_size: int | None,
+    value_range: tuple[float, float] | None,
+) -> list[_Pixels | str]:
+    """Returns the pixels or the reason for their absence, for every picture, in order."""
     starts = range(0, len(pictures), _PICTURES_PER_TASK)
     tasks = [pictures[start : start + _PICTURES_PER_TASK] for start in starts]
-    done = pool.map(lambda task: [_decode_or_reason(p, image_size) for p in task], tasks)
+    decode = functools.partial(
+        _decode_or_reason, image_size=image_size, value_range=value_range, formats=_formats()
+    )
+    done = pool.map(lambda task: [decode(picture) for picture in task], tasks)
     return [outcome for outcomes in done for outcome in outcomes]
 
 
-def _decode_or_reason(picture: Picture, image_size: int | None) -> NDArray[np.uint8] | str:
+def _decode_or_reason(
+    picture: Picture,
+    *,
+    image_size: int | None,
+    value_range: tuple[float, float] | None,
+    formats: tuple[str, ...],
+) -> _Pixels | str:
     try:
-        return decode_picture(picture, image_size)
+        return _decode(picture, image_size, value_range, formats)
     except MemoryError:  # the picture may be intact: skipping it would lose data silently
         raise
     except UnidentifiedImageError:  # its message contains a memory address
         return "not an image in a known format"
+    except OSError as error:
+        return " ".join(str(error.strerror or error).split()) or type(error).__name__
     except Exception as error:  # Pillow raises a dozen different types for corrupt files
         return " ".join(str(error).split()) or type(error).__name__
 
 
-def decode_picture(picture: Picture, image_size: int | None = None) -> NDArray[np.uint8]:
+def decode_picture(
+    picture: Picture,
+    image_size: int | None = None,
+    value_range: tuple[float, float] | None = None,
+) -> NDArray[np.uint8]:
     """Returns one picture as (c, h, w) uint8 pixels, with c = 1 or 3.
 
     Args:
         picture: picture to decode.
         image_size: pixels per side to resize to; None keeps the size.
+        value_range: stored values that become 0 and 255; None: those of the pixel format.
 
     Raises:
         Exception: any error of Pillow for a corrupt file.
     """
+    return _decode(picture, image_size, value_range, _formats()).values
+
+
+def _decode(
+    picture: Picture,
+    image_size: int | None,
+    value_range: tuple[float, float] | None,
+    formats: tuple[str, ...],
+) -> _Pixels:
+    is_deep = False
     if picture is None:
         raise ValueError("it has no bytes")
     if isinstance(picture, np.ndarray):
         image = Image.fromarray(picture)
     else:
-        with Image.open(BytesIO(picture) if isinstance(picture, bytes) else picture) as opened:
+        if isinstance(picture, Path) and picture.exists() and not picture.is_file():
+            raise ValueError("not a regular file")  # opening a pipe would wait for ever
+        source = BytesIO(picture) if isinstance(picture, bytes) else picture
+        with Image.open(source, formats=formats) as opened:
+            is_deep = _stores_16_bits(opened)
             opened.load()
             turned = opened.getexif().get(ExifTags.Base.Orientation, 1) != 1
             image = ImageOps.exif_transpose(opened) if turned else opened
-    image = _to_8_bit(image)
+    is_cut = is_deep and image.mode not in _16_BIT_MODES
+    if is_cut and value_range is not None:
+        raise ValueError(
+            "Pillow keeps only the upper 8 bits of such 16-bit images; convert them to 8 bits, and "
+            "leave --value-range out"
+        )
+    if value_range is not None and image.mode not in (*_16_BIT_MODES, "F"):
+        image = _to_8_bit(image)
+    stored = _range_of(image) if value_range is not None or (is_deep and not is_cut) else None
+    image = _to_8_bit(image) if value_range is None else _scaled(image, value_range)
+    if is_cut:
+        low, high = _range_of(image)
+        stored = low * 257, high * 257
     if image_size is not None and image.size != (image_size, image_size):
         image = image.resize((image_size, image_size), Image.Resampling.BILINEAR)
     pixels = np.asarray(image)
     # Made contiguous here, in the worker thread, so that the main thread only copies.
-    return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    pixels = pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    return _Pixels(values=pixels, stored=stored, is_deep=is_deep, is_cut=is_cut)
+
+
+def _stores_16_bits(opened: Image.Image) -> bool:
+    """Returns whether a picture that is not loaded yet stores 16 bits a value."""
+    if opened.mode in _16_BIT_MODES:
+        return True
+    tiles = getattr(opened, "tile", None) or []
+    raw_mode = tiles[0].args if tiles else None
+    if isinstance(raw_mode, tuple) and raw_mode:
+        raw_mode = raw_mode[0]
+    return isinstance(raw_mode, str) and ";16" in raw_mode
+
+
+def _range_of(image: Image.Image) -> tuple[float, float]:
+    """Returns the lowest and the highest value of the pixels."""
+    values = np.asarray(image)
+    return float(values.min()), float(values.max())
+
+
+def _scaled(image: Image.Image, value_range: tuple[float, float]) -> Image.Image:
+    """Returns an image of mode L, RGB, F or 16 bits in mode L or RGB, scaled to 0 … 255."""
+    low, high = value_range
+    values = np.asarray(image).astype(np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("pixels are not finite numbers")
+    scaled = np.floor((values - low) * (255 / (high - low)) + 0.5)
+    return Image.fromarray(scaled.clip(0, 255).astype(np.uint8))
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
@@ -203,13 +392,16 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
         return image.convert("L")
     if image.mode in _16_BIT_MODES:
         values = np.asarray(image).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
+        if values.min() < 0 or values.max() > _MAX_16_BIT:
             raise ValueError(
-                f"grey values from {values.min()} to {values.max()} do not fit into 16 bits"
+                f"grey values from {values.min()} to {values.max()} do not fit into 16 bits; "
+                "--value-range LOW:HIGH scales them"
             )
         return Image.fromarray(((values + 128) // 257).astype(np.uint8))
     if image.mode == "F":
-        raise ValueError("floating-point pixels have no agreed range")
+        raise ValueError(
+            "floating-point pixels have no agreed range; --value-range LOW:HIGH gives it"
+        )
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # Pillow warns about a direct conversion
     return image.convert("RGB")

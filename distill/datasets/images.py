@@ -17,6 +17,9 @@ from distill.errors import UserError, require_known
 MIN_STD = 1 / 255
 """Smallest standard deviation, one grey level, so that a constant channel can be normalised."""
 
+SIZE_RATIO = 10
+"""How many times the smallest class the largest one has where a note says so."""
+
 _CHUNK_PIXELS = 1 << 20  # pixels of a channel that are copied and counted at a time
 
 
@@ -42,6 +45,8 @@ class ImageData:
             parts and of the class names. It does not depend on name, paths or device.
         n_corrupt: number of images left out because they cannot be read.
         corrupt: "place: reason" of the first 100 of them.
+        notices: what the user should know about how the data set was read (which folder or file was
+            taken for which split, what was left out), one line each; see `describe_notices`.
 
     Example:
         >>> from distill.datasets import load_dataset
@@ -67,6 +72,7 @@ class ImageData:
     fingerprint: str
     n_corrupt: int = 0
     corrupt: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
 
     @property
     def n_classes(self) -> int:
@@ -167,6 +173,30 @@ def with_classes(data: ImageData, names: Sequence[str]) -> ImageData:
     ]
     changes["fingerprint"] = fingerprint_of(parts, changes["class_names"])
     return dataclasses.replace(data, **changes)
+
+
+def describe_notices(data: ImageData) -> list[str]:
+    """Returns what the user should know about a data set before a trial, one line each.
+
+    The notices of its source, corrupt images that were left out, and classes whose sizes differ
+    `SIZE_RATIO`-fold. Commands print them once per data set.
+
+    Args:
+        data: of the classes that are used.
+    """
+    lines = list(data.notices)
+    if data.n_corrupt:
+        shown = "; ".join(data.corrupt[:3]) + ("; …" if data.n_corrupt > 3 else "")
+        lines.append(f"left out {data.n_corrupt} images that cannot be decoded: {shown}")
+    counts = [len(indices) for indices in data.class_indices]
+    small, large = counts.index(min(counts)), counts.index(max(counts))
+    if counts[large] >= SIZE_RATIO * counts[small]:
+        lines.append(
+            f"the classes differ in size: {data.class_names[small]!r} has {counts[small]} training "
+            f"images, {data.class_names[large]!r} has {counts[large]}; see the balanced accuracy "
+            "beside the accuracy"
+        )
+    return lines
 
 
 def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,8 +13,10 @@ from distill.datasets.decoding import Decoded, decode_rows
 from distill.datasets.folder import folder_rows
 from distill.datasets.images import ImageData, channel_statistics, fingerprint_of
 from distill.datasets.parquet import parquet_rows
+from distill.datasets.paths import user_path
 from distill.datasets.rows import Part, Rows, check_classes, split_rows
 from distill.errors import UserError, require_known
+from distill.value_range import parse_value_range
 
 DATASET_NAMES = ("digits", *TORCHVISION, "parquet:", "folder:")
 """Known names; the last two are prefixes of a path."""
@@ -29,6 +31,7 @@ def load_dataset(
     test_fraction: float = 0.2,
     split_seed: int = 0,
     on_corrupt: Literal["error", "skip"] = "error",
+    value_range: str | None = None,
     device: torch.device | str = "cpu",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ImageData:
@@ -56,7 +59,10 @@ def load_dataset(
         test_fraction: share of all images for the test set, in (0, 1). Ignored if the source has a
             test set.
         split_seed: seed of the splits, at least 0.
-        on_corrupt: "error", or "skip" to leave out corrupt images, count and list them.
+        on_corrupt: "error", or "skip" to leave out corrupt images, count and list them, and with
+            them images without a label and classes without images.
+        value_range: `LOW:HIGH`, stored pixel values that become 0 and 255, for images that do not
+            use the whole range of their format; None: the range of the format.
         device: device of the images.
         on_progress: called with (images read, images in total) after every batch.
 
@@ -70,8 +76,9 @@ def load_dataset(
         (896, 901, ('0', '1', '2'))
     """
     _check_arguments(image_size, val_fraction, test_fraction, split_seed, on_corrupt)
+    limits = None if value_range is None else parse_value_range(value_range)
     rows = split_rows(
-        _source_rows(name, Path(data_root).expanduser()),
+        _source_rows(name, user_path(str(data_root)), on_corrupt),
         val_fraction=val_fraction,
         test_fraction=test_fraction,
         seed=split_seed,
@@ -79,7 +86,11 @@ def load_dataset(
     n_test = int((rows.parts == Part.TEST).sum())
     check_classes(rows.labels[rows.parts == Part.TRAIN], n_test, rows.class_names)
     decoded = decode_rows(
-        rows, image_size=image_size, on_corrupt=on_corrupt, on_progress=on_progress
+        rows,
+        image_size=image_size,
+        on_corrupt=on_corrupt,
+        value_range=limits,
+        on_progress=on_progress,
     )
     check_classes(decoded.labels[Part.TRAIN], len(decoded.labels[Part.TEST]), rows.class_names)
     return _image_data(name, rows, decoded).to(device)
@@ -101,12 +112,15 @@ def describe_source(name: str, data_root: Path | str = "data") -> str | None:
     Raises:
         UserError: unknown name, missing or unreadable files, invalid labels.
     """
-    root = Path(data_root).expanduser()
+    root = user_path(str(data_root))
     if name in TORCHVISION and not is_downloaded(name, root):
         return None
-    rows = _source_rows(name, root)
-    (_, first), *_ = next(rows.batches())
-    picture = first.read_bytes() if isinstance(first, Path) else b"" if first is None else first
+    rows = _source_rows(name, root, "skip")
+    (place, first), *_ = next(rows.batches(), [("", None)])
+    try:
+        picture = first.read_bytes() if isinstance(first, Path) else b"" if first is None else first
+    except OSError as error:
+        raise UserError(f"cannot read the image {place}: {error.strerror or error}") from None
     content = hashlib.sha256(repr(rows.class_names).encode() + bytes(picture))
     content.update(rows.labels.tobytes() + rows.parts.tobytes())
     n_images, n_classes = len(rows.labels), len(rows.class_names)
@@ -131,15 +145,15 @@ def _check_arguments(
         raise UserError(f"split_seed must be at least 0, got {split_seed}")
 
 
-def _source_rows(name: str, data_root: Path) -> Rows:
+def _source_rows(name: str, data_root: Path, on_corrupt: Literal["error", "skip"]) -> Rows:
     kind, colon, rest = name.partition(":")
     require_known("dataset", kind + colon, DATASET_NAMES)
     if kind == "digits":
         return digits_rows()
     if kind == "parquet":
-        return parquet_rows(rest)
+        return parquet_rows(rest, on_corrupt)
     if kind == "folder":
-        return folder_rows(rest)
+        return folder_rows(rest, on_corrupt)
     return torchvision_rows(kind, data_root)
 
 
@@ -161,6 +175,7 @@ def _image_data(name: str, rows: Rows, decoded: Decoded) -> ImageData:
         fingerprint=fingerprint_of(list(zip(images, labels, strict=True)), rows.class_names),
         n_corrupt=decoded.n_corrupt,
         corrupt=decoded.corrupt,
+        notices=(*rows.notices, *decoded.notices),
     )
 
 

@@ -5,22 +5,31 @@ A file has an image column (a struct with `bytes` and `path`, or plain binary), 
 class names.
 """
 
+import dataclasses
 import glob
 import json
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
-from distill.datasets.rows import Part, Picture, Rows
+from distill.datasets.labels import (
+    Label,
+    LabelledFile,
+    class_labels,
+    classes_of,
+    plain_label,
+    present_classes,
+)
+from distill.datasets.paths import shortened, user_path
+from distill.datasets.rows import PART_NAMES, Part, Picture, Rows, validation_as_test
+from distill.datasets.splits import describe_parts, exact_part, parts_in
 from distill.errors import UserError, require_known
 
 _BATCH = 256  # rows whose encoded and decoded images are in memory in addition to the result
@@ -28,44 +37,94 @@ _SYNTAX = "parquet:ITEM[,ITEM…], an ITEM being PATH, train=PATH, val=PATH, tes
 _SYNTAX += "or label=COLUMN"
 _PART_KEYS = {"train": Part.TRAIN, "val": Part.VAL, "test": Part.TEST}
 _COLUMN_KEYS = ("image", "label")
+_SURE_LABELS = (pa.types.is_integer, pa.types.is_string, pa.types.is_large_string)
+_POSSIBLE_LABELS = (pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal)
+_QUOTES = "\"'"
 
 
-def parquet_rows(spec: str) -> Rows:
-    """Returns the rows of Parquet files.
+@dataclass(frozen=True, kw_only=True)
+class _File:
+    """A file and the split that it is taken for.
+
+    Attributes:
+        path: path of the file.
+        part: split that its images belong to; None: its name says none.
+        name: how the notice calls it, relative to what was given.
+        is_explicit: whether the user gave the split, or this one file.
+        is_by_outer: whether the split is only the name of the folder that was given.
+    """
+
+    path: Path
+    part: Part | None
+    name: str
+    is_explicit: bool = False
+    is_by_outer: bool = False
+
+
+def parquet_rows(spec: str, on_corrupt: Literal["error", "skip"] = "error") -> Rows:
+    r"""Returns the rows of Parquet files.
 
     Args:
         spec: items separated by commas. An item is a path: a file, a folder (all `*.parquet` below
             it) or a glob pattern; or `train=PATH`, `val=PATH`, `test=PATH`, which sets the part of
             the files; or `image=COLUMN`, `label=COLUMN`, which is needed only if a file has
-            several candidates.
-            Without a prefix, the name of a file (below the given folder or pattern) decides: with
-            "train" in it, it is for training, else with "test" for testing, else with the word
-            "val", "valid" or "validation" for validation, else for training.
+            several candidates. A path with a comma is quoted (`"/a,b/c.parquet"`), or the comma is
+            escaped (`/a\,b/c.parquet`).
+            Without a prefix, the words of `SPLIT_WORDS` decide: in the names of the folders below
+            the given one, else in the name of the file, else as the whole name of the given
+            folder, where another one was given beside it. Files without such a word are for
+            training; they are left out where others found beside them are for training by name.
+            Without test files, files that are for validation by their names are the test set, as is
+            usual for ImageNet.
+        on_corrupt: "skip" leaves out images without a label.
 
     Raises:
         UserError: a path does not exist or is not Parquet, a column is ambiguous or missing, class
             names differ between files, a label is missing or out of range.
     """
-    files: list[tuple[Path, Part]] = []
+    files: list[_File] = []
     columns: dict[str, str] = {}
-    for item in spec.split(","):
+    keys: set[str] = set()
+    for item in _items(spec):
         key, _, value = item.partition("=")
-        if not item.strip():
-            raise UserError(f"empty item in the dataset 'parquet:{spec}'; write {_SYNTAX}")
+        keys.add(key)
+        value = _unquoted(value)
         if key in _COLUMN_KEYS and value:
             columns[key] = value
         elif key in _PART_KEYS and value:
-            files += [(path, _PART_KEYS[key]) for path, _ in _expand(value)]
+            files += [
+                _File(path=file.path, part=_PART_KEYS[key], name=file.name, is_explicit=True)
+                for file in _expand(value)
+            ]
         else:
-            files += _expand(item)
+            files += _expand(_unquoted(item))
+    if all(file.is_by_outer for file in files) and len({file.part for file in files}) == 1:
+        # A folder that all files share tells none of them from another.
+        files = [dataclasses.replace(file, part=None) for file in files]
+    files, left_out = _without_unnamed(files)
     _check_files(files, spec)
-    return read_rows(files, columns.get("image"), columns.get("label"))
+    by_part: dict[Part, list[str]] = {part: [] for part in Part}
+    for file in files:
+        by_part[file.part or Part.TRAIN].append(file.name)
+    rows = read_rows(
+        [(file.path, file.part or Part.TRAIN) for file in files],
+        columns.get("image"),
+        columns.get("label"),
+        on_corrupt,
+    )
+    tests_on_val = bool(by_part[Part.VAL] and not by_part[Part.TEST]) and "val" not in keys
+    notice = describe_parts(
+        by_part, left_out, why="no split in the name", tests_on_val=tests_on_val
+    )
+    rows = dataclasses.replace(rows, notices=(notice, *rows.notices))
+    return validation_as_test(rows) if tests_on_val else rows
 
 
 def read_rows(
     files: list[tuple[Path, Part]],
     image_column: str | None = None,
     label_column: str | None = None,
+    on_corrupt: Literal["error", "skip"] = "error",
 ) -> Rows:
     """Returns the rows of files with known parts.
 
@@ -73,67 +132,154 @@ def read_rows(
         files: paths and their parts.
         image_column: name of the image column; None: determined by each file.
         label_column: name of the label column; None: determined by each file.
+        on_corrupt: "skip" leaves out images without a label.
 
     Raises:
         UserError: see `parquet_rows`.
     """
-    tables = [_read_table(path, part, image_column, label_column) for path, part in files]
-    class_names = _class_names(tables)
-    labels = [_class_labels(table, class_names) for table in tables]
-    parts = [np.full(len(table.labels), table.part, np.int8) for table in tables]
+    tables = [
+        _read_table(path, part, image_column, label_column, skips=on_corrupt == "skip")
+        for path, part in files
+    ]
+    labelled = [table.labelled for table in tables]
+    classes = classes_of(labelled)
+    labels = np.concatenate([class_labels(file, classes) for file in labelled])
+    class_names = classes.names
+    notices = [notice for table in tables for notice in table.notices]
+    if len(labels):
+        labels, class_names, notice = present_classes(labels, class_names)
+        notices += [notice] if notice else []
+    parts = [np.full(len(table.labelled.labels), table.part, np.int8) for table in tables]
     return Rows(
-        labels=np.concatenate(labels),
+        labels=labels,
         parts=np.concatenate(parts),
         class_names=class_names,
         batches=partial(_batches, tables),
+        notices=tuple(notices),
     )
 
 
-# Files
+# Items and files
 
 
-def _expand(pattern: str) -> list[tuple[Path, Part]]:
-    """Returns the files of a path, a folder or a glob pattern, and their parts."""
-    path = Path(pattern).expanduser()
+def _items(spec: str) -> list[str]:
+    """Returns the items of a data set's name, quotes kept, escaped commas resolved.
+
+    Raises:
+        UserError: an item is empty, or a quote is not closed.
+    """
+    if len(spec) and _exists(spec):
+        return [spec]  # one path, commas and quotes included
+    items, item, quote, position = [], "", "", 0
+    while position < len(spec):
+        character = spec[position]
+        if spec[position : position + 2] == "\\,":
+            item += ","
+            position += 1
+        elif quote or (character in _QUOTES and item in ("", *(f"{key}=" for key in _PART_KEYS))):
+            quote = "" if character == quote else quote or character
+            item += character
+        elif character == ",":
+            items.append(item)
+            item = ""
+        else:
+            item += character
+        position += 1
+    if quote:
+        raise UserError(f"the quote {quote} in the dataset 'parquet:{spec}' is not closed")
+    items.append(item)
+    if not all(item.strip() for item in items):
+        raise UserError(f"empty item in the dataset 'parquet:{spec}'; write {_SYNTAX}")
+    return items
+
+
+def _exists(text: str) -> bool:
+    try:
+        return user_path(text).exists()
+    except UserError:
+        return False  # several items may be too long for one path
+    except OSError:
+        return False
+
+
+def _unquoted(text: str) -> str:
+    if len(text) > 1 and text[0] in _QUOTES and text[-1] == text[0]:
+        return text[1:-1]
+    return text
+
+
+def _expand(pattern: str) -> list[_File]:
+    """Returns the files of a path, a folder or a glob pattern, and their splits."""
+    path = user_path(pattern)
     if path.is_file():
-        return [(path, _part_of(Path(path.name)))]
+        outer = exact_part(path.parent.name)
+        part = _part_of(Path(path.name), pattern) if outer is None else outer
+        is_by_outer = outer is not None and not parts_in(path.stem)
+        name = path.name if outer is None else f"{path.parent.name}/{path.name}"
+        return [_File(path=path, part=part, name=name, is_explicit=True, is_by_outer=is_by_outer)]
     if path.is_dir():
         top, found = path, [*path.rglob("*.parquet")]
     elif glob.has_magic(pattern):
-        fixed = [part for part in path.parts if not glob.has_magic(part)]
-        top = Path(*path.parts[: _first_magic(path)]) if fixed else Path()
+        top = Path(*path.parts[: _first_magic(path)])
         found = [Path(name) for name in glob.glob(str(path), recursive=True)]  # noqa: PTH207
     else:
-        raise UserError(f"no such file or folder: {pattern} (datasets are given as {_SYNTAX})")
+        hint = "; quote paths with commas" if "," in pattern else ""
+        shown = pattern if len(pattern) < 200 else shortened(pattern)
+        raise UserError(f"no such file or folder: {shown} (datasets are given as {_SYNTAX}){hint}")
     below = {file: file.relative_to(top) for file in found if file.is_file()}
-    visible = sorted(f for f, name in below.items() if not re.search(r"(^|/)\.", name.as_posix()))
+    visible = sorted(f for f, name in below.items() if not any(p[0] == "." for p in name.parts))
     if not visible:
         raise UserError(f"no Parquet file in {pattern}")
-    return [(file, _part_of(below[file])) for file in visible]
+    parts = {file: _part_of(below[file], pattern) for file in visible}
+    is_by_outer = all(part is None for part in parts.values())
+    if is_by_outer:
+        parts = dict.fromkeys(visible, exact_part(top.name))
+    return [
+        _File(path=file, part=part, name=below[file].as_posix(), is_by_outer=is_by_outer)
+        for file, part in parts.items()
+    ]
 
 
 def _first_magic(path: Path) -> int:
+    """Returns the index of the first part of a path that is a pattern."""
     return next(i for i, part in enumerate(path.parts) if glob.has_magic(part))
 
 
-def _part_of(name: Path) -> Part:
-    """Returns the part of a file by its name below the given folder."""
-    text = name.with_suffix("").as_posix().lower()
-    if "train" in text:
-        return Part.TRAIN
-    if "test" in text:
-        return Part.TEST
-    validation = {"val", "valid", "validation"} & set(re.findall("[a-z]+", text))
-    return Part.VAL if validation else Part.TRAIN
+def _part_of(name: Path, given: str) -> Part | None:
+    """Returns the split that a path says, its folders before its file name; None: it says none.
+
+    Raises:
+        UserError: it says two.
+    """
+    for text in (*(folder for folder in reversed(name.parts[:-1])), name.name):
+        parts = parts_in(Path(text).stem if text is name.name else text)
+        if len(parts) == 1:
+            return parts.pop()
+        if parts:
+            found = " and ".join(PART_NAMES[part] for part in sorted(parts))
+            raise UserError(
+                f"the name {text!r} of {name} (in {given}) says {found}; give it as train=PATH, "
+                "val=PATH or test=PATH"
+            )
+    return None
 
 
-def _check_files(files: list[tuple[Path, Part]], spec: str) -> None:
-    counts = Counter(path.resolve() for path, _ in files)
+def _without_unnamed(files: list[_File]) -> tuple[list[_File], list[str]]:
+    """Returns the files without those that were found beside named ones and say no split."""
+    found = [file for file in files if not file.is_explicit]
+    if all(file.part != Part.TRAIN for file in found):
+        return files, []
+    kept = [file for file in files if file.is_explicit or file.part is not None]
+    return kept, [file.name for file in found if file.part is None]
+
+
+def _check_files(files: list[_File], spec: str) -> None:
+    counts = Counter(file.path.resolve() for file in files)
     twice = [str(path) for path, count in counts.items() if count > 1]
     if twice:
         raise UserError(f"file given more than once in the dataset 'parquet:{spec}': {twice[0]}")
-    if all(part != Part.TRAIN for _, part in files):
-        names = ", ".join(f"{path} ({part.name.lower()})" for path, part in files)
+    if all(file.part not in (Part.TRAIN, None) for file in files):
+        names = ", ".join(f"{file.path} ({file.part.name.lower()})" for file in files if file.part)
         raise UserError(
             f"no training file in the dataset 'parquet:{spec}'; by their names the files are: "
             f"{names or 'none'}; train=PATH says that a file is for training"
@@ -151,47 +297,98 @@ class _Table:
         path: path of the file.
         part: part that its images belong to.
         image_column: name of the image column.
-        labels: one int or str per row.
-        class_names: names in the metadata of the file; None if it has none.
+        labelled: labels of the images that are read.
+        notices: about images left out.
     """
 
     path: Path
     part: Part
     image_column: str
-    labels: list[Any]
-    class_names: tuple[str, ...] | None
+    labelled: LabelledFile
+    notices: list[str]
 
 
-def _read_table(path: Path, part: Part, image: str | None, label: str | None) -> _Table:
+def _read_table(
+    path: Path, part: Part, image: str | None, label: str | None, *, skips: bool
+) -> _Table:
     try:
         schema = pq.read_schema(path)
         features = _features(schema, path)
         image = _image_column(schema, features, image, path)
         label = _label_column(schema, features, label, path)
-        labels = pq.ParquetFile(path).read(columns=[label]).column(label).to_pylist()
+        cells = pq.ParquetFile(path).read(columns=[label]).column(label).to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from error
-    _check_labelled(labels, label, path)
-    names = features.get(label, {}).get("names")
+    labels, rows = _labels(cells, label, path, skips=skips)
+    notices = []
+    if len(rows) < len(cells):
+        first = sorted(set(range(len(cells))) - set(rows))[:3]
+        notices.append(
+            f"{len(cells) - len(rows)} of {len(cells)} images of {path} have no label and are left "
+            f"out (row {', '.join(map(str, first))}{', …' if len(cells) - len(rows) > 3 else ''})"
+        )
     return _Table(
         path=path,
         part=part,
         image_column=image,
-        labels=labels,
-        class_names=None if names is None else tuple(str(name) for name in names),
+        labelled=LabelledFile(
+            path=str(path),
+            labels=labels,
+            rows=rows,
+            class_names=_names(features.get(label, {}), path),
+            is_training=part == Part.TRAIN,
+        ),
+        notices=notices,
     )
 
 
-def _check_labelled(labels: list[Any], column: str, path: Path) -> None:
-    """Raises a UserError that names the first row without a label."""
-    for row, label in enumerate(labels):
-        if label is None:
-            raise UserError(f"{path} row {row} has no label in column {column!r}")
-        if isinstance(label, int) and label < 0:
-            raise UserError(
-                f"{path} row {row}: label {label} is negative (on the Hub −1 marks an image "
-                "without a label); give a file with labels in its place, or leave it out"
-            )
+def _names(feature: dict[str, Any], path: Path) -> tuple[str, ...] | None:
+    """Returns the class names of a column's feature; None if it has none."""
+    names = feature.get("names")
+    if names is None:
+        return None
+    if not isinstance(names, list):
+        raise UserError(
+            f"{path}: the class names in the schema metadata 'huggingface' must be a list, "
+            f"got {names!r}"
+        )
+    return tuple(str(name) for name in names)
+
+
+def _labels(
+    cells: list[Any], column: str, path: Path, *, skips: bool
+) -> tuple[list[Label], list[int]]:
+    """Returns the labels in plain form, and the rows that have one.
+
+    Raises:
+        UserError: a row has no label and these are not skipped, or has several.
+    """
+    labels, rows = [], []
+    for row, cell in enumerate(cells):
+        try:
+            label = plain_label(cell)
+        except ValueError as error:
+            raise UserError(f"{path} row {row}, column {column!r}: {error}") from None
+        if label is not None and not (isinstance(label, int) and label < 0):
+            labels.append(label)
+            rows.append(row)
+        elif not skips:
+            raise UserError(_unlabelled(path, row, column, label))
+    return labels, rows
+
+
+def _unlabelled(path: Path, row: int, column: str, label: Label | None) -> str:
+    """Returns the message for a row without a label."""
+    if label is None:
+        return (
+            f"{path} row {row} has no label in column {column!r}; --on-corrupt skip leaves such "
+            "images out"
+        )
+    return (
+        f"{path} row {row}: label {label} is negative (on the Hub −1 marks an image without a "
+        "label); give a file with labels in its place, leave it out, or leave such images out with "
+        "--on-corrupt skip"
+    )
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:
@@ -204,7 +401,7 @@ def _features(schema: pa.Schema, path: Path) -> dict[str, dict[str, Any]]:
     try:
         features = json.loads(text).get("info", {}).get("features", {})
         return {name: feature for name, feature in features.items() if isinstance(feature, dict)}
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise UserError(f"{path}: the schema metadata 'huggingface' is invalid: {error}") from error
 
 
@@ -231,14 +428,15 @@ def _label_column(
     """Returns the given column, else the one declared a label, else the one of a fitting type."""
     fits = [field.name for field in schema if _is_label(field.type)]
     declared = [name for name in fits if features.get(name, {}).get("_type") == "ClassLabel"]
-    candidates = declared or fits
+    sure = [field.name for field in schema if _is_sure_label(field.type)]
+    candidates = declared or (["label"] if "label" in fits else sure)
     if "label" in candidates:
         candidates = ["label"]
     column = _one_column("label", wanted, candidates, schema, path)
     if column not in fits:
         raise UserError(
             f"{path}: the label column {column!r} has type {schema.field(column).type}, "
-            "it must hold whole numbers or strings"
+            "it must hold whole numbers or strings, one an image"
         )
     return column
 
@@ -248,7 +446,10 @@ def _one_column(
 ) -> str:
     if wanted is not None:
         require_known(f"{kind} column of {path}", wanted, schema.names)
-        return wanted
+        candidates = [wanted]
+    for name in candidates:
+        if schema.names.count(name) > 1:
+            raise UserError(f"{path} has {schema.names.count(name)} columns named {name!r}")
     if len(candidates) == 1:
         return candidates[0]
     if candidates:
@@ -271,67 +472,24 @@ def _is_encoded(kind: pa.DataType) -> bool:
 
 
 def _is_label(kind: pa.DataType) -> bool:
+    """Returns whether a column of a type may hold labels: `plain_label` decides by the values."""
+    if _is_list(kind):
+        kind = kind.value_type
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    tests = (pa.types.is_integer, pa.types.is_string, pa.types.is_large_string)
+    return any(test(kind) for test in (*_SURE_LABELS, *_POSSIBLE_LABELS))
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    tests = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
     return any(test(kind) for test in tests)
 
 
-def _class_names(tables: list[_Table]) -> tuple[str, ...]:
-    """Returns the class names in the metadata of the files, else those derived from the labels."""
-    declaring = [table for table in tables if table.class_names is not None]
-    for table in declaring[1:]:
-        if table.class_names != declaring[0].class_names:
-            raise UserError(
-                f"the class names of {declaring[0].path} and {table.path} differ: "
-                f"{_difference(declaring[0].class_names or (), table.class_names or ())}"
-            )
-    if declaring:
-        return declaring[0].class_names or ()
-    seen = {label for table in tables if table.part == Part.TRAIN for label in table.labels}
-    if all(isinstance(label, str) for label in seen):
-        return tuple(sorted(seen))
-    if not all(isinstance(label, int) for label in seen):
-        raise UserError("the training files mix whole numbers and strings as labels")
-    n_rows = sum(len(table.labels) for table in tables if table.part == Part.TRAIN)
-    if max(seen) >= n_rows:  # probably an identifier; the list of names could exceed the memory
-        raise UserError(
-            f"the labels of the training files go up to {max(seen)}, but there are only {n_rows} "
-            "training images: labels must number the classes from 0 without gaps"
-        )
-    return tuple(str(label) for label in range(max(seen) + 1))
-
-
-def _difference(one: tuple[str, ...], other: tuple[str, ...]) -> str:
-    """Describes the first difference of two lists of class names."""
-    for label, (a, b) in enumerate(zip(one, other, strict=False)):
-        if a != b:
-            return f"label {label} is {a!r} in the first and {b!r} in the second"
-    return f"the first has {len(one)} and the second {len(other)}"
-
-
-def _class_labels(table: _Table, class_names: tuple[str, ...]) -> NDArray[np.int64]:
-    """Returns the (n,) labels of a file as indices into the class names."""
-    index: dict[Any, int] = {name: label for label, name in enumerate(class_names)}
-    index.update({label: label for label in range(len(class_names))})
-    try:
-        return np.fromiter((index[label] for label in table.labels), np.int64, len(table.labels))
-    except KeyError as error:
-        label = error.args[0]
-    place = f"{table.path} row {table.labels.index(label)}"
-    if isinstance(label, str):
-        raise UserError(
-            f"{place}: label {label!r} is not among the classes of the training files: "
-            f"{_shortened(class_names)}"
-        )
-    raise UserError(
-        f"{place}: label {label} must be in 0 … {len(class_names) - 1}, "
-        f"the training files have {len(class_names)} classes"
-    )
-
-
-def _shortened(names: tuple[str, ...], n_shown: int = 10) -> str:
-    return ", ".join(names[:n_shown]) + (", …" if len(names) > n_shown else "")
+def _is_sure_label(kind: pa.DataType) -> bool:
+    """Returns whether a type is the usual one of labels: chosen if nothing else tells."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return any(test(kind) for test in _SURE_LABELS)
 
 
 # Images
@@ -341,24 +499,36 @@ def _batches(tables: list[_Table]) -> Iterator[list[tuple[str, Picture]]]:
     """Yields the encoded images of the files in order, a batch of rows at a time."""
     for table in tables:
         row = 0
+        wanted = set(table.labelled.rows)
         try:
             with pq.ParquetFile(table.path) as file:
                 for batch in file.iter_batches(_BATCH, columns=[table.image_column]):
                     values = batch.column(0).to_pylist()
                     yield [
-                        (f"{table.path} row {row + i}", _picture(value, table.path.parent))
+                        (f"{table.path} row {row + i}", _picture(value, table.path, row + i))
                         for i, value in enumerate(values)
+                        if row + i in wanted
                     ]
                     row += len(values)
         except (pa.ArrowException, OSError) as error:
             raise _unreadable(table.path, error) from error
 
 
-def _picture(value: dict[str, Any] | bytes | None, folder: Path) -> Picture:
-    """Returns the bytes of a cell, or the path of a file that the layout allows instead."""
+def _picture(value: dict[str, Any] | bytes | None, table: Path, row: int) -> Picture:
+    """Returns the bytes of a cell, or the path of a file that the layout allows instead.
+
+    Raises:
+        UserError: the path leads out of the folder of the table.
+    """
     if not isinstance(value, dict):
         return value
     encoded: bytes | None = value["bytes"]
-    if encoded is None and value.get("path"):
-        return folder / str(value["path"])
-    return encoded
+    if encoded is not None or not value.get("path"):
+        return encoded
+    picture = table.parent / str(value["path"])
+    if not picture.resolve().is_relative_to(table.parent.resolve()):
+        raise UserError(
+            f"{table} row {row}: the image path {shortened(str(value['path']))} leads out of the "
+            "folder of the file; put the images below that folder"
+        )
+    return picture

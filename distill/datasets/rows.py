@@ -38,6 +38,7 @@ class Rows:
             the place identifies the picture in messages.
         mean_std: published mean and standard deviation of each channel, of pixels scaled to
             [0, 1]; None if the data set has none.
+        notices: what the user should know about how the source was read, one line each.
     """
 
     labels: NDArray[np.int64]
@@ -45,6 +46,13 @@ class Rows:
     class_names: tuple[str, ...]
     batches: Callable[[], Iterator[list[tuple[str, Picture]]]]
     mean_std: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    notices: tuple[str, ...] = ()
+
+
+def validation_as_test(rows: Rows) -> Rows:
+    """Returns the rows with the validation images as the test images."""
+    parts = np.where(rows.parts == Part.VAL, np.int8(Part.TEST), rows.parts).astype(np.int8)
+    return dataclasses.replace(rows, parts=parts)
 
 
 def split_rows(rows: Rows, *, val_fraction: float, test_fraction: float, seed: int) -> Rows:
@@ -101,8 +109,13 @@ def check_classes(
         class_names: names in label order.
 
     Raises:
-        UserError: a class has no training image, or there is no test image.
+        UserError: there is one class only, a class has no training image, or there is no test
+            image.
     """
+    if len(class_names) == 1:
+        raise UserError(
+            f"all images are of one class ({class_names[0]!r}); at least two classes are needed"
+        )
     counts = np.bincount(train_labels, minlength=len(class_names))
     empty = [repr(class_names[label]) for label in np.flatnonzero(counts == 0)]
     if empty:

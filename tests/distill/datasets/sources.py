@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from distill.datasets import ImageData, describe_notices
 from tests.paths import SHARED_DATA
 
 NAMES = ("cat", "dog")
@@ -96,3 +97,16 @@ def two_files(tmp_path: Path, n_train: int = 10, n_test: int = 4) -> str:
 
 def keys(images: torch.Tensor) -> list[bytes]:
     return [image.numpy().tobytes() for image in images]
+
+
+def sizes_of(data: ImageData) -> list[int]:
+    """Returns the numbers of training, validation and test images."""
+    return [len(part) for part in (data.train_images, data.val_images, data.test_images)]
+
+
+def the_notice(data: ImageData, text: str) -> str:
+    """Returns the only notice with a text in it."""
+    found = [line for line in describe_notices(data) if text in line]
+    assert len(found) == 1, (text, describe_notices(data))
+    assert "\n" not in found[0]
+    return found[0]
