@@ -1,5 +1,7 @@
 """Decoding: pixel formats, resizing, corrupt images."""
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from distill.datasets import load_dataset
+from distill.datasets import describe_notices, load_dataset
 from distill.datasets.decoding import decode_picture
 from distill.errors import UserError
 from tests.distill.datasets.sources import (
@@ -16,6 +18,7 @@ from tests.distill.datasets.sources import (
     picture,
     pictures,
     pixels_of,
+    the_notice,
     write_parquet,
 )
 
@@ -158,3 +161,124 @@ def test_skipping_must_leave_images_of_every_class(tmp_path: Path) -> None:
     half = write_parquet(tmp_path / "b.parquet", [pictures(1)[0], b"x"] * 5, [0, 1] * 5)
     with pytest.raises(UserError, match=r"1 of 2 classes have none \('dog'\)"):
         load_dataset(f"parquet:{half}", on_corrupt="skip")
+
+
+# Deep images and value ranges
+
+
+def write_deep(path: Path, levels: int, n: int = 10, low: int = 0) -> str:
+    """Writes (4, 6) images of 16 bits with the values `low` … `low + levels − 1`."""
+    images = []
+    for i in range(n):
+        values = np.random.default_rng(i).integers(low, low + levels, (4, 6))
+        values[0, :2] = low, low + levels - 1
+        images.append(grey16(values.astype(np.uint16)))
+    return f"parquet:{write_parquet(path, images, [0, 1] * (n // 2))}"
+
+
+@pytest.mark.parametrize(("levels", "bits", "top"), [(4096, 12, 16), (1024, 10, 4), (256, 8, 1)])
+def test_deep_images_of_fewer_bits_give_a_notice(
+    tmp_path: Path, levels: int, bits: int, top: int
+) -> None:
+    data = load_dataset(write_deep(tmp_path / "a.parquet", levels))
+    assert the_notice(data, "16 bits") == (
+        f"10 images of 16 bits hold values 0 … {levels - 1} only ({bits} bits), which become "
+        f"0 … {top} of 255: nearly black; --value-range 0:{levels - 1} scales them"
+    )
+
+
+def test_images_of_all_16_bits_give_no_notice(tmp_path: Path) -> None:
+    data = load_dataset(write_deep(tmp_path / "a.parquet", 65536))
+    assert not [line for line in describe_notices(data) if "16 bits" in line]
+
+
+def test_deep_image_files_give_the_notice_too(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for i in range(5):
+            (tmp_path / name / f"{i}.png").write_bytes(
+                grey16(np.full((4, 4), 4000 + i, dtype=np.uint16))
+            )
+    notice = the_notice(load_dataset(f"folder:{tmp_path}"), "16 bits")
+    assert "values 4000 … 4004 only (12 bits)" in notice
+
+
+def test_value_range_scales_by_hand() -> None:
+    values = np.array([[0, 100, 1100, 2100, 4095, 60000]], dtype=np.uint16)
+    assert decode_picture(grey16(values), value_range=(100, 2100)).tolist() == [
+        [[0, 0, 128, 255, 255, 255]]
+    ]
+    # Over the whole range of the format it is the rule without a range.
+    every = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    expected = decode_picture(grey16(every))
+    assert np.array_equal(decode_picture(grey16(every), value_range=(0, 65535)), expected)
+
+
+def test_value_range_of_a_data_set(tmp_path: Path) -> None:
+    name = write_deep(tmp_path / "a.parquet", 4096)
+    data = load_dataset(name, value_range="0:4095")
+    assert (int(data.train_images.min()), int(data.train_images.max())) == (0, 255)
+    assert len(data.train_images.unique()) > 100
+    assert not [line for line in describe_notices(data) if "value" in line]
+    clipped = load_dataset(name, value_range="0:2047")
+    assert the_notice(clipped, "clipped") == (
+        "the images hold values 0 … 4095; those outside of the value range 0:2047 are clipped"
+    )
+    assert data.fingerprint != clipped.fingerprint
+
+
+def test_value_range_applies_to_8_bit_and_floating_point_images() -> None:
+    grey = np.array([[0, 8, 16]], dtype=np.uint8)
+    assert decode_picture(encoded(Image.fromarray(grey)), value_range=(0, 16)).tolist() == [
+        [[0, 128, 255]]
+    ]
+    colour = np.array([[[0, 8, 16]]], dtype=np.uint8)
+    assert decode_picture(encoded(Image.fromarray(colour)), value_range=(0, 16)).tolist() == [
+        [[0]], [[128]], [[255]]
+    ]  # fmt: skip
+    floats = encoded(Image.fromarray(np.array([[-1, 0, 1]], dtype=np.float32)), "TIFF")
+    assert decode_picture(floats, value_range=(-1, 1)).tolist() == [[[0, 128, 255]]]
+
+
+@pytest.mark.parametrize("text", ["", "4095", "5:5", "9:1", "a:b", "0:inf", "0:nan", "٣:٩"])
+def test_invalid_value_range_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="value_range must be LOW:HIGH with LOW below HIGH, got"):
+        load_dataset("digits", value_range=text)
+
+
+def test_deep_colour_is_warned_of_and_not_scaled(tmp_path: Path) -> None:
+    values = np.full((4, 4, 3), 4095, dtype=np.uint16)
+    image = png_of_16_bit_colour(values)
+    path = write_parquet(tmp_path / "a.parquet", [image] * 10, [0, 1] * 5)
+    notice = the_notice(load_dataset(f"parquet:{path}"), "16 bits")
+    assert "convert the images to 8 bits first" in notice
+    with pytest.raises(UserError, match="keeps only the upper 8 bits of such 16-bit images"):
+        load_dataset(f"parquet:{path}", value_range="0:4095")
+
+
+def png_of_16_bit_colour(values: NDArray[np.uint16]) -> bytes:
+    """Returns a PNG of (h, w, 3) values: Pillow cannot write this format."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        body = kind + content
+        return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+    height, width, _ = values.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    parts = (chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def test_bytes_of_other_formats_are_not_opened(tmp_path: Path) -> None:
+    """Pillow would start Ghostscript for PostScript."""
+    images = [*pictures(9), encoded(picture(1), "EPS")]
+    path = write_parquet(tmp_path / "a.parquet", images, [0, 1] * 5)
+    with pytest.raises(UserError, match=r"a\.parquet row 9: not an image in a known format"):
+        load_dataset(f"parquet:{path}")
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM",
+                                  "QOI", "SGI", "TGA", "TIFF", "WEBP", "MPO"])  # fmt: skip
+def test_raster_formats_are_decoded(kind: str) -> None:
+    assert decode_picture(encoded(picture(1, (16, 16)), kind)).shape == (3, 16, 16)

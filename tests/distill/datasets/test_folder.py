@@ -208,7 +208,7 @@ def test_wrong_annotations_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="differ: 'n07' only in validation"):
         load_dataset(f"folder:{tmp_path}")
     annotations.write_text(text + "004.png\n")
-    with pytest.raises(UserError, match=r"val_annotations\.txt line 5: a file name and a class are"):
+    with pytest.raises(UserError, match=r"annotations\.txt line 5: a file name and a class are"):
         load_dataset(f"folder:{tmp_path}")
     annotations.write_text(text.replace("003.png", "9.png"))
     with pytest.raises(UserError, match=r"cannot read the image .*9\.png: No such file"):

@@ -16,6 +16,8 @@ from tests.distill.datasets.sources import (
     picture,
     pictures,
     pixels_of,
+    sizes_of,
+    the_notice,
     two_files,
     write_parquet,
 )
@@ -190,3 +192,142 @@ def test_invalid_training_labels_are_refused(
     write_parquet(tmp_path / "test.parquet", pictures(2), [0, 1], names=names)
     with pytest.raises(UserError, match=message):
         load_dataset(f"parquet:{tmp_path}")
+
+
+# Which file is for which split
+
+
+@pytest.mark.parametrize(
+    ("files", "given"),
+    [
+        (("train-0.parquet", "eval-0.parquet", "dev-0.parquet"), "{}"),
+        (("TRAIN.parquet", "Testing.parquet", "Valid.parquet"), "{}"),
+        (("training/0.parquet", "evaluation/0.parquet", "dev/0.parquet"), "{}"),
+        (("train/0.parquet", "test/trains.parquet", "val/test-0.parquet"), "{}"),
+        (("train/a/0.parquet", "test/a/trains.parquet", "val/a/test-0.parquet"), "{}"),
+        (("train/0.parquet", "test/trains.parquet", "val/0.parquet"), "{}/*/*.parquet"),
+        (("train/0.parquet", "test/0.parquet", "val/0.parquet"), "{}/train,{}/test,{}/val"),
+        (("train/0.parquet", "test/0.parquet", "val/0.parquet"),
+         "{}/val/0.parquet,{}/train/0.parquet,{}/test/0.parquet"),
+        (("contest.parquet", "x_test_1.parquet", "dev.2.parquet"), "{}"),
+    ],
+)  # fmt: skip
+def test_words_of_the_hub_set_the_split(tmp_path: Path, files: tuple[str, ...], given: str) -> None:
+    for i, (file, n) in enumerate(zip(files, (6, 4, 2), strict=True)):
+        write_parquet(tmp_path / "data" / file, pictures(n, 10 * i), [0, 1] * (n // 2))
+    name = "parquet:" + given.replace("{}", str(tmp_path / "data"))
+    data = load_dataset(name, val_fraction=0.5)
+    assert sizes_of(data) == [6, 2, 4]
+    notice = the_notice(data, "taken for training: ")
+    training, validation, test = notice.removeprefix("taken for ").split("; for ")
+    assert training.endswith(Path(files[0]).name)
+    assert test.endswith(Path(files[1]).name)
+    assert validation.endswith(Path(files[2]).name)
+
+
+def test_a_shared_folder_name_is_no_split(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "test" / "a.parquet", pictures(10), [0, 1] * 5)
+    for name in (path, path.parent, f"{path.parent}/*.parquet"):
+        data = load_dataset(f"parquet:{name}")
+        assert sizes_of(data) == [8, 0, 2]
+        ending = "; for test: a part of the training images (--test-fraction)"
+        assert the_notice(data, "taken").endswith(ending)
+
+
+def test_without_test_files_validation_files_are_tested_on(tmp_path: Path) -> None:
+    train = write_parquet(tmp_path / "train.parquet", pictures(10), [0, 1] * 5)
+    val = write_parquet(tmp_path / "validation.parquet", pictures(4, 20), [0, 1] * 2)
+    data = load_dataset(f"parquet:{tmp_path}")
+    assert sizes_of(data) == [10, 0, 4]
+    assert "; for test: validation.parquet (there is no" in the_notice(data, "taken")
+    explicit = load_dataset(f"parquet:{train},val={val}", val_fraction=0.1)
+    assert sizes_of(explicit) == [8, 4, 2]
+    assert the_notice(explicit, "taken") == (
+        "taken for training: train.parquet; for validation: validation.parquet; "
+        "for test: a part of the training images (--test-fraction)"
+    )
+
+
+def test_files_without_a_split_beside_training_files_are_left_out(tmp_path: Path) -> None:
+    for i, name in enumerate(("train", "test", "extra")):
+        write_parquet(tmp_path / f"{name}.parquet", pictures(4, 10 * i), [0, 1] * 2)
+    data = load_dataset(f"parquet:{tmp_path}")
+    assert sizes_of(data) == [4, 0, 4]
+    assert the_notice(data, "taken").endswith("left out: extra.parquet (no split in the name)")
+    paths = ",".join(f"{tmp_path}/{name}.parquet" for name in ("train", "test", "extra"))
+    given = load_dataset(f"parquet:{paths}")
+    assert sizes_of(given) == [8, 0, 4]
+
+
+def test_a_name_with_two_splits_is_refused(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "train-test.parquet", pictures(4), [0, 1] * 2)
+    with pytest.raises(UserError, match=r"'train-test.parquet' .* says training and test; give it"):
+        load_dataset(f"parquet:{tmp_path}")
+
+
+# Paths
+
+
+@pytest.mark.parametrize(
+    "spec",
+    ['"{}/a,b/train.parquet",{}/test.parquet', r"{}/a\,b/train.parquet,{}/test.parquet",
+     "'{}/a,b/train.parquet',test={}/test.parquet", 'train="{}/a,b/train.parquet",{}/test.parquet',
+     r"train={}/a\,b,{}/test.parquet", '"{}/a,b/*.parquet",{}/test.parquet'],
+)  # fmt: skip
+def test_commas_in_paths_are_quoted_or_escaped(tmp_path: Path, spec: str) -> None:
+    write_parquet(tmp_path / "a,b" / "train.parquet", pictures(6), [0, 1] * 3)
+    write_parquet(tmp_path / "test.parquet", pictures(4), [0, 1] * 2)
+    assert sizes_of(load_dataset("parquet:" + spec.replace("{}", str(tmp_path)))) == [6, 0, 4]
+
+
+def test_one_path_with_a_comma_needs_no_quotes(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "a,b" / "it's.parquet", pictures(10), [0, 1] * 5)
+    for name in (path, path.parent):
+        assert sizes_of(load_dataset(f"parquet:{name}")) == [8, 0, 2]
+
+
+def test_open_quote_and_missing_path_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match='the quote " in the dataset .* is not closed'):
+        load_dataset(f'parquet:"{tmp_path}/a,b.parquet')
+    with pytest.raises(UserError, match=r"no such file or folder: .*/a,b\.parquet .*; quote paths"):
+        load_dataset(f'parquet:"{tmp_path}/a,b.parquet"')
+
+
+@pytest.mark.parametrize("path", ["../secret.png", "{}/secret.png", "/proc/self/mem"])
+def test_image_paths_stay_below_the_folder_of_the_file(tmp_path: Path, path: str) -> None:
+    picture(1).save(tmp_path / "secret.png")
+    cells = [{"bytes": None, "path": path.replace("{}", str(tmp_path))}] * 10
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    (tmp_path / "data").mkdir()
+    table = pa.table({"image": pa.array(cells, kind), "label": [0, 1] * 5})
+    pq.write_table(table, tmp_path / "data" / "a.parquet")
+    with pytest.raises(UserError, match=r"a\.parquet row 0: the image path '.*' leads out of the"):
+        load_dataset(f"parquet:{tmp_path}/data/a.parquet", on_corrupt="skip")
+
+
+# Columns and metadata
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "a.parquet", pictures(4), [0, 1] * 2, names=None)
+    table = pq.read_table(path)
+    twice = pa.Table.from_arrays([*table.columns, table["label"]], names=["img", "label", "label"])
+    pq.write_table(twice, path)
+    with pytest.raises(UserError, match=r"a\.parquet has 2 columns named 'label'"):
+        load_dataset(f"parquet:{path}")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ("[" * 100_000, "schema metadata 'huggingface' is invalid"),
+        ('{"info": {"features": {"label": {"names": 7}}}}', "must be a list, got 7"),
+        ('{"info": []}', "schema metadata 'huggingface' is invalid"),
+    ],
+)
+def test_odd_metadata_is_refused(tmp_path: Path, metadata: str, message: str) -> None:
+    path = write_parquet(tmp_path / "a.parquet", pictures(4), [0, 1] * 2)
+    pq.write_table(pq.read_table(path).replace_schema_metadata({"huggingface": metadata}), path)
+    with pytest.raises(UserError, match=message) as caught:
+        load_dataset(f"parquet:{path}")
+    assert "\n" not in str(caught.value)
