@@ -27,13 +27,13 @@ Columns = Mapping[str, Any]
 SCORE_COLUMNS: Columns = {
     f"{split}_{score}_{statistic}": float
     for split in ("test", "val")
-    for score in ("accuracy", "accuracy_best", "loss")
+    for score in ("accuracy", "balanced_accuracy", "accuracy_best", "loss")
     for statistic in ("mean", "std")
 }
 """Scores of the networks trained by a trial, on the images of `eval_split`; the others are null.
 
-Accuracies are fractions in [0, 1] after the last epoch, `…_best_…` the best of several tests;
-losses are mean cross-entropies in nats.
+Accuracies are fractions in [0, 1] after the last epoch, `balanced_…` means of the classes' own
+accuracies, `…_best_…` the best of several tests; losses are mean cross-entropies in nats.
 """
 
 CLUSTER_COLUMNS: Columns = {
@@ -73,6 +73,7 @@ COMMON_COLUMNS: Columns = {
     "n_resumes": int,
     "fingerprint": str,
     "n_corrupt": int,
+    "notices": list[str],  # what the user was warned of before the trial
     "device": str,
     "n_threads": int,
     "precision": str,  # of the maps between the layers of the networks

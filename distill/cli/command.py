@@ -26,12 +26,15 @@ from distill.runtime.memory import keep_freed_memory
 from distill.runtime.signals import stop_signals
 from distill.trials.base import Result
 from distill.trials.distilled_files import parquet_bytes
-from distill.trials.runner import check, load_images, run, trial_class_of
+from distill.trials.runner import check, load_images, notices_of, run, trial_class_of
 
 RECORD = "result.json"
 """File whose presence means that all others are complete."""
 
 BASELINE_COLUMNS = ("random_images_accuracy_mean", "random_images_accuracy_std")
+
+SHOWN_DIFFERENCE = 0.02
+"""Difference of accuracy and balanced accuracy from which both are printed."""
 
 SMALL_IMAGE_VALUES = 2**13
 """Values of an image times width of the network, up to which one thread is used."""
@@ -59,10 +62,8 @@ def run_command(options: RunOptions, config: Config) -> int:
             config, data_root=options.data_root, device=device, on_progress=display.loading
         )
         check(config, data, options.execution)
-        if data.n_corrupt:
-            display.warn(f"left out {data.n_corrupt} images that cannot be decoded, such as")
-            for place in data.corrupt[:3]:
-                display.warn(f"  {place}")
+        for notice in notices_of(config, data):
+            display.warn(notice)
         _prepare(folder, config, overwrite=options.overwrite)
         keep_freed_memory()
         if options.threads is not None or _is_small(config, data):
@@ -229,8 +230,12 @@ def _print_summary(row: dict[str, Any], folder: Path) -> None:
     if best is not None:
         networks += f"; best of several tests {100 * best:.1f} %"
     lines = {}
-    if row[f"{split}_accuracy_mean"] is not None:
+    accuracy, balanced = (row.get(f"{split}_{n}accuracy_mean") for n in ("", "balanced_"))
+    if accuracy is not None:
         lines[f"{split} accuracy"] = f"{_percent(row, f'{split}_accuracy')}   ({networks})"
+    if None not in (accuracy, balanced) and abs(balanced - accuracy) >= SHOWN_DIFFERENCE:
+        shown = _percent(row, f"{split}_balanced_accuracy")
+        lines["balanced accuracy"] = f"{shown}   (mean of the classes' own accuracies)"
     for name, scores in row["network_scores"].items():
         if name != row.get("network"):
             mean, std = mean_and_std(scores["accuracies"])

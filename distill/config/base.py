@@ -35,14 +35,20 @@ from distill.components import (
 )
 from distill.config.defaults import DATASETS
 from distill.errors import InapplicableOptionError, UserError, require_known
+from distill.value_range import canonical_value_range
 
 SCHEMA_VERSION = 2
 """Part of every trial's identity: raised when the same configuration would mean another result."""
 
 DATA_FIELDS = (
     *("dataset", "image_size", "val_fraction", "test_fraction", "split_seed", "on_corrupt"),
+    "value_range",
 )
 """The fields that decide which images are loaded."""
+
+NEUTRAL_VALUES: Mapping[str, Any] = {"on_small_class": "error"}
+"""Fields that were added after `SCHEMA_VERSION` was last raised, with the value that stands for
+what trials did before. It is left out of the identity, so that earlier results stay valid."""
 
 
 class Applicable(NamedTuple):
@@ -91,7 +97,9 @@ class Config(ABC):
     val_fraction: float = option(0.0, "share of the training images held out for validation", group="data", minimum=0, below=1)
     test_fraction: float = option(0.2, "share of the images kept for testing where a data set has no test split", group="data", above=0, below=1)
     split_seed: int = option(0, "seed of the splits; not varied with --seed, so that trials share their images", group="data", minimum=0)
-    on_corrupt: Literal["error", "skip"] = option("error", "what to do with images that cannot be decoded", group="data")
+    on_corrupt: Literal["error", "skip"] = option("error", "what to do with images that cannot be decoded or have no label, and classes without images", group="data")
+    value_range: str | None = option(None, "LOW:HIGH, stored pixel values that become 0 and 255, for images that use a part of their range", group="data")
+    on_small_class: Literal["error", "cap"] = option("error", "what to do with classes of fewer training images than are asked for; cap: take what there is", group="data")
     protocol: Literal["sound", "published"] = option("sound", "published: as the paper's own code ran, with its defects", group="method")
     eval_split: Literal["test", "val"] = option("test", "images the scores are taken on; searches use val", group="evaluation")
     seed: int = option(0, "seed of everything random in the trial but the splits", group="trial", minimum=0)
@@ -325,7 +333,11 @@ class Config(ABC):
     @functools.cached_property
     def trial_id(self) -> str:
         """16 hexadecimal digits: the hash of the resolved configuration and the schema version."""
-        values = {k: v for k, v in self.resolve().to_dict().items() if v is not None}
+        values = {
+            name: value
+            for name, value in self.resolve().to_dict().items()
+            if value is not None and NEUTRAL_VALUES.get(name) != value
+        }
         content = [SCHEMA_VERSION, self.kind, values]
         canonical = json.dumps(content, sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
@@ -382,6 +394,8 @@ class Config(ABC):
                 "eval_split 'val' needs validation images, but val_fraction is 0; "
                 "set val_fraction, for example to 0.1"
             )
+        if self.value_range is not None:
+            object.__setattr__(self, "value_range", canonical_value_range(self.value_range))
         if len(self.classes) == 1 or len(set(self.classes)) < len(self.classes):
             raise UserError(
                 f"classes must name at least two, each once, got {','.join(self.classes)!r}"

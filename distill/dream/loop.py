@@ -35,6 +35,11 @@ from distill.dream.image_optimizer import ImageOptimizer
 from distill.dream.matching import Matcher, mixes_images
 from distill.dream.multiformation import decode, encode
 from distill.errors import DivergedError, InfeasibleClusteringError, SlowerWarning, UserError
+from distill.evaluation.class_sizes import (
+    check_class_sizes,
+    representatives_per_class,
+    stored_per_class,
+)
 from distill.evaluation.recipe import network_for
 from distill.evaluation.sgd import NetworkTrainer, SGDRecipe, load_network_state, network_state
 from distill.networks.base import reset_parameters, width_of
@@ -66,7 +71,9 @@ class Dream:
         InfeasibleClusteringError: the clustering gives no initial images.
 
     Attributes:
-        images: (n_classes, ipc, c, h, w), the synthetic images.
+        images: (n_classes, ipc, c, h, w), the synthetic images; those of a class beyond its
+            `n_stored` are unused.
+        n_stored: synthetic images of each class; `ipc` unless small classes are capped.
         outer: outer iterations finished.
         inner: inner loops finished in the current outer iteration.
         clock: the seconds of `clustering`, `matching` and `network` updates.
@@ -118,12 +125,16 @@ class Dream:
         self.representatives: list[tuple[Tensor, Tensor]] = []
         self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
         self._labels = torch.arange(data.n_classes, device=self.device)
+        class_sizes = [len(indices) for indices in data.class_indices]
+        self.n_stored = stored_per_class(config, class_sizes)
+        self.n_chosen = representatives_per_class(config, class_sizes)
         self.images = self._initial_images().to(dtype)
         self.image_optimizer = ImageOptimizer(
             self.images, lr=config.lr_img, momentum=config.momentum_img
         )
         mixed = mixes_images(self.network)
-        self._class_by_class = mixed or execution.batching == "class"
+        is_capped = len(set(self.n_stored)) > 1
+        self._class_by_class = mixed or is_capped or execution.batching == "class"
         if execution.batching == "all" and mixed:
             warnings.warn(
                 "batch norm mixes the images of a pass: classes are matched one by one, slower "
@@ -169,7 +180,7 @@ class Dream:
 
     def match_all(self) -> None:
         """Moves the synthetic images of all classes once."""
-        draws = [self._draw() for _ in range(self.data.n_classes)]
+        draws = [self._draw(n_stored) for n_stored in self.n_stored]
         for classes in self._passes():
             class_draws, chosen = draws[classes], self.representatives[classes]
             weights = [weights for _, weights in chosen if len(weights)]
@@ -199,7 +210,7 @@ class Dream:
             self.images.clamp_(0, 1)
 
     def _choose_representatives(self) -> None:
-        chosen = self._select_all(self.config.n_representatives)
+        chosen = self._select_all(self.n_chosen)
         use_weights = self.config.weights != "none"
         self.representatives = [
             (
@@ -209,19 +220,25 @@ class Dream:
             for indices, found in zip(self.data.class_indices, chosen, strict=True)
         ]
 
-    def _select_all(self, k: int) -> list[Representatives]:
-        """Embeds and clusters every class and chooses k representatives of each."""
+    def _select_all(self, counts: Sequence[int]) -> list[Representatives]:
+        """Embeds and clusters every class and chooses so many representatives of each."""
         generator = self.generators["clustering"]
         was_training = self.network.training
         if not self.published:
             self.network.eval()
         points = [self._embed_class(label) for label in range(self.data.n_classes)]
         self.network.train(was_training)
-        clusterings = self.clusterer.fit_classes(points, k, generator)
+        if len(set(counts)) == 1:
+            clusterings = self.clusterer.fit_classes(points, counts[0], generator)
+        else:
+            clusterings = [
+                self.clusterer.fit_classes([class_points], k, generator)[0]
+                for class_points, k in zip(points, counts, strict=True)
+            ]
         rule = rule_for(self.config.clusterer)
         chosen = [
             select(own_points, clustering, k, rule, generator)
-            for own_points, clustering in zip(points, clusterings, strict=True)
+            for own_points, clustering, k in zip(points, clusterings, counts, strict=True)
         ]
         n_classes = len(chosen)
         self.cluster_sizes = [clustering.sizes for clustering in clusterings]
@@ -244,16 +261,19 @@ class Dream:
             projection_dim=self.config["projection_dim"],
         )
 
-    def _draw(self) -> tuple[Tensor, Tensor, Tensor]:
+    def _draw(self, n_stored: int) -> tuple[Tensor, Tensor, Tensor]:
         """Returns a class's augmentation, and which of its decoded images are matched, if not all.
 
         On the host, so that every device and every way of batching has the same draws.
+
+        Args:
+            n_stored: synthetic images of the class.
         """
         choice, uniforms = torch.empty(()), torch.empty(1, 0)
         if self.augment.transforms:
             choice, uniforms = draw_uniforms(1, self.generators["augmentation"])
         order = torch.empty(0, dtype=torch.int64)
-        n_decoded = self.config.ipc * self.factor**2
+        n_decoded = n_stored * self.factor**2
         if n_decoded > self.config.batch_syn_max:
             order = torch.randperm(n_decoded, generator=self.generators["batches"])
             order = order[: self.config.batch_syn_max]
@@ -283,7 +303,10 @@ class Dream:
         real = self._network_input(self.data.train_images[indices])
         self.image_optimizer.begin(classes)
         images = self.images[classes].detach().requires_grad_()
-        decoded = [self.data.normalize(decode(stored, self.factor)) for stored in images]
+        decoded = [
+            self.data.normalize(decode(stored[:n] if n < len(stored) else stored, self.factor))
+            for stored, n in zip(images, self.n_stored[classes], strict=True)
+        ]
         if orders.numel():
             decoded = [training[order] for training, order in zip(decoded, orders, strict=True)]
         synthetic = torch.cat(decoded)
@@ -341,32 +364,42 @@ class Dream:
         if config.init == "noise":
             noise = torch.randn(shape, generator=self.generators["init"])
             return (noise / 4 + 0.5).clamp_(0, 1).to(self.device)
-        k = config.ipc * self.factor**2
         with self.clock.part("clustering"):
-            positions = self._initial_positions(k)
-        images = [
-            encode(data.train_images[indices[chosen]].float() / 255, self.factor)
-            for indices, chosen in zip(data.class_indices, positions, strict=True)
-        ]
-        return torch.stack(images)
+            positions = self._initial_positions([n * self.factor**2 for n in self.n_stored])
+        images = torch.zeros(shape, device=self.device)
+        for label, indices in enumerate(data.class_indices):
+            chosen = data.train_images[indices[positions[label]]].float() / 255
+            images[label, : self.n_stored[label]] = encode(chosen, self.factor)
+        return images
 
-    def _initial_positions(self, k: int) -> list[Tensor]:
-        """Returns the k real images of each class that the synthetic ones start from."""
+    def _initial_positions(self, counts: Sequence[int]) -> list[Tensor]:
+        """Returns the real images of each class that the synthetic ones start from."""
         if self.config.init == "random":
             return [
                 torch.randperm(len(indices), generator=self.generators["init"])[:k].to(self.device)
-                for indices in self.data.class_indices
+                for indices, k in zip(self.data.class_indices, counts, strict=True)
             ]
         if self.config.clusterer == "agglomerative_published":  # as paper 1: the first images
-            return [torch.arange(k, device=self.device) for _ in self.data.class_indices]
-        chosen = self._select_all(k)
-        for name, found in zip(self.data.class_names, chosen, strict=True):
+            return [torch.arange(k, device=self.device) for k in counts]
+        chosen = self._select_all(counts)
+        for name, found, k in zip(self.data.class_names, chosen, counts, strict=True):
             if len(found.indices) < k:
                 raise InfeasibleClusteringError(
                     f"the clustering of class {name!r} gives {len(found.indices)} images, but "
                     f"{k} initial images are needed (ipc · factor²)"
                 )
-        return [found.indices[:k] for found in chosen]
+        return [found.indices[:k] for found, k in zip(chosen, counts, strict=True)]
+
+    def stored_images(self) -> Tensor:
+        """Returns the (n, c, h, w) synthetic images of all classes, class by class."""
+        return torch.cat(
+            [stored[:n] for stored, n in zip(self.images, self.n_stored, strict=True)]
+        )
+
+    def stored_labels(self) -> Tensor:
+        """Returns the (n,) int64 labels of `stored_images`."""
+        counts = torch.tensor(self.n_stored, device=self.device)
+        return self._labels.repeat_interleave(counts)
 
     def _unit_range(self, images: Tensor) -> Tensor:
         """Turns 8-bit images into floating point in [0, 1]."""
@@ -477,14 +510,4 @@ def check_fit(config: ResolvedDistillation, data: ImageData) -> None:
     sizes = [len(indices) for indices in data.class_indices]
     if config.embedding == "gradients" and config["projection_dim"] is None:
         check_gradient_size(sum(sizes), data.n_classes, network.classifier.in_features)
-    smallest = min(range(len(sizes)), key=sizes.__getitem__)
-    needs = {"n_representatives": ("representatives", config.n_representatives)}
-    if config.init != "noise":
-        needs["ipc · factor²"] = ("initial images", config.ipc * config.factor**2)
-    for name, (what, k) in needs.items():
-        if k > sizes[smallest]:
-            raise UserError(
-                f"{name} asks for {k} {what} per class, but class "
-                f"{data.class_names[smallest]!r} has {sizes[smallest]} training images; "
-                f"{name} must be at most {sizes[smallest]}"
-            )
+    check_class_sizes(config, data)

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from distill.config.seeds import derive_seed
 from distill.config.selection import ResolvedSelection
 from distill.datasets import ImageData
-from distill.evaluation.scores import score_network
+from distill.evaluation.scores import Score, score_network
 from distill.evaluation.sgd import load_network_state, network_state
 from distill.networks.base import Network, width_of
 from distill.networks.build import build_network
@@ -172,8 +172,8 @@ class Classifier:
         for norm in norms:
             norm.momentum = NORM_MOMENTUM
 
-    def score(self, images: Tensor, labels: Tensor) -> tuple[float, float]:
-        """Returns the accuracy in [0, 1] and the mean cross-entropy in nats; eval mode.
+    def score(self, images: Tensor, labels: Tensor) -> Score:
+        """Returns the score of the network; eval mode.
 
         Args:
             images: (n, c, h, w) uint8, n at least 1.

@@ -15,6 +15,7 @@ from distill.config.selection import ResolvedSelection
 from distill.datasets import ImageData
 from distill.errors import DivergedError
 from distill.evaluation.classifier import Classifier, n_batches_of
+from distill.evaluation.scores import Score
 from distill.networks.base import Network
 
 CURVE_COLUMNS = (
@@ -28,7 +29,10 @@ CURVE_COLUMNS = (
 )
 """One record per classifier and epoch; under the published protocol `val_…` is the test set."""
 
-SCORE_NAMES = ("accuracies", "best_accuracies", "losses", "seen_accuracies", "unseen_accuracies")
+SCORE_NAMES = (
+    *("accuracies", "balanced_accuracies", "best_accuracies", "losses"),
+    *("seen_accuracies", "unseen_accuracies"),
+)
 
 
 class ClassifierEvaluation:
@@ -112,7 +116,7 @@ class ClassifierEvaluation:
                 f"the training loss is no longer a finite number in epoch {self._epoch + 1} of "
                 f"classifier {self._n_finished + 1}; lower lr (now {self.config.lr:g})"
             )
-        accuracy, loss = self._look() or (None, None)
+        looked_at = self._look()
         self.curve.append(
             {
                 "network_index": self._n_finished,
@@ -120,43 +124,46 @@ class ClassifierEvaluation:
                 "n_steps": epoch.n_steps * (self._epoch + 1),
                 "train_loss": epoch.loss,
                 "train_accuracy": epoch.accuracy,
-                "val_loss": loss,
-                "val_accuracy": accuracy,
+                "val_loss": looked_at.loss if looked_at else None,
+                "val_accuracy": looked_at.accuracy if looked_at else None,
             }
         )
         if self._epoch == self.epochs:
-            self._finish()
+            self._finish(looked_at)
             if not self.done:
                 self._classifier = self._new_classifier()
 
-    def _look(self) -> tuple[float, float] | None:
-        """Returns accuracy and loss on what is looked at after every epoch, if anything is."""
+    def _look(self) -> Score | None:
+        """Returns the score on what is looked at after every epoch, if anything is."""
         part = "test" if self.published else "val"
         images, labels = getattr(self.data, f"{part}_images"), getattr(self.data, f"{part}_labels")
         return self._score(images, labels) if len(images) else None
 
-    def _score(self, images: Tensor, labels: Tensor) -> tuple[float, float]:
+    def _score(self, images: Tensor, labels: Tensor) -> Score:
         self._classifier.prepare_to_score(self.images)
         return self._classifier.score(images, labels)
 
-    def _finish(self) -> None:
-        """Takes the scores of the current classifier on the images of `eval_split`."""
+    def _finish(self, looked_at: Score | None) -> None:
+        """Takes the scores of the current classifier on the images of `eval_split`.
+
+        Args:
+            looked_at: the score on what was looked at after the last epoch.
+        """
         points, data = self.curve[-self.epochs :], self.data
-        if self.published or self.config.eval_split == "val":  # just looked at
-            accuracy, loss = points[-1]["val_accuracy"], points[-1]["val_loss"]
+        if looked_at is not None and (self.published or self.config.eval_split == "val"):
+            score = looked_at
             best = max(point["val_accuracy"] for point in points)
             self.scores["best_accuracies"].append(best)
         else:
-            accuracy, loss = self._score(data.test_images, data.test_labels)
+            score = self._score(data.test_images, data.test_labels)
         if self.seen is not None:
             for name, rows in (("seen", self.seen), ("unseen", ~self.seen)):
                 if bool(rows.any()):
-                    accuracy_of_part, _ = self._score(
-                        data.test_images[rows], data.test_labels[rows]
-                    )
-                    self.scores[f"{name}_accuracies"].append(accuracy_of_part)
-        self.scores["accuracies"].append(accuracy)
-        self.scores["losses"].append(loss)
+                    part = self._score(data.test_images[rows], data.test_labels[rows])
+                    self.scores[f"{name}_accuracies"].append(part.accuracy)
+        self.scores["accuracies"].append(score.accuracy)
+        self.scores["balanced_accuracies"].append(score.balanced_accuracy)
+        self.scores["losses"].append(score.loss)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Returns what is needed to go on, as tensors and as values that JSON can hold."""

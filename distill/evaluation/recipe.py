@@ -10,6 +10,7 @@ from distill.config.distillation import ResolvedDistillation
 from distill.config.seeds import derive_seed
 from distill.datasets import ImageData
 from distill.errors import InterruptedTrialError
+from distill.evaluation.class_sizes import stored_per_class
 from distill.evaluation.scores import Evaluation, TrainingRecipe
 from distill.networks.base import Network
 from distill.networks.build import build_network
@@ -104,14 +105,16 @@ def random_images_baseline(
         InterruptedTrialError: `should_stop` said so.
     """
     network = network_for(config, data, config.network, torch.Generator())
+    class_indices = [indices.cpu() for indices in data.class_indices]
+    n_stored = stored_per_class(config, [len(indices) for indices in class_indices])
     accuracies: list[float] = []
     for index in range(config.n_eval):
         purpose = f"baseline {index}"
         generator = torch.Generator().manual_seed(derive_seed(config.seed, purpose))
         chosen = torch.cat(
             [
-                indices[torch.randperm(len(indices), generator=generator)[: config.ipc]]
-                for indices in (class_rows.cpu() for class_rows in data.class_indices)
+                indices[torch.randperm(len(indices), generator=generator)[:n]]
+                for indices, n in zip(class_indices, n_stored, strict=True)
             ]
         ).to(data.train_images.device)
         images, labels = data.train_images[chosen].float() / 255, data.train_labels[chosen]

@@ -10,7 +10,7 @@ import math
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -48,17 +48,34 @@ class TrainingRecipe(SGDRecipe):
         return 2 * self.epochs // 3, 5 * self.epochs // 6
 
 
+class Score(NamedTuple):
+    """Test result of a network.
+
+    Attributes:
+        accuracy: share of the images that are classified right, in [0, 1].
+        loss: mean cross-entropy, in nats.
+        balanced_accuracy: mean of the classes' own accuracies (recalls), in [0, 1], over the
+            classes that have test images: what the accuracy would be if these were equally large.
+    """
+
+    accuracy: float
+    loss: float
+    balanced_accuracy: float
+
+
 @dataclass(kw_only=True)
 class Scores:
     """Test results of the networks trained so far, one entry a network.
 
     Attributes:
         accuracies: after the last epoch, fractions in [0, 1].
+        balanced_accuracies: of the same tests, see `Score`.
         best_accuracies: the best of the four tests.
         losses: mean test cross-entropy after the last epoch, in nats.
     """
 
     accuracies: list[float] = field(default_factory=list)
+    balanced_accuracies: list[float] = field(default_factory=list)
     best_accuracies: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
 
@@ -73,13 +90,14 @@ def score_columns(scores: Mapping[str, list[float]], eval_split: str) -> dict[st
     """Returns the columns of a row that hold scores, for both splits; None where there are none.
 
     Args:
-        scores: `accuracies`, `best_accuracies` and `losses`, one entry a network; may be empty.
+        scores: the lists of `Scores`, one entry a network; may be empty.
         eval_split: `test` or `val`, what they were taken on.
     """
     columns: dict[str, float | None] = {}
     for split in ("test", "val"):
         for name, key in (
             ("accuracy", "accuracies"),
+            ("balanced_accuracy", "balanced_accuracies"),
             ("accuracy_best", "best_accuracies"),
             ("loss", "losses"),
         ):
@@ -96,8 +114,8 @@ def score_network(
     normalize: Callable[[Tensor], Tensor],
     *,
     chunk_size: int = TEST_CHUNK,
-) -> tuple[float, float]:
-    """Returns the accuracy in [0, 1] and the mean cross-entropy in nats; eval mode.
+) -> Score:
+    """Returns the score of a network; eval mode.
 
     Args:
         network: left in eval mode.
@@ -107,15 +125,26 @@ def score_network(
         chunk_size: images in a chunk.
     """
     network.eval()
-    n_correct = torch.zeros((), dtype=torch.int64, device=images.device)
+    n_right: Tensor | None = None  # (n_classes,) images classified right
     loss = torch.zeros((), dtype=torch.float64, device=images.device)
     chunks = zip(images.split(chunk_size), labels.split(chunk_size), strict=True)
     with full_precision(network):
         for chunk, chunk_labels in chunks:
             logits = network(normalize(chunk))
-            n_correct += (logits.argmax(dim=1) == chunk_labels).sum()
+            right = (logits.argmax(dim=1) == chunk_labels).long()
+            if n_right is None:
+                n_right = right.new_zeros(logits.shape[1])
+            n_right.index_add_(0, chunk_labels, right)
             loss += F.cross_entropy(logits, chunk_labels, reduction="sum").double()
-    return int(n_correct) / len(images), float(loss) / len(images)
+    assert n_right is not None
+    counts = torch.bincount(labels.cpu(), minlength=len(n_right))
+    n_right = n_right.cpu()
+    recalls = n_right[counts > 0].double() / counts[counts > 0]
+    return Score(
+        accuracy=int(n_right.sum()) / len(images),
+        loss=float(loss) / len(images),
+        balanced_accuracy=float(recalls.mean()),
+    )
 
 
 class Evaluation:
@@ -193,14 +222,13 @@ class Evaluation:
             self._start_network()
 
     def _test(self) -> None:
-        accuracy, loss = score_network(
-            self.network, self.test_images, self.test_labels, self.normalize
-        )
-        self._best = max(self._best, accuracy)
+        score = score_network(self.network, self.test_images, self.test_labels, self.normalize)
+        self._best = max(self._best, score.accuracy)
         if self.epoch + 1 == self.recipe.epochs:
-            self.scores.accuracies.append(accuracy)
+            self.scores.accuracies.append(score.accuracy)
+            self.scores.balanced_accuracies.append(score.balanced_accuracy)
             self.scores.best_accuracies.append(self._best)
-            self.scores.losses.append(loss)
+            self.scores.losses.append(score.loss)
 
     def _start_network(self) -> None:
         index = len(self.scores.accuracies)
@@ -220,6 +248,7 @@ class Evaluation:
             "epoch": self.epoch,
             "best": self._best,
             "accuracies": self.scores.accuracies,
+            "balanced_accuracies": self.scores.balanced_accuracies,
             "best_accuracies": self.scores.best_accuracies,
             "losses": self.scores.losses,
         }
@@ -232,6 +261,7 @@ class Evaluation:
         self.epoch, self._best = values["epoch"], values["best"]
         self.scores = Scores(
             accuracies=list(values["accuracies"]),
+            balanced_accuracies=list(values["balanced_accuracies"]),
             best_accuracies=list(values["best_accuracies"]),
             losses=list(values["losses"]),
         )

@@ -137,6 +137,17 @@ class Trial(ABC):
         del config, data
 
     @classmethod
+    def notices(cls, config: Any, data: ImageData) -> list[str]:
+        """Returns what the user should know about a trial on a data set, one line each.
+
+        Args:
+            config: resolved.
+            data: of the classes that it keeps.
+        """
+        del config, data
+        return []
+
+    @classmethod
     def unused_execution_options(cls, config: Config) -> tuple[str, ...]:
         """Returns the options of `Execution` that have no meaning for a trial."""
         del config

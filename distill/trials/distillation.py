@@ -18,6 +18,11 @@ from distill.config.distillation import DistillationConfig, ResolvedDistillation
 from distill.datasets import ImageData
 from distill.dream.loop import Dream, check_fit
 from distill.dream.multiformation import decode
+from distill.evaluation.class_sizes import (
+    describe_caps,
+    representatives_per_class,
+    stored_per_class,
+)
 from distill.evaluation.recipe import evaluation_of, network_for, random_images_baseline
 from distill.evaluation.scores import Evaluation, mean_and_std, score_columns
 from distill.kinds import CLUSTER_COLUMNS, KINDS
@@ -107,6 +112,20 @@ class DistillationTrial(Trial):
         """Checks that a configuration can be run on a data set; raises a UserError."""
         check_fit(config, data)
 
+    @classmethod
+    def notices(cls, config: ResolvedDistillation, data: ImageData) -> list[str]:
+        """Returns a line about classes that give fewer images than asked for."""
+        sizes = [len(indices) for indices in data.class_indices]
+        return describe_caps(
+            data.class_names,
+            sizes,
+            {"n_representatives": config.n_representatives, "ipc": config.ipc},
+            {
+                "n_representatives": representatives_per_class(config, sizes),
+                "ipc": stored_per_class(config, sizes),
+            },
+        )
+
     @property
     def done(self) -> bool:
         """Whether nothing is left to do."""
@@ -135,8 +154,11 @@ class DistillationTrial(Trial):
         self.seconds_evaluating += time.perf_counter() - start
 
     def stored_images(self) -> Tensor:
-        """Returns the (n_classes · ipc, c, h, w) uint8 images, as they are saved and evaluated."""
-        return to_uint8(self.dream.images.flatten(end_dim=1))
+        """Returns the (n_classes · ipc, c, h, w) uint8 images, as they are saved and evaluated.
+
+        Fewer where small classes are capped.
+        """
+        return to_uint8(self.dream.stored_images())
 
     def _run_inner_loop(self) -> None:
         self.dream.inner_loop()
@@ -174,7 +196,7 @@ class DistillationTrial(Trial):
         config, data = self.config, self.data
         stored = self.stored_images()
         decoded = decode(stored.float() / 255, self.dream.factor)
-        labels = torch.arange(data.n_classes, device=stored.device).repeat_interleave(config.ipc)
+        labels = self.dream.stored_labels()
         return evaluation_of(
             config,
             data,
@@ -196,6 +218,7 @@ class DistillationTrial(Trial):
         if plan.outer == self.config.n_outer:
             self.final_scores[plan.network_name] = {
                 "accuracies": scores.accuracies,
+                "balanced_accuracies": scores.balanced_accuracies,
                 "best_accuracies": scores.best_accuracies,
                 "losses": scores.losses,
             }
@@ -320,7 +343,7 @@ class DistillationTrial(Trial):
     def artifacts(self) -> dict[str, pa.Table]:
         """Returns `distilled`: the (n_classes · ipc) images in the Hub's layout, class by class."""
         metadata = {"trial_id": self.config.trial_id, "factor": str(self.config.factor)}
-        labels = torch.arange(self.data.n_classes).repeat_interleave(self.config.ipc)
+        labels = self.dream.stored_labels().cpu()
         table = distilled_table(
             self.stored_images().cpu(), labels, self.data.class_names, metadata=metadata
         )

@@ -91,7 +91,7 @@ class ImageSelection:
         labels = self.data.train_labels.cpu() if self.published else self.pool.labels
         counts = torch.bincount(labels, minlength=self.data.n_classes).tolist()
         ipc, fraction = self.config["ipc"], self.config["fraction"]
-        wanted = ipc or 1
+        wanted = (ipc or 1) if self.config.on_small_class == "error" else 1
         for name, count in zip(self.data.class_names, counts, strict=True):
             if count < wanted:
                 raise UserError(
@@ -99,7 +99,7 @@ class ImageSelection:
                     f"fewer than the {wanted} wanted"
                 )
         if ipc is not None:
-            return [ipc] * self.data.n_classes
+            return [min(ipc, count) for count in counts]
         return counts if fraction is None else stratified_quotas(counts, fraction)
 
     @property

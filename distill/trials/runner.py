@@ -11,7 +11,7 @@ from torch import Tensor
 
 from distill.components import registry_of, resolve_reference
 from distill.config.base import SCHEMA_VERSION, Config
-from distill.datasets import ImageData, load_dataset
+from distill.datasets import ImageData, describe_notices, load_dataset
 from distill.datasets.images import with_classes
 from distill.errors import (
     DivergedError,
@@ -114,6 +114,7 @@ def run(
         "started_at": finished.started_at.isoformat(timespec="seconds"),
         "fingerprint": data.fingerprint,
         "n_corrupt": data.n_corrupt,
+        "notices": notices_of(resolved, data),
         **provenance(data.train_images.device),
     }
     return Result(
@@ -153,6 +154,21 @@ def check(config: Config, data: ImageData, execution: Execution = AUTOMATIC) -> 
     resolved = config.resolve()
     check_execution(resolved, execution)
     trial_class_of(resolved).check(resolved, with_classes(data, resolved.classes))
+
+
+def notices_of(config: Config, data: ImageData) -> list[str]:
+    """Returns what the user should know before a trial, one line each; a column of its row.
+
+    Which files were taken for which split, what was left out, classes of very different sizes, and
+    what the trial does about classes that are too small. Commands print each line once.
+
+    Args:
+        config: what is to run.
+        data: the images of all classes.
+    """
+    resolved = config.resolve()
+    kept = with_classes(data, resolved.classes)
+    return describe_notices(kept) + trial_class_of(resolved).notices(resolved, kept)
 
 
 def check_execution(config: Config, execution: Execution) -> None:

@@ -29,6 +29,7 @@ from distill.config.selection import ResolvedSelection, SelectionConfig
 from distill.datasets import ImageData
 from distill.evaluation.classifier import n_batches_of
 from distill.evaluation.classifier_evaluation import SCORE_NAMES, ClassifierEvaluation
+from distill.evaluation.class_sizes import describe_caps
 from distill.evaluation.recipe import evaluation_of, network_for
 from distill.evaluation.scores import Evaluation, Scores, mean_and_std, score_columns
 from distill.kinds import CLUSTER_COLUMNS, CLUSTER_SIZE_COLUMNS, KINDS
@@ -103,6 +104,16 @@ class SelectionTrial(Trial):
     def check(cls, config: ResolvedSelection, data: ImageData) -> None:
         """Checks that a configuration can be run on a data set; raises a UserError."""
         cls(config, data)
+
+    @classmethod
+    def notices(cls, config: ResolvedSelection, data: ImageData) -> list[str]:
+        """Returns a line about classes that give fewer images than asked for."""
+        ipc = config["ipc"]
+        if ipc is None or config.on_small_class == "error":
+            return []
+        selection = ImageSelection(config, data)
+        sizes = [len(indices) for indices in data.class_indices]
+        return describe_caps(data.class_names, sizes, {"ipc": ipc}, {"ipc": selection.quotas})
 
     @classmethod
     def unused_execution_options(cls, config: Any) -> tuple[str, ...]:

@@ -86,7 +86,7 @@ def test_accuracy_and_loss_by_hand(digits: ImageData) -> None:
     logits = trained.eval()(digits.normalize(images))
     hits = sum(int(row.argmax()) == int(label) for row, label in zip(logits, labels, strict=True))
 
-    accuracy, loss = score_network(trained, images, labels, digits.normalize)
+    accuracy, loss, _ = score_network(trained, images, labels, digits.normalize)
 
     assert accuracy == hits / 7
     assert loss == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)
