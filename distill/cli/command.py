@@ -230,10 +230,9 @@ def _print_summary(row: dict[str, Any], folder: Path) -> None:
     if best is not None:
         networks += f"; best of several tests {100 * best:.1f} %"
     lines = {}
-    accuracy, balanced = (row.get(f"{split}_{n}accuracy_mean") for n in ("", "balanced_"))
-    if accuracy is not None:
+    if row[f"{split}_accuracy_mean"] is not None:
         lines[f"{split} accuracy"] = f"{_percent(row, f'{split}_accuracy')}   ({networks})"
-    if None not in (accuracy, balanced) and abs(balanced - accuracy) >= SHOWN_DIFFERENCE:
+    if _is_balance_shown(row, split):
         shown = _percent(row, f"{split}_balanced_accuracy")
         lines["balanced accuracy"] = f"{shown}   (mean of the classes' own accuracies)"
     for name, scores in row["network_scores"].items():
@@ -249,6 +248,15 @@ def _print_summary(row: dict[str, Any], folder: Path) -> None:
         print(f"  {label:<20}{text}")
     files = sorted(path.name for path in folder.iterdir() if path.is_file())
     print(f"  written to {folder}/: {', '.join(files)}")
+
+
+def _is_balance_shown(row: dict[str, Any], split: str) -> bool:
+    """Whether the balanced accuracy says something else than the accuracy."""
+    accuracy = row[f"{split}_accuracy_mean"]
+    balanced = row.get(f"{split}_balanced_accuracy_mean")
+    if accuracy is None or balanced is None:
+        return False
+    return bool(abs(balanced - accuracy) >= SHOWN_DIFFERENCE)
 
 
 def _title(row: dict[str, Any]) -> str:

@@ -27,9 +27,9 @@ from distill.config.distillation import DistillationConfig, ResolvedDistillation
 from distill.config.seeds import derive_seed
 from distill.config.selection import ResolvedSelection, SelectionConfig
 from distill.datasets import ImageData
+from distill.evaluation.class_sizes import describe_caps
 from distill.evaluation.classifier import n_batches_of
 from distill.evaluation.classifier_evaluation import SCORE_NAMES, ClassifierEvaluation
-from distill.evaluation.class_sizes import describe_caps
 from distill.evaluation.recipe import evaluation_of, network_for
 from distill.evaluation.scores import Evaluation, Scores, mean_and_std, score_columns
 from distill.kinds import CLUSTER_COLUMNS, CLUSTER_SIZE_COLUMNS, KINDS

@@ -129,6 +129,27 @@ def test_broken_images_are_left_out_counted_and_listed(
     assert str(broken) in row["corrupt"][0]
 
 
+def test_notices_are_printed_once_and_recorded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    digits = load_digits()
+    for index, (pixels, label) in enumerate(zip(digits.images[:200], digits.target, strict=False)):
+        folder = tmp_path / "photos" / ("Train" if index % 3 else "TEST") / f"digit {label}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((pixels * 255 / 16).astype("uint8")).save(folder / f"{index:03}.png")
+    (folder / "list.txt").write_text("a list")
+
+    options = ["--dataset", f"folder:{tmp_path}/photos", "--no-baseline"]
+    assert run(tmp_path / "run", *options) == 0
+
+    printed = capsys.readouterr().err
+    row = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert row["notices"][0] == "taken for training: Train; for test: TEST"
+    assert row["notices"][1].startswith("1 of 201 files left out (.txt)")
+    for notice in row["notices"]:
+        assert printed.count(notice) == 1
+
+
 def test_a_trial_without_a_result_exits_with_1_and_a_record(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -287,7 +287,7 @@ def test_one_path_with_a_comma_needs_no_quotes(tmp_path: Path) -> None:
 
 
 def test_open_quote_and_missing_path_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match='the quote " in the dataset .* is not closed'):
+    with pytest.raises(UserError, match=r'the quote " in the dataset .* is not closed'):
         load_dataset(f'parquet:"{tmp_path}/a,b.parquet')
     with pytest.raises(UserError, match=r"no such file or folder: .*/a,b\.parquet .*; quote paths"):
         load_dataset(f'parquet:"{tmp_path}/a,b.parquet"')

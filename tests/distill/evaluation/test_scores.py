@@ -92,6 +92,18 @@ def test_accuracy_and_loss_by_hand(digits: ImageData) -> None:
     assert loss == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)
 
 
+def test_balanced_accuracy_by_hand(digits: ImageData) -> None:
+    """Mean recall of the classes that have images: 6 of class a, 2 of class b, none of others."""
+    trained = network().eval()
+    predicted = trained(digits.normalize(digits.test_images)).argmax(dim=1)
+    a, b = torch.bincount(predicted).topk(2).indices.tolist()
+    rows = torch.cat([torch.nonzero(predicted == c)[:n, 0] for c, n in ((a, 5), (b, 3))])
+    labels = torch.tensor([a] * 5 + [a] + [b] * 2)  # the sixth is wrong
+    score = score_network(trained, digits.test_images[rows], labels, digits.normalize, chunk_size=3)
+    assert score.accuracy == 7 / 8
+    assert score.balanced_accuracy == pytest.approx((5 / 6 + 1) / 2, rel=1e-12)
+
+
 def test_without_augmentation_it_is_plain_sgd(digits: ImageData) -> None:
     """The twin: torch's own loop over shuffled batches, one network."""
     recipe = dataclasses.replace(RECIPE, augment=Augmentation(strategy="none"), cutmix_prob=0.0)
