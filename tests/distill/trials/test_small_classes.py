@@ -54,7 +54,8 @@ def test_unequal_classes_are_noted_and_scored_apart(unequal: ImageData) -> None:
     ]
     scores = row["network_scores"]["convnet"]
     assert len(scores["balanced_accuracies"]) == 2
-X
+    mean = sum(scores["balanced_accuracies"]) / 2
+    assert row["test_balanced_accuracy_mean"] == pytest.approx(mean)
     assert row["test_balanced_accuracy_std"] is not None
     assert row["val_balanced_accuracy_mean"] is None
     # 25 test images of 1, 8 and 16: multiples of 1/25 and of (a + b/8 + c/16) / 3.
