@@ -61,9 +61,9 @@ def run_command(options: RunOptions, config: Config) -> int:
         data = load_images(
             config, data_root=options.data_root, device=device, on_progress=display.loading
         )
-        check(config, data, options.execution)
         for notice in notices_of(config, data):
             display.warn(notice)
+        check(config, data, options.execution)
         _prepare(folder, config, overwrite=options.overwrite)
         keep_freed_memory()
         if options.threads is not None or _is_small(config, data):
