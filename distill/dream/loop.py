@@ -392,9 +392,7 @@ class Dream:
 
     def stored_images(self) -> Tensor:
         """Returns the (n, c, h, w) synthetic images of all classes, class by class."""
-        return torch.cat(
-            [stored[:n] for stored, n in zip(self.images, self.n_stored, strict=True)]
-        )
+        return torch.cat([stored[:n] for stored, n in zip(self.images, self.n_stored, strict=True)])
 
     def stored_labels(self) -> Tensor:
         """Returns the (n,) int64 labels of `stored_images`."""

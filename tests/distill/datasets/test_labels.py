@@ -80,7 +80,7 @@ def test_labels_that_are_no_class_are_named(
 @pytest.mark.parametrize("missing", [None, float("nan"), -1.0])
 def test_images_without_a_label_can_be_skipped(tmp_path: Path, missing: float | None) -> None:
     labels = [0.0, 1.0] * 150
-    labels[3] = labels[280] = missing  # type: ignore[call-overload]
+    labels[3] = labels[280] = missing  # type: ignore[assignment]
     path = write_parquet(tmp_path / "train.parquet", pictures(300), labels)
     write_parquet(tmp_path / "test.parquet", pictures(2, 900), [0, 1])
     data = load_dataset(f"parquet:{path.parent}", on_corrupt="skip")
