@@ -47,6 +47,18 @@ def _search(arguments: list[str]) -> int:
     return dataclasses.replace(COMMAND, installed=True).main(arguments)
 
 
+def _status(arguments: list[str]) -> int:
+    from sweeps.monitor.status_command import main as show_status
+
+    return show_status(arguments)
+
+
+def _logs(arguments: list[str]) -> int:
+    from sweeps.monitor.logs_command import main as show_logs
+
+    return show_logs(arguments)
+
+
 def _analyse(arguments: list[str]) -> int:
     from analysis.__main__ import main as analyse
 
@@ -58,6 +70,8 @@ VERBS = {
     "grid": Verb("run paper 1's grids of distillations on Ray (sweeps/full_grid.py)", _grid),
     "photos": Verb("run paper 2's grids of selections on Ray (sweeps/cats_vs_dogs.py)", _photos),
     "search": Verb("search for good parameters with Optuna on Ray (sweeps/search.py)", _search),
+    "status": Verb("show how far the sweeps of some results are, now or live", _status),
+    "logs": Verb("show what a failed trial said", _logs),
     "analyse": Verb("make tables, figures and a report (python -m analysis)", _analyse),
 }
 """The verbs in the order of the help."""

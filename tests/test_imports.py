@@ -15,6 +15,10 @@ ROOMS = {
     "selection config kinds evaluation dream trials cli __main__ __init__",
     "sweeps": "store cost cli cluster optuna_search grid full_grid cats_vs_dogs search console "
     "__init__",
+    "distill": "errors lazy components runtime datasets networks augment clustering selection "
+    "config kinds evaluation dream trials cli __main__ __init__",
+    "sweeps": "store cost cli monitor cluster optuna_search grid full_grid cats_vs_dogs search "
+    "console __init__",
     "analysis": "statistics data tables findings figures report __main__ __init__",
 }
 """The folders and top-level files of every package: each imports only from itself and from what

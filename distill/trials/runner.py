@@ -1,5 +1,6 @@
 """Run a trial of any kind to its end: resume, work, save now and then, stop when asked."""
 
+import dataclasses
 import datetime as dt
 import time
 from collections.abc import Callable, Mapping
@@ -87,6 +88,7 @@ def run(
     finished = run_to_end(
         lambda: trial_class(resolved, kept, execution=execution, on_warning=on_warning),
         {"trial_id": resolved.trial_id, "fingerprint": data.fingerprint},
+        notes={"config": {"kind": resolved.kind, **config.to_dict()}},
         checkpoint_folder=checkpoint_folder,
         checkpoint_seconds=checkpoint_seconds,
         on_progress=on_progress,
@@ -250,6 +252,7 @@ def run_to_end(
     begin: Callable[[], Trial],
     identity: Mapping[str, str],
     *,
+    notes: Mapping[str, Any] | None = None,
     checkpoint_folder: Folder | None,
     checkpoint_seconds: float,
     on_progress: Callable[[Progress], None],
@@ -261,6 +264,7 @@ def run_to_end(
     Args:
         begin: factory for the trial; may raise whatever `advance` raises.
         identity: noted in checkpoints, and must be equal in those that are resumed from.
+        notes: noted in checkpoints for readers beside the trial, as its progress is.
         checkpoint_folder: see `run`, as the rest.
         checkpoint_seconds: see there.
         on_progress: see there.
@@ -278,7 +282,8 @@ def run_to_end(
         def save() -> None:
             if checkpoint_folder is not None:
                 tensors, values = running.state()
-                values |= identity
+                values |= {**identity, **(notes or {})}
+                values["progress"] = dataclasses.asdict(running.progress())
                 values["total_seconds"] = earlier.seconds + time.perf_counter() - start
                 values["n_resumes"] = earlier.n_resumes
                 save_checkpoint(checkpoint_folder, tensors, values)

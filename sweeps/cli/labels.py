@@ -1,4 +1,4 @@
-"""Labels of trials for the terminal, derived from the fields of their configurations."""
+"""Labels of trials for the terminal, derived from their configurations, and of durations."""
 
 from collections.abc import Iterable
 
@@ -44,6 +44,16 @@ def number_ranges(numbers: Iterable[int]) -> list[str]:
     for run in runs:
         texts += map(str, run) if len(run) < 3 else [f"{run[0]}–{run[-1]}"]
     return texts
+
+
+def rough_duration(seconds: float) -> str:
+    """Returns a time in the unit that needs two or three digits: 42 s, 7 min, 1.6 h or 26 h."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 6000:
+        return f"{seconds / 60:.0f} min"
+    hours = seconds / 3600
+    return f"{hours:,.0f} h" if hours >= 10 else f"{hours:.1f} h"
 
 
 def _option(name: str, value: object) -> str:

@@ -59,7 +59,7 @@ def estimate(
         seconds=seconds,
         n_unknown=len(seconds) - len(known),
         trial_hours=trial_hours,
-        wall_hours=_longest_first(known, slots) / 3600 if known else None,
+        wall_hours=longest_first(known, slots) / 3600 if known else None,
         gpu_hours=gpu_hours,
         cost=(
             gpu_hours * price_per_gpu_hour
@@ -191,7 +191,7 @@ def _price(points: Sequence[_Point]) -> tuple[float, float]:
     return 0.0, statistics.median(point.seconds / point.units for point in points)
 
 
-def _longest_first(seconds: Iterable[float], slots: int) -> float:
+def longest_first(seconds: Iterable[float], slots: int) -> float:
     """Returns when the last trial ends if each slot takes the longest one that is left."""
     ends = [0.0] * slots
     for value in sorted(seconds, reverse=True):

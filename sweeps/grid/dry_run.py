@@ -12,7 +12,7 @@ from rich.table import Table
 
 from distill.config.base import Config
 from sweeps.cli.fields import method_variants
-from sweeps.cli.labels import method_label, number_ranges
+from sweeps.cli.labels import method_label, number_ranges, rough_duration
 from sweeps.cost import Estimate
 
 WIDTH = 80
@@ -130,9 +130,9 @@ def _cost_facts(estimate: Estimate) -> dict[str, str]:
     if estimate.trial_hours is None or estimate.wall_hours is None:
         return {"time": "unknown: no trial like these has been measured; --calibrate does it"}
     more_than = "more than " if estimate.n_unknown else "about "
-    facts = {"time": f"{more_than}{_duration(3600 * estimate.wall_hours)}"}
+    facts = {"time": f"{more_than}{rough_duration(3600 * estimate.wall_hours)}"}
     if estimate.wall_hours < estimate.trial_hours:
-        facts["time"] += f"; one after the other {_duration(3600 * estimate.trial_hours)}"
+        facts["time"] += f"; one after the other {rough_duration(3600 * estimate.trial_hours)}"
     if estimate.gpu_hours is not None:
         facts["GPU hours"] = f"{more_than}{estimate.gpu_hours:,.1f}"
     if estimate.cost is not None:
@@ -152,16 +152,7 @@ def _time(trial_ids: Iterable[str], estimate: Estimate) -> str:
         return ""
     if not known:
         return "?"
-    return ("" if len(known) == len(values) else "> ") + _duration(sum(known))
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    if seconds < 6000:
-        return f"{seconds / 60:.0f} min"
-    hours = seconds / 3600
-    return f"{hours:,.0f} h" if hours >= 10 else f"{hours:.1f} h"
+    return ("" if len(known) == len(values) else "> ") + rough_duration(sum(known))
 
 
 def _trials(n_trials: int) -> str:

@@ -11,11 +11,11 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import pyarrow as pa
@@ -23,6 +23,8 @@ import pyarrow.fs
 
 from distill.errors import UserError, require_known
 from distill.runtime.atomic import atomic_write
+
+Result = TypeVar("Result")
 
 SCHEMES = ("file", "s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs")
 """Schemes of the supported URIs."""
@@ -38,6 +40,10 @@ MIN_SECRET = 4
 
 N_CONNECTIONS = 16
 """Files read at once from an object store, where each takes tens of milliseconds."""
+
+
+NAME_TIME = "%Y%m%dT%H%M%S%fZ"
+"""Format of the time that unique names begin with, UTC."""
 
 
 class Stamp(NamedTuple):
@@ -99,6 +105,31 @@ class Files:
         with file_system.open_input_stream(f"{base}/{name}") as stream:
             content: bytes = stream.read()
         return content
+
+    def read_start(self, name: str, n_bytes: int) -> bytes:
+        """Returns the first bytes of a file, fewer where it is shorter.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        if self.local_path is not None:
+            with (self.local_path / name).open("rb") as local:
+                return local.read(n_bytes)
+        file_system, base = self._remote
+        with file_system.open_input_file(f"{base}/{name}") as remote:
+            content: bytes = remote.read(n_bytes)
+        return content
+
+    def map_many(
+        self, function: Callable[[str], Result], names: Iterable[str]
+    ) -> Iterator[tuple[str, Result]]:
+        """Yields names with what a function that reads returns, in order, many at once remotely."""
+        if self.local_path is not None:
+            yield from ((name, function(name)) for name in names)
+            return
+        with ThreadPoolExecutor(N_CONNECTIONS) as pool:
+            names = list(names)
+            yield from zip(names, pool.map(function, names), strict=True)
 
     def read_many(self, names: Iterable[str]) -> Iterator[tuple[str, bytes | OSError]]:
         """Yields names with their contents, in order; an error in the place of what fails."""
@@ -167,6 +198,24 @@ class Files:
             for info in file_system.get_file_info(selector)
             if info.is_file and not info.base_name.startswith(".")
         }
+
+    def nested_stamps(self, folder: str) -> dict[str, Stamp]:
+        """Returns the files in the folders of a folder as `SUBFOLDER/NAME`, no hidden ones."""
+        if self.local_path is not None:
+            return {
+                f"{entry.name}/{name}": stamp
+                for entry in _local_folders(self.local_path / folder)
+                for name, stamp in _local_stamps(Path(entry.path)).items()
+            }
+        file_system, base = self._remote
+        place = f"{base}/{folder}"
+        selector = pa.fs.FileSelector(place, allow_not_found=True, recursive=True)
+        found = {
+            info.path.removeprefix(f"{place}/"): Stamp(info.size, info.mtime_ns)
+            for info in file_system.get_file_info(selector)
+            if info.is_file and not info.base_name.startswith(".")
+        }
+        return {name: stamp for name, stamp in found.items() if name.count("/") == 1}
 
     def entries(self) -> set[str]:
         """Returns the names of all files and folders directly below, without hidden ones."""
@@ -265,7 +314,7 @@ class FilesFolder:
 
 def unique_name() -> str:
     """Returns a name that no other process gives; names sort by time."""
-    return f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S%fZ}-{uuid.uuid4().hex[:8]}"
+    return f"{dt.datetime.now(dt.UTC):{NAME_TIME}}-{uuid.uuid4().hex[:8]}"
 
 
 def _local_path(uri: str | Path) -> Path | None:
@@ -307,6 +356,12 @@ def _local_stamps(folder: Path) -> dict[str, Stamp]:
                 status = entry.stat()
                 stamps[entry.name] = Stamp(status.st_size, status.st_mtime_ns)
     return stamps
+
+
+def _local_folders(folder: Path) -> list[os.DirEntry[str]]:
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        return [entry for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+    return []
 
 
 def _without_secrets(uri: str) -> str:

@@ -1,14 +1,16 @@
 """JSON records of a store: failures of trials, and submissions of sweeps."""
 
 import contextlib
+import datetime as dt
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from sweeps.store.files import Files, unique_name
+from sweeps.store.files import NAME_TIME, Files, unique_name
 from sweeps.store.rows import check_trial_id
 
+_SUBMISSION = re.compile(r"\d{8}T\d{12}Z-[0-9a-f]{8}\.json")
 _FAILURE = re.compile(r"[0-9a-f]{16}-\d{8}T\d{12}Z-[0-9a-f]{8}\.json")
 
 
@@ -37,6 +39,17 @@ def last_failures(files: Files) -> dict[str, dict[str, Any]]:
     return last
 
 
+def failures_of(files: Files, trial_id: str) -> list[dict[str, Any]]:
+    """Returns all records of a trial's failures, by attempt; damaged files are left out."""
+    names = [name for name in _failure_names(files) if name.startswith(check_trial_id(trial_id))]
+    return sorted((record for _, record in _records(files, "failures", names)), key=_attempt)
+
+
+def failed_ids(files: Files) -> set[str]:
+    """Returns the trial_ids that have a record of a failure."""
+    return {name[:16] for name in _failure_names(files)}
+
+
 def delete_failures(files: Files, trial_id: str) -> None:
     """Deletes all records of a trial's failures."""
     for name in _failure_names(files):
@@ -53,8 +66,16 @@ def put_submission(files: Files, record: Mapping[str, Any]) -> str:
 
 def submissions(files: Files) -> list[dict[str, Any]]:
     """Returns the records of all submissions, oldest first; damaged files are left out."""
-    names = sorted(name for name in files.stamps("submissions") if name.endswith(".json"))
-    return [record for _, record in _records(files, "submissions", names)]
+    return [record for _, record in dated_submissions(files)]
+
+
+def dated_submissions(files: Files) -> list[tuple[dt.datetime, dict[str, Any]]]:
+    """Returns when each sweep was started, UTC by the driver's clock, and its record."""
+    names = sorted(name for name in files.stamps("submissions") if _SUBMISSION.fullmatch(name))
+    return [
+        (dt.datetime.strptime(name.partition("-")[0], NAME_TIME).replace(tzinfo=dt.UTC), record)
+        for name, record in _records(files, "submissions", names)
+    ]
 
 
 def json_content(record: Mapping[str, Any]) -> bytes:

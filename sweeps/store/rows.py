@@ -26,9 +26,14 @@ class InvalidFileError(Exception):
 
 def check_trial_id(trial_id: object) -> str:
     """Returns a trial_id; raises a ValueError for what must not become the name of a file."""
-    if not isinstance(trial_id, str) or not _TRIAL_ID.fullmatch(trial_id):
+    if not isinstance(trial_id, str) or not is_trial_id(trial_id):
         raise ValueError(f"a trial_id is 16 hexadecimal digits, got {trial_id!r}")
     return trial_id
+
+
+def is_trial_id(name: str) -> bool:
+    """Whether a name has the form of a trial_id."""
+    return _TRIAL_ID.fullmatch(name) is not None
 
 
 def row_content(row: Mapping[str, Any]) -> bytes:
@@ -123,7 +128,7 @@ def parse_curve(path: str, content: bytes, schema: pa.Schema) -> pa.Table:
 def _parse(path: str, content: bytes, schema: pa.Schema) -> pa.Table:
     """Returns the table of a Parquet file whose rows are all of the trial it is named after."""
     trial_id = path.rpartition("/")[2].removesuffix(".parquet")
-    if not _TRIAL_ID.fullmatch(trial_id):
+    if not is_trial_id(trial_id):
         raise InvalidFileError("its name is not a trial_id")
     try:
         file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)

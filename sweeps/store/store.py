@@ -37,12 +37,14 @@ from distill import __version__
 from distill.config.base import SCHEMA_VERSION
 from distill.errors import UserError
 from sweeps.store import records
+from sweeps.store.checkpoints import SavedTrial, saved_trials
 from sweeps.store.compaction import COMPACT_FROM, SETTLED_SECONDS, compact, read_compacted
-from sweeps.store.files import Files, FilesFolder
+from sweeps.store.files import Files, FilesFolder, Stamp
 from sweeps.store.rows import (
     InvalidFileError,
     check_trial_id,
     curve_content,
+    is_trial_id,
     parse_curve,
     parse_row,
     read_tables,
@@ -203,6 +205,10 @@ class Store:
             f"has {SCHEMA_VERSION}: {reason}; {what_to_do}"
         )
 
+    def check(self) -> None:
+        """Raises a UserError unless there is a store of the schema version of this code."""
+        self._check_description()
+
     def statuses(self, on_invalid: Callable[[str], None] = _warn) -> dict[str, str]:
         """Returns the status of every finished trial by its trial_id.
 
@@ -311,6 +317,24 @@ class Store:
             if not (f"{trial_id}.parquet" in finished and self.has_row(trial_id))
         }
 
+    def failures_of(self, trial_id: str) -> list[dict[str, Any]]:
+        """Returns the records of all failed attempts at a trial without a row, first to last."""
+        return records.failures_of(self._files, trial_id)
+
+    def known_ids(self) -> set[str]:
+        """Returns the trial_ids of all finished trials, failures and checkpoints, by file names."""
+        rows = {name.removesuffix(".parquet") for name in trial_stamps(self._files)}
+        saved = {path.partition("/")[0] for path in self._files.nested_stamps("checkpoints")}
+        return {i for i in rows | saved if is_trial_id(i)} | records.failed_ids(self._files)
+
+    def row_stamps(self) -> dict[str, Stamp]:
+        """Returns size and time of every file in `trials` by its trial_id: they tell new rows."""
+        return {n.removesuffix(".parquet"): s for n, s in trial_stamps(self._files).items()}
+
+    def checkpoints(self) -> dict[str, SavedTrial]:
+        """Returns the newest checkpoint of every trial that has one, by its trial_id."""
+        return saved_trials(self._files)
+
     def put_submission(self, record: Mapping[str, Any]) -> str:
         """Writes that a sweep was started; returns the name of the record.
 
@@ -322,6 +346,10 @@ class Store:
     def submissions(self) -> list[dict[str, Any]]:
         """Returns the records of all submissions, oldest first; damaged files are left out."""
         return records.submissions(self._files)
+
+    def dated_submissions(self) -> list[tuple[dt.datetime, dict[str, Any]]]:
+        """Returns when each sweep was started, UTC by its driver's clock, and its record."""
+        return records.dated_submissions(self._files)
 
     def compact(
         self, *, minimum: int = COMPACT_FROM, settled_seconds: float = SETTLED_SECONDS

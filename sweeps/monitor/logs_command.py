@@ -1,0 +1,130 @@
+"""`dream-sweep logs RESULTS TRIAL`: what a failed trial said.
+
+Exit codes: 0; 2 bad usage, a trial that is unknown, or a prefix of several.
+"""
+
+import difflib
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from distill.cli.options import OneLineParser
+from distill.errors import UserError
+from distill.kinds import config_from_dict
+from sweeps.cli.labels import trial_label
+from sweeps.cli.program import run_command
+from sweeps.monitor.summary import json_text, label_of
+from sweeps.store.store import Store
+
+MOST_NAMED = 5
+"""Trials that a message names."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code.
+
+    Args:
+        arguments: of the command line; None: those of this process.
+    """
+    given = sys.argv[1:] if arguments is None else arguments
+    return run_command(lambda: _main(given))
+
+
+def logs_parser() -> OneLineParser:
+    """Returns the parser of the command."""
+    parser = OneLineParser(
+        prog="dream-sweep logs",
+        usage="uv run dream-sweep logs RESULTS TRIAL [options]",
+        description="Show what a failed trial said at each attempt: message, traceback, host.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("results", metavar="RESULTS", help="folder or URI of the results")
+    parser.add_argument("trial", metavar="TRIAL", help="trial_id, or a beginning that only it has")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+def _main(arguments: list[str]) -> int:
+    parsed = logs_parser().parse_args(arguments)
+    store = Store(parsed.results)
+    try:
+        store.check()
+        trial_id = _trial_of(parsed.trial, store)
+        # The failures first: they are deleted after the row is written.
+        failures = store.failures_of(trial_id)
+        row = store.read_row(trial_id)
+    except OSError as error:
+        raise UserError(f"results {store.shown} cannot be read: {error}") from None
+    if parsed.json:
+        print(json_text(_document(trial_id, row, failures)))
+    else:
+        print("\n".join(_lines(trial_id, row, failures)))
+    return 0
+
+
+def _trial_of(text: str, store: Store) -> str:
+    """Returns the trial_id that a text is or begins.
+
+    Raises:
+        UserError: no trial, or several; with the nearest.
+    """
+    known = store.known_ids()
+    for record in store.submissions():
+        known.update(record.get("trial_ids", ()))
+    found = sorted(trial_id for trial_id in known if trial_id.startswith(text.lower()))
+    if len(found) == 1 and text:
+        return found[0]
+    if found:
+        named = ", ".join(found[:MOST_NAMED]) + (", …" if len(found) > MOST_NAMED else "")
+        raise UserError(f"trial {text!r} is ambiguous: {len(found)} begin with it: {named}")
+    beginnings = {trial_id[: max(len(text), 4)]: trial_id for trial_id in sorted(known)}
+    close = difflib.get_close_matches(text.lower(), beginnings, n=3, cutoff=0.3)
+    hint = f"; the nearest: {', '.join(beginnings[name] for name in close)}" if close else ""
+    raise UserError(f"no trial of {store.shown} begins with {text!r}{hint}")
+
+
+def _document(
+    trial_id: str, row: Mapping[str, Any] | None, failures: Iterable[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Returns `trial_id`, `status` and `status_message` of its row, and `attempts` that failed."""
+    return {
+        "trial_id": trial_id,
+        "status": None if row is None else row["status"],
+        "status_message": None if row is None else row["status_message"],
+        "attempts": list(failures),
+    }
+
+
+def _lines(
+    trial_id: str, row: Mapping[str, Any] | None, failures: list[dict[str, Any]]
+) -> Iterable[str]:
+    if row is not None:
+        yield f"trial {trial_id}: {label_of(row, lambda _: None)}"
+        yield f"finished with status {row['status']} on {row['host']} at {row['finished_at']}"
+        if row["status_message"]:
+            yield f"  {row['status_message']}"
+        return
+    label = _label(failures[-1]) if failures else ""
+    yield f"trial {trial_id}{f': {label}' if label else ''}"
+    if not failures:
+        yield "it is not finished, and no failure is recorded"
+    for record in failures:
+        yield ""
+        yield (
+            f"attempt {record.get('attempt', 1)} of sweep {record.get('sweep')} failed on "
+            f"{record.get('host')} at {record.get('time')}"
+        )
+        yield f"  {record.get('message', 'unknown')}"
+        if record.get("traceback"):
+            yield str(record["traceback"]).rstrip("\n")
+
+
+def _label(record: Mapping[str, Any]) -> str:
+    try:
+        return trial_label(config_from_dict({"kind": record["kind"], **record["config"]}))
+    except (ValueError, TypeError, KeyError, AttributeError):  # of another version
+        return ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
