@@ -44,6 +44,7 @@ class RunOptions:
         checkpoint_seconds: seconds of work between two checkpoints of a trial, at least 0.
         trackers: names of experiment trackers.
         set_values: field → text, of `--set`.
+        json: whether one JSON object is printed, and all other text on standard error.
     """
 
     store: Store
@@ -58,6 +59,7 @@ class RunOptions:
     checkpoint_seconds: float
     trackers: tuple[str, ...]
     set_values: Mapping[str, str]
+    json: bool = False
 
     @classmethod
     def from_parsed(cls, parsed: argparse.Namespace) -> Self:
@@ -81,6 +83,7 @@ class RunOptions:
             checkpoint_seconds=parsed.checkpoint_seconds,
             trackers=tuple(part for part in parsed.track.split(",") if part),
             set_values=dict(map(_set_value, parsed.set)),
+            json=parsed.json,
         )
 
 
@@ -141,6 +144,11 @@ def add_run_options(parser: argparse.ArgumentParser, *, fields_help: str) -> Non
         default=10.0,
         metavar="X",
         help="seconds of work between two checkpoints of a trial (default: 10)",
+    )
+    run.add_argument(
+        "--json",
+        action="store_true",
+        help="print one JSON object at the end, and all other text on standard error",
     )
     run.add_argument(
         "--track",

@@ -27,6 +27,7 @@ from distill.datasets import ImageData
 from distill.kinds import config_from_dict
 from distill.runtime.signals import signal_handlers
 from sweeps.cli.display import SweepDisplay
+from sweeps.cluster.metrics import SweepMetrics
 from sweeps.cluster.plan_searcher import InOrder, PlanSearcher, most_waiting
 from sweeps.cluster.shared_data import DataKey, data_key, fetch_data, share_data
 from sweeps.cluster.worker import (
@@ -113,7 +114,9 @@ def run_trials(
         with_data = tune.with_parameters(
             trainable, order=order, shared=list(shared.items()), attempts=dict(attempts or {})
         )
-        callback = _Callback(order, display, attempts or {})
+        n_planned = None if isinstance(source, Searcher) else len(source)
+        metrics = SweepMetrics(order.sweep, n_planned, display.warn)
+        callback = _Callback(order, display, metrics, attempts or {})
         search, waiting = _search(source, max_concurrent)
         with tempfile.TemporaryDirectory(prefix="ray-tune-") as folder:
             tuner = tune.Tuner(
@@ -139,6 +142,7 @@ def run_trials(
             signals.tuning = True
             with _quiet_tune(), waiting:
                 tuner.fit()
+        metrics.close()
     return Outcome(
         signal_number=signals.received or (signal.SIGINT if callback.unfinished else None),
         stopped=callback.stopper.reason,
@@ -200,14 +204,19 @@ class _StopAll(Stopper):
 
 
 class _Callback(tune.Callback):
-    """Passes events of trials from Tune to the display."""
+    """Passes events of trials from Tune to the display and the metrics."""
 
     def __init__(
-        self, order: WorkOrder, display: SweepDisplay, attempts: Mapping[str, int]
+        self,
+        order: WorkOrder,
+        display: SweepDisplay,
+        metrics: SweepMetrics,
+        attempts: Mapping[str, int],
     ) -> None:
         self.stopper = _StopAll()
         self._order = order
         self._display = display
+        self._metrics = metrics
         self._attempts = attempts
         self._running: dict[str, Config] = {}
 
@@ -229,8 +238,9 @@ class _Callback(tune.Callback):
     ) -> None:
         """Notes a trial that runs, for the first time or again."""
         del iteration, trials, info
-        self._running[trial.trial_id] = _config_of(trial)
-        self._display.started(self._running[trial.trial_id])
+        config = self._running[trial.trial_id] = _config_of(trial)
+        self._display.started(config)
+        self._metrics.started(config.trial_id)
 
     def on_trial_result(
         self,
@@ -244,6 +254,7 @@ class _Callback(tune.Callback):
         del iteration, trials, info
         trial_id = self._running[trial.trial_id].trial_id
         self._display.reported(result | {"trial_id": trial_id})  # Tune puts its own id there
+        self._metrics.reported(trial_id, result)
         if result.get("fatal"):
             self.stopper.reason = str(result.get("message"))
 
@@ -254,6 +265,7 @@ class _Callback(tune.Callback):
         del iteration, trials, info
         config = self._running.pop(trial.trial_id, None) or _config_of(trial)
         self._display.ended(config.trial_id)
+        self._metrics.ended(config.trial_id)
 
     def on_trial_recover(
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
@@ -279,8 +291,11 @@ class _Callback(tune.Callback):
             )
         except OSError as error:
             self._display.warn(f"failures cannot be recorded: {error}")
-        self._display.reported({"trial_id": config.trial_id, "status": FAILED, "message": message})
+        report = {"trial_id": config.trial_id, "status": FAILED, "message": message}
+        self._display.reported(report)
         self._display.ended(config.trial_id)
+        self._metrics.reported(config.trial_id, report)
+        self._metrics.ended(config.trial_id)
 
 
 def _config_of(trial: RayTrial) -> Config:

@@ -31,6 +31,7 @@ from distill.runtime.provenance import reset_peak_memory
 from distill.trials.base import Progress
 from distill.trials.runner import SAVING_SHARE, run
 from sweeps.cli.options import RunOptions
+from sweeps.cluster.metrics import numbers_of
 from sweeps.cluster.trackers import Trackers
 from sweeps.store.store import Store
 
@@ -149,7 +150,8 @@ def run_and_store(
         report: called now and then, and always once at the end, with `trial_id`, `status`
             (`running`, then that of the row or `failed`), `fatal` (whether every other trial would
             fail as well), `fraction` in [0, 1], `step`, `n_steps`, `loss`, `curve_step` and
-            `curve_accuracy` of the last evaluation, `seconds_left` and `message`.
+            `curve_accuracy` of the last evaluation, `seconds_left` and `message`; at the end
+            `numbers` of the row, see `sweeps.cluster.metrics`.
         attempt: 1, or one more than at the last recorded failure.
         is_checked: whether the configuration was checked against its images.
     """
@@ -164,7 +166,7 @@ def run_and_store(
         with slower_warnings_to(reporter.warn):
             images = data().to(device_of(order))
             row = _run(config, images, order, reporter, attempt, is_checked=is_checked)
-        reporter.end(row["status"], row["status_message"])
+        reporter.end(row["status"], row["status_message"], numbers=numbers_of(row))
     except UnwritableStoreError as error:
         reporter.end(FAILED, str(error), fatal=True)
     except Exception as error:
@@ -397,11 +399,20 @@ class _Reporter:
         """Reports a warning for the user; the trial continues."""
         self._report(self._values("running", None, message))
 
-    def end(self, status: str, message: str, *, fatal: bool = False) -> None:
+    def end(
+        self,
+        status: str,
+        message: str,
+        *,
+        fatal: bool = False,
+        numbers: Mapping[str, Any] | None = None,
+    ) -> None:
         """Makes the last report."""
         if self._trackers is not None:
             self._trackers.close()
-        self._report(self._values(status, None, message) | {"fatal": fatal})
+        self._report(
+            self._values(status, None, message) | {"fatal": fatal, "numbers": dict(numbers or {})}
+        )
 
     def _track(self, progress: Progress, *, new_point: bool) -> None:
         if self._trackers is None:

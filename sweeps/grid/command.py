@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING, Any, Generic
 
 import pandas as pd
 
+from distill.cli.options import OneLineParser
 from distill.config.base import AnyConfig, Config
 from distill.errors import require_known
+from sweeps.cli.json_output import json_output
 from sweeps.cli.options import check_execution_applies
 from sweeps.cli.program import command_line, program_of, run_command
 from sweeps.grid.grid import Grid
 from sweeps.grid.options import GridOptions, grid_parser
 from sweeps.grid.plan import make_plan, plan_digest
+from sweeps.monitor.documents import end_document, outcome_document, plan_document
 from sweeps.store.progress import RETRIED, PlanProgress, progress_of
 from sweeps.store.store import Store, load_results
 
@@ -62,20 +65,23 @@ class GridCommand(Generic[AnyConfig]):
         given = sys.argv[1:] if arguments is None else arguments
         return run_command(lambda: self._main(given))
 
-    def options(self, arguments: Sequence[str]) -> GridOptions:
-        """Returns what some arguments ask for.
-
-        Raises:
-            UserError: an option or a value is unknown or out of range.
-        """
-        parser = grid_parser(
+    def parser(self) -> OneLineParser:
+        """Returns the parser of the command."""
+        return grid_parser(
             self._program,
             description=self.description,
             presets=self.presets,
             only_example=self.only_example,
             fields_help=self.fields_help,
         )
-        return GridOptions.from_parsed(parser.parse_args(arguments))
+
+    def options(self, arguments: Sequence[str]) -> GridOptions:
+        """Returns what some arguments ask for.
+
+        Raises:
+            UserError: an option or a value is unknown or out of range.
+        """
+        return GridOptions.from_parsed(self.parser().parse_args(arguments))
 
     def plan(self, arguments: Sequence[str]) -> list[AnyConfig]:
         """Returns the trials that some arguments ask for."""
@@ -87,20 +93,31 @@ class GridCommand(Generic[AnyConfig]):
 
     def _main(self, arguments: list[str]) -> int:
         options = self.options(arguments)
+        with json_output(enabled=options.run.json) as document:
+            exit_code = self._plan_and_run(options, arguments, document)
+            document["exit_code"] = exit_code
+        return exit_code
+
+    def _plan_and_run(
+        self, options: GridOptions, arguments: list[str], document: dict[str, Any]
+    ) -> int:
+        """Runs the command; fills the object that `--json` prints."""
         plan = self._plan(options)
         check_execution_applies(plan, options.run.execution)
         store = options.run.store
+        document |= {"command": self.verb, "name": options.name, "results": store.shown}
         if not options.dry_run:
             store.create()
             _compact(store)  # a driver that was killed has not
         progress = progress_of(plan, store, retry_failed=options.retry_failed, on_invalid=_warn)
         if options.dry_run:
-            return _dry_run(plan, progress, options)
+            return _dry_run(plan, progress, options, document)
         outcome = None
         if progress.to_do:
             outcome = self._run(plan, progress, options, arguments)
             _compact(store)
-        return self._finish(plan, store, outcome, command_line(self._program, arguments))
+        command = command_line(self._program, arguments)
+        return self._finish(plan, store, outcome, command, document)
 
     def _plan(self, options: GridOptions) -> list[AnyConfig]:
         require_known("preset", options.preset, self.presets)
@@ -130,7 +147,7 @@ class GridCommand(Generic[AnyConfig]):
         from sweeps.cluster.worker import work_order
 
         run = options.run
-        name = run.name or options.preset
+        name = options.name
         check_trackers(run.trackers, run.store)
         n_before = len(plan) - len(progress.to_do)
         with connect(run.address) as cluster, SweepDisplay(name, len(plan), n_before) as display:
@@ -168,12 +185,15 @@ class GridCommand(Generic[AnyConfig]):
         store: Store,
         outcome: "Outcome | None",
         command: str,
+        document: dict[str, Any],
     ) -> int:
         """Prints the tables and how the run ended; returns the exit code."""
         results = load_results(store.uri, on_invalid=_warn)
         planned = {config.trial_id for config in plan}
         results = results[results["trial_id"].isin(planned)]
         failures = {k: v for k, v in store.failures().items() if k in planned}
+        document |= end_document(plan, results.to_dict("records"), failures)
+        document |= outcome_document(outcome, command)
         if len(results):
             self.print_tables(results, plan, failures)
         by_status = results["status"].value_counts()
@@ -213,7 +233,10 @@ def _introduction(
 
 
 def _dry_run(
-    plan: Sequence[AnyConfig], progress: PlanProgress[AnyConfig], options: GridOptions
+    plan: Sequence[AnyConfig],
+    progress: PlanProgress[AnyConfig],
+    options: GridOptions,
+    document: dict[str, Any],
 ) -> int:
     """Prints the plan, how much of it is finished and an estimate for the rest."""
     from sweeps.cost import estimate
@@ -235,11 +258,20 @@ def _dry_run(
         gpu_share=share,
         price_per_gpu_hour=options.price_per_gpu_hour,
     )
+    to_do = {config.trial_id for config in progress.to_do}
+    document |= plan_document(
+        plan,
+        finished=progress.finished,
+        failures=progress.failures,
+        to_do=to_do,
+        estimate=guess,
+        resources=resources,
+    )
     text = describe_plan(
         plan,
         finished=progress.finished,
         failed=progress.failures,
-        to_do={config.trial_id for config in progress.to_do},
+        to_do=to_do,
         estimate=guess,
         resources=resources,
     )

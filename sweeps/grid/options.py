@@ -44,6 +44,11 @@ class GridOptions:
     price_per_gpu_hour: float | None
     run: RunOptions
 
+    @property
+    def name(self) -> str:
+        """Name of the sweep."""
+        return self.run.name or self.preset
+
     @classmethod
     def from_parsed(cls, parsed: argparse.Namespace) -> Self:
         """Returns what the options of `grid_parser` say.

@@ -11,9 +11,10 @@ from typing import Any
 from distill.cli.options import OneLineParser
 from distill.errors import UserError
 from distill.kinds import config_from_dict
+from sweeps.cli.json_output import json_text
 from sweeps.cli.labels import trial_label
 from sweeps.cli.program import run_command
-from sweeps.monitor.summary import json_text, label_of
+from sweeps.monitor.summary import label_of
 from sweeps.store.store import Store
 
 MOST_NAMED = 5

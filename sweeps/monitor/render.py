@@ -61,7 +61,7 @@ def _headline(status: Status, width: int) -> str:
     planned = "" if status.planned is None else f" of {status.planned:,}"
     parts = [f"{status.n_finished:,}{planned} trials done", f"{len(status.running)} running"]
     parts.append(f"{status.n_failed} failed")
-    if status.left.seconds is not None:
+    if status.left.seconds is not None and 2 * status.left.n_unknown <= status.left.n_trials:
         parts.append(f"{_sum(status.left)} left")
     return "\n".join(_wrapped(" · ".join(parts), width))
 

@@ -17,10 +17,10 @@ from rich.text import Text
 
 from distill.cli.options import OneLineParser
 from distill.errors import UserError
+from sweeps.cli.json_output import json_text
 from sweeps.cli.program import run_command
 from sweeps.monitor.render import WIDTH, status_text
 from sweeps.monitor.status import Status, StatusReader
-from sweeps.monitor.summary import json_text
 from sweeps.store.store import Store
 
 EVERY_SECONDS = 3.0

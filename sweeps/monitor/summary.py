@@ -3,7 +3,6 @@
 Shared by `dream-sweep status` and the JSON that the sweep commands print at their end.
 """
 
-import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -119,18 +118,3 @@ def number(value: Any) -> float | None:
     """Returns a finite number, None for whatever marks a missing one."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return value if is_number and math.isfinite(value) else None
-
-
-def json_text(document: Mapping[str, Any]) -> str:
-    """Returns one JSON object in one line; numbers that are not finite are null."""
-    return json.dumps(_finite(document), ensure_ascii=False, allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value

@@ -15,10 +15,17 @@ from optuna.exceptions import StorageInternalError
 
 from distill.config.base import Config
 from distill.errors import UserError
+from sweeps.cli.json_output import json_output
 from sweeps.cli.options import check_execution_applies
 from sweeps.cli.program import command_line, program_of, run_command
+from sweeps.monitor.documents import outcome_document
 from sweeps.optuna_search.options import SearchOptions, search_parser
-from sweeps.optuna_search.report import dashboard_command, describe_search, failure_lines
+from sweeps.optuna_search.report import (
+    dashboard_command,
+    describe_search,
+    failure_counts,
+    search_document,
+)
 from sweeps.optuna_search.study import (
     SearchStudy,
     confirm_plan,
@@ -66,9 +73,19 @@ class SearchCommand:
 
     def _main(self, arguments: list[str]) -> int:
         options = self.options(arguments)
+        with json_output(enabled=options.run.json) as document:
+            exit_code = self._search(options, arguments, document)
+            document["exit_code"] = exit_code
+        return exit_code
+
+    def _search(
+        self, options: SearchOptions, arguments: list[str], document: dict[str, Any]
+    ) -> int:
+        """Runs the search; fills the object that `--json` prints."""
         searched = options.space.check()
         check_execution_applies(options.space.examples(), options.run.execution)
         store = options.run.store
+        document |= {"command": "search", "name": options.name, "results": store.shown}
         store.create()
         try:
             with _open_study(options) as study:
@@ -76,7 +93,7 @@ class SearchCommand:
                 study.repair(store, retry_failed=options.retry_failed)
                 outcome = search.run(searched, self._program, arguments)
                 study.remove_leftovers(store)
-                return search.finish(outcome, command_line(self._program, arguments))
+                return search.finish(outcome, command_line(self._program, arguments), document)
         except (OSError, StorageInternalError) as error:
             reason = str(error).strip().split("\n", 1)[0]
             raise UserError(
@@ -263,23 +280,27 @@ class _Search:
             on_invalid=lambda _: None,
         )
 
-    def finish(self, outcome: "Outcome | None", command: str) -> int:
+    def finish(self, outcome: "Outcome | None", command: str, document: dict[str, Any]) -> int:
         """Prints the results of the search and how it ended; returns the exit code.
 
         Args:
             outcome: of the trials; None if none had to run.
             command: the command line that resumes.
+            document: what `--json` prints; is filled.
         """
         options, study, store = self._options, self._study, self._store
-        print(
-            describe_search(
-                study,
-                store,
-                n_trials=options.n_trials,
-                n_confirmed=options.n_confirmed,
-                n_seeds=options.n_seeds,
-            )
-        )
+        numbers = {
+            "n_trials": options.n_trials,
+            "n_confirmed": options.n_confirmed,
+            "n_seeds": options.n_seeds,
+        }
+        failed = failure_counts(study, store, self._confirm_plan())
+        document |= search_document(study, store, **numbers) | outcome_document(outcome, command)
+        document["n_failed"] = failed.total()
+        document["failed"] = [
+            {"message": reason, "n_trials": n} for reason, n in failed.most_common()
+        ]
+        print(describe_search(study, store, **numbers))
         print(f"study: {dashboard_command(options.storage)}")
         print(f"results: {store.shown}")
         if outcome is not None and outcome.stopped:
@@ -288,10 +309,10 @@ class _Search:
         if outcome is not None and outcome.signal_number:
             print(f"interrupted; continue: {command}", file=sys.stderr)
             return 128 + outcome.signal_number
-        failed = failure_lines(study, store, self._confirm_plan())
         if failed:
             retry = command if options.retry_failed else f"{command} --retry-failed"
             print(f"some trials failed; try them again: {retry}", file=sys.stderr)
-            print("\n".join(failed), file=sys.stderr)
+            for reason, n in failed.most_common():
+                print(f"  {n} × {reason}", file=sys.stderr)
             return 1
         return 0

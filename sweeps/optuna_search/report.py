@@ -61,6 +61,42 @@ def describe_search(
     return "\n".join([*lines, *_aligned(table), "", note])
 
 
+def search_document(
+    study: SearchStudy, store: Store, *, n_trials: int, n_confirmed: int, n_seeds: int
+) -> dict[str, Any]:
+    """Returns the results of a search so far, for `--json`.
+
+    Args:
+        study: of the search.
+        store: with the rows of the confirmed trials.
+        n_trials: the search's budget.
+        n_confirmed: how many of the best are confirmed.
+        n_seeds: with how many seeds each.
+    """
+    counted = study.counted
+    best = []
+    for rank, found in enumerate(study.best(len(counted)), start=1):
+        confirmed = confirm_plan([found.config], n_seeds) if rank <= n_confirmed else []
+        values = _test_accuracies(store, confirmed)
+        best.append(
+            {
+                "trial_id": found.config.trial_id,
+                "values": found.values,
+                "parameters": found.parameters,
+                "n_confirmed": len(values),
+                "test_accuracy_mean": statistics.fmean(values) if values else None,
+                "test_accuracy_std": statistics.stdev(values) if len(values) > 1 else None,
+            }
+        )
+    return {
+        "planned": n_trials,
+        "n_finished": len(counted),
+        "finished": dict(Counter(map(_status, counted)).most_common()),
+        "objectives": list(study.objectives),
+        "best": best,
+    }
+
+
 _HEADERS = {"accuracy": "validation", "seconds": "seconds"}
 
 
@@ -75,14 +111,20 @@ def _value(objective: str, value: float) -> str:
 
 def _test_accuracy(store: Store, configs: Iterable[Config]) -> str:
     """Returns mean ± standard deviation of the test accuracies, and how many are missing."""
-    rows = [store.read_row(config.trial_id) for config in configs]
-    found = [row["test_accuracy_mean"] for row in rows if row is not None]
-    values = [100 * value for value in found if value is not None]
+    configs = list(configs)
+    values = [100 * value for value in _test_accuracies(store, configs)]
     if not values:
         return "-"
     spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    missing = f" ({len(values)} of {len(rows)})" if len(values) < len(rows) else ""
+    missing = f" ({len(values)} of {len(configs)})" if len(values) < len(configs) else ""
     return f"{statistics.fmean(values):.1f}{spread} %{missing}"
+
+
+def _test_accuracies(store: Store, configs: Iterable[Config]) -> list[float]:
+    """Returns the test accuracies of those trials that are finished and have one."""
+    rows = [store.read_row(config.trial_id) for config in configs]
+    found = [row["test_accuracy_mean"] for row in rows if row is not None]
+    return [value for value in found if value is not None]
 
 
 def _parameters(found: Found) -> str:
@@ -101,8 +143,8 @@ def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def failure_lines(study: SearchStudy, store: Store, confirmed: Iterable[Config]) -> list[str]:
-    """Returns the reasons for which trials of the search or its confirmation failed, in lines."""
+def failure_counts(study: SearchStudy, store: Store, confirmed: Iterable[Config]) -> Counter[str]:
+    """Returns how many trials of the search or its confirmation failed for each reason."""
     reasons = Counter(
         str(trial.user_attrs.get("message", "unknown"))
         for trial in study.counted
@@ -114,7 +156,7 @@ def failure_lines(study: SearchStudy, store: Store, confirmed: Iterable[Config])
         for config in confirmed
         if config.trial_id in failures
     )
-    return [f"  {n} × {reason}" for reason, n in reasons.most_common()]
+    return reasons
 
 
 def dashboard_command(storage: str) -> str:
