@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         The exit code: 0, 2 for bad usage or 130 where it was interrupted.
     """
     try:
-        options = _parser().parse_intermixed_args(arguments)
+        options = analysis_parser().parse_intermixed_args(arguments)
         for name in options.names:
             require_known("name", name, PARTS)
         uris = (options.results, *options.also)
@@ -100,7 +100,8 @@ class _Work:
         return Gallery.of(self.tables.tables, self.sweeps)
 
 
-def _parser() -> OneLineParser:
+def analysis_parser() -> OneLineParser:
+    """Returns the parser of the command."""
     parser = OneLineParser(
         prog="python -m analysis",
         description="Make tables, findings, figures and a report from the results of sweeps.",

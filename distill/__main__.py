@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         first = _first_options(arguments)
         values = _values_of_file(first.config)
         kind = _kind(first, values)
-        parsed = _parser(kind).parse_args(arguments)
+        parsed = trial_parser(kind).parse_args(arguments)
         options = run_options(parsed)
         config = _config(kind, values, given_values(parsed, kind.config), first.config)
         # torch takes seconds to import: only once the options are known to be right.
@@ -104,7 +104,8 @@ def _config(
         ) from None
 
 
-def _parser(kind: Kind) -> OneLineParser:
+def trial_parser(kind: Kind) -> OneLineParser:
+    """Returns the parser of the command for trials of a kind."""
     kinds = "; ".join(f"{name}: {known.summary}" for name, known in KINDS.items())
     parser = OneLineParser(
         prog="python -m distill",

@@ -65,6 +65,12 @@ def _analyse(arguments: list[str]) -> int:
     return analyse(arguments)
 
 
+def _completion(arguments: list[str]) -> int:
+    from sweeps.completion import main as print_completion
+
+    return print_completion(arguments)
+
+
 VERBS = {
     "distill": Verb("run one trial, by default a distillation (python -m distill)", _distill),
     "grid": Verb("run paper 1's grids of distillations on Ray (sweeps/full_grid.py)", _grid),
@@ -73,6 +79,7 @@ VERBS = {
     "status": Verb("show how far the sweeps of some results are, now or live", _status),
     "logs": Verb("show what a failed trial said", _logs),
     "analyse": Verb("make tables, figures and a report (python -m analysis)", _analyse),
+    "completion": Verb("print a script that completes commands in bash or zsh", _completion),
 }
 """The verbs in the order of the help."""
 
@@ -108,7 +115,7 @@ def _help() -> str:
         "Clustering-based dataset distillation: single trials, sweeps on Ray, and their analysis.",
         "",
         "verbs:",
-        *(f"  {name:<9}{verb.summary}" for name, verb in VERBS.items()),
+        *(f"  {name:<12}{verb.summary}" for name, verb in VERBS.items()),
         "",
         "options:",
         "  --help     print this help; after a verb, that of the verb",

@@ -14,9 +14,8 @@ import pytest
 import yaml
 
 import distill
-from analysis.__main__ import PARTS
-from analysis.__main__ import _parser as analysis_parser
-from distill.__main__ import _parser as trial_parser
+from analysis.__main__ import PARTS, analysis_parser
+from distill.__main__ import trial_parser
 from distill.cli.options import given_values
 from distill.clustering.registry import CLUSTERERS, EMBEDDINGS
 from distill.datasets.load import DATASET_NAMES

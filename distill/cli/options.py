@@ -19,6 +19,10 @@ class OneLineParser(argparse.ArgumentParser):
         """Raises a UserError instead of printing the usage and exiting."""
         raise UserError(f"{message}; see --help")
 
+    def actions(self) -> list[argparse.Action]:
+        """Returns its options and arguments without `--help`, in the order of the help."""
+        return [action for action in self._actions if action.dest != "help"]
+
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parses; an unknown option is an error that names the nearest one."""
         parsed, unknown = self.parse_known_args(args, namespace)

@@ -8,37 +8,35 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ray.util.metrics import Gauge, Histogram
+from ray.util.metrics import Counter as Sum
+from ray.util.metrics import Gauge
 
 TRIALS = "dream_sweep_trials"
 """Gauge: trials of this run by `state`: waiting, running, or the status that they ended with."""
 
 PART_SECONDS = "dream_sweep_part_seconds"
-"""Histogram: seconds of each `part` of finished trials (clustering, …, total), by `kind`."""
+"""Counter: seconds of each `part` of all finished trials (clustering, …, total), by `kind`.
+
+Not a histogram: Ray exports the sum of one only as its buckets allow, a third off.
+"""
+
+FINISHED = "dream_sweep_finished"
+"""Counter: finished trials by `kind`; with the seconds, it gives means."""
 
 ACCURACY = "dream_sweep_accuracy"
 """Gauge: accuracy of the trial that finished last, in [0, 1], by `split` (test or val)."""
 
 NAMES = {
     TRIALS: "trials of this run by state",
-    PART_SECONDS: "seconds of each part of finished trials",
+    PART_SECONDS: "seconds of each part of all finished trials",
+    FINISHED: "finished trials",
     ACCURACY: "accuracy of the trial that finished last",
 }
 """Metric → description."""
 
-BOUNDARIES = [0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0, 30_000.0]
-"""Upper limits of the histogram's buckets, in seconds."""
-
 WAITING, RUNNING = "waiting", "running"
 
 _SUFFIX = "_seconds"
-
-
-def numbers_of(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what the metrics need of a result row: kind, accuracies, seconds of the parts."""
-    names = [name for name in row if name.endswith(_SUFFIX)]
-    names += [f"{split}_accuracy_mean" for split in ("test", "val")]
-    return {"kind": row.get("kind"), **{name: row.get(name) for name in names}}
 
 
 class SweepMetrics:
@@ -57,6 +55,7 @@ class SweepMetrics:
         self._n_planned = n_planned
         self._running: set[str] = set()
         self._ended: dict[str, str] = {}
+        self._states: set[str] = set()
         self._works = True
         self._tags = {"sweep": sweep}
         self._safely(self._create)
@@ -74,7 +73,7 @@ class SweepMetrics:
             return
         self._ended[trial_id] = str(status)
         numbers = result.get("numbers")
-        if isinstance(numbers, Mapping):
+        if isinstance(numbers, Mapping) and numbers:
             self._safely(lambda: self._set_numbers(numbers))
 
     def ended(self, trial_id: str) -> None:
@@ -90,26 +89,28 @@ class SweepMetrics:
 
     def _create(self) -> None:
         self._trials = Gauge(TRIALS, NAMES[TRIALS], ("sweep", "state"))
-        self._seconds = Histogram(
-            PART_SECONDS, NAMES[PART_SECONDS], BOUNDARIES, ("sweep", "kind", "part")
-        )
+        self._seconds = Sum(PART_SECONDS, NAMES[PART_SECONDS], ("sweep", "kind", "part"))
+        self._finished = Sum(FINISHED, NAMES[FINISHED], ("sweep", "kind"))
         self._accuracy = Gauge(ACCURACY, NAMES[ACCURACY], ("sweep", "split"))
 
     def _set_states(self) -> None:
-        counts = Counter(self._ended.values())
+        counts = Counter(dict.fromkeys(self._states, 0))
+        counts.update(self._ended.values())
         counts[RUNNING] = len(self._running - self._ended.keys())
         n_known = counts.total()
         counts[WAITING] = max(0, (self._n_planned or n_known) - n_known)
+        self._states |= counts.keys()
         for state, n_trials in counts.items():
             self._trials.set(n_trials, {**self._tags, "state": state})
 
     def _set_numbers(self, numbers: Mapping[str, Any]) -> None:
+        tags = {**self._tags, "kind": str(numbers.get("kind"))}
+        self._finished.inc(1.0, tags)
         for name, value in numbers.items():
-            if value is None:
+            if not value:  # unknown, or a part of no time: counters take no zero
                 continue
             if name.endswith(_SUFFIX):
-                tags = {"kind": str(numbers.get("kind")), "part": name.removesuffix(_SUFFIX)}
-                self._seconds.observe(float(value), {**self._tags, **tags})
+                self._seconds.inc(float(value), {**tags, "part": name.removesuffix(_SUFFIX)})
             elif name.endswith("_accuracy_mean"):
                 split = name.removesuffix("_accuracy_mean")
                 self._accuracy.set(float(value), {**self._tags, "split": split})

@@ -31,7 +31,6 @@ from distill.runtime.provenance import reset_peak_memory
 from distill.trials.base import Progress
 from distill.trials.runner import SAVING_SHARE, run
 from sweeps.cli.options import RunOptions
-from sweeps.cluster.metrics import numbers_of
 from sweeps.cluster.trackers import Trackers
 from sweeps.store.store import Store
 
@@ -151,7 +150,7 @@ def run_and_store(
             (`running`, then that of the row or `failed`), `fatal` (whether every other trial would
             fail as well), `fraction` in [0, 1], `step`, `n_steps`, `loss`, `curve_step` and
             `curve_accuracy` of the last evaluation, `seconds_left` and `message`; at the end
-            `numbers` of the row, see `sweeps.cluster.metrics`.
+            `numbers` of the row: its kind, accuracies and seconds, for `sweeps.cluster.metrics`.
         attempt: 1, or one more than at the last recorded failure.
         is_checked: whether the configuration was checked against its images.
     """
@@ -166,7 +165,7 @@ def run_and_store(
         with slower_warnings_to(reporter.warn):
             images = data().to(device_of(order))
             row = _run(config, images, order, reporter, attempt, is_checked=is_checked)
-        reporter.end(row["status"], row["status_message"], numbers=numbers_of(row))
+        reporter.end(row["status"], row["status_message"], numbers=_numbers_of(row))
     except UnwritableStoreError as error:
         reporter.end(FAILED, str(error), fatal=True)
     except Exception as error:
@@ -195,6 +194,12 @@ def slower_warnings_to(on_warning: Callable[[str], None]) -> Iterator[None]:
         warnings.simplefilter("always", SlowerWarning)
         warnings.showwarning = pass_on
         yield
+
+
+def _numbers_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    names = [name for name in row if name.endswith("_seconds")]
+    names += [f"{split}_accuracy_mean" for split in ("test", "val")]
+    return {name: row.get(name) for name in ("kind", *names)}
 
 
 def _may_replace(row: dict[str, Any], order: WorkOrder) -> bool:

@@ -35,7 +35,7 @@ COMMANDS = commands("console") + commands("bash")
 
 def test_the_folder_holds_files_for_machines_only() -> None:
     assert {file.name for file in FOLDER.iterdir()} == {
-        *(*MARKERS, "Dockerfile", "README.md", "requirements.txt")
+        *(*MARKERS, "Dockerfile", "README.md", "grafana_dream_sweep.json", "requirements.txt")
     }
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from distill.config.distillation import DistillationConfig
-from sweeps.optuna_search.report import dashboard_command, describe_search, failure_lines
+from sweeps.optuna_search.report import dashboard_command, describe_search, failure_counts
 from sweeps.optuna_search.spaces import load_space
 from sweeps.optuna_search.study import SearchStudy, confirm_plan, open_study
 from sweeps.store.store import Store
@@ -105,9 +105,9 @@ def test_reasons_of_failures(tmp_path: Path, store: Store) -> None:
         number, _ = begin(study, 0.6)
         study.tell_failed(number, "no images")
 
-        assert failure_lines(study, store, confirmed) == ["  2 × no images", "  2 × a full disk"]
+        assert failure_counts(study, store, confirmed) == {"no images": 2, "a full disk": 2}
         study.repair(store, retry_failed=True)
-        assert failure_lines(study, store, []) == [], "they are queued again"
+        assert not failure_counts(study, store, []), "they are queued again"
 
 
 @pytest.mark.parametrize(
