@@ -89,7 +89,7 @@ def _verbs() -> dict[str, tuple[str, Sequence[OneLineParser], Mapping[str, Itera
     trials = [trial_parser(kind) for kind in KINDS.values()]
     fields = {
         name: words
-        for kind in reversed(KINDS.values())
+        for kind in reversed(list(KINDS.values()))
         for name, declared in kind.config.declared_fields().items()
         if (words := _words(declared))
     }

@@ -17,7 +17,8 @@ def test_help_shows_every_verb_with_a_line(
     assert main(arguments) == 0
 
     lines = capsys.readouterr().out.splitlines()
-    assert list(VERBS) == ["distill", "grid", "photos", "search", "analyse"]
+    names = "distill grid photos search status logs analyse completion"
+    assert list(VERBS) == names.split()
     for name, verb in VERBS.items():
         (line,) = (line for line in lines if line.split()[:1] == [name])
         assert line.endswith(verb.summary)
