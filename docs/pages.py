@@ -30,7 +30,10 @@ COMMANDS = {
     "grid": ("sweeps/full_grid.py",),
     "photos": ("sweeps/cats_vs_dogs.py",),
     "search": ("sweeps/search.py",),
+    "status": ("-m", "sweeps.monitor.status_command"),
+    "logs": ("-m", "sweeps.monitor.logs_command"),
     "analyse": ("-m", "analysis"),
+    "completion": ("-m", "sweeps.completion"),
 }
 """Verbs of `dream-sweep`, with what their help depends on → the same command for Python."""
 

@@ -23,6 +23,9 @@ from distill.kinds import KINDS
 from distill.networks.registry import NETWORKS
 from distill.selection.registry import SELECTORS
 from sweeps import cats_vs_dogs, full_grid, load_results
+from sweeps.completion import completion_parser
+from sweeps.monitor.logs_command import logs_parser
+from sweeps.monitor.status_command import status_parser
 from sweeps.optuna_search.options import search_parser
 from sweeps.optuna_search.spaces import SPACES
 from sweeps.store.schema import trial_schema
@@ -133,7 +136,10 @@ CHECKS: dict[str, Callable[[list[str]], object]] = {
     "grid": full_grid.COMMAND.plan,
     "photos": cats_vs_dogs.COMMAND.plan,
     "search": check_search,
+    "status": status_parser().parse_args,
+    "logs": logs_parser().parse_args,
     "analyse": check_analysis,
+    "completion": completion_parser().parse_args,
 }
 """Verb of `dream-sweep` → what raises where its arguments are wrong."""
 

@@ -118,9 +118,10 @@ def test_a_reader_that_goes_away_ends_the_watch(begun: Store) -> None:
     process.stdout.readline()
     process.stdout.close()
     assert process.stderr is not None
+    with process.stderr:
+        assert process.stderr.read() == ""
 
     assert process.wait() == 0
-    assert process.stderr.read() == ""
 
 
 def test_watch_on_a_terminal_draws_in_place_and_leaves_it_clean(begun: Store) -> None:
