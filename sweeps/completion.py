@@ -139,7 +139,7 @@ def _add(parser: argparse.ArgumentParser, action: argparse.Action, words: Any) -
     added = parser.add_argument(*(action.option_strings or [action.dest]), **arguments)
     kept = (_FILES | _FOLDERS).get(action.dest)
     if kept is not None:
-        added.complete = kept  # type: ignore[attr-defined] - what shtab reads
+        added.complete = kept  # type: ignore[attr-defined]  # what shtab reads
 
 
 if __name__ == "__main__":

@@ -312,6 +312,7 @@ def reports(folder: str, n_concurrent: int) -> None:
     from ray import tune
 
     from sweeps.cli.display import SweepDisplay
+    from sweeps.cluster.metrics import SweepMetrics
     from sweeps.cluster.plan_searcher import InOrder, PlanSearcher
     from sweeps.cluster.runner import _Callback, point_of
     from sweeps.cluster.worker import WorkOrder
@@ -351,7 +352,9 @@ def reports(folder: str, n_concurrent: int) -> None:
     ray.init(address="local", num_cpus=n_concurrent, log_to_driver=False, **options)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     with SweepDisplay("reports", None, 0) as display:
-        callback = Callback(WorkOrder(store=Store(folder), sweep="reports"), display, {})
+        order = WorkOrder(store=Store(folder), sweep="reports")
+        metrics = SweepMetrics(order.sweep, None, display.warn)
+        callback = Callback(order, display, metrics, {})
         points = [point_of(DistillationConfig(seed=seed)) for seed in range(n_concurrent)]
         tune.Tuner(
             tune.with_resources(trial, tune.PlacementGroupFactory([{"CPU": 1}])),

@@ -115,7 +115,7 @@ def test_the_board_asks_only_for_metrics_that_are_exported() -> None:
 
 def test_metrics_that_cannot_be_set_are_turned_off_with_one_warning() -> None:
     warnings: list[str] = []
-    metrics = SweepMetrics(5, 1, warnings.append)  # type: ignore[arg-type] - Ray refuses the tag
+    metrics = SweepMetrics(5, 1, warnings.append)  # type: ignore[arg-type]  # Ray refuses it
 
     metrics.started("a")
     metrics.reported("a", {"status": "ok", "numbers": {"kind": "k", "total_seconds": 1.0}})
