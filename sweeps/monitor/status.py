@@ -19,7 +19,7 @@ from distill.errors import UserError
 from distill.kinds import config_from_dict
 from sweeps.cli.labels import trial_label
 from sweeps.cost.estimate import estimate, longest_first
-from sweeps.monitor.studies import StudyCounts, study_counts
+from sweeps.monitor.studies import PRUNED, StudyCounts, study_counts
 from sweeps.monitor.summary import (
     Best,
     FailureReason,
@@ -361,7 +361,8 @@ class _Plans:
     @property
     def n_pruned(self) -> dict[str, int]:
         """Trials of searches that were stopped early and have no row."""
-        return {"pruned": len(self.pruned_ids)} if self.pruned_ids else {}
+        n_pruned = sum(counts.ended.get(PRUNED, 0) for counts in self._studies.values())
+        return {PRUNED: n_pruned} if n_pruned else {}
 
     def has(self, trial_id: str, sweep: Any) -> bool:
         """Whether a trial is of these plans.

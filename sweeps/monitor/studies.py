@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sweeps.store.store import Store
 
-_PRUNED = "pruned"
+PRUNED = "pruned"
 _NOT_ENDED = (None, "interrupted")
 
 
@@ -54,5 +54,5 @@ def study_counts(store: Store, name: str) -> StudyCounts | None:
     ]
     return StudyCounts(
         ended=dict(Counter(status for status, _ in statuses if status not in _NOT_ENDED)),
-        pruned_ids={str(trial_id) for status, trial_id in statuses if status == _PRUNED},
+        pruned_ids={str(i) for status, i in statuses if status == PRUNED and i is not None},
     )

@@ -19,6 +19,7 @@ from distill.config.distillation import DistillationConfig
 from distill.datasets import load_dataset
 from distill.trials import runner
 from sweeps.full_grid import COMMAND
+from sweeps.monitor.status import StatusReader
 from sweeps.store.compaction import COMPACT_FROM
 from sweeps.store.rows import row_content
 from sweeps.store.store import Store, load_results
@@ -148,6 +149,8 @@ def test_submitting_again_runs_what_is_missing(tmp_path: Path) -> None:
 
     third = run(results, *SMOKE)
     assert third.returncode == 0
+    status = StatusReader(Store(results)).read()
+    assert (status.planned, status.finished, status.left.n_trials) == (2, {"ok": 2}, 0)
     assert third.stdout == second.stdout
     assert third.stderr == "", "nothing is started for nothing"
 
@@ -261,8 +264,9 @@ def test_failed_trials_are_reported_and_retried_when_asked(tmp_path: Path) -> No
     assert "--retry-failed" in held_back.stderr
     assert "1 × no luck" in held_back.stderr
 
-    retried = run(results, *options, "--retry-failed")
+    retried = run(results, *options, "--retry-failed", "--json")
     assert retried.returncode == 0, retried.stderr
+    assert json.loads(retried.stdout)["finished"] == {"ok": 1}, "Ray printed nothing beside it"
     (row,) = load_results(results).to_dict("records")
     assert row["attempt"] == 2
     assert store.failures() == {}

@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial
 from distill.config.distillation import DistillationConfig
 from distill.datasets import load_dataset
 from distill.trials import runner
+from sweeps.monitor.status import StatusReader
 from sweeps.optuna_search.spaces import load_space
 from sweeps.optuna_search.study import open_study
 from sweeps.search import main
@@ -113,6 +114,15 @@ def test_a_search_its_confirmation_and_more_of_it(tmp_path: Path) -> None:
     assert again.returncode == 0, again.stderr
     assert again.stdout == first.stdout
     assert "reading the images" not in again.stderr, "there was nothing to run"
+
+    machine = run(results, "dbscan", "--trials", "3", *short, "--json")
+    document = json.loads(machine.stdout)
+    assert machine.stderr.startswith(first.stdout), "text for people is on standard error"
+    assert (document["finished"], document["exit_code"]) == ({"complete": 3}, 0)
+    assert document["best"][0]["n_confirmed"] == 2
+    assert document["best"][0]["test_accuracy_mean"] == pytest.approx(sum(tested) / 200)
+    status = StatusReader(Store(results)).read()
+    assert (status.planned, status.n_finished, status.left.n_trials) == (5, 5, 0)
 
     more = run(results, "dbscan", "--trials", "4", "--confirm", "0")
     assert more.returncode == 0, more.stderr

@@ -6,6 +6,7 @@ import socketserver
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from socket import SHUT_RDWR, create_connection, socket
 from typing import Any
@@ -19,6 +20,7 @@ from moto.server import ThreadedMotoServer
 from distill.config.distillation import DistillationConfig
 from distill.errors import UserError
 from distill.runtime.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint
+from sweeps import console
 from sweeps.store.files import Files
 from sweeps.store.rows import table_content
 from sweeps.store.store import Store, load_curves, load_results
@@ -246,6 +248,35 @@ def test_checkpoints(remote: Store, client: Any, bucket: str) -> None:
     remove_checkpoints(folder)
     assert folder.names() == []
     assert objects(client, bucket).keys() == {"sweep.json"}
+
+
+def test_running_trials_are_read_by_the_headers_of_their_checkpoints(remote: Store) -> None:
+    for trial_id, step in zip(IDS[:2], (1, 2), strict=True):
+        values = {"progress": {"step": step}, "notes": "long " * 30_000}
+        save_checkpoint(remote.checkpoint_folder(trial_id), {"x": torch.zeros(10**5)}, values)
+    before = time.time()
+
+    found = remote.checkpoints()
+
+    assert {i: trial.progress for i, trial in found.items()} == {
+        IDS[0]: {"step": 1},
+        IDS[1]: {"step": 2},
+    }
+    assert all(abs(trial.saved_at - before) < 600 for trial in found.values())
+    assert remote.known_ids() == set(IDS[:2])
+
+
+def test_status_of_a_sweep_in_a_bucket(remote: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    remote.put_submission({"name": "sweep", "trial_ids": IDS})
+    put(remote, CONFIGS[0])
+    remote.put_failure(IDS[1], {"message": "full disk"})
+
+    assert console.main(["status", remote.uri]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("1 of 4 trials done · 0 running · 1 failed\n")
+    assert "1 × full disk" in text
+    assert console.main(["logs", remote.uri, IDS[1][:8]]) == 0
+    assert "full disk" in capsys.readouterr().out
 
 
 def test_compacted_copies(remote: Store, client: Any, bucket: str) -> None:
