@@ -22,9 +22,10 @@ from analysis.tables.layout import layout_of
 from analysis.tables.printing import print_sheets, unstarted_lines
 from analysis.tables.render import sheet
 from analysis.tables.sheet import wrapped
-from distill.cli.options import OneLineParser
-from distill.errors import UserError, require_known
+from distill.cli.options import OneLineParser, ParsedOption
+from distill.errors import UserError, one_line, require_known
 from distill.kinds import KINDS
+from distill.parsing import path, path_or_uri
 from sweeps.store.store import Store
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
         except OSError as error:
             raise UserError(f"cannot write to {folder}: {error.strerror}") from None
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -107,20 +108,30 @@ def analysis_parser() -> OneLineParser:
         description="Make tables, findings, figures and a report from the results of sweeps.",
         allow_abbrev=False,
     )
-    parser.add_argument("results", metavar="RESULTS", help="folder or URI of the results")
+    parser.add_argument(
+        "results",
+        action=ParsedOption,
+        parse=path_or_uri,
+        metavar="RESULTS",
+        help="folder or URI of the results",
+    )
     parser.add_argument(
         "names", metavar="NAME", nargs="*", default=[], help=f"{', '.join(PARTS)} (default: all)"
     )
     parser.add_argument(
         "--out",
+        action=ParsedOption,
+        parse=path,
         metavar="DIR",
         default=DEFAULT_OUT,
         help=f"folder for the files (default: {DEFAULT_OUT})",
     )
     parser.add_argument(
         "--also",
+        action=ParsedOption,
+        parse=path_or_uri,
+        repeatable=True,
         metavar="RESULTS",
-        action="append",
         default=[],
         help="further results to read together with these; may be given several times",
     )

@@ -13,6 +13,7 @@ from typing import Any
 
 from distill.cli.options import (
     OneLineParser,
+    ParsedOption,
     add_config_options,
     add_run_options,
     given_values,
@@ -20,8 +21,9 @@ from distill.cli.options import (
 )
 from distill.config.base import Config
 from distill.config.distillation import DistillationConfig
-from distill.errors import InapplicableOptionError, UserError
+from distill.errors import InapplicableOptionError, UserError, one_line, shortened
 from distill.kinds import KINDS, Kind
+from distill.parsing import path
 
 _EXAMPLES = {
     "distillation": "Example: python -m distill --dataset cifar10 --data-root data "
@@ -49,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         return run_command(options, config)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -60,7 +62,7 @@ def _first_options(arguments: list[str] | None) -> argparse.Namespace:
     """Returns `--kind` and `--config`: the other options depend on them."""
     parser = OneLineParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--kind")
-    parser.add_argument("--config")
+    parser.add_argument("--config", action=ParsedOption, parse=path)
     return parser.parse_known_args(arguments)[0]
 
 
@@ -76,13 +78,15 @@ def _kind(first: argparse.Namespace, values: dict[str, Any]) -> Kind:
     """
     found = values.pop("kind", None)
     if first.kind is not None and found is not None and first.kind != found:
-        raise UserError(f"config file {first.config} is of kind {found!r}, not {first.kind!r}")
+        raise UserError(
+            f"config file {first.config} is of kind {shortened(found)}, not {first.kind!r}"
+        )
     name = first.kind or found or DistillationConfig.kind
-    return KINDS[str(name)]
+    return KINDS[name if isinstance(name, str) else shortened(name)]
 
 
 def _config(
-    kind: Kind, values: dict[str, Any], changes: dict[str, Any], path: str | None
+    kind: Kind, values: dict[str, Any], changes: dict[str, Any], file: str | None
 ) -> Config:
     """Returns the configuration of a file with the changes of the command line.
 
@@ -99,7 +103,7 @@ def _config(
         names = [name for name in values if name in inapplicable and values[name] is not None]
         remedy = " ".join(f"--{name.replace('_', '-')} none" for name in names)
         raise UserError(
-            f"config file {path} gives {', '.join(names)}, which do not apply "
+            f"config file {file} gives {', '.join(names)}, which do not apply "
             f"({str(error).partition(';')[0]}); to leave them out: {remedy}"
         ) from None
 
@@ -121,23 +125,29 @@ def trial_parser(kind: Kind) -> OneLineParser:
         default=kind.name,
         help=f"kind of trial, whose options are listed below (default: distillation). {kinds}",
     )
-    parser.add_argument("--config", metavar="FILE", help="start from a config.json of another run")
+    parser.add_argument(
+        "--config",
+        action=ParsedOption,
+        parse=path,
+        metavar="FILE",
+        help="start from a config.json of another run",
+    )
     add_run_options(parser.add_argument_group("where and how to run (no influence on the result)"))
     add_config_options(parser, kind.config)
     return parser
 
 
-def _values_of_file(path: str | None) -> dict[str, Any]:
+def _values_of_file(file: str | None) -> dict[str, Any]:
     """Returns the values of a configuration file; none without one."""
-    if path is None:
+    if file is None:
         return {}
     try:
-        values = json.loads(Path(path).read_text())
+        values = json.loads(Path(file).read_text())
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"config file {path} cannot be read: {error}") from None
+        raise UserError(f"config file {file} cannot be read: {error}") from None
     if not isinstance(values, dict):
         raise UserError(
-            f"config file {path} must hold an object with the fields of a configuration, "
+            f"config file {file} must hold an object with the fields of a configuration, "
             f"got {type(values).__name__}"
         )
     return values

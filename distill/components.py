@@ -22,7 +22,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from distill.errors import UserError, require_known
+from distill.errors import UserError, require_known, shortened
+from distill.parsing import MAX_COUNT, MAX_INT64, check_characters, number, whole_number
 
 Field = dataclasses.Field[Any]
 
@@ -45,7 +46,7 @@ def option(
         help_text: one line for `--help`.
         group: heading in `--help`; options of components are under that of their component.
         minimum: least value.
-        maximum: largest value.
+        maximum: largest value; None: `MAX_COUNT` for whole numbers.
         above: value that it must exceed.
         below: value that it must stay below.
     """
@@ -292,11 +293,13 @@ def checked(name: str, declared: Field, given: object) -> Any:
     if value is None and (is_optional or is_derived(declared)):
         return None
     if plain is tuple and isinstance(value, list | tuple):
-        value = tuple(str(part) for part in value)
+        value = tuple(p if isinstance(p, str) else shortened(p) for p in value)
     if plain is float and type(value) is int and abs(value) < sys.float_info.max:
         value = float(value)
     if type(value) is not plain:
-        raise UserError(f"{name} must be of type {plain.__name__}, got {value!r}")
+        raise UserError(f"{name} must be of type {plain.__name__}, got {shortened(value)}")
+    if plain in (str, tuple):
+        check_characters(name, value if plain is str else "".join(value))
     if words:
         require_known(name, value, words)
     registry = registry_of(declared)
@@ -322,11 +325,9 @@ def parsed(name: str, declared: Field, text: str) -> Any:
     if plain is bool:
         require_known(name, text.lower(), ("true", "false"))
         return text.lower() == "true"
-    try:
-        return plain(text)
-    except ValueError:
-        wanted = {int: "a whole number", float: "a number"}[plain]
-        raise UserError(f"{name} must be {wanted}, got {text!r}") from None
+    if plain is int:
+        return whole_number(name, text, maximum=MAX_INT64)
+    return number(name, text) if plain is float else text
 
 
 def check_options(options: Any) -> None:
@@ -363,9 +364,15 @@ def _check_limits(name: str, value: float, limits: Mapping[str, float | None]) -
         ("maximum", "at most", operator.le),
         ("below", "below", operator.lt),
     )
-    if not math.isfinite(value):
+    if isinstance(value, int) and limits["maximum"] is None and value > MAX_COUNT:
+        raise UserError(f"{name} must be at most {MAX_COUNT}, got {shortened(value)}")
+    if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{name} must be finite, got {value}")
     present = [(limit, *rule) for rule in rules if (limit := limits[rule[0]]) is not None]
     if not all(holds(value, limit) for limit, _, _, holds in present):
-        wanted = " and ".join(f"{words} {limit:g}" for limit, _, words, _ in present)
-        raise UserError(f"{name} must be {wanted}, got {value}")
+        wanted = " and ".join(f"{words} {_shown(limit)}" for limit, _, words, _ in present)
+        raise UserError(f"{name} must be {wanted}, got {shortened(value)}")
+
+
+def _shown(limit: float) -> str:
+    return str(limit) if isinstance(limit, int) else f"{limit:g}"

@@ -3,6 +3,9 @@
 import difflib
 from collections.abc import Iterable
 
+MAX_SHOWN = 80
+"""Characters of a given value that messages show."""
+
 
 class DreamSweepError(Exception):
     """Base of all errors that this project raises for its callers."""
@@ -44,6 +47,23 @@ class SlowerWarning(UserWarning):
     """A fast path is unavailable on this machine; results are the same, but take longer."""
 
 
+def one_line(error: BaseException) -> str:
+    """Returns the message of an error in one line that every terminal can print."""
+    text = " ".join(str(error).split())
+    return text.encode(errors="backslashreplace").decode()
+
+
+def shortened(value: object) -> str:
+    """Returns a value for messages, as Python writes it, cut where it is long."""
+    if isinstance(value, str) and len(value) > MAX_SHOWN:
+        return repr(f"{value[:MAX_SHOWN]}…")
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # nested very deep; a number of thousands of digits
+        return f"a very long {type(value).__name__}"
+    return text if len(text) <= 2 * MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+
+
 def require_known(kind: str, name: str, known: Iterable[str]) -> None:
     """Raises a UserError for a name that is not among the known ones, with the nearest match.
 
@@ -55,6 +75,6 @@ def require_known(kind: str, name: str, known: Iterable[str]) -> None:
     names = list(known)
     if name in names:
         return
-    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(name)[:MAX_SHOWN], names, n=1, cutoff=0.5)
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise UserError(f"unknown {kind} {name!r}{hint} (known: {', '.join(names)})")
+    raise UserError(f"unknown {kind} {shortened(name)}{hint} (known: {', '.join(names)})")

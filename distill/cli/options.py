@@ -2,14 +2,20 @@
 
 import argparse
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NoReturn
 
 from distill.components import Field, known_names, option_type, registry_of
 from distill.config.base import Config
 from distill.config.defaults import DATASET_DEFAULTS, PAPER_DEFAULTS
-from distill.errors import UserError, require_known
+from distill.errors import UserError, require_known, shortened
+from distill.parsing import number, path, plain_text, whole_number
 from distill.runtime.execution import BATCHINGS, GRAPHS, PRECISIONS, Execution
+
+MAX_THREADS = 1024
+"""CPU threads of a trial; torch would try to start any number."""
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -29,9 +35,46 @@ class OneLineParser(argparse.ArgumentParser):
         if unknown:
             name = unknown[0].split("=", 1)[0]
             if not name.startswith("-"):
-                raise UserError(f"unexpected argument {name!r}; options start with --; see --help")
+                raise UserError(
+                    f"unexpected argument {shortened(name)}; options start with --; see --help"
+                )
             require_known("option", name, sorted(self._option_string_actions))
         return parsed
+
+
+class ParsedOption(argparse.Action):
+    """Keeps what a function makes of an option's text, whose UserErrors reach the user unchanged.
+
+    Args:
+        parse: called with the option's name and its text (see `distill.parsing`).
+        repeatable: whether the option may be given several times; then all values are kept.
+        rest: see `argparse.Action`.
+    """
+
+    def __init__(
+        self, *, parse: Callable[[str, str], Any], repeatable: bool = False, **rest: Any
+    ) -> None:
+        super().__init__(**rest)
+        self._parse = parse
+        self._repeatable = repeatable
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Parses the text of the option, or of a positional argument."""
+        del parser
+        name = option_string or str(self.metavar)
+        if isinstance(values, list):  # of a positional argument with several texts
+            setattr(namespace, self.dest, [self._parse(name, text) for text in values])
+        elif self._repeatable:
+            known = getattr(namespace, self.dest)
+            setattr(namespace, self.dest, [*known, self._parse(name, values)])
+        else:
+            setattr(namespace, self.dest, self._parse(name, values))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,23 +107,44 @@ class RunOptions:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.checkpoint_seconds) and self.checkpoint_seconds >= 0):
             raise UserError(f"checkpoint-seconds must be at least 0, got {self.checkpoint_seconds}")
-        if self.threads is not None and self.threads < 1:
-            raise UserError(f"threads must be at least 1, got {self.threads}")
+        if self.threads is not None and not 1 <= self.threads <= MAX_THREADS:
+            raise UserError(
+                f"threads must be at least 1 and at most {MAX_THREADS}, got {self.threads}"
+            )
 
 
 def add_run_options(group: Any) -> None:
     """Adds the options of `RunOptions` to a group of options."""
-    group.add_argument("--out", metavar="DIR", help="folder of the results (default: distilled/…)")
+    group.add_argument(
+        "--out",
+        action=ParsedOption,
+        parse=path,
+        metavar="DIR",
+        help="folder of the results (default: distilled/…)",
+    )
     group.add_argument(
         "--overwrite", action="store_true", help="replace the results in a used folder"
     )
     group.add_argument(
-        "--data-root", metavar="DIR", default="data", help="folder of torchvision's data sets"
+        "--data-root",
+        action=ParsedOption,
+        parse=path,
+        metavar="DIR",
+        default="data",
+        help="folder of torchvision's data sets",
     )
-    group.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N")
+    group.add_argument(
+        "--device",
+        action=ParsedOption,
+        parse=plain_text,
+        default="auto",
+        metavar="NAME",
+        help="auto, cpu, cuda or cuda:N",
+    )
     group.add_argument(
         "--threads",
-        type=int,
+        action=ParsedOption,
+        parse=partial(whole_number, minimum=1, maximum=MAX_THREADS),
         metavar="N",
         help="CPU threads (default: one for small images and networks, else one per core)",
     )
@@ -92,7 +156,8 @@ def add_run_options(group: Any) -> None:
     )
     group.add_argument(
         "--checkpoint-seconds",
-        type=float,
+        action=ParsedOption,
+        parse=partial(number, minimum=0),
         default=5.0,
         metavar="X",
         help="seconds of work between two checkpoints (default: 5)",

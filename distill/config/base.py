@@ -35,6 +35,7 @@ from distill.components import (
 )
 from distill.config.defaults import DATASETS
 from distill.errors import InapplicableOptionError, UserError, require_known
+from distill.parsing import MAX_INT64
 from distill.value_range import canonical_value_range
 
 SCHEMA_VERSION = 2
@@ -96,17 +97,17 @@ class Config(ABC):
     image_size: int | None = option(None, "resize images to this height and width in pixels", group="data", minimum=4)
     val_fraction: float = option(0.0, "share of the training images held out for validation", group="data", minimum=0, below=1)
     test_fraction: float = option(0.2, "share of the images kept for testing where a data set has no test split", group="data", above=0, below=1)
-    split_seed: int = option(0, "seed of the splits; not varied with --seed, so that trials share their images", group="data", minimum=0)
+    split_seed: int = option(0, "seed of the splits; not varied with --seed, so that trials share their images", group="data", minimum=0, maximum=MAX_INT64)
     on_corrupt: Literal["error", "skip"] = option("error", "what to do with images that cannot be decoded or have no label, and classes without images", group="data")
     value_range: str | None = option(None, "LOW:HIGH, stored pixel values that become 0 and 255, for images that use a part of their range", group="data")
     on_small_class: Literal["error", "cap"] = option("error", "what to do with classes of fewer training images than are asked for; cap: take what there is", group="data")
     protocol: Literal["sound", "published"] = option("sound", "published: as the paper's own code ran, with its defects", group="method")
     eval_split: Literal["test", "val"] = option("test", "images the scores are taken on; searches use val", group="evaluation")
-    seed: int = option(0, "seed of everything random in the trial but the splits", group="trial", minimum=0)
+    seed: int = option(0, "seed of everything random in the trial but the splits", group="trial", minimum=0, maximum=MAX_INT64)
     # fmt: on
     given_options: tuple[tuple[str, Any], ...] = field(default=(), kw_only=True)
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, /, **values: Any) -> None:
         """Checks and keeps the values.
 
         Args:

@@ -3,11 +3,13 @@
 import argparse
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from functools import partial
+from typing import Self, TypeVar
 
-from distill.cli.options import add_execution_options, execution_of
+from distill.cli.options import MAX_THREADS, ParsedOption, add_execution_options, execution_of
 from distill.config.base import Config
-from distill.errors import UserError
+from distill.errors import UserError, require_known, shortened
+from distill.parsing import file_name, number, path, path_or_uri, plain_text, whole_number
 from distill.runtime.execution import AUTOMATIC, Execution
 from sweeps.cli.fields import without_seed_repetitions
 from sweeps.cli.job import (
@@ -22,6 +24,16 @@ DEFAULT_RESULTS = "results"
 
 DEFAULT_GPU_SHARE = 0.25
 """Of a GPU for each trial, where there is one. A guess: four CIFAR-10 trials fit a large card."""
+
+MAX_GPUS = 1024
+"""Of a trial; more are on no machine."""
+
+MAX_PORT = 2**16 - 1
+
+TRACKER_NAMES = ("tensorboard", "mlflow", "wandb")
+"""Names of the experiment trackers of `sweeps.cluster.trackers`."""
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +80,6 @@ class RunOptions:
         Raises:
             UserError: a value is out of range, or a path is relative inside a Ray job.
         """
-        _check_gpu_share(parsed.gpus_per_trial)
-        check_at_least(parsed, cpus_per_trial=1, max_concurrent=1, checkpoint_seconds=0)
         return cls(
             store=_store(str(parsed.results)),
             name=parsed.name,
@@ -81,8 +91,8 @@ class RunOptions:
             device=parsed.device,
             execution=execution_of(parsed),
             checkpoint_seconds=parsed.checkpoint_seconds,
-            trackers=tuple(part for part in parsed.track.split(",") if part),
-            set_values=dict(map(_set_value, parsed.set)),
+            trackers=parsed.track,
+            set_values=without_repetitions("--set", map(_set_value, parsed.set)),
             json=parsed.json,
         )
 
@@ -97,37 +107,56 @@ def add_run_options(parser: argparse.ArgumentParser, *, fields_help: str) -> Non
     where = parser.add_argument_group("where")
     where.add_argument(
         "--results",
+        action=ParsedOption,
+        parse=path_or_uri,
         metavar="URI",
         default=DEFAULT_RESULTS,
         help="folder, shared folder or object store (s3://…, gs://…) of the results "
         f"(default: {DEFAULT_RESULTS})",
     )
-    where.add_argument("--name", metavar="NAME", help="sweep name, stored in every row")
+    where.add_argument(
+        "--name",
+        action=ParsedOption,
+        parse=file_name,
+        metavar="NAME",
+        help="sweep name, stored in every row",
+    )
     where.add_argument(
         "--data-root",
+        action=ParsedOption,
+        parse=path,
         metavar="DIR",
         help="folder of torchvision's data sets on every node "
         f"(default: {DEFAULT_DATA_ROOT}; in a Ray job {JOB_DATA_ROOT})",
     )
     where.add_argument(
         "--address",
+        action=ParsedOption,
+        parse=check_address,
         metavar="ADDRESS",
         help="Ray cluster: auto, host:port or ray://… (default: RAY_ADDRESS, else this machine)",
     )
     run = parser.add_argument_group("how (no influence on the results)")
     run.add_argument(
         "--gpus-per-trial",
-        type=float,
+        action=ParsedOption,
+        parse=_gpu_share,
         metavar="X",
         help="share of a GPU for each trial, such as 0.25: several trials share one GPU "
         f"(default: {DEFAULT_GPU_SHARE} where there are GPUs, else 0)",
     )
     run.add_argument(
-        "--cpus-per-trial", type=int, default=1, metavar="N", help="CPUs of a trial (default: 1)"
+        "--cpus-per-trial",
+        action=ParsedOption,
+        parse=partial(whole_number, minimum=1, maximum=MAX_THREADS),
+        default=1,
+        metavar="N",
+        help="CPUs of a trial (default: 1)",
     )
     run.add_argument(
         "--max-concurrent",
-        type=int,
+        action=ParsedOption,
+        parse=partial(whole_number, minimum=1),
         metavar="N",
         help="most trials that run at once (default: as many as fit)",
     )
@@ -140,7 +169,8 @@ def add_run_options(parser: argparse.ArgumentParser, *, fields_help: str) -> Non
     add_execution_options(run)
     run.add_argument(
         "--checkpoint-seconds",
-        type=float,
+        action=ParsedOption,
+        parse=partial(number, minimum=0),
         default=10.0,
         metavar="X",
         help="seconds of work between two checkpoints of a trial (default: 10)",
@@ -152,7 +182,9 @@ def add_run_options(parser: argparse.ArgumentParser, *, fields_help: str) -> Non
     )
     run.add_argument(
         "--track",
-        default="",
+        action=ParsedOption,
+        parse=_trackers,
+        default=(),
         metavar="NAME,…",
         help="experiment trackers to write to as well: tensorboard (in the results), mlflow, wandb",
     )
@@ -175,24 +207,66 @@ def check_execution_applies(configs: Iterable[Config], execution: Execution) -> 
         check_execution(config, execution)
 
 
-def check_at_least(parsed: argparse.Namespace, **minima: float) -> None:
-    """Raises a UserError for an option that is given and below its minimum."""
-    for name, minimum in minima.items():
-        value: Any = getattr(parsed, name)
-        if value is not None and value < minimum:
-            option = name.replace("_", "-")
-            raise UserError(f"--{option} must be at least {minimum:g}, got {value}")
+def check_address(option: str, text: str) -> str:
+    """Returns the address of a Ray cluster as it was given, once its form is right.
+
+    Args:
+        option: name of the option, for messages.
+        text: `auto`, `local`, `host:port` or a URI.
+
+    Raises:
+        UserError: the text is none of these, or its port is no port.
+    """
+    plain_text(option, text)
+    place = text.removeprefix("ray://")
+    host, colon, port = place.rpartition(":")
+    if place in ("auto", "local") or "://" in place or (not colon and place != text):
+        return text
+    if not host or not colon:
+        raise UserError(
+            f"{option} must be auto, host:port or ray://host:port, got {shortened(text)}"
+        )
+    whole_number(f"the port of {option}", port, minimum=1, maximum=MAX_PORT)
+    return text
 
 
-def _check_gpu_share(share: float | None) -> None:
-    if share is not None and (share < 0 or (share > 1 and share != int(share))):
-        raise UserError(f"--gpus-per-trial must be in [0, 1] or a whole number, got {share:g}")
+def without_repetitions(option: str, pairs: Iterable[tuple[str, Value]]) -> dict[str, Value]:
+    """Returns fields with their values, of an option that may be given once for each field.
+
+    Args:
+        option: name of the option, for messages.
+        pairs: fields with their values as they were given.
+
+    Raises:
+        UserError: a field was given twice.
+    """
+    values: dict[str, Value] = {}
+    for name, value in pairs:
+        if name in values:
+            raise UserError(f"{option} {name} is given twice; give it once")
+        values[name] = value
+    return values
+
+
+def _gpu_share(option: str, text: str) -> float:
+    share = number(option, text, maximum=MAX_GPUS)
+    if share < 0 or (share > 1 and share != int(share)):
+        raise UserError(f"{option} must be in [0, 1] or a whole number, got {share:g}")
+    return share
+
+
+def _trackers(option: str, text: str) -> tuple[str, ...]:
+    del option
+    names = tuple(part for part in text.split(",") if part)
+    for name in names:
+        require_known("tracker", name, TRACKER_NAMES)
+    return names
 
 
 def _set_value(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:
-        raise UserError(f"--set takes FIELD=VALUE, got {text!r}")
+        raise UserError(f"--set takes FIELD=VALUE, got {shortened(text)}")
     return name.strip().replace("-", "_"), value.strip()
 
 

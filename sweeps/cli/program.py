@@ -4,7 +4,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 
-from distill.errors import UserError
+from distill.errors import UserError, one_line
 
 DREAM_SWEEP = "dream-sweep"
 """Name of the installed command, whose verbs are the other commands."""
@@ -43,7 +43,7 @@ def run_command(main: Callable[[], int]) -> int:
     try:
         return main()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; the same command resumes", file=sys.stderr)

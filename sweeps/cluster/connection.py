@@ -13,7 +13,7 @@ import ray
 
 from distill.errors import UserError
 from sweeps.cli.job import in_job
-from sweeps.cli.options import DEFAULT_GPU_SHARE, RunOptions
+from sweeps.cli.options import DEFAULT_GPU_SHARE, RunOptions, check_address
 
 CONNECT_SECONDS = 10.0
 """Seconds for a cluster to answer."""
@@ -105,7 +105,9 @@ def connect(address: str | None) -> Iterator[Cluster]:
     Raises:
         UserError: there is no such cluster, or it refuses the connection.
     """
-    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    if not address and os.environ.get("RAY_ADDRESS"):
+        address = check_address("RAY_ADDRESS", os.environ["RAY_ADDRESS"])
+    address = address or "local"
     starts_ray = not ray.is_initialized()
     if starts_ray:
         _start(address)
@@ -155,7 +157,7 @@ def code_environment(folder: Path) -> dict[str, Any]:
 def _check_listens(address: str) -> None:
     """Raises a UserError where nothing listens: Ray itself would try for a quarter of an hour."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not colon or not port.isdigit():
+    if not colon or not (port.isascii() and port.isdigit()):
         return  # local, auto and the like
     try:
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()

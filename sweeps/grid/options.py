@@ -3,15 +3,20 @@
 import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
-from distill.cli.options import OneLineParser
+from distill.cli.options import OneLineParser, ParsedOption
 from distill.errors import require_known
+from distill.parsing import number, whole_number
 from sweeps.cli.options import RunOptions, add_run_options
 from sweeps.grid.grid import Grid
 from sweeps.grid.plan import parse_seeds
 
 PROTOCOLS = {"sound": ("sound",), "published": ("published",), "both": ("published", "sound")}
+
+MAX_PRICE = 1e9
+"""For a GPU hour, in any currency."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +67,7 @@ class GridOptions:
             preset=parsed.preset,
             dataset=parsed.dataset,
             protocols=PROTOCOLS[parsed.protocol] if parsed.protocol else None,
-            seeds=tuple(parse_seeds(parsed.seeds)) if parsed.seeds else None,
+            seeds=None if parsed.seeds is None else tuple(parse_seeds(parsed.seeds)),
             only=tuple(parsed.only),
             limit=parsed.limit,
             retry_failed=parsed.retry_failed,
@@ -119,7 +124,13 @@ def grid_parser(
         metavar="FIELD=VALUE,…",
         help=f"run only trials that meet all conditions, such as {only_example}",
     )
-    what.add_argument("--limit", type=int, metavar="N", help="run only the first N trials")
+    what.add_argument(
+        "--limit",
+        action=ParsedOption,
+        parse=partial(whole_number, minimum=1),
+        metavar="N",
+        help="run only the first N trials",
+    )
     what.add_argument("--retry-failed", action="store_true", help="run failed trials again")
     what.add_argument(
         "--dry-run", action="store_true", help="print the plan and an estimate of its time"
@@ -132,7 +143,8 @@ def grid_parser(
     )
     what.add_argument(
         "--price-per-gpu-hour",
-        type=float,
+        action=ParsedOption,
+        parse=partial(number, minimum=0, maximum=MAX_PRICE),
         metavar="X",
         help="price for the dry run's estimate of cost",
     )

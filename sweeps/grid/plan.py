@@ -13,7 +13,7 @@ from typing import Any
 
 from distill.components import option_type
 from distill.config.base import AnyConfig, Config
-from distill.errors import UserError, require_known
+from distill.errors import MAX_SHOWN, UserError, require_known, shortened
 from sweeps.cli.fields import excluded_by
 from sweeps.grid.grid import Grid
 
@@ -113,7 +113,7 @@ def select_only(plan: Sequence[AnyConfig], only: Iterable[str]) -> list[AnyConfi
         key, equals, alternatives = (part.strip() for part in text.partition("="))
         if not (key and equals and alternatives):
             raise UserError(
-                f"--only takes FIELD=VALUE, several separated by commas, got {text!r}; "
+                f"--only takes FIELD=VALUE, several separated by commas, got {shortened(text)}; "
                 "for example --only method=dbscan,ipc=10"
             )
         name = _field_name(type(plan[0]), key, "field in --only")
@@ -149,7 +149,7 @@ def parse_seeds(text: str) -> list[int]:
         if match is None:
             raise UserError(
                 f"--seeds must be a number of seeds (5), seeds (3,7 or 3,) or a range (10-14), "
-                f"got {text!r}"
+                f"got {shortened(text)}"
             )
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
@@ -158,10 +158,14 @@ def parse_seeds(text: str) -> list[int]:
         ranges.append(range(first) if counted else range(first, last + 1))
     n_seeds = sum(map(len, ranges))
     if n_seeds == 0:
-        raise UserError(f"--seeds must ask for at least 1 seed, got {text!r}; for seed 0 write 0,")
+        raise UserError(
+            f"--seeds must ask for at least 1 seed, got {shortened(text)}; for seed 0 write 0,"
+        )
     if n_seeds > MAX_SEEDS:
         hint = f"; for the one seed {parts[0]} write {parts[0]}," if parts[0].isdigit() else ""
-        raise UserError(f"--seeds {text} asks for {n_seeds} seeds, more than {MAX_SEEDS}{hint}")
+        raise UserError(
+            f"--seeds {text[:MAX_SHOWN]} asks for {n_seeds} seeds, more than {MAX_SEEDS}{hint}"
+        )
     return list(dict.fromkeys(itertools.chain.from_iterable(ranges)))
 
 
@@ -212,6 +216,8 @@ def _parse_changes(kind: type[Config], set_values: Mapping[str, str]) -> dict[st
             raise UserError(f"--set does not take {key}: {_OTHER_OPTIONS[name]}")
         if name == "weights" and text.lower() in _WEIGHTED + _UNWEIGHTED:
             text = "size" if text.lower() in _WEIGHTED else "none"
+        if name in changes:
+            raise UserError(f"--set {name} is given twice; give it once")
         changes[name] = kind.parse_value(name, text)
     return changes
 

@@ -3,16 +3,27 @@
 import argparse
 import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Self
 
-from distill.cli.options import OneLineParser
-from distill.errors import UserError
+from distill.cli.options import OneLineParser, ParsedOption
+from distill.errors import UserError, shortened
+from distill.parsing import file_name, number, path, path_or_uri, whole_number
 from sweeps.cli.job import in_job
-from sweeps.cli.options import RunOptions, add_run_options, check_at_least
+from sweeps.cli.options import RunOptions, add_run_options, without_repetitions
 from sweeps.optuna_search.spaces import SPACES, Space, load_space
 from sweeps.optuna_search.study import OBJECTIVES, check_objectives, is_database
 from sweeps.store.store import Store
+
+MAX_CONFIRMED = 1000
+"""Configurations that are confirmed, at most."""
+
+MAX_SEEDS = 1000
+"""Seeds of each, at most, as for grids."""
+
+MAX_SAMPLER_SEED = 2**32 - 1
+"""Largest seed that Optuna's samplers take."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +64,8 @@ class SearchOptions:
             UserError: a value is unknown or out of range, or a path is relative inside a Ray job.
         """
         run = RunOptions.from_parsed(parsed)
-        check_at_least(parsed, trials=1, confirm=0, seeds=1, seed=0)
         space = _space(parsed, run)
-        name = _name(str(run.name or space.name))
+        name = run.name or file_name("the name of the space", space.name)
         objectives = tuple(parsed.objectives.split(","))
         check_objectives(objectives)
         return cls(
@@ -91,11 +101,18 @@ def search_parser(program: str) -> OneLineParser:
     summaries = "; ".join(f"{name}: {load_space(name).summary}" for name in SPACES)
     what.add_argument(
         "space",
+        action=ParsedOption,
+        parse=path,
         metavar="SPACE",
         help=f"search space: a name or a Python file PATH.py. {summaries}".replace("%", "%%"),
     )
     what.add_argument(
-        "--trials", type=int, default=30, metavar="N", help="trials of the search (default: 30)"
+        "--trials",
+        action=ParsedOption,
+        parse=partial(whole_number, minimum=1),
+        default=30,
+        metavar="N",
+        help="trials of the search (default: 30)",
     )
     what.add_argument(
         "--objectives",
@@ -119,20 +136,27 @@ def search_parser(program: str) -> OneLineParser:
     )
     what.add_argument(
         "--confirm",
-        type=int,
+        action=ParsedOption,
+        parse=partial(whole_number, minimum=0, maximum=MAX_CONFIRMED),
         default=3,
         metavar="N",
         help="how many of the best configurations are confirmed (default: 3)",
     )
     what.add_argument(
         "--seeds",
-        type=int,
+        action=ParsedOption,
+        parse=partial(whole_number, minimum=1, maximum=MAX_SEEDS),
         default=5,
         metavar="N",
         help="fresh seeds for each confirmed configuration (default: 5)",
     )
     what.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="seed of the sampler (default: 0)"
+        "--seed",
+        action=ParsedOption,
+        parse=partial(whole_number, minimum=0, maximum=MAX_SAMPLER_SEED),
+        default=0,
+        metavar="N",
+        help="seed of the sampler (default: 0)",
     )
     what.add_argument(
         "--no-prune", action="store_true", help="run every trial to its end: no early stopping"
@@ -140,6 +164,8 @@ def search_parser(program: str) -> OneLineParser:
     what.add_argument("--retry-failed", action="store_true", help="run failed trials again")
     what.add_argument(
         "--storage",
+        action=ParsedOption,
+        parse=path_or_uri,
         metavar="PATH|URL",
         help="storage of the study: a journal file (default: studies/NAME.journal in the "
         "results), or a database such as sqlite:///…, mysql://…, postgresql://…",
@@ -151,12 +177,11 @@ def search_parser(program: str) -> OneLineParser:
 def _space(parsed: argparse.Namespace, run: RunOptions) -> Space:
     """Returns the space, with what the options fix and limit."""
     space = load_space(parsed.space)
-    texts = dict(run.set_values)
-    for name in ("dataset", "val_fraction"):
-        if getattr(parsed, name) is not None:
-            texts[name] = getattr(parsed, name)
+    options = [(name, getattr(parsed, name)) for name in ("dataset", "val_fraction")]
+    given = [(name, text) for name, text in options if text is not None]
+    texts = without_repetitions("--set", [*run.set_values.items(), *given])
     fixed = {name: space.config_class.parse_value(name, text) for name, text in texts.items()}
-    return space.narrowed(fixed, dict(map(_range, parsed.range)))
+    return space.narrowed(fixed, without_repetitions("--range", map(_range, parsed.range)))
 
 
 def _range(text: str) -> tuple[str, tuple[float, float]]:
@@ -164,15 +189,9 @@ def _range(text: str) -> tuple[str, tuple[float, float]]:
     try:
         if match is None:
             raise ValueError(text)
-        return match[1].replace("-", "_"), (float(match[2]), float(match[3]))
+        return match[1].replace("-", "_"), (number("LOW", match[2]), number("HIGH", match[3]))
     except ValueError:
-        raise UserError(f"--range takes PARAMETER=LOW:HIGH, got {text!r}") from None
-
-
-def _name(name: str) -> str:
-    if "/" in name or name.startswith("."):
-        raise UserError(f"--name must do as the name of a file, got {name!r}")
-    return name
+        raise UserError(f"--range takes PARAMETER=LOW:HIGH, got {shortened(text)}") from None
 
 
 def _storage(given: str | None, name: str, store: Store) -> str:

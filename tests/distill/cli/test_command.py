@@ -182,7 +182,7 @@ def test_a_trial_without_a_result_exits_with_1_and_a_record(
         ("--augment color_crops", "crops"),
         ("--eval-split val", "val_fraction is 0"),
         ("--threads 0", "threads must be at least 1, got 0"),
-        ("--threads two", "argument --threads: invalid int value: 'two'"),
+        ("--threads two", "--threads must be a whole number, got 'two'"),
         ("--checkpoint-seconds -1", "checkpoint-seconds must be at least 0"),
         ("--eval-networks resnet10", "instance norm needs images larger than 8×8"),
         ("--classes 3", "classes must name at least two, each once, got '3'"),
