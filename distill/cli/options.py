@@ -29,6 +29,12 @@ class OneLineParser(argparse.ArgumentParser):
         """Returns its options and arguments without `--help`, in the order of the help."""
         return [action for action in self._actions if action.dest != "help"]
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Raises a UserError for a text that is not among an option's choices."""
+        if action.choices is not None:
+            option = (action.option_strings or [str(action.metavar)])[-1]
+            require_known(f"value of {option}", value, action.choices)
+
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parses; an unknown option is an error that names the nearest one."""
         parsed, unknown = self.parse_known_args(args, namespace)

@@ -108,7 +108,7 @@ def select_only(plan: Sequence[AnyConfig], only: Iterable[str]) -> list[AnyConfi
         UserError: a field is unknown, no trial has the value, or no trial meets all conditions.
     """
     kept = list(plan)
-    texts = [part.strip() for text in only for part in text.split(",") if part.strip()]
+    texts = [part.strip() for text in only for part in text.rstrip(",").split(",")]
     for text in texts:
         key, equals, alternatives = (part.strip() for part in text.partition("="))
         if not (key and equals and alternatives):

@@ -13,7 +13,7 @@ from distill.parsing import file_name, number, path, path_or_uri, whole_number
 from sweeps.cli.job import in_job
 from sweeps.cli.options import RunOptions, add_run_options, without_repetitions
 from sweeps.optuna_search.spaces import SPACES, Space, load_space
-from sweeps.optuna_search.study import OBJECTIVES, check_objectives, is_database
+from sweeps.optuna_search.study import OBJECTIVES, check_objectives, check_storage, is_database
 from sweeps.store.store import Store
 
 MAX_CONFIRMED = 1000
@@ -203,6 +203,7 @@ def _storage(given: str | None, name: str, store: Store) -> str:
                 "on a disk that outlives the job, or the URL of a database"
             )
         return str(store.local_path / "studies" / f"{name}.journal")
+    check_storage(given)
     is_relative = not is_database(given) and not Path(given).expanduser().is_absolute()
     if is_relative and in_job():
         raise UserError(

@@ -439,19 +439,36 @@ def _journal_path(storage: str) -> Path:
     return Path(storage).expanduser().absolute()
 
 
-def _open_database(url: str) -> optuna.storages.BaseStorage:
-    if url.split("://", 1)[0] in ("s3", "gs", "gcs", "abfs", "hdfs", "file"):
+def check_storage(storage: str) -> None:
+    """Raises a UserError for the URL of a database that cannot be right; opens nothing."""
+    if not is_database(storage):
+        return
+    if storage.split("://", 1)[0] in ("s3", "gs", "gcs", "abfs", "hdfs", "file"):
         raise UserError(
-            f"a study needs a file or a database, not an object store: {shown_storage(url)}; "
+            f"a study needs a file or a database, not an object store: {shown_storage(storage)}; "
             "give --storage a path on a disk, or the URL of a database"
         )
+    import sqlalchemy.engine  # noqa: PLC0415 - only needed here
+
+    try:
+        sqlalchemy.engine.make_url(storage).get_dialect()
+    except Exception as error:  # of many types
+        raise _no_study(storage, error) from None
+
+
+def _open_database(url: str) -> optuna.storages.BaseStorage:
+    check_storage(url)
     try:
         return optuna.storages.get_storage(url)
     except Exception as error:  # of SQLAlchemy, of the database's driver, or a missing driver
-        reason = str(error).strip().split("\n", 1)[0]
-        raise UserError(
-            f"no study can be opened in {shown_storage(url)}: {type(error).__name__}: {reason}"
-        ) from None
+        raise _no_study(url, error) from None
+
+
+def _no_study(url: str, error: Exception) -> UserError:
+    reason = str(error).strip().split("\n", 1)[0]
+    return UserError(
+        f"no study can be opened in {shown_storage(url)}: {type(error).__name__}: {reason}"
+    )
 
 
 def _open_journal(path: Path) -> optuna.storages.BaseStorage:
