@@ -1,6 +1,7 @@
 """The progress of a sweep: one live display on a terminal, plain lines in a job's log."""
 
 import time
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,12 +14,19 @@ from rich.text import Text
 from distill.cli.display import duration
 from distill.config.base import Config
 from sweeps.cli.labels import trial_label
+from sweeps.cli.time_left import TimeLeft
 
 PLAIN_SECONDS = 15.0
 """Seconds between two plain lines."""
 
 MOST_SHOWN = 8
 """Running trials that are shown with a line each."""
+
+NAME_WIDTH = 20
+"""Characters of the sweep's name that the live display shows."""
+
+LABEL_WIDTH = 24
+"""Characters that the live display keeps for the label of a trial."""
 
 
 class SweepState:
@@ -28,9 +36,16 @@ class SweepState:
         name: of the sweep.
         n_planned: trials of the plan, the finished ones included; None: unknown.
         n_finished_before: those that were finished before this run.
+        clock: returns the time in seconds.
     """
 
-    def __init__(self, name: str, n_planned: int | None, n_finished_before: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        n_planned: int | None,
+        n_finished_before: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.name = name
         self.n_planned = n_planned
         self.n_finished_before = n_finished_before
@@ -38,11 +53,18 @@ class SweepState:
         self.statuses: dict[str, str] = {}
         self.best: tuple[float, str] | None = None
         self._labels: dict[str, str] = {}
+        self._clock = clock
+        self._time_left = TimeLeft()
+
+    def planned(self, configs: Iterable[Config]) -> None:
+        """Takes the trials that are to run, in the order of their start, for the time left."""
+        self._time_left.planned(configs)
 
     def started(self, config: Config) -> None:
         """Notes a trial that runs, for the first time or again."""
         self._labels[config.trial_id] = trial_label(config)
         self.running[config.trial_id] = {}
+        self._time_left.started(config, self._clock())
 
     def reported(self, result: dict[str, Any]) -> None:
         """Takes a trial's report; a missing number leaves the one before it."""
@@ -52,8 +74,10 @@ class SweepState:
         known = {k: v for k, v in result.items() if v is not None}
         if trial_id in self.running:
             self.running[trial_id].update(known)
+        self._time_left.reported(trial_id, result, self._clock())
         if result.get("status") not in (None, "running"):
             self.statuses[trial_id] = str(result["status"])
+            self._time_left.finished(trial_id, result.get("part_seconds"), self._clock())
         accuracy = result.get("curve_accuracy")
         if accuracy is not None and (self.best is None or accuracy > self.best[0]):
             self.best = (accuracy, self.label(trial_id))
@@ -61,6 +85,12 @@ class SweepState:
     def ended(self, trial_id: str) -> None:
         """Notes the end of a trial."""
         self.running.pop(trial_id, None)
+        self._time_left.finished(trial_id, None, self._clock())
+
+    def lost(self, config: Config) -> None:
+        """Notes that the process of a trial was lost; the trial runs again later."""
+        self._time_left.lost(config)
+        self.ended(config.trial_id)
 
     def label(self, trial_id: str) -> str:
         """Returns the label of a trial."""
@@ -84,38 +114,57 @@ class SweepState:
 
     @property
     def _fractions_running(self) -> float:
-        live = (known for i, known in self.running.items() if i not in self.statuses)
+        live = (known for i, known in list(self.running.items()) if i not in self.statuses)
         return sum(float(known.get("fraction", 0.0)) for known in live)
 
-    def seconds_left(self, elapsed: float) -> float | None:
-        """Returns an estimate of the time to the end, as if all trials took equally long.
+    @property
+    def n_running(self) -> int:
+        """Trials that are running."""
+        return sum(trial_id not in self.statuses for trial_id in list(self.running))
 
-        Args:
-            elapsed: seconds since the trials of this run were begun.
-        """
-        done = len(self.statuses) + self._fractions_running
-        if not self.n_planned or done <= 0:
+    def seconds_left(self) -> float | None:
+        """Returns an estimate of the time to the end; None: unknown (see `TimeLeft`)."""
+        if not self.n_planned:
             return None
-        return elapsed * (self.n_planned - self.n_finished_before - done) / done
+        n_waiting = max(0, self.n_planned - self.n_ended - self.n_running)
+        return self._time_left.seconds(n_waiting, self._clock())
 
-    def summary(self, elapsed: float) -> str:
+    @property
+    def best_text(self) -> str | None:
+        """The best accuracy so far and the label of its trial; None: there is none yet."""
+        return None if self.best is None else f"best {100 * self.best[0]:.1f} % ({self.best[1]})"
+
+    def summary(self) -> str:
         """Returns the state in one line."""
+        parts = self.counts()
+        if self.best_text is not None:
+            parts.append(self.best_text)
+        return " · ".join([*parts, *self._left()])
+
+    def short_summary(self) -> str:
+        """Returns the state without the best trial, what matters most first."""
+        done, *others = self.counts()
+        return " · ".join([done, *self._left(), *others])
+
+    def _left(self) -> list[str]:
+        left = self.seconds_left()
+        return [] if left is None else [f"{duration(left)} left"]
+
+    def counts(self) -> list[str]:
+        """Returns how many trials are in which state, a text for each."""
         n_planned = "" if self.n_planned is None else f"/{self.n_planned}"
-        n_running = sum(trial_id not in self.statuses for trial_id in self.running)
-        parts = [f"{self.n_ended}{n_planned} done", f"{n_running} running"]
+        parts = [f"{self.n_ended}{n_planned} done", f"{self.n_running} running"]
         parts.append(f"{self.count('failed', 'out_of_memory')} failed")
         others = {status: self.count(status) for status in ("infeasible", "diverged", "pruned")}
-        parts += [f"{n} {status}" for status, n in others.items() if n]
-        if self.best is not None:
-            parts.append(f"best {100 * self.best[0]:.1f} % ({self.best[1]})")
-        left = self.seconds_left(elapsed)
-        if left is not None:
-            parts.append(f"{duration(left)} left")
-        return " · ".join(parts)
+        return parts + [f"{n} {status}" for status, n in others.items() if n]
 
     def trial_line(self, trial_id: str) -> str:
         """Returns the progress of a running trial in one line."""
-        known = self.running[trial_id]
+        return " · ".join(self.trial_parts(trial_id))
+
+    def trial_parts(self, trial_id: str) -> list[str]:
+        """Returns what is known of the progress of a running trial; a text at least."""
+        known = self.running.get(trial_id, {})
         parts = []
         if "step" in known:
             parts.append(f"step {known['step']}/{known['n_steps']}")
@@ -125,7 +174,7 @@ class SweepState:
             parts.append(f"{100 * known['curve_accuracy']:.1f} %")
         if "seconds_left" in known:
             parts.append(f"{duration(known['seconds_left'])} left")
-        return " · ".join(parts) or "starting"
+        return parts or ["starting"]
 
 
 class SweepDisplay:
@@ -141,7 +190,8 @@ class SweepDisplay:
         self.state = SweepState(name, n_planned, n_finished_before)
         self._console = Console(stderr=True, highlight=False)
         self._phase = "starting"
-        self._started: float | None = None
+        self._is_live = self._console.is_terminal and not self._console.is_dumb_terminal
+        self._has_started = False
         self._last_line = time.monotonic()
         self._shown: set[str] = set()
         self._live = Live(
@@ -152,7 +202,7 @@ class SweepDisplay:
         )
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
+        if self._is_live:
             self._live.start()
         return self
 
@@ -168,13 +218,16 @@ class SweepDisplay:
     def phase(self, text: str) -> None:
         """Shows a phase that comes before the trials."""
         self._phase = text
-        if not self._console.is_terminal:
+        if not self._is_live:
             self._print(text)
+
+    def planned(self, configs: Iterable[Config]) -> None:
+        """Takes the trials that are to run, in the order of their start, for the time left."""
+        self.state.planned(configs)
 
     def started(self, config: Config) -> None:
         """Shows a trial that runs."""
-        if self._started is None:
-            self._started = time.monotonic()
+        self._has_started = True
         self.state.started(config)
 
     def reported(self, result: dict[str, Any]) -> None:
@@ -193,7 +246,7 @@ class SweepDisplay:
 
     def lost(self, config: Config) -> None:
         """Shows that a trial's process was lost; another one resumes it, maybe after a while."""
-        self.state.ended(config.trial_id)
+        self.state.lost(config)
         label = trial_label(config)
         self._print(f"{label}: its process was lost; it resumes from its last checkpoint")
 
@@ -206,34 +259,56 @@ class SweepDisplay:
     def refresh(self) -> None:
         """Prints a plain line when it is due, where the output is not a terminal."""
         now = time.monotonic()
-        due = self._started is not None and now - self._last_line >= PLAIN_SECONDS
-        if due and not self._console.is_terminal:
+        due = self._has_started and now - self._last_line >= PLAIN_SECONDS
+        if due and not self._is_live:
             self._last_line = now
-            self._print(self.state.summary(self._elapsed))
-
-    @property
-    def _elapsed(self) -> float:
-        return 0.0 if self._started is None else time.monotonic() - self._started
+            self._print(self.state.summary())
 
     def _print(self, text: str) -> None:
         self._console.print(text, markup=False, soft_wrap=True)
 
     def _picture(self) -> RenderableType:
-        if self._started is None:
-            return Text(f"{self.state.name}: {self._phase}")
-        head = Table.grid(padding=(0, 1))
-        head.add_row(
-            Text(self.state.name, style="bold"),
-            ProgressBar(total=1.0, completed=self.state.fraction or 0.0, width=24),
-            Text(self.state.summary(self._elapsed)),
-        )
-        trials = Table.grid(padding=(0, 2))
-        shown = list(self.state.running)
-        for trial_id in shown[:MOST_SHOWN]:
-            trials.add_row(
-                Text(f"  {self.state.label(trial_id)}"),
-                Text(self.state.trial_line(trial_id), style="dim"),
-            )
-        if len(shown) > MOST_SHOWN:
-            trials.add_row(Text(f"  and {len(shown) - MOST_SHOWN} more", style="dim"), Text(""))
-        return Group(head, trials)
+        if not self._has_started:
+            return _line(f"{self.state.name}: {self._phase}")
+        return picture(self.state, self._console.width)
+
+
+def picture(state: SweepState, width: int) -> RenderableType:
+    """Returns the live display: lines that are cut, never wrapped, where the terminal is narrow.
+
+    Args:
+        state: of the sweep.
+        width: characters a line.
+    """
+    bar = ProgressBar(total=1.0, completed=state.fraction or 0.0)
+    head = Table.grid(expand=True, padding=(0, 1))
+    head.add_column(no_wrap=True, overflow="ellipsis", max_width=NAME_WIDTH)
+    head.add_column(ratio=1)
+    head.add_column(no_wrap=True, overflow="ellipsis")
+    head.add_row(Text(state.name, style="bold"), bar, Text(state.short_summary()))
+    shown = list(state.running)
+    trials = [_trial_line(state, trial_id, width) for trial_id in shown[:MOST_SHOWN]]
+    lines = [_line(state.best_text)] if state.best_text is not None else []
+    more = [_line(f"  and {len(shown) - MOST_SHOWN} more")] if len(shown) > MOST_SHOWN else []
+    return Group(head, *lines, *trials, *more)
+
+
+def _trial_line(state: SweepState, trial_id: str, width: int) -> Text:
+    """Returns a label, cut in the middle (the seed is at its end), and the progress on the right.
+
+    Where little room is left for the label, the first part of the progress is left out.
+    """
+    parts = state.trial_parts(trial_id)
+    while len(parts) > 1 and width - len(" · ".join(parts)) < LABEL_WIDTH:
+        parts.pop(0)
+    progress = " · ".join(parts)
+    label, room = state.label(trial_id), max(width - len(progress) - 4, 1)
+    if len(label) > room:
+        end = min(8, room // 2)
+        label = f"{label[: room - end - 1]}…{label[len(label) - end :]}"
+    line = _line(f"  {label.ljust(room)}  ")
+    return line.append(progress, style="dim")
+
+
+def _line(text: str) -> Text:
+    return Text(text, no_wrap=True, overflow="ellipsis")

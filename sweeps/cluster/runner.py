@@ -100,6 +100,8 @@ def run_trials(
         display.phase("starting the first trials")
         started_in = str(Path.cwd())
         is_checked = data_for is source
+        if not isinstance(source, Searcher):
+            display.planned(source)
 
         def trainable(
             params: dict[str, Any],

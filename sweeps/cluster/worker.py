@@ -149,8 +149,9 @@ def run_and_store(
         report: called now and then, and always once at the end, with `trial_id`, `status`
             (`running`, then that of the row or `failed`), `fatal` (whether every other trial would
             fail as well), `fraction` in [0, 1], `step`, `n_steps`, `loss`, `curve_step` and
-            `curve_accuracy` of the last evaluation, `seconds_left` and `message`; at the end
-            `numbers` of the row: its kind, accuracies and seconds, for `sweeps.cluster.metrics`.
+            `curve_accuracy` of the last evaluation, `seconds_left` and `message`; at the end also
+            `numbers` of the row: its kind, accuracies and seconds, for `sweeps.cluster.metrics`,
+            and `part_seconds`, the row's columns of seconds, or None without such a row.
         attempt: 1, or one more than at the last recorded failure.
         is_checked: whether the configuration was checked against its images.
     """
@@ -165,7 +166,12 @@ def run_and_store(
         with slower_warnings_to(reporter.warn):
             images = data().to(device_of(order))
             row = _run(config, images, order, reporter, attempt, is_checked=is_checked)
-        reporter.end(row["status"], row["status_message"], numbers=_numbers_of(row))
+        reporter.end(
+            row["status"],
+            row["status_message"],
+            numbers=_numbers_of(row),
+            part_seconds=_part_seconds(row),
+        )
     except UnwritableStoreError as error:
         reporter.end(FAILED, str(error), fatal=True)
     except Exception as error:
@@ -200,6 +206,12 @@ def _numbers_of(row: Mapping[str, Any]) -> dict[str, Any]:
     names = [name for name in row if name.endswith("_seconds")]
     names += [f"{split}_accuracy_mean" for split in ("test", "val")]
     return {name: row.get(name) for name in ("kind", *names)}
+
+
+def _part_seconds(row: dict[str, Any]) -> dict[str, Any] | None:
+    if row["status"] != "ok":
+        return None
+    return {name: value for name, value in row.items() if name.endswith("_seconds")}
 
 
 def _may_replace(row: dict[str, Any], order: WorkOrder) -> bool:
@@ -411,13 +423,17 @@ class _Reporter:
         *,
         fatal: bool = False,
         numbers: Mapping[str, Any] | None = None,
+        part_seconds: dict[str, Any] | None = None,
     ) -> None:
         """Makes the last report."""
         if self._trackers is not None:
             self._trackers.close()
-        self._report(
-            self._values(status, None, message) | {"fatal": fatal, "numbers": dict(numbers or {})}
-        )
+        last = {
+            "fatal": fatal,
+            "numbers": dict(numbers or {}),
+            "part_seconds": part_seconds,
+        }
+        self._report(self._values(status, None, message) | last)
 
     def _track(self, progress: Progress, *, new_point: bool) -> None:
         if self._trackers is None:
