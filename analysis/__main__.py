@@ -19,7 +19,7 @@ from analysis.findings.findings import findings, in_short, markdown
 from analysis.tables.build import Tables, build_from, joined_tables
 from analysis.tables.files import write_table
 from analysis.tables.layout import layout_of
-from analysis.tables.printing import print_sheets, unstarted_lines
+from analysis.tables.printing import line_width, print_sheets, unstarted_lines
 from analysis.tables.render import sheet
 from analysis.tables.sheet import wrapped
 from distill.cli.options import OneLineParser, ParsedOption
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from analysis.figures.gather import Gallery
 
 DEFAULT_OUT = "analysis-out"
-
-TEXT_WIDTH = 100
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -148,8 +146,9 @@ def _folder(out: str) -> Path:
 
 
 def _tables(work: _Work, folder: Path) -> None:
-    print_sheets([sheet(table) for table in work.tables.tables], Console())
-    for line in unstarted_lines(work.tables):
+    console = Console()
+    print_sheets([sheet(table) for table in work.tables.tables], console)
+    for line in wrapped(unstarted_lines(work.tables), line_width(console)):
         print(line)
     for table in work.tables.tables:
         write_table(table, folder)
@@ -161,7 +160,7 @@ def _findings(work: _Work, folder: Path) -> None:
     (folder / "findings.md").write_bytes(markdown(work.findings).encode())
     if work.findings:
         print()
-        for line in wrapped(in_short(work.findings), TEXT_WIDTH):
+        for line in wrapped(in_short(work.findings), line_width(Console())):
             print(line)
     print(f"\nfindings: {folder / 'findings.md'}")
 

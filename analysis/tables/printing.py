@@ -13,8 +13,8 @@ from analysis.tables.render import sheet
 from analysis.tables.sheet import Sheet, text_lines, wrapped
 from distill.config.base import Config
 
-LOG_WIDTH = 100
-"""Characters a line where the output is not a terminal."""
+DEFAULT_WIDTH = 80
+"""Characters a line where the output is not a terminal, so that its width is unknown."""
 
 
 def print_tables(
@@ -37,13 +37,13 @@ def print_tables(
     console = console or Console()
     tables = build(results, plan_of(plan), failures, kinds=kinds)
     print_sheets([sheet(table) for table in tables.tables], console)
-    for line in wrapped(unstarted_lines(tables), _width(console)):
+    for line in wrapped(unstarted_lines(tables), line_width(console)):
         _print(console, line)
 
 
 def print_sheets(sheets: Sequence[Sheet], console: Console) -> None:
     """Prints tables as wide as the terminal; notes of all of them are printed once, at the end."""
-    width = _width(console)
+    width = line_width(console)
     first = sheets[0].notes if sheets else ()
     shared = [note for note in first if all(note in printed.notes for printed in sheets)]
     for printed in sheets:
@@ -57,8 +57,9 @@ def print_sheets(sheets: Sequence[Sheet], console: Console) -> None:
         _print(console, line)
 
 
-def _width(console: Console) -> int:
-    return console.width if console.is_terminal else LOG_WIDTH
+def line_width(console: Console) -> int:
+    """Returns the characters of a line: of the terminal, else `DEFAULT_WIDTH`."""
+    return console.width if console.is_terminal else DEFAULT_WIDTH
 
 
 def unstarted_lines(tables: Tables) -> list[str]:

@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -247,7 +249,10 @@ def _print_summary(row: dict[str, Any], folder: Path) -> None:
     for label, text in lines.items():
         print(f"  {label:<20}{text}")
     files = sorted(path.name for path in folder.iterdir() if path.is_file())
-    print(f"  written to {folder}/: {', '.join(files)}")
+    written = f"written to {folder}/: {', '.join(files)}"
+    width = shutil.get_terminal_size().columns  # 80 where it is unknown
+    lines = textwrap.wrap(written, width - 4, break_long_words=False, break_on_hyphens=False)
+    print("  " + "\n    ".join(lines))
 
 
 def _is_balance_shown(row: dict[str, Any], split: str) -> bool:

@@ -1,10 +1,11 @@
 """The progress of a trial: one quiet live line on a terminal, plain lines elsewhere."""
 
 import time
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from distill.trials.base import Progress as TrialProgress
@@ -16,13 +17,21 @@ PATIENCE_SECONDS = 2.0
 """Loading that is done sooner shows nothing."""
 
 
+class _Bar(Progress):
+    """A progress bar with the cursor below it: in a full line, a terminal's `^C` would wrap."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Returns the bar and an empty line."""
+        return [*super().get_renderables(), ""]
+
+
 class Display:
     """Shows what a trial is doing, on standard error. Use as a context manager."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False)
         self._live = self._console.is_terminal and not self._console.is_dumb_terminal
-        self._bar = Progress(
+        self._bar = _Bar(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TaskProgressColumn(),

@@ -269,7 +269,7 @@ class SweepDisplay:
 
     def _picture(self) -> RenderableType:
         if not self._has_started:
-            return _line(f"{self.state.name}: {self._phase}")
+            return Group(_line(f"{self.state.name}: {self._phase}"), Text(""))
         return picture(self.state, self._console.width)
 
 
@@ -290,7 +290,8 @@ def picture(state: SweepState, width: int) -> RenderableType:
     trials = [_trial_line(state, trial_id, width) for trial_id in shown[:MOST_SHOWN]]
     lines = [_line(state.best_text)] if state.best_text is not None else []
     more = [_line(f"  and {len(shown) - MOST_SHOWN} more")] if len(shown) > MOST_SHOWN else []
-    return Group(head, *lines, *trials, *more)
+    # The cursor waits in a line of its own: the `^C` of a terminal would wrap in a full one.
+    return Group(head, *lines, *trials, *more, Text(""))
 
 
 def _trial_line(state: SweepState, trial_id: str, width: int) -> Text:

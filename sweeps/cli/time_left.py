@@ -25,6 +25,11 @@ PRICING_SHARE = 0.05
 """Largest share of the time that is spent on estimates."""
 
 
+MIN_FRACTION = 0.1
+"""Progress that tells the time left without the trial's own estimate: before, it is a guess of
+what an epoch costs beside a matching step."""
+
+
 @dataclass
 class _Run:
     """A running trial, with times in seconds of one clock.
@@ -32,7 +37,8 @@ class _Run:
     Attributes:
         key: of its configuration without the seed.
         started: when it was started.
-        first_fraction: its progress at the first report: above 0 for one that resumes.
+        first_reported: when it first reported its progress, after its process was set up.
+        first_fraction: its progress at that report: above 0 for one that resumes.
         reported: when it last reported its progress; None: never.
         fraction: its progress at the last report, in [0, 1].
         own_estimate: its own estimate of its seconds left, at the last report.
@@ -40,6 +46,7 @@ class _Run:
 
     key: str
     started: float
+    first_reported: float = 0.0
     first_fraction: float = 0.0
     reported: float | None = None
     fraction: float = 0.0
@@ -52,17 +59,18 @@ class _Run:
         if self.own_estimate is not None:
             return max(0.0, self.own_estimate - (now - self.reported))
         done = self.fraction - self.first_fraction
-        if done <= 0:
+        if done < MIN_FRACTION:
             return None
-        total = (self.reported - self.started) / done * (1 - self.fraction)
-        return max(0.0, total - (now - self.reported))
+        left = (self.reported - self.first_reported) / done * (1 - self.fraction)
+        return max(0.0, left - (now - self.reported))
 
     def total(self, now: float) -> float | None:
         """Returns the seconds that the whole trial takes, from its start; None: not known yet."""
         left = self.left(now)
         if left is None or self.first_fraction == 1:
             return None
-        return (now - self.started + left) / (1 - self.first_fraction)
+        setup, since = self.first_reported - self.started, now - self.first_reported
+        return setup + (since + left) / (1 - self.first_fraction)
 
 
 class TimeLeft:
@@ -97,7 +105,7 @@ class TimeLeft:
         if run is None or fraction is None:
             return
         if run.reported is None:
-            run.first_fraction = fraction
+            run.first_reported, run.first_fraction = now, fraction
         run.reported, run.fraction = now, fraction
         run.own_estimate = result.get("seconds_left")
 

@@ -1,8 +1,12 @@
 """Connect to a Ray cluster, or start one on this machine, and describe what it can run."""
 
+import contextlib
 import logging
 import os
+import shutil
 import socket
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +21,17 @@ from sweeps.cli.options import DEFAULT_GPU_SHARE, RunOptions, check_address
 
 CONNECT_SECONDS = 10.0
 """Seconds for a cluster to answer."""
+
+SHORT_PARENTS = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108
+"""Folders of most machines for temporary files, tried in this order."""
+
+MAX_SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
+"""Length of the path of a socket."""
+
+MAX_FOLDER_BYTES = MAX_SOCKET_BYTES - len(
+    "/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.1"
+)
+"""Length of Ray's temporary folder, whose sockets have such paths."""
 
 PACKAGES = Path(__file__).parents[2]
 """Folder of the packages: the project's in a checkout, else where they are installed."""
@@ -108,10 +123,11 @@ def connect(address: str | None) -> Iterator[Cluster]:
     if not address and os.environ.get("RAY_ADDRESS"):
         address = check_address("RAY_ADDRESS", os.environ["RAY_ADDRESS"])
     address = address or "local"
-    starts_ray = not ray.is_initialized()
-    if starts_ray:
-        _start(address)
-    try:
+    with contextlib.ExitStack() as started:
+        if not ray.is_initialized():
+            folder = started.enter_context(session_folder()) if address == "local" else None
+            _start(address, folder)
+            started.callback(ray.shutdown)
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         yield Cluster(
             n_nodes=len(nodes),
@@ -121,16 +137,45 @@ def connect(address: str | None) -> Iterator[Cluster]:
             most_gpus=max(node.get("GPU", 0) for node in nodes),
             is_local=address == "local",
         )
-    finally:
-        if starts_ray:
-            ray.shutdown()
 
 
-def _start(address: str) -> None:
+@contextmanager
+def session_folder() -> Iterator[str | None]:
+    """Yields a folder for the session of a Ray that is started on this machine.
+
+    None where Ray's default can be used. Below a long temporary folder, such as Slurm's, the paths
+    of Ray's sockets are longer than the system allows; then a short folder is made for the time of
+    the context. Ray puts objects there, too, that do not fit into memory.
+
+    Raises:
+        UserError: no short folder can be written to.
+    """
+    parent = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"  # noqa: S108
+    if len(os.fsencode(Path(parent).absolute() / "ray")) <= MAX_FOLDER_BYTES:
+        yield None
+        return
+    for short in SHORT_PARENTS:
+        try:
+            folder = tempfile.mkdtemp(prefix="ray-", dir=short)
+        except OSError:
+            continue
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return
+    raise UserError(
+        f"the temporary folder {parent} has too long a path for Ray's sockets, and "
+        f"{', '.join(SHORT_PARENTS)} cannot be written to; set RAY_TMPDIR to a folder with a path "
+        f"of at most {MAX_FOLDER_BYTES - len('/ray')} bytes"
+    )
+
+
+def _start(address: str, folder: str | None) -> None:
     _check_listens(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == "local":
-        options["include_dashboard"] = False
+        options |= {"include_dashboard": False, "_temp_dir": folder}
     elif not in_job():
         # The code is uploaded to the nodes; inside a job Ray has done that already.
         options["runtime_env"] = code_environment(PACKAGES)

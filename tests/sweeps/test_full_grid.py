@@ -1,13 +1,17 @@
 """The grid's command as a user runs it: a process of its own, a real Ray, a real store."""
 
+import fcntl
 import functools
 import json
 import os
+import pty
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -110,6 +114,58 @@ def trial_processes(results: Path) -> list[int]:
         except OSError:
             continue  # it has just ended
     return found
+
+
+@pytest.mark.ray
+def test_sweep_runs_with_a_long_temporary_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Slurm's; Ray puts sockets there, whose paths may have 107 bytes."""
+    folder = tmp_path / ("x" * 120)
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+
+    result = run(tmp_path / "results", *SMOKE, "--limit", "1")
+
+    assert result.returncode == 0, result.stderr
+    assert "1 of 1 trials finished: 1 ok" in result.stdout
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.ray
+def test_sweep_on_a_terminal_of_80_columns_wraps_no_line(tmp_path: Path) -> None:
+    main_end, terminal_end = pty.openpty()
+    fcntl.ioctl(terminal_end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    results = tmp_path / "r"
+    variables = environment(results) | {"TERM": "xterm", "NO_COLOR": "1"}
+    del variables["COLUMNS"]
+    with subprocess.Popen(
+        command(results, *SMOKE),
+        env=variables,
+        cwd=tmp_path,
+        stdout=terminal_end,
+        stderr=terminal_end,
+    ) as process:
+        os.close(terminal_end)
+        written = b"".join(iter(lambda: read_terminal(main_end), b"")).decode()
+    os.close(main_end)
+
+    assert process.returncode == 0, written
+    text = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", written)
+    lines = [part for line in text.split("\n") for part in line.rstrip("\r").split("\r")]
+    shown = [line.rstrip() for line in lines if str(tmp_path) not in line]
+    assert max(map(len, shown)) <= 80
+    assert any(line.startswith("smoke ━") and "2 running" in line for line in shown)
+    assert "2 of 2 trials finished: 2 ok" in shown
+    assert written.rindex("\x1b[?25h") > written.rindex("\x1b[?25l"), "the cursor is shown again"
+
+
+def read_terminal(main_end: int) -> bytes:
+    """Returns what was written to a pseudo-terminal; nothing once its other end is closed."""
+    try:
+        return os.read(main_end, 65_536)
+    except OSError:
+        return b""
 
 
 @pytest.mark.ray

@@ -126,7 +126,9 @@ def lines_of(state: SweepState, width: int) -> list[str]:
     """Returns the live display as a terminal of a width shows it."""
     console = Console(width=width, file=io.StringIO(), force_terminal=True, record=True)
     console.print(picture(state, width))
-    return console.export_text().splitlines()
+    *lines, last = console.export_text().splitlines()
+    assert last == "", "the cursor's line"
+    return lines
 
 
 LONG = DistillationConfig(
@@ -197,7 +199,7 @@ def test_terminal_is_left_clean(monkeypatch: pytest.MonkeyPatch) -> None:
     assert written.count("\x1b[?25l") == written.count("\x1b[?25h") == 1
     assert written.rindex("\x1b[?25h") > written.rindex("0/2 done")
     after = written[written.rindex("0/2 done") :]
-    assert after.count("\x1b[2K") >= 2, "both lines are erased"
+    assert after.count("\x1b[2K") == 3, "all lines are erased, the cursor's too"
 
 
 def test_no_color_leaves_out_colors(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,12 +78,12 @@ def test_resumed_trial_counts_what_it_does_now() -> None:
     time_left = TimeLeft()
     time_left.planned(plan)
     time_left.started(plan[0], 0.0)
-    time_left.reported(plan[0].trial_id, {"fraction": 0.8}, 1.0)
+    time_left.reported(plan[0].trial_id, {"fraction": 0.6}, 1.0)
     assert time_left.seconds(1, 1.0) is None, "its rate is not known yet"
-    time_left.reported(plan[0].trial_id, {"fraction": 0.9}, 10.0)
+    time_left.reported(plan[0].trial_id, {"fraction": 0.8}, 11.0)
 
-    assert time_left.seconds(0, 10.0) == pytest.approx(10.0)
-    assert time_left.seconds(1, 10.0) == pytest.approx(10.0 + 100.0)
+    assert time_left.seconds(0, 11.0) == pytest.approx(10.0)
+    assert time_left.seconds(1, 11.0) == pytest.approx(10.0 + 51.0), "1 s of setup, 5 s a tenth"
 
 
 def test_lost_trial_waits_again() -> None:

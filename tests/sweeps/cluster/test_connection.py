@@ -9,7 +9,13 @@ import pytest
 from distill.cli.options import OneLineParser
 from distill.errors import UserError
 from sweeps.cli.options import RunOptions, add_run_options
-from sweeps.cluster.connection import PACKAGES, Cluster, code_environment
+from sweeps.cluster.connection import (
+    MAX_FOLDER_BYTES,
+    PACKAGES,
+    Cluster,
+    code_environment,
+    session_folder,
+)
 from tests.paths import ROOT
 
 
@@ -76,3 +82,59 @@ def test_variables_of_ray_are_set_before_ray_is_imported(module: str) -> None:
     )
 
     assert ran.stdout.splitlines()[:1] == ["0 inf"], ran.stderr
+
+
+def test_short_temporary_folder_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setenv("TMPDIR", "/" + "x" * (MAX_FOLDER_BYTES - len("//ray")))
+
+    with session_folder() as folder:
+        assert folder is None
+
+
+@pytest.mark.parametrize("variable", ["TMPDIR", "RAY_TMPDIR"])
+def test_long_temporary_folder_is_replaced_for_a_while(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setenv(variable, "/" + "x" * (MAX_FOLDER_BYTES - len("/ray")))
+
+    with session_folder() as folder:
+        assert folder is not None
+        assert len(folder) <= MAX_FOLDER_BYTES
+        (Path(folder) / "session").mkdir()
+    assert not Path(folder).exists()
+
+
+def test_no_short_folder_is_one_clear_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", "/scratch/" + "x" * 100)
+    monkeypatch.setattr("sweeps.cluster.connection.SHORT_PARENTS", (str(tmp_path / "no"), "/proc"))
+
+    with (
+        pytest.raises(UserError, match=r"no, /proc cannot be written to; set RAY_TMPDIR to a fol"),
+        session_folder(),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("", "--address must not be empty"),
+        ("host", "--address must be auto, host:port or ray://host:port, got 'host'"),
+        ("host:٣", "the port of --address must be a whole number, got '٣'"),
+        ("ray://host:70000", "the port of --address must be at most 65535, got 70000"),
+    ],
+)
+def test_address_of_a_wrong_form_is_refused(address: str, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        options("--address", address)
+
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    "address", ["auto", "local", "10.0.0.1:6379", "[::1]:6379", "ray://head:10001", "ray://head"]
+)
+def test_address_of_a_right_form_is_taken(address: str) -> None:
+    assert options("--address", address).address == address
