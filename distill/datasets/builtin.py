@@ -3,10 +3,17 @@
 import contextlib
 import io
 import logging
+import queue
 import shutil
+import socket
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +25,12 @@ from distill.datasets.rows import Part, Picture, Rows
 from distill.errors import UserError
 
 logger = logging.getLogger(__name__)
+
+REACH_SECONDS = 8.0
+"""Seconds for the server of a data set to answer, before it is downloaded."""
+
+STALL_SECONDS = 30.0
+"""Seconds without any data, after which a download is given up."""
 
 _BATCH = 512
 _DIGIT_NAMES = tuple(str(digit) for digit in range(10))
@@ -191,8 +204,13 @@ def _download(name: str, description: _TorchvisionSet, data_root: Path) -> None:
     created = [folder for folder in (data_root, *data_root.parents) if not folder.exists()]
     quiet = io.StringIO()  # discards torchvision's progress bars
     try:
+        _check_reachable(_download_urls(description))
         staging.mkdir(parents=True)
-        with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
+        with (
+            contextlib.redirect_stdout(quiet),
+            contextlib.redirect_stderr(quiet),
+            _socket_timeout(STALL_SECONDS),
+        ):
             _open(description, staging, download=True)
         for file in sorted(staging.rglob("*")):
             if file.is_file() and file.suffix != ".gz":  # the archives are unpacked
@@ -207,6 +225,66 @@ def _download(name: str, description: _TorchvisionSet, data_root: Path) -> None:
         for folder in created:
             with contextlib.suppress(OSError):  # not empty: keep it
                 folder.rmdir()
+
+
+def _download_urls(description: _TorchvisionSet) -> list[str]:
+    """Returns the places that torchvision downloads a data set from; any of them will do."""
+    from torchvision import datasets  # noqa: PLC0415 - takes seconds; only needed here
+
+    dataset = getattr(datasets, description.class_name)
+    if hasattr(dataset, "mirrors"):
+        return list(dataset.mirrors)
+    return [dataset.url] if hasattr(dataset, "url") else [dataset.split_list["train"][0]]
+
+
+def _check_reachable(urls: Sequence[str]) -> None:
+    """Checks that a server answers at one of some URLs, whatever it answers.
+
+    In threads: a name server that does not answer holds up the lookup of a host for 40 seconds,
+    which no timeout of Python's shortens.
+
+    Raises:
+        OSError: none does within `REACH_SECONDS`.
+    """
+    answers: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
+
+    def ask(url: str) -> None:
+        try:
+            request = urllib.request.Request(url, method="HEAD")  # noqa: S310 - torchvision's
+            urllib.request.urlopen(request, timeout=REACH_SECONDS).close()  # noqa: S310
+        except urllib.error.HTTPError as error:
+            error.close()
+            answers.put(None)
+        except Exception as error:
+            answers.put(error)
+        else:
+            answers.put(None)
+
+    for url in urls:
+        threading.Thread(target=ask, args=(url,), daemon=True).start()
+    deadline = time.monotonic() + REACH_SECONDS
+    problem: Exception | None = None
+    for _ in urls:
+        try:
+            problem = answers.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            break
+        if problem is None:
+            return
+    hosts = ", ".join(str(urllib.parse.urlsplit(url).hostname) for url in urls)
+    reason = problem or f"no answer within {REACH_SECONDS:g} s"
+    raise OSError(f"{hosts} cannot be reached: {reason}")
+
+
+@contextlib.contextmanager
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    """Gives up connections that say nothing for a while, in the context: torchvision waits on."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def _unavailable(name: str, description: _TorchvisionSet, data_root: Path, reason: str) -> str:

@@ -1,7 +1,9 @@
 """Built-in data sets: digits, files of torchvision, downloads that fail."""
 
 import gzip
+import socket
 import struct
+import time
 import urllib.request
 from pathlib import Path
 from types import SimpleNamespace
@@ -77,6 +79,29 @@ def test_failed_download_leaves_no_files(
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", ["cifar10", "mnist"])
+def test_network_without_an_answer_is_given_up_soon(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy that takes connections and never says anything."""
+    monkeypatch.setattr("distill.datasets.builtin.REACH_SECONDS", 1.0)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setattr(urllib.request, "_opener", None)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        for scheme in ("http", "https"):
+            monkeypatch.setenv(f"{scheme}_proxy", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        load_dataset("digits")  # what is imported counts for nothing
+        start = time.monotonic()
+        with pytest.raises(UserError, match=r"cannot be reached: .*; without a network put the "):
+            load_dataset(name, data_root=tmp_path)
+        seconds = time.monotonic() - start
+
+    assert seconds < 15, "once it was 45 s; the limit is generous to a busy machine"
+    assert list(tmp_path.iterdir()) == []
+    assert socket.getdefaulttimeout() is None
 
 
 def test_failed_download_keeps_existing_files(
