@@ -251,8 +251,8 @@ def _print_summary(row: dict[str, Any], folder: Path) -> None:
     files = sorted(path.name for path in folder.iterdir() if path.is_file())
     written = f"written to {folder}/: {', '.join(files)}"
     width = shutil.get_terminal_size().columns  # 80 where it is unknown
-    lines = textwrap.wrap(written, width - 4, break_long_words=False, break_on_hyphens=False)
-    print("  " + "\n    ".join(lines))
+    wrapped = textwrap.wrap(written, width - 4, break_long_words=False, break_on_hyphens=False)
+    print("  " + "\n    ".join(wrapped))
 
 
 def _is_balance_shown(row: dict[str, Any], split: str) -> bool:
