@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from analysis.__main__ import _parser as analysis_parser
+from analysis.__main__ import analysis_parser
 from distill import parsing
-from distill.__main__ import _parser as trial_parser
+from distill.__main__ import trial_parser
 from distill.cli.options import ParsedOption
 from distill.components import option_type, registry_of
 from distill.config.base import Config

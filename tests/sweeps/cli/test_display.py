@@ -234,6 +234,13 @@ def run_on_terminal(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) 
         with pytest.raises(KeyboardInterrupt):
             show_until_interrupted()
         terminal.flush()
-        written = os.read(main_end, 1_000_000).decode()
+        terminal.write(_END)
+        terminal.flush()
+        written = b""
+        while not written.endswith(_END.encode()):  # a pseudo-terminal hands over piece by piece
+            written += os.read(main_end, 1_000_000)
     os.close(main_end)
-    return written
+    return written.decode().removesuffix(_END)
+
+
+_END = "end of test"
