@@ -45,7 +45,7 @@ def command(results: Path, *options: str) -> list[str]:
 
 def environment(results: Path | None = None) -> dict[str, str]:
     """What a command runs in; its workers inherit the mark that `trial_processes` looks for."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "PYTHON"))}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "PYTHONX"))}
     return kept | {"COLUMNS": "100", "TEST_RESULTS": str(results)}
 
 
