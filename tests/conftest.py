@@ -47,8 +47,11 @@ def tiny() -> Callable[..., ResolvedDistillation]:
     return build
 
 
+NOT_FAST = ("slow", "gpu", "service", "ray", "lengthy")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Gives the mark `fast` to every test without a mark that says that it is not."""
     for item in items:
-        if not any(item.get_closest_marker(name) for name in ("slow", "gpu", "service", "ray")):
+        if not any(item.get_closest_marker(name) for name in NOT_FAST):
             item.add_marker(pytest.mark.fast)

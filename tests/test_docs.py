@@ -13,6 +13,8 @@ import pytest
 from tests.analysis.browser import CHROMIUM, DRIVER, MISSING, Browser
 from tests.paths import ROOT
 
+pytestmark = pytest.mark.lengthy
+
 LOADING = {
     "audio": ("src",),
     "embed": ("src",),

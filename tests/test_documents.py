@@ -34,6 +34,8 @@ from tests.analysis import golden
 from tests.analysis.results import selection_rows_of
 from tests.paths import ROOT
 
+pytestmark = pytest.mark.lengthy
+
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PATHS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 DOCUMENTS = {str(path.relative_to(ROOT)): path.read_text() for path in PATHS}

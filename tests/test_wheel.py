@@ -11,6 +11,8 @@ import pytest
 
 from tests.paths import ROOT
 
+pytestmark = pytest.mark.lengthy
+
 TINY = (
     "--ipc 1 --factor 1 --width 8 --depth 2 --n-representatives 8 --n-outer 1 --n-inner 1 "
     "--n-net-batches 1 --eval-epochs 1 --n-eval 1 --no-baseline"

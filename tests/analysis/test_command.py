@@ -17,6 +17,8 @@ from tests.analysis import golden
 from tests.analysis.results import config_of, planned, row_of
 from tests.paths import ROOT
 
+pytestmark = pytest.mark.lengthy
+
 
 def analysis(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(

@@ -38,13 +38,15 @@ SIZES = {
     "n_eval": 1,
     "seed": 0,
 }
-TINY = tuple(word for name, value in SIZES.items() for word in ("--set", f"{name}={value}"))
 CHECKPOINTS = ("--checkpoint-seconds", "0.2")
 
 
 def command(results: Path, space: str, *options: str) -> list[str]:
     script = str(ROOT / "sweeps" / "search.py")
-    return [sys.executable, script, space, "--results", str(results), *TINY, *options]
+    given = {word.partition("=")[0] for word in options}
+    sizes = [f"{name}={value}" for name, value in SIZES.items() if name not in given]
+    tiny = [word for text in sizes for word in ("--set", text)]
+    return [sys.executable, script, space, "--results", str(results), *tiny, *options]
 
 
 def run(results: Path, space: str, *options: str) -> "subprocess.CompletedProcess[str]":

@@ -13,6 +13,8 @@ from sweeps.store.store import Store
 from tests.analysis import made_up
 from tests.analysis.results import selection_rows_of
 
+pytestmark = pytest.mark.lengthy
+
 
 @pytest.fixture
 def remote(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:

@@ -27,6 +27,8 @@ from tests.analysis import golden, made_up
 from tests.analysis.results import config_of, frame_of, row_of
 from tests.paths import ROOT
 
+pytestmark = pytest.mark.lengthy
+
 METHODS = tuple(name for name in CLUSTERERS if "_" not in name)
 SELECTORS = known_names(SelectionConfig.static_fields()["selector"])
 

@@ -28,6 +28,8 @@ from sweeps.store.schema import trial_schema
 from sweeps.store.store import Store
 from tests.analysis.results import Row, config_of, frame_of, row_of
 
+pytestmark = pytest.mark.lengthy
+
 CASES: tuple[dict[str, Any], ...] = (
     {"selector": "base"},
     {"selector": "random", "fraction": 0.5},

@@ -18,6 +18,8 @@ from tests.analysis import made_up
 from tests.analysis.browser import CHROMIUM, DRIVER, MISSING, Browser
 from tests.analysis.results import Row, failure_of, selection_config_of, selection_rows_of
 
+pytestmark = pytest.mark.lengthy
+
 LEFT, ENTER = "\ue012", "\ue007"
 
 needs_browser = pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason=MISSING)

@@ -20,6 +20,8 @@ from distill.datasets import load_dataset
 from distill.errors import SlowerWarning
 from distill.trials.distilled_files import load_distilled
 
+pytestmark = pytest.mark.lengthy
+
 TINY = (
     "--ipc 1 --factor 2 --width 8 --depth 2 --n-representatives 8 --n-outer 2 --n-inner 2 "
     "--n-net-batches 1 --eval-epochs 2 --eval-every 1 --n-eval 2"

@@ -301,7 +301,7 @@ def test_image_paths_stay_below_the_folder_of_the_file(tmp_path: Path, path: str
     (tmp_path / "data").mkdir()
     table = pa.table({"image": pa.array(cells, kind), "label": [0, 1] * 5})
     pq.write_table(table, tmp_path / "data" / "a.parquet")
-    with pytest.raises(UserError, match=r"a\.parquet row 0: the image path '.*' leads out of the"):
+    with pytest.raises(UserError, match=r"a\.parquet row 0: the image path .* leads out of the"):
         load_dataset(f"parquet:{tmp_path}/data/a.parquet", on_corrupt="skip")
 
 

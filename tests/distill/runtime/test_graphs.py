@@ -24,6 +24,8 @@ from distill.runtime.execution import Execution
 from distill.runtime.graphs import WARM_UP, Step, StepGraphs
 from tests.distill.evaluation.test_scores import evaluation, run
 
+pytestmark = pytest.mark.lengthy
+
 Tiny = Callable[..., ResolvedDistillation]
 CPU = torch.device("cpu")
 

@@ -23,6 +23,8 @@ from distill.trials.runner import run as run_trial
 from distill.trials.selection import COUNT_COLUMNS, CURVE_COLUMNS, SelectionTrial
 from tests.distill.datasets.sources import needs
 
+pytestmark = pytest.mark.lengthy
+
 SELECTOR_NAMES = known_names(SelectionConfig.static_fields()["selector"])
 PUBLISHED_SELECTORS = tuple(SELECTORS.published_variants())
 UNREPEATABLE = {"started_at", "peak_memory_bytes", "n_resumes", "git_commit"}

@@ -31,6 +31,8 @@ from sweeps.optuna_search.study import SearchStudy, confirm_plan, open_study, sh
 from sweeps.store.store import Store
 from tests.sweeps import plain_results
 
+pytestmark = pytest.mark.lengthy
+
 Open = Callable[..., SearchStudy]
 CHECKPOINT = f"00000001-{'f' * 32}.safetensors"
 

@@ -27,6 +27,8 @@ from sweeps.store.store import Store, load_curves, load_results
 from tests.paths import ROOT
 from tests.sweeps.plain_results import curve_of, images_of, row_of
 
+pytestmark = pytest.mark.lengthy
+
 CONFIGS = [DistillationConfig(seed=seed) for seed in range(4)]
 IDS = [config.trial_id for config in CONFIGS]
 
