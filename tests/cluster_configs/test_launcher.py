@@ -18,6 +18,8 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 
 from tests.cluster_configs.files import LAUNCHER, filled, load
 
+pytestmark = pytest.mark.lengthy
+
 CLOUDS = ("aws", "gcp")
 REGION = "us-west-2"
 

@@ -13,6 +13,8 @@ from distill.errors import DivergedError, InfeasibleClusteringError, UserError
 from distill.runtime.execution import Execution
 from tests.distill.oracle import run_oracle
 
+pytestmark = pytest.mark.lengthy
+
 Tiny = Callable[..., ResolvedDistillation]
 
 

@@ -245,6 +245,7 @@ def test_unsupported_bfloat16_warns_once_per_process(monkeypatch: pytest.MonkeyP
     precision_module._warn_once.cache_clear()
 
 
+@pytest.mark.lengthy
 def test_accuracies_are_equivalent_to_those_of_float32(digits: ImageData) -> None:
     """Two one-sided tests at 2.5 %: the 95 % interval of the difference lies within the bound.
 

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.lengthy
+
 SCRIPT = """
 import resource, sys, torch
 from distill.runtime.memory import keep_freed_memory

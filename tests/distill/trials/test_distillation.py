@@ -20,6 +20,8 @@ from distill.trials.distillation import CURVE_COLUMNS, DistillationTrial
 from distill.trials.distilled_files import DistilledSet, read_distilled, to_uint8
 from distill.trials.runner import check, run
 
+pytestmark = pytest.mark.lengthy
+
 Tiny = Callable[..., ResolvedDistillation]
 UNREPEATABLE = {"started_at", "peak_memory_bytes", "n_resumes"}
 
