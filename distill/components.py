@@ -28,6 +28,24 @@ from distill.parsing import MAX_COUNT, MAX_INT64, check_characters, number, whol
 Field = dataclasses.Field[Any]
 
 
+class SearchRange(NamedTuple):
+    """The numbers that searches try for an option; narrower than what it may be.
+
+    Attributes:
+        low: least number.
+        high: largest number.
+        log: whether they are sampled on a logarithmic scale.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+
+
+Search = SearchRange | tuple[str, ...]
+"""What searches try: numbers, or words."""
+
+
 def option(
     default: Any,
     help_text: str,
@@ -37,6 +55,7 @@ def option(
     maximum: float | None = None,
     above: float | None = None,
     below: float | None = None,
+    search: Search | None = None,
 ) -> Any:
     """Declares an option: a dataclass field with help text and range.
 
@@ -49,9 +68,11 @@ def option(
         maximum: largest value; None: `MAX_COUNT` for whole numbers.
         above: value that it must exceed.
         below: value that it must stay below.
+        search: what searches over all components try; None: its default.
     """
     limits = {"minimum": minimum, "maximum": maximum, "above": above, "below": below}
-    return field(default=default, metadata={"help": help_text, "group": group, "limits": limits})
+    metadata = {"help": help_text, "group": group, "limits": limits, "search": search}
+    return field(default=default, metadata=metadata)
 
 
 def choice(
@@ -61,6 +82,7 @@ def choice(
     *,
     group: str = "",
     excluded: tuple[str, ...] = (),
+    search: tuple[str, ...] | None = None,
 ) -> Any:
     """Declares an option that names a component, or several where its type is a tuple.
 
@@ -70,9 +92,10 @@ def choice(
         help_text: one line for `--help`; the names are added.
         group: see `option`.
         excluded: names of components that cannot be used here.
+        search: the names that searches try; None: its default.
     """
-    metadata = {"help": help_text, "group": group, "limits": {}, "registry": registry}
-    return field(default=default, metadata=metadata | {"excluded": excluded})
+    metadata: dict[str, Any] = {"help": help_text, "group": group, "limits": {}, "search": search}
+    return field(default=default, metadata=metadata | {"registry": registry, "excluded": excluded})
 
 
 def registry_of(declared: Field) -> "Registry | None":
@@ -99,13 +122,15 @@ class Component:
 
     Attributes:
         build: makes it from its options and `fixed`: a callable, or its place as
-            `package.module:name`, imported when first needed.
+            `package.module:name`, imported when first needed. None: there is nothing to make, as
+            for an embedding; the code that uses the choice reads its name.
         options: frozen dataclass of its options. `exclusive`, a class variable, may name pairs of
             options of which at most one is given.
         fixed: further arguments of `build`.
         label: what tables print; None: the name.
         published: name of the component that the published protocol runs in its place; None:
             itself.
+        searched: whether searches over all components of its kind try it.
 
     Example:
         >>> from distill import CLUSTERERS, Component
@@ -115,11 +140,12 @@ class Component:
         1
     """
 
-    build: str | Callable[..., Any]
+    build: str | Callable[..., Any] | None = None
     options: type = NoOptions
     fixed: Mapping[str, Any] = field(default_factory=dict)
     label: str | None = None
     published: str | None = None
+    searched: bool = True
 
 
 class Registry(Mapping[str, Component]):
@@ -199,8 +225,11 @@ class Registry(Mapping[str, Component]):
 
         Raises:
             UserError: the name is unknown, or an option is out of range.
+            TypeError: there is nothing to build for these components.
         """
         component = self[name]
+        if component.build is None:
+            raise TypeError(f"{self.noun} {name!r} is not built; use its name")
         return resolve_reference(component.build)(**component.fixed, **options)
 
     def label(self, name: str) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, final
 
+import optuna
 import pytest
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from analysis import load, summarise
 from distill.__main__ import main
 from distill.clustering.base import Clusterer, Clustering, cluster_means
 from distill.clustering.registry import CLUSTERERS
-from distill.components import Component, check_options, option
+from distill.components import Component, SearchRange, check_options, option
 from distill.config.base import Config
 from distill.datasets import ImageData
 from distill.errors import UserError
@@ -36,6 +37,7 @@ from sweeps import load_results
 from sweeps.cluster.worker import WorkOrder, run_and_store
 from sweeps.grid.grid import Grid
 from sweeps.grid.plan import make_plan
+from sweeps.optuna_search.spaces import load_space
 from sweeps.store.store import Store
 
 # --- a clusterer ------------------------------------------------------------------------------
@@ -45,7 +47,12 @@ from sweeps.store.store import Store
 class BinsOptions:
     """Options of `Bins`."""
 
-    bin_power: float = option(1.0, "exponent that the coordinates are raised to", above=0)
+    bin_power: float = option(
+        1.0,
+        "exponent that the coordinates are raised to",
+        above=0,
+        search=SearchRange(0.5, 3.0, log=True),
+    )
 
 
 @final
@@ -72,7 +79,9 @@ class Bins(Clusterer):
 class EveryNthOptions(SelectorOptions):
     """Options of `EveryNth`."""
 
-    stride: int = option(2, "distance between two images that are chosen", minimum=1)
+    stride: int = option(
+        2, "distance between two images that are chosen", minimum=1, search=SearchRange(1, 4)
+    )
 
 
 @final
@@ -390,3 +399,24 @@ def test_trials_that_differ_in_the_option_are_rows_of_their_own(
     assert sorted(results[proof.option]) == sorted([proof.default, proof.other])
     assert len(summary) == 2
     assert set(summary["seeds"]) == {1}
+
+
+@pytest.mark.usefixtures("_toys")
+@pytest.mark.parametrize(
+    ("space", "method", "name", "limits"),
+    [
+        ("joint", "clusterer", "bin_power", (0.5, 3.0)),
+        ("selection", "selector", "stride", (1, 4)),
+    ],
+)
+def test_searches_try_the_option(
+    space: str, method: str, name: str, limits: tuple[float, float]
+) -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    loaded = load_space(space)
+    configs = [loaded.config(study.ask()) for _ in range(80)]
+
+    tried = [config[name] for config in configs if config[method] == "toy"]
+    assert len(set(tried)) > 2
+    assert limits[0] <= min(tried) <= max(tried) <= limits[1]
+    assert {config[name] for config in configs if config[method] != "toy"} == {None}

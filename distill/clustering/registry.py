@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from distill.components import Component, Registry, option
+from distill.components import Component, Registry, SearchRange, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -11,7 +11,10 @@ class KMeansPlusPlusOptions:
     """Options of k-means from k-means++ seeds, see `distill.clustering.kmeans`."""
 
     n_local_trials: int = option(
-        1, "candidates per seeding step; above 1 is greedy k-means++", minimum=1
+        1,
+        "candidates per seeding step; above 1 is greedy k-means++",
+        minimum=1,
+        search=SearchRange(1, 8),
     )
 
 
@@ -20,7 +23,9 @@ class KMedoidsOptions:
     """Options of k-medoids, see `distill.clustering.kmedoids`."""
 
     medoid_algorithm: Literal["fasterpam", "alternate"] = option("fasterpam", "optimisation")
-    medoid_init: Literal["build", "lab", "random", "heuristic"] = option("lab", "initial medoids")
+    medoid_init: Literal["build", "lab", "random", "heuristic"] = option(
+        "lab", "initial medoids", search=("lab", "build", "random")
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +41,13 @@ class DBSCANOptions:
         "clustering",
         above=0,
         maximum=1,
+        search=SearchRange(0.05, 1.0),
     )
     min_samples: int = option(
-        2, "points, itself included, that make a core point (MinPts)", minimum=1
+        2,
+        "points, itself included, that make a core point (MinPts)",
+        minimum=1,
+        search=SearchRange(2, 10),  # with one sample the quantile would be of zeros
     )
 
 
@@ -57,7 +66,9 @@ class AgglomerativeOptions:
     """Options of agglomerative clustering, see `distill.clustering.agglomerative`."""
 
     linkage: Literal["ward", "complete", "average", "single"] = option(
-        "ward", "distance between clusters"
+        "ward",
+        "distance between clusters",
+        search=("ward", "complete", "average", "single"),
     )
 
 
@@ -70,8 +81,11 @@ class BirchOptions:
         "radius of a sub-cluster as a quantile of nearest-neighbour distances",
         above=0,
         maximum=1,
+        search=SearchRange(0.05, 1.0),
     )
-    branching_factor: int = option(50, "sub-clusters per node", minimum=2)
+    branching_factor: int = option(
+        50, "sub-clusters per node", minimum=2, search=SearchRange(10, 100, log=True)
+    )
 
 
 CLUSTERERS = Registry(
@@ -112,7 +126,9 @@ CLUSTERERS = Registry(
             build="distill.clustering.birch:Birch", options=BirchOptions, label="BIRCH"
         ),
         "random": Component(
-            build="distill.clustering.random_partition:RandomPartition", label="Random"
+            build="distill.clustering.random_partition:RandomPartition",
+            label="Random",
+            searched=False,
         ),
         # What paper 1 really ran: Lloyd as in DREAM; k-means‖; heuristic start and alternate
         # updates, and the same by the library it used; its DBSCAN; single linkage.
@@ -120,30 +136,36 @@ CLUSTERERS = Registry(
             build="distill.clustering.kmeans:KMeans",
             fixed={"init": "random", "max_iter": 100, "tol_relative": False, "empty": "zero"},
             label="K-Means, the paper's",
+            searched=False,
         ),
         "kmeans++_published": Component(
             build="distill.clustering.kmeans:KMeans",
             fixed={"init": "k-means||", "max_iter": 300},
             label="K-Means++, the paper's",
+            searched=False,
         ),
         "kmedoids_published": Component(
             build="distill.clustering.kmedoids:KMedoids",
             fixed={"algorithm": "alternate", "init": "heuristic"},
             label="K-Medoids, the paper's",
+            searched=False,
         ),
         "kmedoids_sklearn_extra": Component(
             build="distill.clustering.sklearn_extra:SklearnExtraKMedoids",
             label="K-Medoids, scikit-learn-extra",
+            searched=False,
         ),
         "dbscan_published": Component(
             build="distill.clustering.dbscan:DBSCAN",
             options=PublishedDBSCANOptions,
             label="DBSCAN, the paper's",
+            searched=False,
         ),
         "agglomerative_published": Component(
             build="distill.clustering.agglomerative:Agglomerative",
             fixed={"linkage": "single"},
             label="Agglomerative, the paper's",
+            searched=False,
         ),
     },
 )
@@ -162,12 +184,10 @@ class GradientOptions:
 EMBEDDINGS = Registry(
     "embedding",
     {
-        "features": Component(build="distill.clustering.embeddings:embed"),
-        "pixels": Component(build="distill.clustering.embeddings:embed"),
-        "gradients": Component(
-            build="distill.clustering.embeddings:embed", options=GradientOptions
-        ),
-        "predictions": Component(build="distill.clustering.embeddings:embed"),
+        "features": Component(),
+        "pixels": Component(),
+        "gradients": Component(options=GradientOptions),
+        "predictions": Component(),
     },
 )
 """The spaces that the distillation clusters in, see `distill.clustering.embeddings`."""

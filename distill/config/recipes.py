@@ -22,13 +22,8 @@ class DistillationRecipeOptions:
 RECIPES = Registry(
     "recipe",
     {
-        "classifier": Component(
-            build="distill.evaluation.classifier_evaluation:ClassifierEvaluation",
-            options=ClassifierOptions,
-        ),
-        "distillation": Component(
-            build="distill.evaluation.scores:Evaluation", options=DistillationRecipeOptions
-        ),
+        "classifier": Component(options=ClassifierOptions),
+        "distillation": Component(options=DistillationRecipeOptions),
     },
 )
 """Names as in configurations, results and tables."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from distill.clustering.registry import CLUSTERERS
-from distill.components import Component, Registry, choice, option
+from distill.components import Component, Registry, SearchRange, choice, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,14 +26,15 @@ class PCAOptions:
 POOL_EMBEDDINGS = Registry(
     "embedding",
     {
-        "pixels": Component(build="distill.trials.image_selection:ImageSelection"),
-        "features": Component(
-            build="distill.trials.image_selection:ImageSelection", options=FeatureOptions
-        ),
-        "pca": Component(build="distill.trials.image_selection:ImageSelection", options=PCAOptions),
+        "pixels": Component(),
+        "features": Component(options=FeatureOptions),
+        "pca": Component(options=PCAOptions),
     },
 )
 """What images are compared by, see `distill.trials.image_selection`."""
+
+
+_SEARCHED_CLUSTERERS = ("kmeans", "kmeans++", "kmedoids", "agglomerative")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,12 @@ class SelectorOptions:
 class ComparingOptions(SelectorOptions):
     """Options of selectors that compare images."""
 
-    embedding: str = choice("features", POOL_EMBEDDINGS, "what images are compared by")
+    embedding: str = choice(
+        "features",
+        POOL_EMBEDDINGS,
+        "what images are compared by",
+        search=("features", "pixels", "pca"),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,14 +68,21 @@ class ClusterGridOptions(SelectorOptions):
     """Options of paper 2's clustering, see `distill.selection.cluster_grid`."""
 
     embedding: str = choice("pixels", POOL_EMBEDDINGS, "what images are compared by")
-    clusterer: str = choice("kmeans", CLUSTERERS, "clustering of the images")
-    n_clusters: int = option(2, "clusters of all images together", minimum=1)
-    pca_dim: int = option(2, "dimensions of the principal-component plane", minimum=1)
+    clusterer: str = choice(
+        "kmeans", CLUSTERERS, "clustering of the images", search=_SEARCHED_CLUSTERERS
+    )
+    n_clusters: int = option(
+        2, "clusters of all images together", minimum=1, search=SearchRange(1, 10)
+    )
+    pca_dim: int = option(
+        2, "dimensions of the principal-component plane", minimum=1, search=SearchRange(1, 4)
+    )
     grid_size: int | None = option(
         None,
         "cells along each side of the grid; default: just enough for as many cells as images "
         "wanted of a group",
         minimum=1,
+        search=SearchRange(1, 40, log=True),
     )
 
 
@@ -89,7 +102,9 @@ class AugmentationOptions(SelectorOptions):
 class NearestCenterOptions(ComparingOptions):
     """Options of the images nearest the centers, see `distill.selection.nearest_center`."""
 
-    clusterer: str = choice("kmeans", CLUSTERERS, "clustering of each class")
+    clusterer: str = choice(
+        "kmeans", CLUSTERERS, "clustering of each class", search=_SEARCHED_CLUSTERERS
+    )
     n_clusters: int | None = option(
         None, "clusters of each class; default: one for each image wanted", minimum=1
     )
@@ -102,7 +117,10 @@ SELECTORS = Registry(
     "selector",
     {
         "base": Component(
-            build="distill.selection.plain:AllImages", label="base (all images)", published="base"
+            build="distill.selection.plain:AllImages",
+            label="base (all images)",
+            published="base",
+            searched=False,
         ),
         "random": Component(
             build="distill.selection.plain:RandomImages",
@@ -119,6 +137,7 @@ SELECTORS = Registry(
             build="distill.selection.plain:build_augmentation",
             options=AugmentationOptions,
             published="augmentation_published",
+            searched=False,
         ),
         "herding": Component(build="distill.selection.herding:Herding", options=ComparingOptions),
         "k_center": Component(
@@ -132,10 +151,12 @@ SELECTORS = Registry(
         "cluster_grid_published": Component(
             build="distill.selection.cluster_grid:PublishedClusterGrid",
             options=ClusterGridOptions,
+            searched=False,
         ),
         "augmentation_published": Component(
             build="distill.selection.plain:build_published_augmentation",
             options=AugmentationOptions,
+            searched=False,
         ),
     },
 )

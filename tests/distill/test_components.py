@@ -13,6 +13,7 @@ from distill.components import (
     Component,
     NoOptions,
     Registry,
+    SearchRange,
     check_options,
     checked,
     choice,
@@ -358,7 +359,10 @@ def test_option_names_that_clash_are_refused(
 @pytest.mark.parametrize("registry", REGISTRIES.values(), ids=REGISTRIES)
 def test_every_component_can_be_imported_and_documented(registry: Registry) -> None:
     for name, component in registry.items():
-        assert callable(resolve_reference(component.build)), name
+        if registry in (CLUSTERERS, NETWORKS, SELECTORS):
+            assert callable(resolve_reference(component.build)), name
+        else:
+            assert component.build is None, name
         assert component.options.__doc__, name
         component.options()
         for option_name, declared in fields_of(component.options).items():
@@ -375,3 +379,21 @@ def test_published_forms_are_those_that_cannot_be_chosen() -> None:
     variants = SELECTORS.published_variants()
 
     assert set(PUBLISHED_FORMS) == {form for name, form in variants.items() if form != name}
+
+
+@pytest.mark.parametrize("registry", [CLUSTERERS, SELECTORS], ids=lambda one: one.noun)
+def test_searches_stay_within_what_an_option_may_be(registry: Registry) -> None:
+    for component in registry.values():
+        for name, declared in fields_of(component.options).items():
+            search = declared.metadata["search"]
+            if isinstance(search, SearchRange):
+                plain = option_type(declared).plain
+                for end in search[:2]:
+                    assert checked(name, declared, plain(end)) == end
+            for word in () if isinstance(search, SearchRange) else search or ():
+                assert checked(name, declared, word) == word
+
+
+def test_choices_without_an_implementation_are_not_built() -> None:
+    with pytest.raises(TypeError, match="embedding 'pixels' is not built; use its name"):
+        EMBEDDINGS.build("pixels")

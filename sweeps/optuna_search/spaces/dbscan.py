@@ -10,14 +10,14 @@ from typing import Any
 
 import optuna
 
+from distill.clustering.registry import CLUSTERERS
+from sweeps.optuna_search.suggest import suggest_options
+
 BASE = {"clusterer": "dbscan", "ipc": 10}
 
 DEFAULT = {"eps_quantile": 0.5, "min_samples": 2}
 
 
 def suggest(trial: optuna.Trial) -> dict[str, Any]:
-    """Returns the fields of one trial. With one sample the quantile would be of zeros."""
-    return {
-        "eps_quantile": trial.suggest_float("eps_quantile", 0.05, 1.0),
-        "min_samples": trial.suggest_int("min_samples", 2, 10),
-    }
+    """Returns the fields of one trial."""
+    return suggest_options(trial, CLUSTERERS, "dbscan")

@@ -10,6 +10,8 @@ from typing import Any
 import optuna
 
 from distill.config.selection import SelectionConfig
+from distill.selection.registry import SELECTORS
+from sweeps.optuna_search.suggest import suggest_options
 
 CONFIG = SelectionConfig
 
@@ -20,8 +22,5 @@ DEFAULT = {"grid_size": 8, "n_clusters": 2, "pca_dim": 2}
 
 def suggest(trial: optuna.Trial) -> dict[str, Any]:
     """Returns the fields of one trial; the default is the paper's plane with fewer cells."""
-    return {
-        "grid_size": trial.suggest_int("grid_size", 1, 40, log=True),
-        "n_clusters": trial.suggest_int("n_clusters", 1, 10),
-        "pca_dim": trial.suggest_int("pca_dim", 1, 4),
-    }
+    names = ("grid_size", "n_clusters", "pca_dim")
+    return suggest_options(trial, SELECTORS, "cluster_grid", names)
