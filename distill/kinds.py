@@ -22,7 +22,7 @@ from distill.config.selection import SelectionConfig
 from distill.errors import UserError, require_known
 
 Columns = Mapping[str, Any]
-"""Name → type of a column: int, float, str, bool, `list[int]`, `list[float]` or `list[str]`."""
+"""Name → type of a column: int, float, str, bool, or a list of int, float, str or bytes."""
 
 SCORE_COLUMNS: Columns = {
     f"{split}_{score}_{statistic}": float
@@ -63,12 +63,14 @@ COMMON_COLUMNS: Columns = {
     **SCORE_COLUMNS,
     "n_networks": int,
     "network_scores": str,  # JSON: architecture → lists of scores, one per network
+    "correct_images": list[bytes],  # of each network of `network`, see `packed_bits`
     **CLUSTER_COLUMNS,
     **CLUSTER_SIZE_COLUMNS,
     "clustering_seconds": float,
     "network_seconds": float,
     "evaluation_seconds": float,
     "total_seconds": float,
+    "cpu_seconds": float,
     "started_at": str,  # ISO 8601, UTC
     "n_resumes": int,
     "fingerprint": str,

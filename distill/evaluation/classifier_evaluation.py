@@ -52,6 +52,8 @@ class ClassifierEvaluation:
         scores: of every finished classifier, on the images of `eval_split` after the last epoch:
             accuracy, loss, and the accuracies on the images that it trained on and on the others;
             the best accuracy of all epochs, where they were scored in all of them.
+        correct: for every finished classifier, which images of `eval_split` it classifies right
+            after the last epoch, see `packed_bits`.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class ClassifierEvaluation:
         self.n_batches = n_batches_of(n_whole, config.batch_size) if config.equal_steps else None
         self.curve: list[dict[str, Any]] = []
         self.scores: dict[str, list[float]] = {name: [] for name in SCORE_NAMES}
+        self.correct: list[str] = []
         self._classifier = self._new_classifier()
 
     @property
@@ -164,14 +167,17 @@ class ClassifierEvaluation:
         self.scores["accuracies"].append(score.accuracy)
         self.scores["balanced_accuracies"].append(score.balanced_accuracy)
         self.scores["losses"].append(score.loss)
+        self.correct.append(score.correct)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Returns what is needed to go on, as tensors and as values that JSON can hold."""
-        return self._classifier.state(), {"curve": self.curve, "scores": self.scores}
+        values = {"curve": self.curve, "scores": self.scores, "correct": self.correct}
+        return self._classifier.state(), values
 
     def load_state(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         """Goes on from what `state` returned."""
         self.curve = list(values["curve"])
         self.scores = {name: list(scores) for name, scores in values["scores"].items()}
+        self.correct = list(values["correct"])
         self._classifier = self._new_classifier()
         self._classifier.load_state(tensors)

@@ -6,12 +6,14 @@ epoch; the best of four tests (at each quarter of the epochs, paper 1's way, whi
 set) is kept beside it and never mixed with it. Shapes: n images, c channels, h, w pixels.
 """
 
+import base64
 import math
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -56,11 +58,26 @@ class Score(NamedTuple):
         loss: mean cross-entropy, in nats.
         balanced_accuracy: mean of the classes' own accuracies (recalls), in [0, 1], over the
             classes that have test images: what the accuracy would be if these were equally large.
+        correct: which images are classified right, see `packed_bits`.
     """
 
     accuracy: float
     loss: float
     balanced_accuracy: float
+    correct: str
+
+
+def packed_bits(right: Tensor) -> str:
+    """Returns (n,) truth values as ⌈n / 8⌉ bytes in base64, the first image in the highest bit.
+
+    `numpy.unpackbits(numpy.frombuffer(base64.b64decode(text), numpy.uint8), count=n)` gives them
+    back; the Parquet column `correct_images` holds the bytes themselves.
+
+    Example:
+        >>> base64.b64decode(packed_bits(torch.tensor([True, False, False, True])))[0] == 0b10010000
+        True
+    """
+    return base64.b64encode(np.packbits(right.cpu().numpy()).tobytes()).decode()
 
 
 @dataclass(kw_only=True)
@@ -72,12 +89,14 @@ class Scores:
         balanced_accuracies: of the same tests, see `Score`.
         best_accuracies: the best of the four tests.
         losses: mean test cross-entropy after the last epoch, in nats.
+        correct: which images are classified right after the last epoch, see `packed_bits`.
     """
 
     accuracies: list[float] = field(default_factory=list)
     balanced_accuracies: list[float] = field(default_factory=list)
     best_accuracies: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
+    correct: list[str] = field(default_factory=list)
 
 
 def mean_and_std(values: list[float]) -> tuple[float | None, float | None]:
@@ -126,15 +145,17 @@ def score_network(
     """
     network.eval()
     n_right: Tensor | None = None  # (n_classes,) images classified right
+    parts: list[Tensor] = []  # which images these are
     loss = torch.zeros((), dtype=torch.float64, device=images.device)
     chunks = zip(images.split(chunk_size), labels.split(chunk_size), strict=True)
     with full_precision(network):
         for chunk, chunk_labels in chunks:
             logits = network(normalize(chunk))
-            right = (logits.argmax(dim=1) == chunk_labels).long()
+            right = logits.argmax(dim=1) == chunk_labels
+            parts.append(right)
             if n_right is None:
-                n_right = right.new_zeros(logits.shape[1])
-            n_right.index_add_(0, chunk_labels, right)
+                n_right = chunk_labels.new_zeros(logits.shape[1])
+            n_right.index_add_(0, chunk_labels, right.long())
             loss += F.cross_entropy(logits, chunk_labels, reduction="sum").double()
     assert n_right is not None
     counts = torch.bincount(labels.cpu(), minlength=len(n_right))
@@ -144,6 +165,7 @@ def score_network(
         accuracy=int(n_right.sum()) / len(images),
         loss=float(loss) / len(images),
         balanced_accuracy=float(recalls.mean()),
+        correct=packed_bits(torch.cat(parts)),
     )
 
 
@@ -203,6 +225,11 @@ class Evaluation:
         return len(self.scores.accuracies) == self.n_networks
 
     @property
+    def correct(self) -> list[str]:
+        """See `Scores.correct`."""
+        return self.scores.correct
+
+    @property
     def epochs_left(self) -> int:
         """Epochs that are still to run, over all networks."""
         n_left = self.n_networks - len(self.scores.accuracies)
@@ -229,6 +256,7 @@ class Evaluation:
             self.scores.balanced_accuracies.append(score.balanced_accuracy)
             self.scores.best_accuracies.append(self._best)
             self.scores.losses.append(score.loss)
+            self.scores.correct.append(score.correct)
 
     def _start_network(self) -> None:
         index = len(self.scores.accuracies)
@@ -251,6 +279,7 @@ class Evaluation:
             "balanced_accuracies": self.scores.balanced_accuracies,
             "best_accuracies": self.scores.best_accuracies,
             "losses": self.scores.losses,
+            "correct": self.scores.correct,
         }
         return tensors, values
 
@@ -264,4 +293,5 @@ class Evaluation:
             balanced_accuracies=list(values["balanced_accuracies"]),
             best_accuracies=list(values["best_accuracies"]),
             losses=list(values["losses"]),
+            correct=list(values["correct"]),
         )

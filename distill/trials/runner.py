@@ -112,6 +112,7 @@ def run(
         "n_test": len(kept.test_images),
         **(_columns_of(trial, row, is_ok=is_ok) if trial is not None else {}),
         "total_seconds": finished.seconds,
+        "cpu_seconds": finished.cpu_seconds,
         "n_resumes": finished.n_resumes,
         "started_at": finished.started_at.isoformat(timespec="seconds"),
         "fingerprint": data.fingerprint,
@@ -237,6 +238,7 @@ class Finished:
         message: why it is not `ok`, in one line.
         started_at: when this process began, UTC.
         seconds: spent on it, in all processes.
+        cpu_seconds: of these processes, user and system, of all their threads.
         n_resumes: processes that resumed it.
     """
 
@@ -245,6 +247,7 @@ class Finished:
     message: str
     started_at: dt.datetime
     seconds: float
+    cpu_seconds: float
     n_resumes: int
 
 
@@ -272,7 +275,7 @@ def run_to_end(
         on_warning: see there.
     """
     started_at = dt.datetime.now(dt.UTC)
-    start = time.perf_counter()
+    start, cpu_start = time.perf_counter(), time.process_time()
     status, message, trial, earlier = "ok", "", None, _Earlier()
     try:
         trial = begin()
@@ -285,6 +288,7 @@ def run_to_end(
                 values |= {**identity, **(notes or {})}
                 values["progress"] = dataclasses.asdict(running.progress())
                 values["total_seconds"] = earlier.seconds + time.perf_counter() - start
+                values["cpu_seconds"] = earlier.cpu_seconds + time.process_time() - cpu_start
                 values["n_resumes"] = earlier.n_resumes
                 save_checkpoint(checkpoint_folder, tensors, values)
 
@@ -302,6 +306,7 @@ def run_to_end(
         message=message,
         started_at=started_at,
         seconds=earlier.seconds + time.perf_counter() - start,
+        cpu_seconds=earlier.cpu_seconds + time.process_time() - cpu_start,
         n_resumes=earlier.n_resumes,
     )
 
@@ -364,6 +369,7 @@ class _Earlier:
     """What happened before this process resumed the trial."""
 
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     n_resumes: int = 0
 
 
@@ -387,4 +393,8 @@ def _resume(
                 "to another configuration or other images; use another folder or --overwrite"
             )
     trial.load_state(tensors, values)
-    return _Earlier(seconds=values["total_seconds"], n_resumes=values["n_resumes"] + 1)
+    return _Earlier(
+        seconds=values["total_seconds"],
+        cpu_seconds=values["cpu_seconds"],
+        n_resumes=values["n_resumes"] + 1,
+    )

@@ -305,6 +305,7 @@ class SelectionTrial(Trial):
             **columns,
             "n_networks": len(scores["accuracies"]),
             "network_scores": {self.config.network: scores},
+            "correct_images": self._evaluation.correct if is_ok else None,
             "precision": precision_of(self._evaluation.network),
             **self.counts(),
             **{f"{part}_seconds": spent for part, spent in self.seconds.items()},

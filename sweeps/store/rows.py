@@ -1,5 +1,6 @@
 """Rows and curves as Parquet files: written to be read quickly, checked when they are read."""
 
+import base64
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -41,7 +42,7 @@ def row_content(row: Mapping[str, Any]) -> bytes:
 
     Args:
         row: by the columns of `trial_schema`; those that are left out are null. `network_scores`
-            may be the dictionary that a trial gives.
+            may be the dictionary that a trial gives, `correct_images` its texts in base64.
 
     Raises:
         ValueError: an unknown column, a value of a wrong type, or no status.
@@ -49,9 +50,15 @@ def row_content(row: Mapping[str, Any]) -> bytes:
     values = dict(row)
     if not isinstance(values.get("network_scores"), str | None):
         values["network_scores"] = json.dumps(values["network_scores"])
+    if values.get("correct_images") is not None:
+        values["correct_images"] = [_as_bytes(one) for one in values["correct_images"]]
     if values.get("status") is None:
         raise ValueError(f"a row needs a status, got {values.get('status')!r}")
     return _parquet([values], trial_schema())
+
+
+def _as_bytes(packed: str | bytes) -> bytes:
+    return base64.b64decode(packed) if isinstance(packed, str) else packed
 
 
 def curve_content(trial_id: str, curve: Iterable[Mapping[str, Any]]) -> bytes:

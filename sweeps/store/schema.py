@@ -32,6 +32,7 @@ _ARROW_TYPES = {
     list[int]: pa.list_(pa.int64()),
     list[float]: pa.list_(pa.float64()),
     list[str]: pa.list_(pa.string()),
+    list[bytes]: pa.list_(pa.binary()),
 }
 
 

@@ -1,8 +1,10 @@
 """Training fresh networks on a small set, and testing them."""
 
+import base64
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -86,10 +88,14 @@ def test_accuracy_and_loss_by_hand(digits: ImageData) -> None:
     logits = trained.eval()(digits.normalize(images))
     hits = sum(int(row.argmax()) == int(label) for row, label in zip(logits, labels, strict=True))
 
-    accuracy, loss, _ = score_network(trained, images, labels, digits.normalize)
+    accuracy, loss, _, correct = score_network(
+        trained, images, labels, digits.normalize, chunk_size=3
+    )
 
     assert accuracy == hits / 7
     assert loss == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)
+    bits = np.unpackbits(np.frombuffer(base64.b64decode(correct), np.uint8), count=7)
+    assert bits.tolist() == (logits.argmax(dim=1) == labels).int().tolist()
 
 
 def test_balanced_accuracy_by_hand(digits: ImageData) -> None:

@@ -1,8 +1,10 @@
 """Trials on classes of very different sizes: notices, balanced accuracy, capped classes."""
 
+import base64
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -53,6 +55,9 @@ def test_unequal_classes_are_noted_and_scored_apart(unequal: ImageData) -> None:
         "accuracy beside the accuracy"
     ]
     scores = row["network_scores"]["convnet"]
+    for accuracy, text in zip(scores["accuracies"], row["correct_images"], strict=True):
+        packed = np.frombuffer(base64.b64decode(text), np.uint8)
+        assert np.unpackbits(packed, count=25).mean() == accuracy
     assert len(scores["balanced_accuracies"]) == 2
     mean = sum(scores["balanced_accuracies"]) / 2
     assert row["test_balanced_accuracy_mean"] == pytest.approx(mean)

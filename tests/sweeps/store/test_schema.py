@@ -1,5 +1,6 @@
 """The schema of results is derived from the kinds, and real trials have exactly its columns."""
 
+import base64
 import dataclasses
 import json
 from collections.abc import Mapping
@@ -63,6 +64,7 @@ def test_real_trial_has_exactly_the_columns_and_types(config: Config, digits: Im
     kind = KINDS[config.kind]
     result = runner.run(config, digits)
     row = result.row | OF_THE_SWEEP | {"network_scores": json.dumps(result.row["network_scores"])}
+    row["correct_images"] = [base64.b64decode(text) for text in row["correct_images"]]
 
     assert set(OF_THE_SWEEP) == set(SWEEP_COLUMNS)
     assert set(result.row) == columns_of(kind)
