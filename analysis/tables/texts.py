@@ -10,6 +10,7 @@ DATASET_LABELS = {
     "cifar10": "CIFAR-10",
     "cifar100": "CIFAR-100",
     "mnist": "MNIST",
+    "mnist_5k": "MNIST, 5,000 images",
     "fashion_mnist": "Fashion-MNIST",
     "svhn": "SVHN",
 }

@@ -42,8 +42,8 @@ SCHEMA_VERSION = 2
 """Part of every trial's identity: raised when the same configuration would mean another result."""
 
 DATA_FIELDS = (
-    *("dataset", "image_size", "val_fraction", "test_fraction", "split_seed", "on_corrupt"),
-    "value_range",
+    *("dataset", "image_size", "val_fraction", "test_fraction", "split_seed", "train_per_class"),
+    *("on_corrupt", "value_range"),
 )
 """The fields that decide which images are loaded."""
 
@@ -92,12 +92,13 @@ class Config(ABC):
     exclusive: ClassVar[tuple[tuple[str, str], ...]] = ()
 
     # fmt: off
-    dataset: str = option("digits", "digits, cifar10, cifar100, mnist, fashion_mnist, svhn, parquet:PATH[,PATH…] or folder:PATH", group="data")
+    dataset: str = option("digits", "digits, mnist_5k, cifar10, cifar100, mnist, fashion_mnist, svhn, parquet:PATH[,PATH…] or folder:PATH", group="data")
     classes: tuple[str, ...] = option((), "names of the classes to keep, separated by commas, in any order; empty: all", group="data")
     image_size: int | None = option(None, "resize images to this height and width in pixels", group="data", minimum=4)
     val_fraction: float = option(0.0, "share of the training images held out for validation", group="data", minimum=0, below=1)
     test_fraction: float = option(0.2, "share of the images kept for testing where a data set has no test split", group="data", above=0, below=1)
     split_seed: int = option(0, "seed of the splits; not varied with --seed, so that trials share their images", group="data", minimum=0, maximum=MAX_INT64)
+    train_per_class: int | None = option(None, "training images of each class that are used, at most, drawn by split_seed", group="data", minimum=1)
     on_corrupt: Literal["error", "skip"] = option("error", "what to do with images that cannot be decoded or have no label, and classes without images", group="data")
     value_range: str | None = option(None, "LOW:HIGH, stored pixel values that become 0 and 255, for images that use a part of their range", group="data")
     on_small_class: Literal["error", "cap"] = option("error", "what to do with classes of fewer training images than are asked for; cap: take what there is", group="data")

@@ -6,7 +6,7 @@ clusterings inside DREAM; where they differ, paper 1 wins.
 
 from typing import Any
 
-DATASETS = ("digits", "cifar10", "cifar100", "mnist", "fashion_mnist", "svhn")
+DATASETS = ("digits", "mnist_5k", "cifar10", "cifar100", "mnist", "fashion_mnist", "svhn")
 """Data sets that are chosen by name; `parquet:PATH` and `folder:PATH` are read from files."""
 
 PAPER_DEFAULTS: dict[str, Any] = {
@@ -28,6 +28,7 @@ _NO_FLIP = "color_crop_scale_rotate"
 DATASET_DEFAULTS: dict[str, dict[str, Any]] = {
     "svhn": {"eval_augment": _NO_FLIP},
     "mnist": {"metric": "l1", "eval_augment": _NO_FLIP},
+    "mnist_5k": {"metric": "l1", "eval_augment": _NO_FLIP},
     "fashion_mnist": {"metric": "l1"},
     # The embedded data set: sizes that two CPU cores finish in about a minute. Not published.
     "digits": {
@@ -45,10 +46,10 @@ DATASET_DEFAULTS: dict[str, dict[str, Any]] = {
     },
 }
 
-_LR_IMG = {"mnist": 1e-4, "fashion_mnist": 1e-4, "digits": 3e-4}
+_LR_IMG = {"mnist": 1e-4, "mnist_5k": 1e-4, "fashion_mnist": 1e-4, "digits": 3e-4}
 _LR_IMG_ELSE = 5e-3
 """At ipc 10 and the native size; from there it grows with ipc and with the area, as in IDC."""
-_NATIVE_SIZES = {"mnist": 28, "fashion_mnist": 28, "digits": 8}
+_NATIVE_SIZES = {"mnist": 28, "mnist_5k": 28, "fashion_mnist": 28, "digits": 8}
 _NATIVE_SIZE_ELSE = 32
 
 

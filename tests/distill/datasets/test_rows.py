@@ -33,6 +33,34 @@ def test_test_images_do_not_depend_on_val_fraction() -> None:
     assert set(keys(other.val_images)) <= set(keys(one.train_images))
 
 
+def test_fewer_training_images_are_a_subset_of_the_split() -> None:
+    whole = load_dataset("digits", val_fraction=0.1)
+    fewer = load_dataset("digits", val_fraction=0.1, train_per_class=20)
+    fewest = load_dataset("digits", val_fraction=0.1, train_per_class=5)
+
+    assert torch.bincount(fewer.train_labels).tolist() == [20] * 10
+    assert (
+        set(keys(fewest.train_images))
+        < set(keys(fewer.train_images))
+        < set(keys(whole.train_images))
+    )
+    assert torch.equal(fewer.val_images, whole.val_images)
+    assert torch.equal(fewer.test_images, whole.test_images)
+    assert fewer.notices == ()
+    drawn = load_dataset("digits", val_fraction=0.1, train_per_class=20, split_seed=1)
+    assert set(keys(drawn.train_images)) != set(keys(fewer.train_images))
+
+
+def test_classes_with_fewer_images_keep_all_and_are_named(tmp_path: Path) -> None:
+    for name, n in (("cat", 10), ("dog", 20)):
+        write_folder(tmp_path, n, names=(name,))
+    data = load_dataset(f"folder:{tmp_path}", train_per_class=12)
+    assert torch.bincount(data.train_labels).tolist() == [8, 12]
+    assert data.notices[-1] == (
+        "1 of 2 classes have fewer than 12 training images and keep all: 'cat' (8)"
+    )
+
+
 def test_split_depends_on_the_seed_not_on_global_state() -> None:
     torch.manual_seed(1)
     np.random.seed(1)  # noqa: NPY002 - the global state is under test
