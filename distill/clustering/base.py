@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -77,6 +78,9 @@ class Clusterer(ABC):
 
     Subclasses of `BatchClusterer` implement `_fit_batch` instead.
 
+    Attributes:
+        uses_points: whether the result depends on the points, not only on their number.
+
     Example:
         >>> from distill.clustering.kmeans import KMeans
         >>> clusterer: Clusterer = KMeans()
@@ -85,6 +89,8 @@ class Clusterer(ABC):
         >>> sorted(clustering.sizes.tolist())
         [2, 2]
     """
+
+    uses_points: ClassVar[bool] = True
 
     def fit(self, points: Tensor, n_clusters: int, generator: torch.Generator) -> Clustering:
         """Clusters the points of one class.

@@ -10,7 +10,7 @@ Deviations: IDC has no clusters; the random members only give every image the sa
 """
 
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
@@ -30,6 +30,8 @@ class RandomPartition(Clusterer):
         >>> sorted(clustering.sizes.tolist())
         [2, 2, 3]
     """
+
+    uses_points: ClassVar[bool] = False
 
     def _fit(self, points: Tensor, n_clusters: int, generator: torch.Generator) -> Clustering:
         n = len(points)

@@ -37,10 +37,10 @@ class DistillationConfig(Config):
 
     ipc: int = option(1, "images per class that are kept", group="synthetic images", minimum=1)
     factor: int = option(None, "multi-formation: each image holds factor × factor training images", group="synthetic images", minimum=1)
-    init: Literal["clusters", "random", "noise"] = option("clusters", "start from representatives, from random real images or from noise", group="synthetic images")
+    init: Literal["clusters", "kmeans", "random", "noise"] = option("clusters", "start from representatives, from those of k-means whatever the clusterer, from random real images or from noise", group="synthetic images")
     n_outer: int = option(None, "outer iterations, each with a fresh network", group="synthetic images", minimum=0)
     n_inner: int = option(None, "inner loops (matching steps per class) in an outer iteration", group="synthetic images", minimum=1)
-    match: Literal["gradients", "features", "both"] = option("gradients", "what is matched; both is DREAM+", group="synthetic images")
+    match: Literal["gradients", "features", "both", "none"] = option("gradients", "what is matched; both is DREAM+, none keeps the start as it is", group="synthetic images")
     metric: Literal["mse", "l1", "cosine"] = option(None, "distance between what is matched", group="synthetic images")
     feature_weight: float = option(1.0, "weight of the feature term when both are matched", group="synthetic images", minimum=0)
     lr_img: float = option(None, "learning rate of the images; the default grows with ipc", group="synthetic images", above=0)
@@ -85,6 +85,11 @@ class DistillationConfig(Config):
         """Returns the defaults of the data set, and the learning rate of the images."""
         lr_img = default_lr_img(values["dataset"], values["ipc"], values["image_size"])
         return dataset_defaults(values["dataset"]) | {"lr_img": lr_img}
+
+    @property
+    def outer_iterations(self) -> int:
+        """Outer iterations that are run: none where nothing is matched."""
+        return 0 if self.match == "none" else self.n_outer
 
     def substitutions(self) -> dict[str, Any]:
         """Returns what else runs under the published protocol.

@@ -206,11 +206,11 @@ class Dream:
         self.matching_loss = float(self._loss_sum) / n_steps
         self.outer += 1
         self.inner = 0
-        if self.outer == self.config.n_outer:
+        if self.outer == self.config.outer_iterations:
             self.images.clamp_(0, 1)
 
     def _choose_representatives(self) -> None:
-        chosen = self._select_all(self.n_chosen)
+        chosen = self._select_all(self.clusterer, self.config.clusterer, self.n_chosen)
         use_weights = self.config.weights != "none"
         self.representatives = [
             (
@@ -220,22 +220,26 @@ class Dream:
             for indices, found in zip(self.data.class_indices, chosen, strict=True)
         ]
 
-    def _select_all(self, counts: Sequence[int]) -> list[Representatives]:
-        """Embeds and clusters every class and chooses so many representatives of each."""
+    def _select_all(
+        self, clusterer: Clusterer, name: str, counts: Sequence[int]
+    ) -> list[Representatives]:
+        """Embeds and clusters every class and chooses so many representatives of each.
+
+        Args:
+            clusterer: that clusters.
+            name: of it, which decides how representatives are chosen.
+            counts: representatives of each class.
+        """
         generator = self.generators["clustering"]
-        was_training = self.network.training
-        if not self.published:
-            self.network.eval()
-        points = [self._embed_class(label) for label in range(self.data.n_classes)]
-        self.network.train(was_training)
+        points = self._points(clusterer)
         if len(set(counts)) == 1:
-            clusterings = self.clusterer.fit_classes(points, counts[0], generator)
+            clusterings = clusterer.fit_classes(points, counts[0], generator)
         else:
             clusterings = [
-                self.clusterer.fit_classes([class_points], k, generator)[0]
+                clusterer.fit_classes([class_points], k, generator)[0]
                 for class_points, k in zip(points, counts, strict=True)
             ]
-        rule = rule_for(self.config.clusterer)
+        rule = rule_for(name)
         chosen = [
             select(own_points, clustering, k, rule, generator)
             for own_points, clustering, k in zip(points, clusterings, counts, strict=True)
@@ -249,6 +253,23 @@ class Dream:
             "noise_mean": sum(found.noise for found in chosen) / n_classes,
         }
         return chosen
+
+    def _points(self, clusterer: Clusterer) -> list[Tensor]:
+        """Returns the points of every class that are clustered."""
+        embeds_for_more = self.published or self.config["projection_dim"] is not None
+        if not clusterer.uses_points and not embeds_for_more:
+            # Positions instead of features, which cost more than the choice: the result is the
+            # same. Elsewhere an embedding draws random numbers, or moves batch-norm statistics.
+            return [
+                torch.arange(len(indices), dtype=self.dtype, device=self.device)[:, None]
+                for indices in self.data.class_indices
+            ]
+        was_training = self.network.training
+        if not self.published:
+            self.network.eval()
+        points = [self._embed_class(label) for label in range(self.data.n_classes)]
+        self.network.train(was_training)
+        return points
 
     def _embed_class(self, label: int) -> Tensor:
         images = self.data.train_images[self.data.class_indices[label]]
@@ -379,9 +400,13 @@ class Dream:
                 torch.randperm(len(indices), generator=self.generators["init"])[:k].to(self.device)
                 for indices, k in zip(self.data.class_indices, counts, strict=True)
             ]
-        if self.config.clusterer == "agglomerative_published":  # as paper 1: the first images
+        clusterer, name = self.clusterer, self.config.clusterer
+        if self.config.init == "kmeans":
+            name = self.config.running("clusterer", self.config.to_dict() | {"clusterer": "kmeans"})
+            clusterer = CLUSTERERS.build(name)
+        if name == "agglomerative_published":  # as paper 1: the first images
             return [torch.arange(k, device=self.device) for k in counts]
-        chosen = self._select_all(counts)
+        chosen = self._select_all(clusterer, name, counts)
         for name, found, k in zip(self.data.class_names, chosen, counts, strict=True):
             if len(found.indices) < k:
                 raise InfeasibleClusteringError(

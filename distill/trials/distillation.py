@@ -102,6 +102,7 @@ class DistillationTrial(Trial):
         self.dream = Dream(config, data, execution=execution)
         self._points: dict[int, dict[str, Any]] = {}
         self.final_scores: dict[str, dict[str, list[float]]] = {}
+        self._correct: list[str] = []
         self.seconds_evaluating = 0.0
         self._evaluation: Evaluation | None = None
         self._inner_clock = _Clock()
@@ -129,12 +130,12 @@ class DistillationTrial(Trial):
     @property
     def done(self) -> bool:
         """Whether nothing is left to do."""
-        return self._due() is None and self.dream.outer == self.config.n_outer
+        return self._due() is None and self.dream.outer == self.config.outer_iterations
 
     @property
     def place(self) -> str:
         """The outer iteration it is in, for messages."""
-        return f"outer iteration {self.dream.outer + 1} of {self.config.n_outer}"
+        return f"outer iteration {self.dream.outer + 1} of {self.config.outer_iterations}"
 
     def advance(self) -> None:
         """Does one unit of work: an inner loop, or an epoch of an evaluation."""
@@ -172,7 +173,7 @@ class DistillationTrial(Trial):
         outer, config = self.dream.outer, self.config
         if self.dream.inner > 0:
             return None
-        if outer == config.n_outer:
+        if outer == config.outer_iterations:
             missing = [name for name in self._eval_networks if name not in self.final_scores]
             return _EvaluationPlan(outer, missing[0], config.n_eval) if missing else None
         every = config.eval_every
@@ -215,17 +216,19 @@ class DistillationTrial(Trial):
             self._point_of_curve(plan.outer).update(
                 accuracy_mean=mean, accuracy_std=std, n_networks=len(scores.accuracies)
             )
-        if plan.outer == self.config.n_outer:
+        if plan.outer == self.config.outer_iterations:
             self.final_scores[plan.network_name] = {
                 "accuracies": scores.accuracies,
                 "balanced_accuracies": scores.balanced_accuracies,
                 "best_accuracies": scores.best_accuracies,
                 "losses": scores.losses,
             }
+            if plan.network_name == self.config.network:
+                self._correct = scores.correct
 
     def progress(self) -> Progress:
         """Returns how far the distillation is."""
-        n_outer, n_inner = self.config.n_outer, self.config.n_inner
+        n_outer, n_inner = self.config.outer_iterations, self.config.n_inner
         inner_done = self.dream.outer * n_inner + self.dream.inner
         inner_left = n_outer * n_inner - inner_done
         epochs_done, epochs_left = self._epochs()
@@ -256,7 +259,7 @@ class DistillationTrial(Trial):
     def _epochs(self) -> tuple[int, int]:
         """Returns how many epochs of evaluations are done, and how many are left."""
         config = self.config
-        n_outer, every = config.n_outer, config.eval_every
+        n_outer, every = config.outer_iterations, config.eval_every
         due = range(0, n_outer, every) if every else range(0)
         n_points_left = sum(not self._is_evaluated(outer) for outer in due)
         n_final = len(self._eval_networks)
@@ -276,6 +279,7 @@ class DistillationTrial(Trial):
             "dream": dream_values,
             "curve": self.curve,
             "final_scores": self.final_scores,
+            "correct": self._correct,
             "seconds_evaluating": self.seconds_evaluating,
             "evaluation": None,
         }
@@ -289,6 +293,7 @@ class DistillationTrial(Trial):
         self.dream.load_state(without_prefix("dream/", tensors), values["dream"])
         self._points = {point["outer"]: point for point in values["curve"]}
         self.final_scores = dict(values["final_scores"])
+        self._correct = list(values["correct"])
         self.seconds_evaluating = values["seconds_evaluating"]
         self._evaluation = None
         plan = self._due()
@@ -309,6 +314,7 @@ class DistillationTrial(Trial):
         return score_columns(final, config.eval_split) | {
             "n_networks": len(final.get("accuracies", [])),
             "network_scores": self.final_scores,
+            "correct_images": self._correct or None,
             "matching_loss": self.dream.matching_loss,
             **{name: statistics.get(name) for name in CLUSTER_COLUMNS},
             **{name: sizes.get(name) for name in SIZE_COLUMNS},

@@ -37,7 +37,8 @@ COST_GROUPS: dict[str, tuple[Group, ...]] = {
 """What a part's price depends on, from the narrowest group of trials to the widest."""
 
 _WORK_FIELDS = (
-    *("n_outer", "n_inner", "cluster_interval", "init", "eval_every", "n_eval", "n_eval_curve"),
+    *("match", "n_outer", "n_inner", "cluster_interval", "init"),
+    *("eval_every", "n_eval", "n_eval_curve"),
     *("eval_epochs", "batch_syn_max"),
 )
 
@@ -72,8 +73,10 @@ def work_units(config: DistillationConfig) -> Work:
 
 def _work(values: Values) -> Work:
     n_outer, n_inner, every = values["n_outer"], values["n_inner"], values["eval_every"]
+    if values["match"] == "none":
+        n_outer = 0
     # Paper 1's agglomerative clustering starts from the first images of a class.
-    clusters_first = (
+    clusters_first = values["init"] == "kmeans" or (
         values["init"] == "clusters" and values["clusterer"] != "agglomerative_published"
     )
     n_points = math.ceil(n_outer / every) if every else 0

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from distill.clustering.random_partition import RandomPartition
 from distill.config.distillation import ResolvedDistillation
 from distill.datasets import ImageData
 from distill.dream.loop import Dream, check_fit
@@ -124,7 +125,24 @@ def test_representatives_are_kept_between_clusterings(digits: ImageData, tiny: T
     assert chosen[3] is not chosen[4]
 
 
-@pytest.mark.parametrize("init", ["clusters", "random", "noise"])
+def test_random_choice_is_the_same_without_embedding(
+    digits: ImageData, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run() -> tuple[torch.Tensor, list[torch.Tensor]]:
+        dream = Dream(tiny(clusterer="random", n_inner=2, cluster_interval=1), digits)
+        dream.inner_loop()
+        dream.inner_loop()
+        return dream.images, [indices for indices, _ in dream.representatives]
+
+    images, indices = run()
+    monkeypatch.setattr(RandomPartition, "uses_points", True)
+    images_of_twin, indices_of_twin = run()
+
+    torch.testing.assert_close(indices, indices_of_twin, rtol=0, atol=0)
+    torch.testing.assert_close(images, images_of_twin, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("init", ["clusters", "kmeans", "random", "noise"])
 @pytest.mark.parametrize("factor", [1, 2, 3])
 def test_starts_of_every_kind(digits: ImageData, tiny: Tiny, init: str, factor: int) -> None:
     dream = Dream(tiny(init=init, factor=factor, ipc=2), digits)
@@ -139,6 +157,14 @@ def test_starts_of_every_kind(digits: ImageData, tiny: Tiny, init: str, factor: 
                 assert bool((class_images == image).flatten(1).all(dim=1).any()), (
                     "a real image of the class"
                 )
+
+
+def test_k_means_start_of_another_clusterer_is_that_of_k_means(
+    digits: ImageData, tiny: Tiny
+) -> None:
+    k_means = Dream(tiny(clusterer="kmeans"), digits)
+    random = Dream(tiny(clusterer="random", init="kmeans"), digits)
+    torch.testing.assert_close(random.images, k_means.images, rtol=0, atol=0)
 
 
 def test_a_start_from_clusters_is_nearer_than_a_random_one(digits: ImageData, tiny: Tiny) -> None:

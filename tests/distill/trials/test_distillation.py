@@ -11,6 +11,7 @@ import torch
 from distill.config.distillation import ResolvedDistillation
 from distill.datasets import ImageData
 from distill.datasets.images import with_classes
+from distill.dream.loop import Dream
 from distill.errors import InterruptedTrialError, UserError
 from distill.evaluation.recipe import random_images_baseline
 from distill.kinds import COMMON_COLUMNS, kind_of
@@ -296,3 +297,20 @@ def test_replacing_in_a_resolved_config_resolves_again(tiny: Tiny) -> None:
     assert published == tiny(protocol="published", weights="size")
     with pytest.raises(UserError, match="linkage does not apply to clusterer 'kmeans'"):
         agglomerative.replace(clusterer="kmeans")
+
+
+def test_without_matching_the_start_is_evaluated(digits: ImageData, tiny: Tiny) -> None:
+    config = tiny(match="none", factor=1, eval_epochs=2, n_eval=1, n_outer=3)
+    result = run(config, digits)
+
+    assert result.row["status"] == "ok"
+    assert result.row["matching_seconds"] == result.row["network_seconds"] == 0
+    assert result.row["matching_loss"] is None
+    start = Dream(config, digits).images.flatten(0, 1)
+    stored = distilled(result).images.float() / 255
+    torch.testing.assert_close(stored, start, rtol=0, atol=1e-6)
+    assert result.row == run(config.replace(n_outer=0), digits).row | {
+        name: value
+        for name, value in result.row.items()
+        if name in UNREPEATABLE | {"trial_id", "n_outer"} or name.endswith("_seconds")
+    }
