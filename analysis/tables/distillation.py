@@ -28,6 +28,16 @@ from distill.config.distillation import DistillationConfig
 WEIGHTS = ("T", "F", "inert")
 """With weights, without, and with paper 1's, which have no effect, outside its own protocol."""
 
+VARIANT_LABELS = {
+    ("init", "clusters"): "",
+    ("init", "kmeans"): "K-Means start",
+    ("init", "random"): "random start",
+    ("init", "noise"): "start from noise",
+    ("match", "gradients"): "",
+    ("match", "none"): "start only",
+}
+"""What the label of a row says of its start and of what is matched."""
+
 PAPER_DATASET, PAPER_EMBEDDING = "cifar10", "features"
 """What the published numbers are of, whatever a table is of."""
 
@@ -73,8 +83,16 @@ class DistillationLayout(TableLayout):
         return "on CIFAR-10, features, in the paper's sizes"
 
     def option_text(self, name: str, value: Any) -> str:
-        """Returns an option in a label; words stand alone."""
+        """Returns an option in a label; words stand alone, usual starts and losses not at all."""
+        if (name, value) in VARIANT_LABELS:
+            return VARIANT_LABELS[name, value]
         return texts.options_text([(name, value)])
+
+    def label(self, values: Values, options: str) -> str:
+        """Returns the label of a row."""
+        if (values[0], options) == ("random", VARIANT_LABELS["match", "none"]):
+            return "Random real images"
+        return super().label(values, options)
 
     def row_columns(self, scope: Scope, row: Row) -> dict[str, Any]:
         """Returns what a row is of, and what its published numbers are of."""
@@ -125,7 +143,9 @@ class DistillationLayout(TableLayout):
     def more_notes(self, table: Table) -> list[str]:
         """Returns how trials differ from the paper's, and the options of the clusterers."""
         notes = []
-        others = _other_settings(table.setting)
+        baseline = dict(table.entries[table.baseline].options)
+        variant = {name: baseline[name] for name in self.variant_fields if name in baseline}
+        others = _other_settings({**table.setting, **variant})
         if others:
             notes.append(f"Not the paper's settings: {', '.join(others)}.")
         if table.rows["published_accuracy"].isna().all():
@@ -236,6 +256,7 @@ LAYOUT = DistillationLayout(
         RowField(name="weights", value=weights_of, order=WEIGHTS.index),
     ),
     baseline={"clusterer": "kmeans", "weights": "F"},
+    variant_fields=("init", "match"),
     usual_options={"dbscan": {"eps": 15.0, "min_samples": 2}},
     title_fields=("dataset", "ipc", "embedding"),
     reproduced_score="accuracy_best",

@@ -414,7 +414,8 @@ class TableLayout:
 
     def shown_text(self, options: Options) -> str:
         """Returns the options that a label shows as text."""
-        return ", ".join(self.option_text(name, value) for name, value in options)
+        found = (self.option_text(name, value) for name, value in options)
+        return ", ".join(text for text in found if text)
 
     def label(self, values: Values, options: str) -> str:
         """Returns the label of a row.

@@ -17,9 +17,11 @@ class Grid(Generic[AnyConfig]):
     Attributes:
         name: value of `--preset`.
         summary: one line for the help.
-        configs: all of one kind, under the sound protocol, in the order of the tables.
+        configs: all of one kind, in the order of the tables; under the sound protocol unless
+            `protocols` is None.
         n_seeds: seeds 0 … n_seeds − 1 unless others are asked for.
-        protocols: unless others are asked for.
+        protocols: unless others are asked for; None: each configuration has its own, and those
+            that are asked for are kept.
         needs_dataset: whether the images are the user's: no data set is named.
     """
 
@@ -27,7 +29,7 @@ class Grid(Generic[AnyConfig]):
     summary: str
     configs: tuple[AnyConfig, ...]
     n_seeds: int
-    protocols: tuple[str, ...] = ("sound",)
+    protocols: tuple[str, ...] | None = ("sound",)
     needs_dataset: bool = False
 
 

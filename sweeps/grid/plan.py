@@ -65,9 +65,7 @@ def make_plan(
     if limit is not None and limit < 1:
         raise UserError(f"--limit must be at least 1, got {limit}")
     kind = type(grid.configs[0])
-    wanted_protocols = _known_protocols(
-        kind, protocols if protocols is not None else grid.protocols
-    )
+    wanted_protocols = _known_protocols(kind, grid.protocols if protocols is None else protocols)
     changes = _parse_changes(kind, set_values or {})
     if dataset is None and grid.needs_dataset:
         raise UserError(
@@ -79,7 +77,7 @@ def make_plan(
         _changed(kind, config.to_dict() | dataset_change, changes)
         for block in _blocks_of_equal_ipc(grid.configs)
         for protocol in wanted_protocols
-        for config in _under(block, protocol)
+        for config in (_under if grid.protocols else _of)(block, protocol)
     ]
     plan = _without_duplicates(
         kind.from_dict(row | {"seed": seed})
@@ -182,8 +180,11 @@ def _without_duplicates(configs: Iterable[AnyConfig]) -> list[AnyConfig]:
     return list(unique.values())
 
 
-def _known_protocols(kind: type[Config], protocols: Sequence[str]) -> list[str]:
+def _known_protocols(kind: type[Config], protocols: Sequence[str] | None) -> list[str]:
+    """Returns the protocols without repetitions; None: all that there are."""
     known = option_type(kind.static_fields()["protocol"]).words
+    if protocols is None:
+        return list(known)
     for name in protocols:
         require_known("protocol", name, known)
     if not protocols:
@@ -194,6 +195,11 @@ def _known_protocols(kind: type[Config], protocols: Sequence[str]) -> list[str]:
 def _blocks_of_equal_ipc(configs: Iterable[AnyConfig]) -> list[list[AnyConfig]]:
     groups = itertools.groupby(configs, key=lambda config: config.to_dict().get("ipc"))
     return [list(block) for _, block in groups]
+
+
+def _of(configs: Iterable[AnyConfig], protocol: str) -> Iterator[AnyConfig]:
+    """Yields the configurations that are under a protocol."""
+    yield from (config for config in configs if config.protocol == protocol)
 
 
 def _under(configs: Iterable[AnyConfig], protocol: str) -> Iterator[AnyConfig]:

@@ -18,12 +18,13 @@ BOTH = ("published", "sound")
 @pytest.mark.parametrize(
     ("name", "n_trials"),
     [
-        ("quickstart", 9 * 2 * 3),
+        ("quickstart", (9 + 5) * 2 * 5),
         ("smoke", 2),
         ("cost", 12 * 3),
-        ("paper", 9 * 2 * 3),
-        # (8 partitions and birch + 8 linkages + 18 dbscan + 1 random + 12 of gradients) × 4 × 5
-        ("extended", (8 + 8 + 18 + 1 + 12) * 4 * 5),
+        ("paper", (9 + 5) * 2 * 3),
+        ("small", (10 + 5 + 9 + 9) * 2 * 8),
+        # 8 partitions and birch, 8 linkages, 18 of dbscan, 10 controls, 12 of gradients
+        ("extended", (8 + 8 + 18 + 10 + 12) * 4 * 5),
     ],
 )
 def test_the_number_of_trials(name: str, n_trials: int) -> None:
@@ -115,7 +116,7 @@ def test_combinations_without_a_meaning_are_absent(name: str) -> None:
         if config.embedding != "features":  # a distance between features means nothing here
             assert config["eps"] is None
         if config.protocol == "published":
-            assert list(method_options(config)) in ([], ["eps", "min_samples"])
+            assert list(method_options(config)) in ([], ["eps"], ["eps", "min_samples"])
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -136,8 +137,8 @@ def test_the_cost_preset_changes_one_field_at_a_time() -> None:
 
 
 def test_other_data_set_keeps_sizes_and_changes_the_recipe() -> None:
-    digits = make_plan(PRESETS["quickstart"], limit=1)[0].resolve()
-    cifar = make_plan(PRESETS["quickstart"], dataset="cifar10", limit=1)[0].resolve()
+    digits = make_plan(PRESETS["smoke"], limit=1)[0].resolve()
+    cifar = make_plan(PRESETS["smoke"], dataset="cifar10", limit=1)[0].resolve()
 
     for size in ("n_outer", "n_inner", "n_representatives", "width", "eval_epochs", "n_eval"):
         assert cifar[size] == digits[size]
@@ -154,6 +155,28 @@ def test_every_preset_takes_every_data_set(name: str, dataset: str) -> None:
 
     assert len(plan) == len(make_plan(PRESETS[name], protocols=BOTH, seeds=[0]))
     assert {config.resolve().dataset for config in plan} == {dataset}
+
+
+def test_a_preset_with_both_protocols_keeps_those_asked_for() -> None:
+    whole = make_plan(PRESETS["small"], seeds=[0])
+    parts = [make_plan(PRESETS["small"], seeds=[0], protocols=[name]) for name in BOTH]
+
+    assert [len(part) for part in parts] == [9 * 2, 24 * 2]
+    assert {c.trial_id for part in parts for c in part} == {c.trial_id for c in whole}
+    assert [{c.protocol for c in part} for part in parts] == [{"published"}, {"sound"}]
+
+
+def test_controls_cross_start_and_matched_batches() -> None:
+    for name in ("quickstart", "paper", "small", "extended"):
+        rows = {(c.clusterer, c.weights, c.init, c.match) for c in PRESETS[name].configs}
+        assert {
+            ("kmeans", "none", "clusters", "gradients"),
+            ("kmeans", "none", "random", "gradients"),
+            ("random", "none", "clusters", "gradients"),
+            ("random", "none", "kmeans", "gradients"),
+            ("kmeans", "none", "clusters", "none"),
+            ("random", "none", "clusters", "none"),
+        } <= rows
 
 
 def test_the_smoke_preset_runs() -> None:
