@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from analysis.data.reading import Sweeps, load
+from analysis.findings.answers import answers
 from analysis.findings.claims import Finding
 from analysis.findings.findings import findings, in_short, markdown
 from analysis.tables.build import Tables, build_from, joined_tables
 from analysis.tables.files import write_table
 from analysis.tables.layout import layout_of
-from analysis.tables.printing import line_width, print_sheets, unstarted_lines
+from analysis.tables.printing import line_width, print_opening, print_sheets, unstarted_lines
 from analysis.tables.render import sheet
 from analysis.tables.sheet import wrapped
 from distill.cli.options import OneLineParser, ParsedOption
@@ -147,6 +148,7 @@ def _folder(out: str) -> Path:
 
 def _tables(work: _Work, folder: Path) -> None:
     console = Console()
+    print_opening(answers(work.tables.tables), console)
     print_sheets([sheet(table) for table in work.tables.tables], console)
     for line in wrapped(unstarted_lines(work.tables), line_width(console)):
         print(line)

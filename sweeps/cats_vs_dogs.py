@@ -26,9 +26,10 @@ from sweeps.grid.selection_presets import PRESETS
 def _print_tables(
     results: pd.DataFrame, plan: Sequence[SelectionConfig], failures: Mapping[str, Any]
 ) -> None:
+    from analysis.findings.answers import answers
     from analysis.tables.printing import print_tables
 
-    print_tables(results, plan=plan, failures=failures)
+    print_tables(results, plan=plan, failures=failures, opening=answers)
 
 
 COMMAND = GridCommand(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from analysis.data.reading import Sweeps
 from analysis.figures import searches
+from analysis.figures.differences import opening_plot
 from analysis.figures.images import ImageSheet, sheet_of, write_sheet
 from analysis.figures.plot import ENDINGS, Plot, file_name, write_plot
 from analysis.tables.layout import Table, layout_of
@@ -15,6 +16,10 @@ from distill.kinds import KINDS
 
 def plots(tables: Iterable[Table], sweeps: Sweeps) -> Iterator[Plot]:
     """Yields every figure that has data, one after the other: curves take memory."""
+    tables = tuple(tables)
+    opening = opening_plot(tables)
+    if opening is not None:
+        yield opening
     for table in tables:
         figures = resolve_reference(table.layout.figures)
         if figures is not None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.data.reading import Sweeps
+from analysis.figures.differences import OPENING
 from analysis.figures.images import ImageSheet
 from analysis.figures.plot import Plot
 from analysis.findings.claims import Finding
@@ -38,11 +39,13 @@ def page(
         plots: figures.
         images: sheets of images, distilled or selected, with the title of their table.
     """
+    opening = [plot for plot in plots if plot.name == OPENING]
     parts = {
+        "Answer": sections.answer_section(tables, opening),
         "Summary": sections.summary(sweeps, found),
         "Tables": sections.tables_section(tables),
         "Findings": sections.findings_section(found),
-        "Figures": sections.figures_section(plots),
+        "Figures": sections.figures_section(plot for plot in plots if plot.name != OPENING),
         "Images": joined(sections.images_section(*item) for item in images),
         "Failures": sections.failures_section(sweeps),
         "Provenance": sections.provenance_section(sweeps),

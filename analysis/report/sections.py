@@ -15,6 +15,7 @@ from analysis.data.trials import config_of_failure, plain
 from analysis.figures import images
 from analysis.figures.images import ImageSheet
 from analysis.figures.plot import Plot
+from analysis.findings.answers import answers
 from analysis.findings.claims import Finding
 from analysis.findings.findings import grouped, in_short
 from analysis.report.drawings import hover_values, inline_svg
@@ -35,6 +36,13 @@ PROVENANCE = (
     *("ray_version", "git_commit", "dataset", "fingerprint", "n_corrupt"),
 )
 """Columns of the results on their origin."""
+
+
+def answer_section(tables: Tables, opening: Sequence[Plot]) -> Markup:
+    """Returns the answer of every table in a sentence, and the picture that says the same."""
+    sentences = answers(tables.tables)
+    text = tag("ul", (tag("li", line) for line in sentences)) if sentences else ""
+    return joined(text, figures_section(opening))
 
 
 def summary(sweeps: Sweeps, found: Sequence[Finding]) -> Markup:

@@ -1,6 +1,6 @@
 """Tables on a terminal or in a job's log."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +9,7 @@ from rich.console import Console
 
 from analysis.data.trials import plan_of
 from analysis.tables.build import Tables, build
+from analysis.tables.layout import Table
 from analysis.tables.render import sheet
 from analysis.tables.sheet import Sheet, text_lines, wrapped
 from distill.config.base import Config
@@ -24,6 +25,7 @@ def print_tables(
     kinds: Iterable[str] | None = None,
     plan: Iterable[Config] = (),
     failures: Mapping[str, Mapping[str, Any]] | None = None,
+    opening: Callable[[Iterable[Table]], Sequence[str]] | None = None,
 ) -> None:
     """Prints the tables of results.
 
@@ -33,12 +35,21 @@ def print_tables(
         kinds: of the trials; None: all.
         plan: trials that are planned; missing ones are named.
         failures: records of trials without a result, by trial_id, as `Store.failures` returns them.
+        opening: returns the sentences above the tables; None: there are none.
     """
     console = console or Console()
     tables = build(results, plan_of(plan), failures, kinds=kinds)
+    if opening is not None:
+        print_opening(opening(tables.tables), console)
     print_sheets([sheet(table) for table in tables.tables], console)
     for line in wrapped(unstarted_lines(tables), line_width(console)):
         _print(console, line)
+
+
+def print_opening(sentences: Sequence[str], console: Console) -> None:
+    """Prints what stands above the tables."""
+    for line in ["", *wrapped(sentences, line_width(console))] if sentences else []:
+        _print(console, line, style="bold")
 
 
 def print_sheets(sheets: Sequence[Sheet], console: Console) -> None:

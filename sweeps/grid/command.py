@@ -7,6 +7,7 @@ or a new idea. Exit codes: 0 success, 1 some trials failed, 2 bad usage, 130 or 
 import contextlib
 import shlex
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic
@@ -199,6 +200,7 @@ class GridCommand(Generic[AnyConfig]):
         by_status = results["status"].value_counts()
         n_unfinished = len(plan) - len(results)
         print(f"\n{len(results)} of {len(plan)} trials finished: {_counts(by_status)}")
+        print(_cpu_line(results))
         print(f"results: {store.uri}")
         print(f"  in Python: sweeps.load_results('{store.uri}')")
         print(f"  or         pd.read_parquet('{store.uri}/trials')")
@@ -304,6 +306,13 @@ def _calibrate(
         slots = max(1, cluster.slots(run.cpus_per_trial, share))
         slots = min(slots, run.max_concurrent or slots)
         return rows, f"{cluster}; {slots} trials at once", slots, share
+
+
+def _cpu_line(results: pd.DataFrame) -> str:
+    """Returns user and system time of the trials and of this process, with all threads."""
+    trials = float(pd.to_numeric(results["cpu_seconds"]).sum())
+    here = time.process_time()
+    return f"CPU time: {trials + here:,.0f} s (trials {trials:,.0f}, this command {here:,.0f})"
 
 
 def _counts(by_status: Any) -> str:

@@ -1,6 +1,7 @@
 """JSON objects that the sweep commands print: of a dry run, and at the end of a run."""
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
@@ -94,6 +95,7 @@ def end_document(
         "n_failed": len(failures),
         "failed": [dataclasses.asdict(reason) for reason in failure_reasons(failures)],
         "to_do": len(plan) - len(rows) - len(failures),
+        "cpu_seconds": math.fsum(row.get("cpu_seconds") or 0.0 for row in rows),
         "best": [dataclasses.asdict(best) for best in best_trials(rows, configs.get)],
     }
 

@@ -153,7 +153,7 @@ def test_all_figures_of_distillations(drawn: dict[str, Plot]) -> None:
         for protocol in ("", "-published")
     }
     expected |= {f"{name}-noise", f"{name}-noise-published", f"{name}-cost", f"{name}-clusters"}
-    assert drawn.keys() == expected | {"search-dbscan-eps"}
+    assert drawn.keys() == expected | {"differences", "search-dbscan-eps"}
 
 
 def test_figures_and_numbers_are_the_same_bytes_every_time(

@@ -279,19 +279,20 @@ def test_tables_sort_and_filter_by_the_keyboard(browser: Browser, report: Path) 
 
     assert names == sorted(names, key=str.lower)
     assert set(browser.run(COLUMN, 0)) == {"K-Means", "K-Means++"}
-    counted = browser.run("return document.querySelector('[role=status]').textContent")
+    counted = browser.run("return document.querySelector('#tables [role=status]').textContent")
     assert re.fullmatch(r"\d+ of \d+ rows", counted)
 
 
 @needs_browser
 def test_figures_show_their_values_to_pointer_and_keys(browser: Browser, report: Path) -> None:
     browser.open(report)
-    tip = "const tip = document.querySelector('.tip'); return tip.hidden ? null : tip.innerText"
+    find = "const tip = document.querySelector('#figures .tip')"
+    tip = f"{find}; return tip.hidden ? null : tip.innerText"
     assert browser.run(tip) is None
 
-    browser.move_to(".drawing", 40, -40)
+    browser.move_to("#figures .drawing", 40, -40)
     under_pointer = browser.run(tip)
-    browser.type(".drawing", LEFT)
+    browser.type("#figures .drawing", LEFT)
     earlier = browser.run(tip)
 
     assert "outer iteration: " in under_pointer
