@@ -21,6 +21,10 @@ from sweeps.cost import estimate
 MAX_ROWS = 5
 """Finished trials that price those that differ in the seed only."""
 
+WARM_UP_SECONDS = 60.0
+"""Trials shorter than this say little of others if they are the first of their process, which
+imports and compiles in their time."""
+
 PRICING_SHARE = 0.05
 """Largest share of the time that is spent on estimates."""
 
@@ -37,6 +41,7 @@ class _Run:
     Attributes:
         key: of its configuration without the seed.
         started: when it was started.
+        is_first: whether it was started before any trial had ended: the first of its process.
         first_reported: when it first reported its progress, after its process was set up.
         first_fraction: its progress at that report: above 0 for one that resumes.
         reported: when it last reported its progress; None: never.
@@ -46,6 +51,7 @@ class _Run:
 
     key: str
     started: float
+    is_first: bool
     first_reported: float = 0.0
     first_fraction: float = 0.0
     reported: float | None = None
@@ -83,6 +89,8 @@ class TimeLeft:
         self._rows: dict[str, list[dict[str, Any]]] = {}
         self._durations: dict[str, list[float]] = {}
         self._overheads: list[float] = []
+        self._n_finished = 0
+        self._has_warm_ups = self._is_warm = False
         self._n_places = 0
         self._prices: dict[str, float] = {}
         self._priced_rows = 0
@@ -95,7 +103,9 @@ class TimeLeft:
     def started(self, config: Config, now: float) -> None:
         """Notes a trial that runs, for the first time or again."""
         self._waiting.pop(config.trial_id, None)
-        self._running[config.trial_id] = _Run(key=self._key(config), started=now)
+        self._running[config.trial_id] = _Run(
+            key=self._key(config), started=now, is_first=self._n_finished == 0
+        )
         self._n_places = max(self._n_places, len(self._running))
 
     def reported(self, trial_id: str, result: Mapping[str, Any], now: float) -> None:
@@ -120,6 +130,13 @@ class TimeLeft:
         run = self._running.pop(trial_id, None)
         if run is None:
             return
+        self._n_finished += 1
+        if run.is_first and now - run.started < WARM_UP_SECONDS:
+            if self._is_warm:
+                return
+            self._has_warm_ups = True
+        elif self._has_warm_ups:
+            self._forget()
         self._durations.setdefault(run.key, []).append(now - run.started)
         total = (part_seconds or {}).get("total_seconds")
         if part_seconds is None or total is None:
@@ -130,6 +147,13 @@ class TimeLeft:
         rows = self._rows.setdefault(run.key, [])
         rows.append(row | dict(part_seconds))
         del rows[:-MAX_ROWS]
+
+    def _forget(self) -> None:
+        """Drops what first trials measured, now that there is better."""
+        self._is_warm, self._has_warm_ups = True, False
+        for measured in (self._durations, self._rows, self._overheads, self._prices):
+            measured.clear()
+        self._priced_rows = 0
 
     def lost(self, config: Config) -> None:
         """Notes that the process of a trial was lost: the trial waits again."""

@@ -101,8 +101,24 @@ def test_lost_trial_waits_again() -> None:
 def test_trials_of_a_search_take_the_mean_of_different_points() -> None:
     """Their configurations are unknown until they are drawn."""
     time_left = TimeLeft()
-    for seconds, config in zip((10.0, 30.0), (SHORT, LONG), strict=True):
+    for config in (SHORT, LONG):
         time_left.started(config, 0.0)
+    for seconds, config in zip((10.0, 30.0), (SHORT, LONG), strict=True):
         time_left.finished(config.trial_id, None, seconds)
 
-    assert time_left.seconds(4, 30.0) == pytest.approx(4 * 20.0)
+    assert time_left.seconds(4, 30.0) == pytest.approx(2 * 20.0), "two places"
+
+
+@pytest.mark.parametrize(("first", "expected"), [(20.0, 6.0), (100.0, 53.0)])
+def test_short_first_trials_of_processes_do_not_count(first: float, expected: float) -> None:
+    """They import and compile; a long one is as long as any other."""
+    plan = seeds(SHORT, 10)
+    time_left = TimeLeft()
+    time_left.planned(plan)
+    time_left.started(plan[0], 0.0)
+    time_left.finished(plan[0].trial_id, None, first)
+    assert time_left.seconds(9, first) == pytest.approx(9 * first), "nothing better is known"
+    time_left.started(plan[1], first)
+    time_left.finished(plan[1].trial_id, None, first + 6.0)
+
+    assert time_left.seconds(1, first + 6.0) == pytest.approx(expected)
