@@ -184,13 +184,16 @@ def test_first_command_runs_as_a_newcomer_would(tmp_path: Path) -> None:
     result = run("uv run sweeps/full_grid.py", tmp_path)
 
     assert result.returncode == 0, result.stderr
-    assert "54 of 54 trials finished: 54 ok" in result.stdout
-    assert "Paper 1: digits, 1 image a class" in result.stdout
-    assert "Paper 1: digits, 10 images a class" in result.stdout
+    assert "140 of 140 trials finished: 140 ok" in result.stdout
+    answer = result.stdout.index("K-Means F (")
+    assert answer < result.stdout.index("Paper 1: MNIST, 5,000 images, 1 image a class")
+    assert "Paper 1: MNIST, 5,000 images, 10 images a class" in result.stdout
+    assert "Random real images F" in result.stdout[: result.stdout.index("Paper 1")]
+    assert max(map(len, result.stdout.splitlines())) <= 80 + len(str(tmp_path))
     results = load_results(tmp_path / "results")
     accuracy = results.groupby("ipc")["test_accuracy_mean"].mean()
-    assert accuracy[1] > 0.6, "far above chance, which is 0.1"
-    assert accuracy[10] > 0.9
+    assert accuracy[1] > 0.5, "far above chance, which is 0.1"
+    assert accuracy[10] > 0.8
 
 
 def test_commands_for_single_trials_run_in_order(tmp_path: Path) -> None:
