@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from analysis.data.trials import Plan, TrialRecord, read_trials
 from distill.errors import UserError
-from sweeps.store.store import Store, load_curves, load_results
+from sweeps.store.store import Store, distinct_notices, load_curves, load_results
 
 BULKY = ("plan", "trial_ids")
 """Keys that are left out of the records of submissions: they are in `Sweeps.plan`."""
@@ -82,6 +82,11 @@ class Sweeps:
                 content = store.read_file(f"{folder}/{trial_id}.parquet")
                 return pq.ParquetFile(pa.BufferReader(content)).read()
         return None
+
+    @property
+    def notices(self) -> list[str]:
+        """What users were warned of before the trials, each once."""
+        return distinct_notices(self.results)
 
     @property
     def journals(self) -> dict[str, Path]:

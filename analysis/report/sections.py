@@ -255,11 +255,13 @@ def provenance_section(sweeps: Sweeps) -> Markup:
         )
     ]
     times = sorted(value for value in map(_text, results["finished_at"]) if value)
+    notices = sweeps.notices
     when = f"Finished between {times[0]} and {times[-1]}." if times else ""
     where = ", ".join(store.shown for store in sweeps.stores)
     return joined(
         tag("p", f"Read from {where}. {when}"),
         table("table-provenance", "Versions, hardware and data", columns) if rows else "",
+        tag("ul", (tag("li", f"Notice: {text}") for text in notices)) if notices else "",
     )
 
 

@@ -19,7 +19,6 @@ from analysis.tables.layout import (
     Table,
     TableLayout,
     Values,
-    fingerprint_note,
 )
 from distill.config.base import DATA_FIELDS
 from distill.config.defaults import default_lr_img
@@ -151,7 +150,7 @@ class DistillationLayout(TableLayout):
         if table.rows["published_accuracy"].isna().all():
             ipc = table.setting["ipc"]
             notes.append(f"The paper printed nothing for {ipc} images a class.")
-        return [*notes, *fingerprint_note(table), *_parameter_note(self, table.rows)]
+        return [*notes, *super().more_notes(table), *_parameter_note(self, table.rows)]
 
 
 def is_papers_computation(setting: Mapping[str, Any]) -> bool:

@@ -13,6 +13,7 @@ and overrides the methods of `TableLayout` where its tables say more.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,12 +25,16 @@ from analysis.data.configs import ConfigFacts, Options
 from analysis.data.trials import TrialRecord
 from analysis.tables import texts
 from analysis.tables.declarations import Images, MeanColumn, RowField, Topic
+from analysis.tables.percent import percent
 from distill.components import plain_type, resolve_reference
 from distill.config.base import Config
 from distill.kinds import KINDS
 
 Values = tuple[Any, ...]
 """The values of a row, one for each of `TableLayout.row_fields`."""
+
+_BALANCE_GAP = 0.01
+"""Accuracies and balanced accuracies that differ more are both printed."""
 
 Printed = Mapping[Values, Mapping[str, float]]
 """Published `accuracy` and `loss` (either may be absent) by row. These rows come first in a table,
@@ -466,7 +471,7 @@ class TableLayout:
 
     def more_notes(self, table: Table) -> list[str]:
         """Returns the notes after that on differences."""
-        return fingerprint_note(table)
+        return [*fingerprint_note(table), *balance_note(table)]
 
     # --- findings and figures -------------------------------------------------------------------
 
@@ -502,6 +507,22 @@ def fingerprint_note(table: Table) -> list[str]:
     if table.n_fingerprints <= 1:
         return []
     return [f"Careful: these trials ran on {table.n_fingerprints} different sets of images."]
+
+
+def balance_note(table: Table) -> list[str]:
+    """Returns the balanced accuracies where they differ from the accuracies by over a point."""
+    found = []
+    for row, name in zip(table.entries, table.row_names, strict=True):
+        finished = [trial.numbers for trial in row.trials if trial.state == "ok"]
+        scores = [(n["accuracy"], n["balanced_accuracy"]) for n in finished]
+        known = [pair for pair in scores if not any(map(math.isnan, pair))]
+        if known:
+            accuracy, balanced = (math.fsum(s) / len(known) for s in zip(*known, strict=True))
+            if abs(accuracy - balanced) > _BALANCE_GAP:
+                found.append(f"{name} {percent(balanced)}")
+    if not found:
+        return []
+    return [f"Balanced accuracy, the mean of the classes' own ones, in %: {'; '.join(found)}."]
 
 
 def integer_columns(layout: TableLayout) -> set[str]:

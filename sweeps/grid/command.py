@@ -25,7 +25,7 @@ from sweeps.grid.options import GridOptions, grid_parser
 from sweeps.grid.plan import make_plan, plan_digest
 from sweeps.monitor.documents import end_document, outcome_document, plan_document
 from sweeps.store.progress import RETRIED, PlanProgress, progress_of
-from sweeps.store.store import Store, load_results
+from sweeps.store.store import Store, distinct_notices, load_results
 
 if TYPE_CHECKING:
     from sweeps.cluster.connection import Cluster
@@ -197,6 +197,8 @@ class GridCommand(Generic[AnyConfig]):
         document |= outcome_document(outcome, command)
         if len(results):
             self.print_tables(results, plan, failures)
+        for notice in distinct_notices(results):
+            print(f"notice: {notice}")
         by_status = results["status"].value_counts()
         n_unfinished = len(plan) - len(results)
         print(f"\n{len(results)} of {len(plan)} trials finished: {_counts(by_status)}")

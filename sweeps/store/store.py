@@ -464,6 +464,16 @@ def load_results(uri: str | Path, *, on_invalid: Callable[[str], None] = _warn) 
     return Store(uri).results(on_invalid)
 
 
+def distinct_notices(results: pd.DataFrame) -> list[str]:
+    """Returns the notices of rows, each once, such as what was taken for what.
+
+    Args:
+        results: from `load_results`.
+    """
+    listed = (notices for notices in results["notices"] if isinstance(notices, Iterable))
+    return list(dict.fromkeys(notice for notices in listed for notice in notices))
+
+
 def load_curves(
     uri: str | Path,
     trial_ids: Iterable[str] | None = None,

@@ -434,3 +434,38 @@ def test_a_finished_trial_is_no_failure() -> None:
     table = only_table(rows_of("kmeans", "none", (0.5,)), failures=records)
 
     assert cells(table, "kmeans", "F")["sound_failed"] == 0
+
+
+def test_starts_and_starts_without_matching_are_rows_of_one_table() -> None:
+    rows = [
+        *rows_of("kmeans", "none", [0.5, 0.6]),
+        *rows_of("kmeans", "none", [0.4, 0.5], match="none"),
+        *rows_of("kmeans", "none", [0.4, 0.5], init="random"),
+        *rows_of("random", "none", [0.4, 0.5]),
+        *rows_of("random", "none", [0.4, 0.5], init="kmeans"),
+        *rows_of("random", "none", [0.3, 0.4], match="none"),
+    ]
+    (table,) = build(frame_of(rows)).tables
+    shown = [label for label, row in zip(table.labels, table.entries, strict=True) if row.trials]
+    assert shown == [
+        "K-Means",
+        "K-Means (random start)",
+        "K-Means (start only)",
+        "Random",
+        "Random (K-Means start)",
+        "Random real images",
+    ]
+    assert table.entries[table.baseline].label == "K-Means"
+
+
+def test_balanced_accuracies_stand_below_where_they_differ() -> None:
+    rows = [
+        row | {"test_balanced_accuracy_mean": row["test_accuracy_mean"] - gap}
+        for method, gap in (("kmeans", 0.25), ("kmedoids", 0.005))
+        for row in rows_of(method, "none", [0.5, 0.6])
+    ]
+    (table,) = build(frame_of(rows)).tables
+    assert (
+        "Balanced accuracy, the mean of the classes' own ones, in %: K-Means F 30.00."
+        in table.layout.more_notes(table)
+    )

@@ -25,7 +25,7 @@ from distill.runtime.checkpoint import load_checkpoint, save_checkpoint
 from sweeps.store.compaction import COMPACT_FROM
 from sweeps.store.rows import MERGED_AT_ONCE, row_content
 from sweeps.store.schema import curve_schema, trial_schema
-from sweeps.store.store import Store, load_curves, load_results
+from sweeps.store.store import Store, distinct_notices, load_curves, load_results
 from tests.paths import ROOT
 from tests.sweeps.plain_results import curve_of, images_of, row_of
 
@@ -789,3 +789,9 @@ def test_a_few_rows_are_not_worth_a_copy(store: Store) -> None:
     assert len(CONFIGS) < COMPACT_FROM
     assert store.compact() == 0
     assert names_in(folder_of(store) / "compacted") == set()
+
+
+def test_notices_are_listed_once(store: Store) -> None:
+    for config, notices in zip(CONFIGS, (["a", "b"], ["a"], None), strict=False):
+        store.put_result(row_of(config, notices=notices), [])
+    assert distinct_notices(load_results(store.uri)) in (["a", "b"], ["b", "a"])
