@@ -1,0 +1,61 @@
+"""The committed results: pages, figures and the README's numbers come from their rows."""
+
+import importlib.util
+import shutil
+from pathlib import Path
+from types import ModuleType
+
+import matplotlib
+import pyarrow.parquet as pq
+import pytest
+
+from distill.config.base import SCHEMA_VERSION
+from sweeps.store.store import Store, load_results
+from tests.paths import ROOT
+
+FOLDER = ROOT / "docs" / "results"
+
+
+def script() -> ModuleType:
+    """Returns the script as a module: it is not in a package."""
+    spec = importlib.util.spec_from_file_location("committed_results", FOLDER / "results.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+SCRIPT = script()
+NAMES = [name for name in SCRIPT.RESULTS if (FOLDER / name / SCRIPT.ROWS).exists()]
+
+
+def test_there_are_results() -> None:
+    assert NAMES
+
+
+def test_everything_is_regenerated_from_the_rows(tmp_path: Path) -> None:
+    shutil.copyfile(ROOT / "README.md", tmp_path / "README.md")
+    SCRIPT.regenerate(tmp_path)
+
+    assert (tmp_path / "README.md").read_bytes() == (ROOT / "README.md").read_bytes()
+    for name in NAMES:
+        made = {file.name: file for file in (tmp_path / "docs" / "results" / name).iterdir()}
+        same = (FOLDER / name / SCRIPT.MADE_WITH).read_text().split()[1] == matplotlib.__version__
+        drawn = {f"{SCRIPT.OPENING}.png", f"{SCRIPT.OPENING}.svg", SCRIPT.MADE_WITH}
+        committed = {file.name for file in (FOLDER / name).iterdir() if file.is_file()}
+        assert committed == made.keys() | {SCRIPT.ROWS}
+        for file in made.values():
+            if same or file.name not in drawn:
+                assert file.read_bytes() == (FOLDER / name / file.name).read_bytes(), file.name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_restored_rows_are_finished_trials_of_the_command(name: str, tmp_path: Path) -> None:
+    store = Store(tmp_path / "results")
+    n_rows = SCRIPT.restore(name, store)
+
+    rows = load_results(store.uri)
+    assert len(rows) == n_rows == len(pq.read_table(FOLDER / name / SCRIPT.ROWS))
+    assert set(rows["schema_version"]) == {SCHEMA_VERSION}
+    assert SCRIPT.restore(name, store) == 0, "nothing is overwritten"
