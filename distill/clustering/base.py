@@ -38,6 +38,9 @@ class Clustering:
         medoid_indices: (k,) int64, the indices of the medoids among the points; None for methods
             without medoids.
         n_iter: number of iterations of the method's outer loop; 0 for methods without one.
+        masses: (k,) float64, what the clusters weigh in place of their sizes; None: their sizes.
+        closeness: (n,) float64, by which the points of a cluster represent it, the largest first;
+            None: by their distance to its center.
 
     Example:
         >>> clustering = Clustering(
@@ -53,6 +56,8 @@ class Clustering:
     total_deviation: Tensor | None = None
     medoid_indices: Tensor | None = None
     n_iter: int = 0
+    masses: Tensor | None = None
+    closeness: Tensor | None = None
     sizes: Tensor = field(init=False)
     """(k,) int64, the number of points of each cluster."""
 

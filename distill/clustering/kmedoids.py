@@ -30,6 +30,7 @@ from torch import Tensor
 
 from distill.clustering.base import BatchClusterer, Clustering, pairwise_squares
 from distill.clustering.fasterpam import fasterpam, fasterpam_classes
+from distill.clustering.medoids import total_deviation
 from distill.errors import UserError
 
 _BLOCK_ELEMENTS = 2**20
@@ -133,13 +134,6 @@ def _clustering(points: Tensor, distances: Tensor, medoids: Tensor, n_iter: int)
 def euclidean_distances(points: Tensor) -> Tensor:
     """Returns the (n, n) distances; zero on the diagonal, exactly symmetric."""
     return pairwise_squares(points).sqrt_()
-
-
-def total_deviation(points: Tensor, medoids: Tensor, labels: Tensor) -> Tensor:
-    """Returns the 0-d float64 sum of the distances of the points to the medoids of their labels."""
-    offsets = points - points[medoids[labels]]
-    lengths: Tensor = torch.linalg.vector_norm(offsets, dim=1, dtype=torch.float64)
-    return lengths.sum()
 
 
 def alternate(distances: Tensor, medoids: Tensor, max_iter: int) -> tuple[Tensor, int]:

@@ -1,6 +1,8 @@
-"""Labels from links between points: roots of trees, connected components, numbering."""
+"""Labels: roots of trees, connected components, numbering, clusters without points."""
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from distill.clustering.base import NOISE
@@ -60,3 +62,54 @@ def number_by_first_occurrence(labels: Tensor) -> tuple[Tensor, int]:
     numbered = torch.full_like(labels, NOISE)
     numbered[member] = numbers
     return numbered, len(names)
+
+
+def occupied(shares: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Returns the column of the largest share of each row, so that no column is without a row.
+
+    A column without a row takes, among the rows of columns with several, the one in which its own
+    share is largest.
+
+    Args:
+        shares: (n, k), k at most n.
+
+    Returns:
+        (n,) labels in 0 … k − 1, all of which occur.
+    """
+    labels = shares.argmax(axis=1).astype(np.int64)
+    sizes = np.bincount(labels, minlength=shares.shape[1])
+    for empty in np.flatnonzero(sizes == 0):
+        spare = np.flatnonzero(sizes[labels] > 1)
+        taken = spare[shares[spare, empty].argmax()]
+        sizes[labels[taken]] -= 1
+        labels[taken], sizes[empty] = empty, 1
+    return labels
+
+
+def split_off(
+    points: NDArray[np.float64], labels: NDArray[np.int64], n_clusters: int
+) -> NDArray[np.int64]:
+    """Returns labels of exactly `n_clusters` clusters, numbered by their first occurrence.
+
+    While there are fewer, the point farthest from the mean of its cluster becomes a cluster.
+
+    Args:
+        points: (n, d); at least `n_clusters` of them are distinct.
+        labels: (n,) of at most `n_clusters` clusters.
+        n_clusters: wanted.
+    """
+    found, n_found = number_by_first_occurrence(torch.from_numpy(labels))
+    labels = found.numpy()
+    while n_found < n_clusters:
+        sums = np.zeros((n_found, points.shape[1]))
+        np.add.at(sums, labels, points)
+        means = sums / np.bincount(labels, minlength=n_found)[:, None]
+        labels[((points - means[labels]) ** 2).sum(axis=1).argmax()] = n_found
+        n_found += 1
+    numbered: NDArray[np.int64] = number_by_first_occurrence(torch.from_numpy(labels))[0].numpy()
+    return numbered
+
+
+def seed_of(generator: torch.Generator) -> int:
+    """Returns a seed for a library, drawn from a generator."""
+    return int(torch.randint(2**31, (1,), generator=generator, device=generator.device).item())

@@ -88,6 +88,64 @@ class BirchOptions:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class HDBSCANOptions:
+    """Options of HDBSCAN, see `distill.clustering.hdbscan`."""
+
+    min_cluster_size: int = option(
+        5, "fewest points of a cluster", minimum=2, search=SearchRange(2, 30, log=True)
+    )
+    min_samples: int | None = option(
+        None,
+        "neighbours, itself included, that give a point's density; by default as many as "
+        "min_cluster_size",
+        minimum=1,
+    )
+    strength_weights: bool = option(
+        False, "weigh a cluster by its points' membership strengths, not by their number"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaussianMixtureOptions:
+    """Options of Gaussian mixtures, see `distill.clustering.gmm`."""
+
+    covariance_floor: float = option(
+        0.01,
+        "added to every variance, as a share of the features' mean variance",
+        above=0,
+        search=SearchRange(1e-3, 0.3, log=True),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpectralOptions:
+    """Options of spectral clustering, see `distill.clustering.spectral`."""
+
+    n_neighbors: int = option(
+        10,
+        "nearest neighbours, itself included, that a point is linked to",
+        minimum=2,
+        search=SearchRange(5, 50, log=True),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BisectingOptions:
+    """Options of bisecting k-means, see `distill.clustering.scikit_kmeans`."""
+
+    bisect: Literal["biggest_inertia", "largest_cluster"] = option(
+        "biggest_inertia", "cluster that is split next"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MiniBatchOptions:
+    """Options of mini-batch k-means, see `distill.clustering.scikit_kmeans`."""
+
+    minibatch_size: int = option(1024, "points in a mini-batch", minimum=1)
+
+
 CLUSTERERS = Registry(
     "clusterer",
     {
@@ -125,6 +183,34 @@ CLUSTERERS = Registry(
         "birch": Component(
             build="distill.clustering.birch:Birch", options=BirchOptions, label="BIRCH"
         ),
+        "hdbscan": Component(
+            build="distill.clustering.hdbscan:HDBSCAN", options=HDBSCANOptions, label="HDBSCAN"
+        ),
+        "gmm": Component(
+            build="distill.clustering.gmm:GaussianMixture",
+            options=GaussianMixtureOptions,
+            label="Gaussian mixture",
+        ),
+        "spectral": Component(
+            build="distill.clustering.spectral:Spectral", options=SpectralOptions, label="Spectral"
+        ),
+        "bisecting_kmeans": Component(
+            build="distill.clustering.scikit_kmeans:BisectingKMeans",
+            options=BisectingOptions,
+            label="Bisecting K-Means",
+        ),
+        "minibatch_kmeans": Component(
+            build="distill.clustering.scikit_kmeans:MiniBatchKMeans",
+            options=MiniBatchOptions,
+            label="Mini-batch K-Means",
+        ),
+        "facility_location": Component(
+            build="distill.clustering.medoid_cover:FacilityLocation", label="Facility location"
+        ),
+        "k_center": Component(
+            build="distill.clustering.medoid_cover:KCenterCover", label="k-center"
+        ),
+        "herding": Component(build="distill.clustering.medoid_cover:HerdingCover", label="Herding"),
         "random": Component(
             build="distill.clustering.random_partition:RandomPartition",
             label="Random",

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from distill.clustering.base import Clusterer, Clustering
-from distill.clustering.kmedoids import total_deviation
+from distill.clustering.medoids import total_deviation
 from distill.errors import UserError
 
 _COMMAND = (

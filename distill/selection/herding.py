@@ -17,6 +17,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from distill.clustering.greedy import herd
 from distill.selection.base import Selection, Selector, rows_by_class
 
 
@@ -38,25 +39,7 @@ class Herding(Selector):
         """Chooses repeatedly the image that brings the mean of the chosen ones nearest."""
         del generator
         chosen = [
-            rows[_herd(points[rows.to(points.device)], quota).cpu()]
+            rows[herd(points[rows.to(points.device)], quota).cpu()]
             for rows, quota in zip(rows_by_class(labels, len(quotas)), quotas, strict=True)
         ]
         return Selection(rows=torch.cat(chosen))
-
-
-def _herd(points: Tensor, n: int) -> Tensor:
-    """Returns the (n,) indices of the chosen points, in order.
-
-    With x relative to the class mean, the next image minimises
-    ‖s + x‖² = ‖s‖² + 2⟨s, x⟩ + ‖x‖², where s is the sum of the images chosen before.
-    """
-    centered = points - points.mean(dim=0)
-    squares = centered.square().sum(dim=1)
-    total = torch.zeros_like(centered[0])
-    order = torch.zeros(n, dtype=torch.int64, device=points.device)
-    taken = torch.zeros(len(points), dtype=torch.bool, device=points.device)
-    for step in range(n):
-        best = (squares + 2 * (centered @ total)).masked_fill_(taken, torch.inf).argmin()
-        order[step], taken[best] = best, True
-        total = total + centered[best]
-    return order

@@ -20,6 +20,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from distill.clustering.greedy import farthest_first
 from distill.selection.base import Selection, Selector, rows_by_class
 
 
@@ -41,20 +42,7 @@ class KCenter(Selector):
         """Chooses repeatedly the image farthest from all chosen ones."""
         del generator
         chosen = [
-            rows[_farthest_first(points[rows.to(points.device)], quota).cpu()]
+            rows[farthest_first(points[rows.to(points.device)], quota).cpu()]
             for rows, quota in zip(rows_by_class(labels, len(quotas)), quotas, strict=True)
         ]
         return Selection(rows=torch.cat(chosen))
-
-
-def _farthest_first(points: Tensor, n: int) -> Tensor:
-    """Returns the (n,) indices of the chosen points, in order."""
-    order = torch.zeros(n, dtype=torch.int64, device=points.device)
-    order[0] = (points - points.mean(dim=0)).square().sum(dim=1).argmin()
-    distances = torch.full_like(points[:, 0], torch.inf)
-    for step in range(1, n):
-        last = order[step - 1]
-        distances = torch.minimum(distances, (points - points[last]).square().sum(dim=1))
-        distances[last] = -1  # no point is chosen twice, also among equal ones
-        order[step] = distances.argmax()
-    return order

@@ -116,7 +116,8 @@ def _quota(
     quotas = largest_remainder(clustering.sizes, min(k, n_members), at_least_one=n_clusters <= k)
     indices = _nearest_in_cluster(points, clustering, quotas)
     owners = clustering.labels[indices]
-    images_each = clustering.sizes[owners].double() / quotas[owners]
+    masses = clustering.sizes.double() if clustering.masses is None else clustering.masses
+    images_each = masses[owners] / quotas[owners]
     if n_members < k:
         noise = torch.nonzero(clustering.labels == NOISE).squeeze(1)
         shuffled = torch.randperm(len(noise), generator=generator, device=generator.device)
@@ -130,7 +131,10 @@ def _nearest_in_cluster(points: Tensor, clustering: Clustering, quotas: Tensor) 
     """Returns the indices of the `quotas[j]` points nearest to center j in each cluster j."""
     members = torch.nonzero(clustering.labels != NOISE).squeeze(1)
     labels = clustering.labels[members]
-    distances = (points[members] - clustering.centers[labels]).norm(dim=1)
+    if clustering.closeness is None:
+        distances = (points[members] - clustering.centers[labels]).norm(dim=1)
+    else:
+        distances = -clustering.closeness[members]
     if clustering.medoid_indices is not None:
         is_medoid = torch.isin(members, clustering.medoid_indices)
         distances = torch.where(is_medoid, -1.0, distances)

@@ -13,6 +13,7 @@ from torch import Tensor
 from distill.clustering.base import NOISE, Clusterer, Clustering, cluster_means, spawn_generators
 from distill.clustering.registry import CLUSTERERS
 from distill.components import fields_of
+from distill.errors import InfeasibleClusteringError
 from distill.selection.representatives import rule_for, select
 from tests.distill.clustering.blobs import blobs
 
@@ -23,6 +24,14 @@ CASES: dict[str, dict[str, Any]] = {
     "dbscan": {"eps": None, "eps_quantile": 0.8, "min_samples": 3},
     "agglomerative": {"linkage": "average"},
     "birch": {"threshold_quantile": 0.5, "branching_factor": 20},
+    "hdbscan": {"min_cluster_size": 2, "min_samples": 1},
+    "gmm": {},
+    "spectral": {"n_neighbors": 5},
+    "bisecting_kmeans": {},
+    "minibatch_kmeans": {"minibatch_size": 32},
+    "facility_location": {},
+    "k_center": {},
+    "herding": {},
     "random": {},
     "kmeans_published": {},
     "kmeans++_published": {},
@@ -33,7 +42,7 @@ CASES: dict[str, dict[str, Any]] = {
 }
 """Every clusterer with the options that the suite uses."""
 
-DETERMINES_THE_NUMBER = {"dbscan", "dbscan_published"}
+DETERMINES_THE_NUMBER = {"dbscan", "dbscan_published", "hdbscan"}
 MAY_LEAVE_CLUSTERS_EMPTY = {"kmeans_published"}
 INSTALLED = importlib.util.find_spec("sklearn_extra") is not None
 RUNNABLE = [name for name in CASES if INSTALLED or name != "kmedoids_sklearn_extra"]
@@ -114,6 +123,10 @@ class TestEveryClusterer:
 
     def test_survives_points_that_are_all_equal(self, name: str) -> None:
         points = torch.full((20, 4), 7.0)
+        if name == "hdbscan":  # one cluster only
+            with pytest.raises(InfeasibleClusteringError, match="all 20 points are noise or one"):
+                fit(name, points, 3)
+            return
 
         check(name, points, 3, fit(name, points, 3))
 

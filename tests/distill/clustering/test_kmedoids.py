@@ -17,8 +17,8 @@ from distill.clustering.kmedoids import (
     build,
     euclidean_distances,
     lab,
-    total_deviation,
 )
+from distill.clustering.medoids import total_deviation
 from tests.distill.clustering.blobs import blobs
 
 METHODS = [

@@ -38,8 +38,14 @@ print(result.n_clusters, (after - before) / 1e6)  # Linux counts in kB.
         ("agglomerative", "Agglomerative", "linkage='single'"),
         ("birch", "Birch", "threshold_quantile=0.5"),
         ("dbscan", "DBSCAN", "eps_quantile=0.5"),
+        ("gmm", "GaussianMixture", "max_iter=3"),
+        ("hdbscan", "HDBSCAN", ""),
         ("kmeans", "KMeans", ""),
         ("kmedoids", "KMedoids", ""),
+        ("medoid_cover", "FacilityLocation", ""),
+        ("scikit_kmeans", "BisectingKMeans", ""),
+        ("scikit_kmeans", "MiniBatchKMeans", ""),
+        ("spectral", "Spectral", ""),
     ],
 )
 def test_peak_memory(module: str, name: str, fields: str) -> None:

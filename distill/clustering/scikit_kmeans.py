@@ -1,0 +1,115 @@
+"""Two further forms of k-means, by scikit-learn: bisecting, and in mini-batches.
+
+Bisecting k-means splits the cluster with the largest sum of squares in two by k-means until there
+are enough. Mini-batch k-means moves the means by small random batches, for classes of hundreds of
+thousands of points; at the end all points are assigned to the nearest mean.
+
+Cost: O(n d log k) time for bisections of even sizes; O(b k d) for a mini-batch of b points and
+O(n k d) for the assignment; on the CPU. Points are copied to the CPU and labels copied back.
+
+References:
+    Steinbach, Karypis & Kumar, A comparison of document clustering techniques, KDD workshop on text
+    mining 2000 (bisecting).
+    Sculley, Web-scale k-means clustering, WWW 2010 (mini-batches).
+
+Deviations: a cluster without points takes the point farthest from its own cluster's mean.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal, final
+
+import numpy as np
+import torch
+from sklearn.cluster import BisectingKMeans as ScikitBisecting
+from sklearn.cluster import MiniBatchKMeans as ScikitMiniBatch
+from torch import Tensor
+
+from distill.clustering.base import Clusterer, Clustering, cluster_means, inertia_of
+from distill.clustering.labels import seed_of, split_off
+from distill.errors import UserError
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class BisectingKMeans(Clusterer):
+    """Bisecting k-means.
+
+    Attributes:
+        bisect: which cluster is split next: the one with the largest sum of squared distances, or
+            the largest one.
+
+    Example:
+        >>> points = torch.tensor([[0.0], [0.1], [5.0], [5.1]])
+        >>> clustering = BisectingKMeans().fit(points, 2, torch.Generator().manual_seed(0))
+        >>> sorted(clustering.sizes.tolist())
+        [2, 2]
+    """
+
+    bisect: Literal["biggest_inertia", "largest_cluster"] = "biggest_inertia"
+
+    def _fit(self, points: Tensor, n_clusters: int, generator: torch.Generator) -> Clustering:
+        return _fit_scikit(
+            points,
+            n_clusters,
+            lambda k: ScikitBisecting(
+                k, random_state=seed_of(generator), bisecting_strategy=self.bisect
+            ),
+        )
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class MiniBatchKMeans(Clusterer):
+    """Mini-batch k-means from k-means++ means.
+
+    Attributes:
+        minibatch_size: points in a batch, at least 1.
+        max_iter: largest number of passes over the points, at least 1.
+
+    Raises:
+        UserError: a value is out of range.
+
+    Example:
+        >>> points = torch.tensor([[0.0], [0.1], [5.0], [5.1]])
+        >>> clustering = MiniBatchKMeans().fit(points, 2, torch.Generator().manual_seed(0))
+        >>> sorted(clustering.sizes.tolist())
+        [2, 2]
+    """
+
+    minibatch_size: int = 1024
+    max_iter: int = 100
+
+    def __post_init__(self) -> None:
+        for name in ("minibatch_size", "max_iter"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+    def _fit(self, points: Tensor, n_clusters: int, generator: torch.Generator) -> Clustering:
+        return _fit_scikit(
+            points,
+            n_clusters,
+            lambda k: ScikitMiniBatch(
+                k,
+                random_state=seed_of(generator),
+                batch_size=self.minibatch_size,
+                max_iter=self.max_iter,
+                n_init=1,
+            ),
+        )
+
+
+def _fit_scikit(points: Tensor, n_clusters: int, build: Any) -> Clustering:
+    """Returns the clustering of one of scikit-learn's forms of k-means, with means as centers."""
+    array = points.double().cpu().numpy()
+    array = array - array.mean(axis=0)
+    k = min(n_clusters, len(np.unique(array, axis=0)))
+    scikit = build(k)
+    labels = np.asarray(scikit.fit(array).labels_, dtype=np.int64)
+    found = torch.from_numpy(split_off(array, labels, k)).to(points.device)
+    centers = cluster_means(points, found, k)
+    return Clustering(
+        labels=found,
+        centers=centers,
+        inertia=inertia_of(points, found, centers),
+        n_iter=int(getattr(scikit, "n_iter_", 0)),
+    )

@@ -1,0 +1,85 @@
+"""Bisecting and mini-batch k-means and spectral clustering: equal to scikit-learn's."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from sklearn.cluster import BisectingKMeans as ScikitBisecting
+from sklearn.cluster import MiniBatchKMeans as ScikitMiniBatch
+from sklearn.cluster import SpectralClustering as ScikitSpectral
+
+from distill.clustering.kmeans import KMeans
+from distill.clustering.labels import seed_of, split_off
+from distill.clustering.scikit_kmeans import BisectingKMeans, MiniBatchKMeans
+from distill.clustering.spectral import Spectral
+from distill.errors import UserError
+from tests.distill.clustering.blobs import blobs
+from tests.distill.clustering.partitions import same_partition
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.mark.parametrize("name", ["bisecting", "mini-batch", "spectral"])
+def test_partition_equals_scikit_learns(name: str) -> None:
+    points = blobs(0, n=300, d=5, k=6).double()
+    seed = seed_of(generator())
+    if name == "bisecting":
+        ours: BisectingKMeans | MiniBatchKMeans | Spectral = BisectingKMeans()
+        scikit = ScikitBisecting(6, random_state=seed)
+    elif name == "mini-batch":
+        ours = MiniBatchKMeans(minibatch_size=50)
+        scikit = ScikitMiniBatch(6, random_state=seed, batch_size=50, n_init=1)
+    else:
+        ours = Spectral(n_neighbors=8)
+        scikit = ScikitSpectral(
+            6,
+            affinity="nearest_neighbors",
+            n_neighbors=8,
+            assign_labels="cluster_qr",
+            random_state=seed,
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the graph has several components
+        expected = scikit.fit((points - points.mean(dim=0)).numpy()).labels_
+    found = ours.fit(points, 6, generator())
+    assert same_partition(found.labels, torch.from_numpy(expected.astype(np.int64)))
+
+
+def test_mini_batches_come_close_to_whole_ones() -> None:
+    points = blobs(1, n=2000, d=8, k=10)
+    whole = KMeans(init="k-means++").fit(points, 10, generator())
+    batches = MiniBatchKMeans(minibatch_size=256).fit(points, 10, generator())
+    assert whole.inertia is not None
+    assert batches.inertia is not None
+    assert float(batches.inertia) < 2 * float(whole.inertia)
+
+
+def test_spectral_follows_rings_that_k_means_cuts() -> None:
+    angles = torch.linspace(0, 6.2, 60)
+    ring = torch.stack([angles.cos(), angles.sin()], dim=1)
+    points = torch.cat([ring, 4 * ring])
+    rings = torch.arange(120) // 60
+    assert same_partition(Spectral(n_neighbors=4).fit(points, 2, generator()).labels, rings)
+    assert not same_partition(KMeans(init="random").fit(points, 2, generator()).labels, rings)
+
+
+def test_missing_clusters_are_split_off_the_farthest_points() -> None:
+    points = np.array([[0.0], [0.2], [1.0], [9.0]])
+    labels = split_off(points, np.array([4, 4, 4, 4]), 3)
+    assert labels.tolist() == [0, 0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: MiniBatchKMeans(minibatch_size=0), "minibatch_size must be at least 1, got 0"),
+        (lambda: MiniBatchKMeans(max_iter=0), "max_iter must be at least 1, got 0"),
+        (lambda: Spectral(n_neighbors=1), "n_neighbors must be at least 2, got 1"),
+    ],
+)
+def test_values_out_of_range_are_refused(build: object, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        build()  # type: ignore[operator]
