@@ -69,13 +69,11 @@ _LOOKS = {
     "agglomerative": Look("#c2338f", (0, (3, 1, 1, 1, 1, 1)), "v"),
     "birch": Look("#c96a10", (0, (8, 2)), "P"),
     "hdbscan": Look("#5e8c0a", (0, (4, 1, 1, 1)), "p"),
-    "gmm": Look("#7a5fd0", (0, (2, 1)), "<"),
+    "gmm": Look("#4f6d8f", (0, (2, 1)), "<"),
     "spectral": Look("#a2691f", (0, (7, 1, 2, 1)), ">"),
     "bisecting_kmeans": Look("#4a76d6", (0, (5, 1, 1, 1, 1, 1)), "d"),
     "minibatch_kmeans": Look("#00808f", (0, (1, 1)), "h"),
     "facility_location": Look("#b0487a", (0, (9, 2, 1, 2)), "H"),
-    "k_center": Look("#d04a1f", (0, (3, 2)), "8"),
-    "herding": Look("#6d6f00", (0, (10, 1, 1, 1)), "*"),
     "random": Look("#767676", (0, (12, 3)), "X"),
 }
 _SELECTOR_LOOKS = {
@@ -83,12 +81,12 @@ _SELECTOR_LOOKS = {
     "random": _LOOKS["random"],
     "cluster_grid": Look("#0077bb", "-", "s"),
     "augmentation": Look("#c96a10", (0, (5, 1.5)), "^"),
-    "herding": Look("#7a5fd0", (0, (6, 1.5, 1.2, 1.5)), "D"),
-    "k_center": Look("#cc3311", (0, (1.2, 1.2)), "v"),
+    "herding": Look("#7a5fd0", (0, (10, 1, 1, 1)), "*"),
+    "k_center": Look("#d04a1f", (0, (3, 2)), "8"),
     "nearest_center": Look("#00897b", (0, (3, 1, 1, 1, 1, 1)), "P"),
 }
-"""Selectors; they share no figure with clusterers."""
-_UNKNOWN = Look("#767676", (0, (1, 3)), "*")
+"""Selectors; herding and k-center are clusterers, too."""
+_UNKNOWN = Look("#767676", (0, (1, 3)), ".")
 _VARIANTS = ("_published", "_sklearn_extra")
 
 

@@ -84,6 +84,13 @@ def _small_rows(ipc: int) -> tuple[Row, ...]:
     )
 
 
+_FURTHER_CLUSTERERS = (
+    *("hdbscan", "gmm", "spectral", "bisecting_kmeans", "minibatch_kmeans"),
+    *("facility_location", "k_center", "herding"),
+)
+"""Beyond both papers."""
+
+
 def _extended_rows() -> tuple[Row, ...]:
     """Returns paper 1's rows, the variants of their parameters, controls, and its future work.
 
@@ -100,6 +107,7 @@ def _extended_rows() -> tuple[Row, ...]:
         *(row for name in partitions for row in _weighted(name)),
         *(row for linkage in linkages for row in _weighted("agglomerative", linkage=linkage)),
         *(row for radius in radii for row in _weighted("dbscan", **radius)),
+        *(row for name in _FURTHER_CLUSTERERS for row in _weighted(name)),
         *_controls(*partitions, "agglomerative", "dbscan"),
         *(row for name in partitions for row in _weighted(name, **gradients)),
         *_weighted("agglomerative", linkage="ward", **gradients),
@@ -233,7 +241,8 @@ SMALL = Grid(
 EXTENDED = Grid(
     name="extended",
     summary="paper and its future work: BIRCH, ipc 50 and 100, gradient space, all linkages, "
-    "eps × MinPts, controls, 5 seeds: 1120 trials, a GPU cluster for weeks",
+    "eps × MinPts, eight further clusterings, controls, 5 seeds: 1440 trials, a GPU cluster "
+    "for weeks",
     configs=grid_configs(
         DistillationConfig,
         base={"dataset": "cifar10"},

@@ -23,8 +23,9 @@ BOTH = ("published", "sound")
         ("cost", 12 * 3),
         ("paper", (9 + 5) * 2 * 3),
         ("small", (10 + 5 + 9 + 9) * 2 * 8),
-        # 8 partitions and birch, 8 linkages, 18 of dbscan, 10 controls, 12 of gradients
-        ("extended", (8 + 8 + 18 + 10 + 12) * 4 * 5),
+        # 8 partitions and birch, 8 linkages, 18 of dbscan, 16 of further clusterers, 10 controls,
+        # 12 of gradients
+        ("extended", (8 + 8 + 18 + 16 + 10 + 12) * 4 * 5),
     ],
 )
 def test_the_number_of_trials(name: str, n_trials: int) -> None:
