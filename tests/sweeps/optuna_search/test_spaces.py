@@ -68,14 +68,19 @@ def test_names_may_be_spelt_like_options() -> None:
 
 def test_joint_asks_for_the_clusterers_own_parameters_only() -> None:
     common = {"clusterer", "weights", "cluster_interval", "n_representatives", "lr_img"}
+    with_options = {"kmeans++", "kmedoids", "dbscan", "agglomerative", "birch"}
+    with_options |= {"hdbscan", "gmm", "spectral"}
     seen = set()
-    for config, params in draw(load_space("joint"), n=100):
+    for config, params in draw(load_space("joint"), n=200):
         options = set(params) - common
         seen.add(config.clusterer)
         assert options <= set(fields_of(CLUSTERERS[config.clusterer].options))
-        assert bool(options) == (config.clusterer != "kmeans")
+        assert bool(options) == (config.clusterer in with_options)
 
-    assert seen == {"kmeans", "kmeans++", "kmedoids", "dbscan", "agglomerative", "birch"}
+    assert seen == with_options | {
+        *("kmeans", "bisecting_kmeans", "minibatch_kmeans"),
+        *("facility_location", "k_center", "herding"),
+    }
 
 
 def test_ways_of_choosing_are_asked_for_their_own_parameters_only() -> None:
