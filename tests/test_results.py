@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from types import ModuleType
 
-import matplotlib
+import matplotlib as mpl
 import pyarrow.parquet as pq
 import pytest
 
@@ -41,7 +41,7 @@ def test_everything_is_regenerated_from_the_rows(tmp_path: Path) -> None:
     assert (tmp_path / "README.md").read_bytes() == (ROOT / "README.md").read_bytes()
     for name in NAMES:
         made = {file.name: file for file in (tmp_path / "docs" / "results" / name).iterdir()}
-        same = (FOLDER / name / SCRIPT.MADE_WITH).read_text().split()[1] == matplotlib.__version__
+        same = (FOLDER / name / SCRIPT.MADE_WITH).read_text().split()[1] == mpl.__version__
         drawn = {f"{SCRIPT.OPENING}.png", f"{SCRIPT.OPENING}.svg", SCRIPT.MADE_WITH}
         committed = {file.name for file in (FOLDER / name).iterdir() if file.is_file()}
         assert committed == made.keys() | {SCRIPT.ROWS}
