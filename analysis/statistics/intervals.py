@@ -1,10 +1,6 @@
-"""Statistics of few numbers, as pure functions on arrays.
+"""Intervals of a mean and of a mean paired difference.
 
-The unit is the trial: one number a seed. What does not exist, such as the interval of a single
-number, is NaN, never 0. NaN in the input is an error: callers leave missing numbers out.
-
-Reference: Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of
-Statistics 1979.
+NaN in the input is an error: callers leave missing numbers out.
 """
 
 import math
@@ -15,6 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 CONFIDENCE = 0.95
+
+NO_SPREAD = 1e-12
+"""Standard deviation, as a share of the largest number, up to which numbers are called equal."""
 
 
 class Interval(NamedTuple):
@@ -41,7 +40,8 @@ class Difference(NamedTuple):
         low: lower end of the interval, NaN for fewer than two pairs.
         high: upper end.
         n: pairs.
-        p: two-sided p-value of the paired t-test, in [0, 1]; NaN for fewer than two pairs.
+        p: two-sided p-value of the paired t-test, in [0, 1]; NaN for fewer than two pairs and
+            where all differences are equal.
     """
 
     mean: float
@@ -72,27 +72,12 @@ def mean_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> Interval
     return Interval(mean, mean - half, mean + half, n)
 
 
-def prediction_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> Interval:
-    """Returns the prediction interval of one further value: mean ± t(n − 1) · s · √(1 + 1 / n).
-
-    A single number, such as one that another paper printed, is compared with it. `mean` is that of
-    the values, which are taken to be normal.
-
-    Args:
-        values: (n,) finite, n may be 0.
-        confidence: in (0, 1).
-    """
-    mean, _, high, n = mean_interval(values, confidence)
-    half = (high - mean) * math.sqrt(n + 1)
-    return Interval(mean, mean - half, mean + half, n)
-
-
 def paired_difference(
     values: ArrayLike, baseline: ArrayLike, confidence: float = CONFIDENCE
 ) -> Difference:
     """Returns the mean of values − baseline with its t interval and the paired t-test's p-value.
 
-    Where all differences are equal the interval has no width, and p is 0, or 1 if they are all 0.
+    Where all differences are equal, nothing is known of their spread: neither interval nor p.
 
     Args:
         values: (n,) finite.
@@ -106,49 +91,16 @@ def paired_difference(
     if len(first) != len(second):
         raise ValueError(f"pairs need two arrays of one length, got {len(first)} and {len(second)}")
     differences = first - second
-    interval = mean_interval(differences, confidence)
-    return Difference(*interval, _p_of_zero_mean(differences))
-
-
-def _p_of_zero_mean(values: NDArray[np.float64]) -> float:
-    if len(values) < 2:
-        return math.nan
-    error = _standard_error(values)
-    mean = float(values.mean())
+    mean, low, high, n = mean_interval(differences, confidence)
+    error = _standard_error(differences) if n > 1 else math.nan
     # Differences that are equal up to rounding have a spread of some 1e-17: t is then noise.
-    if error <= 1e-12 * max(abs(mean), float(np.abs(values).max())):
-        return 0.0 if mean else 1.0
-    return float(2 * special.stdtr(len(values) - 1, -abs(mean) / error))
+    if not error > NO_SPREAD * float(np.abs([first, second]).max(initial=0)):
+        return Difference(mean, math.nan, math.nan, n, math.nan)
+    return Difference(mean, low, high, n, float(2 * special.stdtr(n - 1, -abs(mean) / error)))
 
 
 def _standard_error(values: NDArray[np.float64]) -> float:
     return float(values.std(ddof=1)) / math.sqrt(len(values))
-
-
-def holm(p_values: ArrayLike) -> NDArray[np.float64]:
-    """Returns Holm's adjusted p-values: a test survives at level α where it is at most α.
-
-    Controls the chance of even one false claim among all tests, whatever their dependence.
-
-    Args:
-        p_values: (n,) in [0, 1]; NaN stands for a test that was not made: it stays NaN and does
-            not count.
-
-    Returns:
-        (n,) in [0, 1], in the order given.
-
-    Raises:
-        ValueError: a p-value lies outside [0, 1].
-    """
-    p = np.asarray(p_values, dtype=np.float64)
-    made = np.flatnonzero(~np.isnan(p))
-    if ((p[made] < 0) | (p[made] > 1)).any():
-        raise ValueError(f"p-values must lie in [0, 1], got {p[made].tolist()}")
-    order = made[np.argsort(p[made], kind="stable")]
-    steps = p[order] * np.arange(len(order), 0, -1)
-    adjusted = np.full_like(p, np.nan)
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
-    return adjusted
 
 
 def _checked(values: ArrayLike, confidence: float = CONFIDENCE) -> NDArray[np.float64]:
