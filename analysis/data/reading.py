@@ -8,11 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from analysis.data.trials import Plan, TrialRecord, read_trials
+from analysis.statistics.images import unpack_correct
 from distill.errors import UserError
 from sweeps.store.store import Store, distinct_notices, load_curves, load_results
 
@@ -67,6 +70,34 @@ class Sweeps:
             frames.append(load_curves(store.uri, left, on_invalid=on_invalid))
             left -= set(frames[-1]["trial_id"])
         return pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
+
+    def correct_images(self, trial_ids: Iterable[str]) -> dict[str, NDArray[np.bool_]]:
+        """Returns which test images the networks of trials classify right.
+
+        The column is read when it is first asked for: it is larger than all others together.
+
+        Returns:
+            Arrays (K, n) of K networks and n test images, by trial_id; without trials that did not
+            store it.
+        """
+        found = {}
+        for trial_id in trial_ids:
+            n_test, packed = self._correct.get(trial_id, (0, None))
+            if packed:
+                found[trial_id] = unpack_correct(packed, n_test)
+        return found
+
+    @cached_property
+    def _correct(self) -> dict[str, tuple[int, list[bytes] | None]]:
+        known: dict[str, tuple[int, list[bytes] | None]] = {}
+        for store in reversed(self.stores):
+            table = store.correct_images()
+            columns = (table[name].to_pylist() for name in ("trial_id", "n_test", "correct_images"))
+            known |= {
+                trial_id: (n_test or 0, packed)
+                for trial_id, n_test, packed in zip(*columns, strict=True)
+            }
+        return known
 
     def artifact(self, folder: str, trial_id: str) -> pa.Table | None:
         """Returns the table that a trial left in a folder of the store.

@@ -34,6 +34,12 @@ Objects = NDArray[np.object_]
 COSTS = ("seconds", "gpu_seconds")
 """Numbers of every trial that are no scores."""
 
+PROVENANCE = (
+    *("device", "precision", "python_version", "torch_version", "torchvision_version"),
+    *("numpy_version", "numba_version", "scikit_learn_version", "git_commit"),
+)
+"""Columns in which compared trials may differ without being different experiments."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialRecord:
@@ -49,6 +55,11 @@ class TrialRecord:
         numbers: scores by the names of `score_columns`, and `COSTS`; NaN where there is none.
             Accuracies are fractions in [0, 1].
         fingerprint: of the images it ran on; None where that is unknown.
+        resolution: step between two possible accuracies: 1 / (test images · networks); NaN where
+            that is unknown.
+        n_images: training and test images; None where that is unknown.
+        provenance: values of `PROVENANCE`. Shared by trials with equal ones.
+        network_scores: the column of that name, see `network_accuracies`; None where it is null.
     """
 
     trial_id: str
@@ -58,6 +69,20 @@ class TrialRecord:
     config: Mapping[str, Any]
     numbers: Mapping[str, float]
     fingerprint: str | None = None
+    resolution: float = math.nan
+    n_images: int | None = None
+    provenance: tuple[Any, ...] = ()
+    network_scores: str | None = None
+
+    def network_accuracies(self, score: str = "accuracy") -> tuple[float, ...]:
+        """Returns the accuracy of every network of the trial; empty where it is not known.
+
+        Args:
+            score: `accuracy` or `accuracy_best`, as in `numbers`.
+        """
+        name = {"accuracy": "accuracies", "accuracy_best": "best_accuracies"}[score]
+        scores = json.loads(self.network_scores or "{}").get(self.config.get("network")) or {}
+        return tuple(scores.get(name) or ())
 
     @property
     def protocol(self) -> str:
@@ -126,13 +151,21 @@ def _finished(kind: Kind, results: pd.DataFrame) -> Iterator[TrialRecord]:
         return
     numbers, states = _numbers(kind, rows), rows["status"].to_numpy(dtype=object)
     scores = list(zip(*numbers.values(), strict=True))
-    for trial_id, status, seed, config, values, fingerprint in zip(
+    n_test = _floats(rows, "n_test")
+    n_images = n_test + _floats(rows, "n_train")
+    for trial_id, status, seed, config, values, fingerprint, resolution, n, made, networks in zip(
         rows["trial_id"].tolist(),
         states.tolist(),
         rows["seed"].astype(int).tolist(),
-        _shared_configs(kind, rows),
+        _shared_values(
+            {name: plain_column(kind, rows, name) for name in kind.config_columns if name != "seed"}
+        ),
         scores,
         plain(rows["fingerprint"]).tolist(),
+        _resolutions(n_test, _floats(rows, "n_networks")),
+        n_images.tolist(),
+        _provenances(rows),
+        _strings(rows, "network_scores"),
         strict=True,
     ):
         row = dict(zip(numbers, values, strict=True))
@@ -144,7 +177,36 @@ def _finished(kind: Kind, results: pd.DataFrame) -> Iterator[TrialRecord]:
             config=config,
             numbers=row,
             fingerprint=fingerprint,
+            resolution=resolution,
+            n_images=None if math.isnan(n) else int(n),
+            provenance=made,
+            network_scores=networks,
         )
+
+
+def _resolutions(n_test: NDArray[np.float64], n_networks: NDArray[np.float64]) -> list[float]:
+    n = n_test * n_networks
+    found: list[float] = np.divide(1.0, n, out=np.full_like(n, np.nan), where=n > 0).tolist()
+    return found
+
+
+def _provenances(rows: pd.DataFrame) -> list[tuple[Any, ...]]:
+    columns = {
+        name: plain(rows[name]) if name in rows else np.full(len(rows), None, dtype=object)
+        for name in PROVENANCE
+    }
+    shared = _shared_values(columns)
+    tuples = {id(values): tuple(values.values()) for values in shared}
+    return [tuples[id(values)] for values in shared]
+
+
+def _strings(rows: pd.DataFrame, column: str) -> list[str | None]:
+    if column not in rows:
+        return [None] * len(rows)
+    values: list[str | None] = (
+        rows[column].astype(object).where(rows[column].notna(), None).tolist()
+    )
+    return values
 
 
 def _numbers(kind: Kind, rows: pd.DataFrame) -> dict[str, list[float]]:
@@ -165,20 +227,19 @@ def _floats(rows: pd.DataFrame, column: str) -> NDArray[np.float64]:
     return pd.to_numeric(rows[column]).to_numpy(dtype=np.float64, na_value=np.nan)
 
 
-def _shared_configs(kind: Kind, rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Returns the configuration of every row, one object for all rows with equal ones."""
-    names = [name for name in kind.config_columns if name != "seed"]
-    columns = {name: plain_column(kind, rows, name) for name in names}
+def _shared_values(columns: Mapping[str, Objects]) -> list[dict[str, Any]]:
+    """Returns the values of every row by column, one object for all rows with equal ones."""
+    n_rows = len(next(iter(columns.values())))
     codes = [pd.factorize(values, use_na_sentinel=False)[0] for values in columns.values()]
     varying = [code for code in codes if code.max(initial=0) > 0]
     if not varying:
         shared = {name: values[0] for name, values in columns.items()}
-        return [shared] * len(rows)
+        return [shared] * n_rows
     _, first, inverse = np.unique(
         np.column_stack(varying), axis=0, return_index=True, return_inverse=True
     )
-    configs = [{name: values[i] for name, values in columns.items()} for i in first.tolist()]
-    return [configs[code] for code in inverse.reshape(-1).tolist()]
+    found = [{name: values[i] for name, values in columns.items()} for i in first.tolist()]
+    return [found[code] for code in inverse.reshape(-1).tolist()]
 
 
 def plain_column(kind: Kind, rows: pd.DataFrame, name: str) -> Objects:

@@ -64,6 +64,10 @@ FOLDERS = (*_RESERVED, *ARTIFACTS)
 _ARTIFACT_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
+BULKY_COLUMNS = ("correct_images",)
+"""Columns that are larger than all others together: they are read only when they are asked for."""
+
+
 def _warn(message: str) -> None:
     warnings.warn(message, stacklevel=2)
 
@@ -375,8 +379,20 @@ class Store:
 
     def results(self, on_invalid: Callable[[str], None] = _warn) -> pd.DataFrame:
         """Returns the rows of all finished trials; see `load_results`."""
+        columns = [name for name in trial_schema().names if name not in BULKY_COLUMNS]
         with self._readable():
-            return _frame(self._rows(on_invalid, None).sort_by("trial_id"))
+            return _frame(self._rows(on_invalid, columns).sort_by("trial_id"))
+
+    def correct_images(self, on_invalid: Callable[[str], None] = _warn) -> pa.Table:
+        """Returns which test images the networks of all finished trials classify right.
+
+        Returns:
+            A table with `trial_id`, `n_test` and `correct_images`, only of trials that have it.
+        """
+        columns = ["trial_id", "schema_version", "n_test", "correct_images"]
+        with self._readable():
+            table = self._rows(on_invalid, columns)
+        return table.filter(pc.is_valid(table["correct_images"]))
 
     def curves(
         self,
@@ -454,8 +470,8 @@ def load_results(uri: str | Path, *, on_invalid: Callable[[str], None] = _warn) 
             by default.
 
     Returns:
-        A frame with the columns of `trial_schema`; whole numbers as pandas' nullable `Int64`,
-        truth values as its `boolean`.
+        A frame with the columns of `trial_schema` without `BULKY_COLUMNS`; whole numbers as pandas'
+        nullable `Int64`, truth values as its `boolean`.
         Without rows for an empty store.
 
     Raises:
