@@ -18,12 +18,15 @@ if TYPE_CHECKING:
     from analysis.tables.comparing import pair, summarise, trials
     from analysis.tables.layout import TableLayout
     from analysis.tables.printing import print_tables
+    from analysis.tables.right import compare_images, mcnemar
 
 __all__ = [
     "Sweeps",
     "TableLayout",
     "build",
+    "compare_images",
     "load",
+    "mcnemar",
     "pair",
     "print_tables",
     "summarise",
@@ -36,7 +39,9 @@ __getattr__, __dir__ = lazy_exports(
         "Sweeps": "analysis.data.reading",
         "TableLayout": "analysis.tables.layout",
         "build": "analysis.tables.build",
+        "compare_images": "analysis.tables.right",
         "load": "analysis.data.reading",
+        "mcnemar": "analysis.tables.right",
         "pair": "analysis.tables.comparing",
         "print_tables": "analysis.tables.printing",
         "summarise": "analysis.tables.comparing",

@@ -17,6 +17,7 @@ from analysis.data.reading import Sweeps, load
 from analysis.findings.answers import answers
 from analysis.findings.claims import Finding
 from analysis.findings.findings import findings, in_short, markdown
+from analysis.statistics.equivalence import SMALLEST_EFFECT
 from analysis.tables.build import Tables, build_from, joined_tables
 from analysis.tables.files import write_table
 from analysis.tables.layout import layout_of
@@ -26,7 +27,7 @@ from analysis.tables.sheet import wrapped
 from distill.cli.options import OneLineParser, ParsedOption
 from distill.errors import UserError, one_line, require_known
 from distill.kinds import KINDS
-from distill.parsing import path, path_or_uri
+from distill.parsing import number, path, path_or_uri
 from sweeps.store.store import Store
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
             require_known("name", name, PARTS)
         uris = (options.results, *options.also)
         _compact(uris)
-        work = _Work(load(*uris))
+        work = _Work(load(*uris), options.smallest_effect / 100)
         folder = _folder(options.out)
         try:
             for name in dict.fromkeys(options.names or PARTS):
@@ -79,18 +80,20 @@ def _compact(uris: Iterable[str]) -> None:
 class _Work:
     """Values that the parts share, each computed when it is first used."""
 
-    def __init__(self, sweeps: Sweeps) -> None:
+    def __init__(self, sweeps: Sweeps, smallest_effect: float) -> None:
         self.sweeps = sweeps
+        self._smallest_effect = smallest_effect
 
     @cached_property
     def tables(self) -> Tables:
         return joined_tables(
-            build_from(self.sweeps.trials(kind), layout_of(kind)) for kind in KINDS
+            build_from(self.sweeps.trials(kind), layout_of(kind), self._smallest_effect)
+            for kind in KINDS
         )
 
     @cached_property
     def findings(self) -> list[Finding]:
-        return findings(self.tables.tables)
+        return findings(self.tables.tables, self.sweeps)
 
     @cached_property
     def gallery(self) -> "Gallery":
@@ -126,6 +129,15 @@ def analysis_parser() -> OneLineParser:
         help=f"folder for the files (default: {DEFAULT_OUT})",
     )
     parser.add_argument(
+        "--smallest-effect",
+        action=ParsedOption,
+        parse=_points,
+        metavar="POINTS",
+        default=100 * SMALLEST_EFFECT,
+        help="smallest difference of accuracies of interest, in points: rows that are told to be "
+        f"closer are called equivalent (default: {100 * SMALLEST_EFFECT:g})",
+    )
+    parser.add_argument(
         "--also",
         action=ParsedOption,
         parse=path_or_uri,
@@ -135,6 +147,10 @@ def analysis_parser() -> OneLineParser:
         help="further results to read together with these; may be given several times",
     )
     return parser
+
+
+def _points(option: str, text: str) -> float:
+    return number(option, text, minimum=0.01, maximum=100)
 
 
 def _folder(out: str) -> Path:

@@ -8,8 +8,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from analysis.data.configs import SOUND
 from analysis.figures.plot import Plot
 from analysis.figures.style import INK, MUTED, legend_below, look, new_figure
+from analysis.statistics.equivalence import DIFFERENT
 from analysis.tables.layout import Table
 
 OPENING = "differences"
@@ -24,7 +26,7 @@ _ROW_INCHES, _FRAME_INCHES = 0.24, 1.5
 
 def opening_plot(tables: Sequence[Table]) -> Plot | None:
     """Returns the picture of the first tables of one kind; None where nothing is compared."""
-    compared = [table for table in tables if table.rows["difference_low"].notna().any()]
+    compared = [table for table in tables if build(table)["low"].any()]
     shown = [t for t in compared if t.layout.kind == compared[0].layout.kind][:MAX_PANELS]
     if not shown:
         return None
@@ -32,35 +34,36 @@ def opening_plot(tables: Sequence[Table]) -> Plot | None:
     return Plot(
         name=OPENING,
         title=f"Accuracy: differences from {baseline}",
-        caption="Mean difference over seeds, paired by seed, sound protocol, with its 95 % "
-        "interval. Filled: different after the correction over all rows of the table; hollow: "
-        "cannot be told apart.",
+        caption="Difference over seeds, paired by seed, sound protocol, with its simultaneous 95 % "
+        "interval. Filled: different; hollow: equivalent or undecided.",
         numbers=pd.concat([build(table) for table in shown], ignore_index=True),
         draw=draw,
     )
 
 
 def build(table: Table) -> pd.DataFrame:
-    """Returns the rows of a table with their differences from its baseline, in points.
+    """Returns the rows that are compared with a table's baseline, in points.
 
     Returns:
         A frame with `table` (title), `row` (name), `method`, `difference`, `low`, `high`, and
-        `is_different` after the correction; the baseline has zeros.
+        `is_different`; the baseline has zeros.
     """
     rows = table.rows
     is_base = np.arange(len(rows)) == table.baseline
+    is_shown = is_base | np.isin(np.arange(len(rows)), table.compared(SOUND))
     found = pd.DataFrame(
         {
             "table": table.title,
             "row": table.row_names,
             "method": [row.values[0] for row in table.entries],
-            "difference": 100 * rows["difference"].where(~is_base, 0.0),
-            "low": 100 * rows["difference_low"].where(~is_base, 0.0),
-            "high": 100 * rows["difference_high"].where(~is_base, 0.0),
-            "is_different": rows["survives_holm"].fillna(value=False).astype(bool),
+            "difference": 100 * rows["sound_difference"].where(~is_base, 0.0),
+            "low": 100 * rows["sound_difference_low"].where(~is_base, 0.0),
+            "high": 100 * rows["sound_difference_high"].where(~is_base, 0.0),
+            "is_different": rows["sound_verdict"] == DIFFERENT,
         }
     )
-    return found[found["difference"].notna()].reset_index(drop=True)
+    is_shown &= found["difference"].notna().to_numpy()
+    return found.take(np.flatnonzero(is_shown)).reset_index(drop=True)
 
 
 def draw(numbers: pd.DataFrame) -> Figure:
@@ -101,7 +104,7 @@ def draw(numbers: pd.DataFrame) -> Figure:
                 marker="o",
                 linestyle="None",
                 markerfacecolor="white",
-                label="cannot be told apart",
+                label="equivalent or undecided",
             ),
         ],
     )

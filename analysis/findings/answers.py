@@ -5,8 +5,12 @@ It stands above the tables of a sweep that has ended, and above the picture that
 
 from collections.abc import Iterable, Sequence
 
+from analysis.data.configs import SOUND
+from analysis.statistics.equivalence import DIFFERENT, EQUIVALENT
 from analysis.tables.layout import Table
-from analysis.tables.percent import percent
+from analysis.tables.percent import percent, points_text
+
+PAIRS = "sound_pairs"
 
 _N_NAMED = 3
 """Rows that are named; of more the number is given."""
@@ -20,19 +24,23 @@ def answers(tables: Iterable[Table]) -> list[str]:
 def answer(table: Table) -> str:
     """Returns which rows of a table differ from its baseline; empty where none can be compared.
 
-    A row differs where its verdict under the correction over all rows of the table says so.
+    Only rows that are compared with the baseline: not those with weights, which are compared with
+    the same row without.
     """
     rows, base = table.rows, table.baseline
-    tested = rows[rows["n_pairs"].notna()]
+    tested = rows.loc[table.compared(SOUND)]
+    tested = tested[tested[PAIRS].notna()]
     if not len(tested):
         return ""
-    differs = tested["survives_holm"].fillna(value=False).astype(bool)
-    worse = tested[differs & (tested["difference"] < 0)].sort_values("difference")
-    better = tested[differs & (tested["difference"] > 0)].sort_values("difference")[::-1]
-    n_left = len(tested) - len(worse) - len(better)
+    verdicts, differences = tested["sound_verdict"], tested["sound_difference"]
+    differs = verdicts == DIFFERENT
+    worse = tested[differs & (differences < 0)].sort_values("sound_difference")
+    better = tested[differs & (differences > 0)].sort_values("sound_difference")[::-1]
+    same = tested[verdicts == EQUIVALENT]
+    n_left = len(tested) - len(worse) - len(better) - len(same)
     names = table.row_names
     baseline = f"{names[base]} ({percent(rows['sound_accuracy'][base])} %)"
-    seeds = f"{_range(tested['n_pairs'].tolist())} seeds"
+    seeds = f"{_range(tested[PAIRS].tolist())} seeds"
     texts = []
     for found, verb in ((worse, "is better than"), (better, "is worse than")):
         if len(found):
@@ -40,13 +48,17 @@ def answer(table: Table) -> str:
                 f"{names[i]} by {_points(*values)}"
                 for i, *values in zip(
                     found.index,
-                    found["difference"],
-                    found["difference_low"],
-                    found["difference_high"],
+                    found["sound_difference"],
+                    found["sound_difference_low"],
+                    found["sound_difference_high"],
                     strict=True,
                 )
             ]
             texts.append(f"{verb} {_listed(shown, 'others')}")
+    if len(same):
+        shown = [names[i] for i in same.index]
+        within = points_text(table.smallest_effect)
+        texts.append(f"is equivalent to {_listed(shown, 'others')} within {within}")
     if n_left:
         rest = f"the other {n_left} rows" if n_left > 1 else "the other row"
         texts.append(f"cannot be told apart from {rest}")

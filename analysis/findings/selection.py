@@ -16,10 +16,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from analysis.data.configs import PUBLISHED
+from analysis.data.reading import Sweeps
 from analysis.data.trials import TrialRecord
-from analysis.findings.claims import MEASURED, Finding, count_text
-from analysis.statistics import Interval, mean_interval
-from analysis.tables.layout import Row, Table
+from analysis.findings.claims import MEASURED, Finding, count_text, setting_of, signed
+from analysis.findings.common import common_findings
+from analysis.statistics.intervals import Interval, mean_interval
+from analysis.tables.declarations import Row
+from analysis.tables.layout import Table
 from analysis.tables.percent import percent, plus_minus
 from analysis.tables.rows import mean_of, paired_numbers, scores_by_seed
 from analysis.tables.selection import WHY
@@ -105,10 +108,25 @@ def _paired(scores: Mapping[int, float], baseline: Mapping[int, float]) -> Inter
     return Interval(mean, low, high, n)
 
 
-def explanation(table: Table, setting: str) -> list[Finding]:
+def further_findings(table: Table, protocol: str, sweeps: Sweeps | None) -> list[Finding]:
+    """Returns the findings of a table that are no answers to its questions."""
+    found = common_findings(table, protocol, sweeps)
+    return [*found, *explanation(table)] if protocol == PUBLISHED else found
+
+
+def explanation(table: Table) -> list[Finding]:
     """Returns the parts of the paper's clustering as a finding; nothing where they are unknown."""
     cases = tuple(_sentences(table))
-    return [Finding(setting=setting, topic=WHY, verdict=MEASURED, cases=cases)] if cases else []
+    if not cases:
+        return []
+    finding = Finding(
+        setting=setting_of(table, PUBLISHED),
+        topic=WHY,
+        verdict=MEASURED,
+        cases=cases,
+        protocol=PUBLISHED,
+    )
+    return [finding]
 
 
 def _sentences(table: Table) -> list[str]:
@@ -142,8 +160,7 @@ def _sentences(table: Table) -> list[str]:
 
 
 def _signed(part: Interval) -> str:
-    mean = percent(part.mean, signed=True)
-    return f"{' '.join([mean, *plus_minus(part.high - part.mean)])} ({count_text(part.n, 'seed')})"
+    return f"{signed(part.mean, part.high)} ({count_text(part.n, 'seed')})"
 
 
 def _unsigned(interval: Interval) -> str:

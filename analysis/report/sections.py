@@ -17,7 +17,7 @@ from analysis.figures.images import ImageSheet
 from analysis.figures.plot import Plot
 from analysis.findings.answers import answers
 from analysis.findings.claims import Finding
-from analysis.findings.findings import grouped, in_short
+from analysis.findings.findings import READING, grouped, in_short
 from analysis.report.drawings import hover_values, inline_svg
 from analysis.report.markup import Markup, joined, tag
 from analysis.report.tables import sheet_table, table
@@ -69,13 +69,13 @@ def summary(sweeps: Sweeps, found: Sequence[Finding]) -> Markup:
 
 def findings_section(found: Sequence[Finding]) -> Markup:
     """Returns all findings by table."""
-    parts = []
+    parts = [tag("p", READING, class_="muted")]
     for setting, topics in grouped(found):
         parts.append(tag("h3", setting))
         for topic, of_topic in topics:
             parts.append(tag("h4", topic.title))
             parts.append(tag("ul", (_finding(finding) for finding in of_topic)))
-    return joined(parts) if parts else tag("p", "No findings yet.")
+    return joined(parts) if found else tag("p", "No findings yet.")
 
 
 def _finding(finding: Finding) -> Markup:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
+from analysis.statistics.equivalence import DIFFERENT, EQUIVALENT
 from analysis.tables.percent import percent, plus_minus
 from analysis.tables.rows import PROTOCOLS
 from analysis.tables.sheet import Column
@@ -56,27 +57,41 @@ def failed_cell(row: pd.Series) -> str:
     return str(sum(known)) if known else ""
 
 
-def difference_cell(row: pd.Series) -> str:
-    """Prints the difference from the baseline: `−9.67 ± 1.43 *`."""
-    if row["baseline"]:
-        return "" if math.isnan(row["sound_accuracy"]) else "baseline"
-    mean, high = row["difference"], row["difference_high"]
-    if math.isnan(mean):
-        return ""
-    star = ["*"] if not pd.isna(row["survives_holm"]) and row["survives_holm"] else []
-    return " ".join([percent(mean, signed=True), *plus_minus(high - mean), *star])
+MARKS = {DIFFERENT: "*", EQUIVALENT: "≈"}
+"""Verdict → mark behind a difference."""
+
+
+def difference_cell(prefix: str) -> Cell:
+    """Returns a printer of the differences under one protocol: `−9.67 ± 1.43 *`."""
+
+    def cell(row: pd.Series) -> str:
+        if row["baseline"]:
+            return "" if math.isnan(row[f"{prefix}_accuracy"]) else "baseline"
+        mean, high = row[f"{prefix}_difference"], row[f"{prefix}_difference_high"]
+        if math.isnan(mean):
+            return ""
+        mark = MARKS.get(row[f"{prefix}_verdict"], "")
+        return " ".join([percent(mean, signed=True), *plus_minus(high - mean), mark]).rstrip()
+
+    return cell
 
 
 def number_cell(name: str) -> Cell:
-    """Returns a printer of a column of numbers of any size."""
+    """Returns a printer of a column of numbers of any size, with half of its interval."""
 
     def cell(row: pd.Series) -> str:
-        value = row[name]
+        value, high = row[name], row.get(f"{name}_high", math.nan)
         if math.isnan(value):
             return ""
-        return f"{value:.2f}" if value == 0 or abs(value) >= 1 else f"{value:.3g}"
+        return _number_text(value) + (
+            "" if math.isnan(high) else f" ± {_number_text(high - value)}"
+        )
 
     return cell
+
+
+def _number_text(value: float) -> str:
+    return f"{value:.2f}" if value == 0 or abs(value) >= 1 else f"{value:.3g}"
 
 
 def count_cell(name: str) -> Cell:

@@ -14,16 +14,20 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analysis.data.reading import Sweeps
 from analysis.data.trials import COSTS, TrialRecord, score_columns
-from analysis.statistics import holm, mean_interval
+from analysis.statistics.equivalence import SMALLEST_EFFECT, verdict_on
+from analysis.statistics.families import FamilyDifference, family_of
+from analysis.statistics.intervals import mean_interval
+from analysis.tables.build import build_from
 from analysis.tables.layout import TableLayout, layout_of
-from analysis.tables.rows import paired_numbers
+from analysis.tables.questions import resolution_of, score_matrix
 from distill.errors import UserError, require_known
 from distill.kinds import KINDS
 
@@ -93,6 +97,17 @@ class _View:
         others = [name for name in self.settings if name not in self.main]
         varying = frame.groupby("protocol")[others].nunique(dropna=False).max() > 1
         return [*self.main, *(name for name in others if bool(varying[name]))]
+
+    def together(self, what: str, shared: Sequence[str]) -> list[str]:
+        """Returns the columns, of those that pairs share, in which rows tested together agree.
+
+        Methods are tested against one baseline, so they share all of them; else the methods of one
+        setting are tested together.
+        """
+        if what == self.method:
+            return list(shared)
+        inside = {self.method, *self.layout.columns, PARAMETERS, *self.layout.option_names}
+        return [name for name in shared if name not in inside]
 
     def order(self, name: str, value: Any) -> Any:
         """Returns a sort key of a value: methods as in the tables, None last."""
@@ -193,8 +208,13 @@ def pair(
     *,
     score: str = "accuracy",
     kind: str = "distillation",
+    smallest_effect: float = SMALLEST_EFFECT,
 ) -> pd.DataFrame:
     """Returns differences from a baseline, trial by trial with the same seed and settings.
+
+    Comparisons that the tables make, too, have the numbers of the tables. Others are tested in the
+    same way, together with all comparisons of the same settings: see
+    `analysis.statistics.families`.
 
     Args:
         sweeps: from `load`.
@@ -203,11 +223,14 @@ def pair(
         baseline: its value for the baseline: `F`, `kmeans`, `random`, 0.1, …
         score: see `summarise`.
         kind: see `trials`.
+        smallest_effect: smallest difference of accuracies that is of interest, a fraction above 0.
 
     Returns:
-        A frame with what the pairs share, the column `what`, `difference` (mean of trial −
-        baseline) with its 95 % t interval `low`, `high`, `n_pairs`, `p` (paired t-test), `p_holm`
-        (corrected over all rows). Only rows with at least one pair.
+        A frame with what the pairs share, the column `what`, `difference` (trial − baseline) with
+        its simultaneous 95 % interval `low`, `high`, `n_pairs` (common seeds), `p` (of this
+        difference alone), `p_family` (adjusted for all that are tested together) and `verdict`
+        (`different`, `equivalent`, `undecided`; of other scores than accuracies never
+        `equivalent`). Only rows with at least one pair.
 
     Raises:
         UserError: a name or the baseline is unknown, or several trials could be the baseline.
@@ -215,7 +238,9 @@ def pair(
     view = _view(sweeps, kind)
     require_known("score", score, view.scores)
     frame = view.frame
-    frame = frame[(frame["state"] == "ok") & frame[score].notna()]
+    is_scored = ((frame["state"] == "ok") & frame[score].notna()).to_numpy()
+    records = [trial for trial, scored in zip(view.trials, is_scored, strict=True) if scored]
+    frame = frame[is_scored]
     names = view.names(frame)
     settings = [name for name in view.settings if name not in names]
     require_known("column", what, [*names, *settings])
@@ -225,37 +250,116 @@ def pair(
         raise UserError(f"no trial has {what} {baseline!r}; there are: {known}")
     # Options belong to a method: two methods share none.
     shared = [n for n in names if n != what and not (what == view.method and n == PARAMETERS)]
-    baselines = _baselines(view, frame[frame[what] == baseline], shared, score)
+    is_base = (frame[what] == baseline).to_numpy()
+    bases = _baselines(view, frame[is_base], _where(records, is_base), shared)
     kept = [name for name in names if name != what]
-    rows = []
-    others = frame[frame[what] != baseline]
-    by_position = list(zip(others["seed"], others[score], strict=True))
-    for key, members in view.groups(others, [*kept, what]):
-        shared_key = tuple(value for name, value in zip(kept, key, strict=False) if name in shared)
-        found = paired_numbers(dict(by_position[i] for i in members), baselines.get(shared_key, {}))
-        if found.n:
-            rows.append((*key, *found))
-    columns = [*kept, what, "difference", "low", "high", "n_pairs", "p"]
-    result = pd.DataFrame(rows, columns=columns)
-    result["p_holm"] = holm(result["p"].to_numpy(dtype=float))
-    return result
+    compared, others = [], _where(records, ~is_base)
+    for key, members in view.groups(frame[~is_base], [*kept, what]):
+        values_of = dict(zip(kept, key, strict=False))
+        base = bases.get(tuple(values_of[name] for name in shared))
+        of_row = [others[i] for i in members]
+        if base and {t.seed for t in of_row} & {t.seed for t in base}:
+            together = tuple(values_of[name] for name in view.together(what, shared))
+            compared.append(_Compared(key, together, of_row, base))
+    effect = smallest_effect if "accuracy" in score else None
+    found = _differences(view, compared, score)
+    rows = [
+        (*one.key, d.mean, d.low, d.high, d.n, d.p_single, d.p, verdict_on(d, effect))
+        for one, d in zip(compared, found, strict=True)
+    ]
+    numbers = ["difference", "low", "high", "n_pairs", "p", "p_family", "verdict"]
+    return pd.DataFrame(rows, columns=[*kept, what, *numbers])
+
+
+class _Compared(NamedTuple):
+    """Trials that are compared with those of a baseline.
+
+    Attributes:
+        key: values of the row of the result.
+        together: equal for all rows that are tested together.
+        trials: of the row.
+        base: of the baseline.
+    """
+
+    key: tuple[Any, ...]
+    together: tuple[Any, ...]
+    trials: list[TrialRecord]
+    base: list[TrialRecord]
+
+
+def _where(records: Sequence[TrialRecord], mask: NDArray[np.bool_]) -> list[TrialRecord]:
+    return [record for record, kept in zip(records, mask, strict=True) if kept]
+
+
+def _differences(view: _View, compared: Sequence[_Compared], score: str) -> list[FamilyDifference]:
+    """Returns the difference of every row: that of the tables, if there is one."""
+    declared = _declared(view, score)
+    keys = [(_ids(one.trials), _ids(one.base)) for one in compared]
+    families: dict[tuple[Any, ...], list[int]] = {}
+    for place, one in enumerate(compared):
+        families.setdefault(one.together, []).append(place)
+    found: list[FamilyDifference | None] = [declared.get(key) for key in keys]
+    for places in families.values():
+        if any(found[place] is None for place in places):
+            tested = _tested_together([compared[place] for place in places], score)
+            for place, difference in zip(places, tested, strict=True):
+                found[place] = found[place] or difference
+    return [difference for difference in found if difference is not None]
+
+
+def _ids(trials: Iterable[TrialRecord]) -> frozenset[str]:
+    return frozenset(trial.trial_id for trial in trials)
+
+
+def _declared(
+    view: _View, score: str
+) -> dict[tuple[frozenset[str], frozenset[str]], FamilyDifference]:
+    """Returns the differences of the questions of the tables, by the trials of both rows."""
+    found = {}
+    for table in build_from(view.trials, view.layout).tables:
+        for asked in table.tested:
+            if not asked.question.differences or table.layout.score(asked.protocol) != score:
+                continue
+            for one, difference in zip(asked.pairs, asked.family.differences, strict=True):
+                row, base = (
+                    _ids(table.entries[place].scored(asked.protocol))
+                    for place in (one.row, one.baseline)
+                )
+                found[row, base] = difference
+    return found
+
+
+def _tested_together(compared: Sequence[_Compared], score: str) -> Sequence[FamilyDifference]:
+    rows: dict[frozenset[str], list[TrialRecord]] = {}
+    pairs = []
+    for one in compared:
+        for of_row in (one.trials, one.base):
+            rows.setdefault(_ids(of_row), of_row)
+        pairs.append((_ids(one.trials), _ids(one.base)))
+    places = {key: place for place, key in enumerate(rows)}
+    trials = list(rows.values())
+    family = family_of(
+        score_matrix(trials, score),
+        [(places[row], places[base]) for row, base in pairs],
+        resolution=resolution_of((t for of_row in trials for t in of_row), score),
+    )
+    return family.differences
 
 
 def _baselines(
-    view: _View, frame: pd.DataFrame, shared: list[str], score: str
-) -> dict[tuple[Any, ...], dict[int, float]]:
-    """Returns the baseline's scores by what pairs share, and by seed."""
-    scores: dict[tuple[Any, ...], dict[int, float]] = {}
-    by_position = list(zip(frame["seed"], frame[score], strict=True))
+    view: _View, frame: pd.DataFrame, records: Sequence[TrialRecord], shared: list[str]
+) -> dict[tuple[Any, ...], list[TrialRecord]]:
+    """Returns the baseline's trials by what pairs share."""
+    trials: dict[tuple[Any, ...], list[TrialRecord]] = {}
     for key, members in view.groups(frame, shared):
-        scores[key] = dict(by_position[i] for i in members)
-        if len(scores[key]) < len(members):
+        trials[key] = [records[i] for i in members]
+        if len({trial.seed for trial in trials[key]}) < len(members):
             found = ", ".join(sorted(set(frame[PARAMETERS].iloc[members])))
             raise UserError(
                 f"several trials of the baseline have one seed: it has the parameters {found}; "
                 "leave all but one out of the results first"
             )
-    return scores
+    return trials
 
 
 def _check_unmixed(view: _View, frame: pd.DataFrame, names: Iterable[str]) -> None:

@@ -1,8 +1,19 @@
-"""The declarations that a table layout is made of."""
+"""The declarations that a table layout is made of.
 
-from collections.abc import Callable
+A *question* is a family of comparisons: pairs of rows whose differences are tested together, with
+one correction. It is declared once, and the stars of tables, the findings and `pair` all test it in
+the same way.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from analysis.data.configs import PUBLISHED, SOUND, Options
+from analysis.data.trials import TrialRecord
+
+Values = tuple[Any, ...]
+"""The values of a row, one for each of `TableLayout.row_fields`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,3 +79,69 @@ class Topic:
     subject: str = ""
     comparisons: str = ""
     sentence: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A row of a table.
+
+    Attributes:
+        values: see `Values`.
+        options: those of the trials, as the sound protocol has them where there are sound trials.
+        shown: those that the label shows: what distinguishes the row from other variants.
+        label: what is printed for it, without the further keys.
+        is_usual: whether it is the usual variant of its method, the one that was published.
+        is_baseline: whether the other rows are compared with it.
+        published: numbers that were printed for it, `accuracy` and `loss`, fractions in [0, 1].
+        trials: by seed and trial_id.
+    """
+
+    values: Values
+    options: Options
+    shown: Options
+    label: str
+    is_usual: bool
+    is_baseline: bool
+    published: Mapping[str, float]
+    trials: tuple[TrialRecord, ...]
+
+    def scored(self, protocol: str) -> list[TrialRecord]:
+        """Returns the finished trials under a protocol."""
+        return [t for t in self.trials if t.protocol == protocol and t.state == "ok"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two rows of a table that are compared.
+
+    Attributes:
+        row: position of the row of which something is claimed.
+        baseline: position of the row that it is compared with.
+        label: of the comparison.
+    """
+
+    row: int
+    baseline: int
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """Pairs of rows whose differences answer one question: one family of tests.
+
+    Attributes:
+        topic: of the findings.
+        pairs: returns the pairs among the rows of a table.
+        protocols: under which it is asked.
+        differences: what the differences of a row are from, for the note of a table; empty: they
+            are not in the table. A row is in the pairs of at most one question of a table.
+        pooled: what the mean over all pairs is called in findings; empty: it is not asked for.
+        names_untested: whether a pair is named that has neither trials nor published numbers.
+    """
+
+    topic: Topic
+    pairs: Callable[[Sequence[Row]], Sequence[Pair]]
+    protocols: tuple[str, ...] = (PUBLISHED, SOUND)
+    differences: str = ""
+    pooled: str = ""
+    names_untested: bool = False

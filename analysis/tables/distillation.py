@@ -9,17 +9,24 @@ import pandas as pd
 from analysis.data.configs import PUBLISHED
 from analysis.data.published import load_published
 from analysis.tables import texts
-from analysis.tables.declarations import Images, MeanColumn, RowField, Topic
-from analysis.tables.layout import (
-    Comparison,
+from analysis.tables.declarations import (
+    Images,
+    MeanColumn,
     Pair,
-    Printed,
+    Question,
     Row,
+    RowField,
+    Topic,
+    Values,
+)
+from analysis.tables.layout import (
+    Printed,
     Scope,
     Table,
     TableLayout,
-    Values,
+    printed_order,
 )
+from analysis.tables.topics import AGREEMENT, BEST, RANKS, SPREAD, TEST_IMAGES
 from distill.config.base import DATA_FIELDS
 from distill.config.defaults import default_lr_img
 from distill.config.distillation import DistillationConfig
@@ -75,11 +82,17 @@ class DistillationLayout(TableLayout):
             where.append(PAPER_EMBEDDING)
         return ", ".join(where)
 
-    def claimed_elsewhere(self, scope: Scope) -> str:
-        """Returns what the paper's claims are about, where trials did not compute the same."""
-        if is_papers_computation(scope.setting):
-            return ""
-        return "on CIFAR-10, features, in the paper's sizes"
+    def is_papers(self, scope: Scope, row: Row, protocol: str) -> bool:
+        """Whether trials of a row computed what the paper did: clusterer, data set and sizes."""
+        variants = self.facts.registry("clusterer")
+        assert variants is not None
+        ran = {t.config["clusterer"] for t in row.trials if t.protocol == protocol}
+        return (
+            protocol == PUBLISHED
+            and bool(row.published)
+            and is_papers_computation(scope.setting)
+            and ran <= set(variants.published_variants().values())
+        )
 
     def option_text(self, name: str, value: Any) -> str:
         """Returns an option in a label; words stand alone, usual starts and losses not at all."""
@@ -207,33 +220,43 @@ def _parameter_note(layout: TableLayout, rows: pd.DataFrame) -> list[str]:
     return [f"Parameters: {'; '.join(found)}."] if found else []
 
 
-# --- claims --------------------------------------------------------------------------------------
+# --- questions -----------------------------------------------------------------------------------
 
 
-def _with_and_without_weights(table: Table) -> list[Pair]:
+def _with_and_without_weights(rows: Sequence[Row]) -> list[Pair]:
     """Returns every row with weights and that of the same variant without."""
-    keys = [(row.values[0], row.options, row.values[1]) for row in table.entries]
+    keys = [(row.values[0], row.shown, row.values[1]) for row in rows]
     return [
-        Pair(row=i, baseline=keys.index((method, options, "F")), label=table.labels[i])
-        for i, (method, options, weights) in enumerate(keys)
-        if weights == "T" and (method, options, "F") in keys
+        Pair(row=i, baseline=keys.index((method, shown, "F")), label=rows[i].label)
+        for i, (method, shown, weights) in enumerate(keys)
+        if weights == "T" and (method, shown, "F") in keys
     ]
 
 
-def _methods(table: Table) -> list[Pair]:
+def _methods(rows: Sequence[Row]) -> list[Pair]:
     """Returns every row without weights and the baseline."""
+    baseline = next(i for i, row in enumerate(rows) if row.is_baseline)
     return [
-        Pair(row=i, baseline=table.baseline, label=row.label)
-        for i, row in enumerate(table.entries)
+        Pair(row=i, baseline=baseline, label=row.label)
+        for i, row in enumerate(rows)
         if row.values[1] == "F" and not row.is_baseline
     ]
 
 
-WEIGHTS_TOPIC = Topic(
-    name="weights",
-    title="Weights by cluster size (T − F, paired by seed)",
-    subject="Weights that act",
-    comparisons="comparisons with and without",
+def _printed_methods(rows: Sequence[Row]) -> list[Pair]:
+    """Returns each printed row without weights and the next lower one in print."""
+    places = [i for i, row in enumerate(rows) if row.values[1] == "F"]
+    return [
+        Pair(row=places[pair.row], baseline=places[pair.baseline], label=pair.label)
+        for pair in printed_order([rows[i] for i in places])
+    ]
+
+
+RANKING = Topic(
+    name="ranking",
+    title="The printed order of the methods, each less the next one (paired by seed)",
+    subject="The printed order of methods",
+    comparisons="neighbours in print",
 )
 METHODS = Topic(
     name="methods",
@@ -241,11 +264,28 @@ METHODS = Topic(
     subject="Methods",
     comparisons="comparisons with K-Means F",
 )
+WEIGHTS_TOPIC = Topic(
+    name="weights",
+    title="Weights by cluster size (T − F, paired by seed)",
+    subject="Weights",
+    comparisons="comparisons with and without",
+)
+INTERACTION = Topic(
+    name="weights and images a class",
+    title="Weights by cluster size at more images a class (T − F there, less T − F here)",
+    subject="Weights against images a class",
+    comparisons="comparisons of T − F at two sizes",
+)
 LEVEL = Topic(
     name="level",
     title="The published protocol, against the printed accuracies",
     subject="The published protocol",
     comparisons="printed accuracies",
+)
+LOSSES = Topic(
+    name="losses",
+    title="Matching losses, not comparable between methods: level (mean of the last quarter) and "
+    "step (mean absolute change from one iteration to the next there, in % of the level)",
 )
 
 LAYOUT = DistillationLayout(
@@ -263,14 +303,22 @@ LAYOUT = DistillationLayout(
     labels_usual=True,
     keys={"method": "label", "weights": "weights"},
     headings={"reproduced": "reproduced\nbest of 4 (n)", "sound": "sound\nlast epoch (n)"},
-    comparisons=(
-        Comparison(topic=WEIGHTS_TOPIC, pairs=_with_and_without_weights),
-        Comparison(topic=METHODS, pairs=_methods),
+    questions=(
+        Question(topic=RANKING, pairs=_printed_methods, protocols=(PUBLISHED,)),
+        Question(topic=METHODS, pairs=_methods, differences="F from K-Means F"),
+        Question(
+            topic=WEIGHTS_TOPIC,
+            pairs=_with_and_without_weights,
+            differences="T from F of the same method",
+            pooled="mean over methods",
+        ),
     ),
-    further_findings="analysis.findings.distillation:level_findings",
-    further_topics=(LEVEL,),
+    further_findings="analysis.findings.distillation:further_findings",
+    further_topics=(AGREEMENT, LEVEL, BEST, SPREAD, TEST_IMAGES, LOSSES, INTERACTION, RANKS),
+    joint_findings="analysis.findings.joint:joint_findings",
     remark="analysis.findings.distillation:published_noise",
     figures="analysis.figures.distillation:plots_of_table",
+    joint_figures="analysis.figures.ranks:plots",
     sweep_figures="analysis.figures.growth:plots",
     images=Images(folder="distilled", label="Distilled images"),
 )

@@ -14,27 +14,35 @@ and overrides the methods of `TableLayout` where its tables say more.
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import pandas as pd
 
-from analysis.data.configs import ConfigFacts, Options
+from analysis.data.configs import PUBLISHED, ConfigFacts, Options
 from analysis.data.trials import TrialRecord
 from analysis.tables import texts
-from analysis.tables.declarations import Images, MeanColumn, RowField, Topic
-from analysis.tables.percent import percent
+from analysis.tables.declarations import (
+    Images,
+    MeanColumn,
+    Pair,
+    Question,
+    Row,
+    RowField,
+    Topic,
+    Values,
+)
+from analysis.tables.notes import balance_note, provenance_note
+from analysis.tables.questions import AskedQuestion
 from distill.components import plain_type, resolve_reference
 from distill.config.base import Config
 from distill.kinds import KINDS
 
-Values = tuple[Any, ...]
-"""The values of a row, one for each of `TableLayout.row_fields`."""
-
-_BALANCE_GAP = 0.01
-"""Accuracies and balanced accuracies that differ more are both printed."""
+MIN_RANKED = 3
+"""Rows from which an order is tested."""
 
 Printed = Mapping[Values, Mapping[str, float]]
 """Published `accuracy` and `loss` (either may be absent) by row. These rows come first in a table,
@@ -58,59 +66,6 @@ class Scope:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pair:
-    """Two rows of a table that are compared.
-
-    Attributes:
-        row: position of the row of which something is claimed.
-        baseline: position of the row that it is compared with.
-        label: of the claim.
-    """
-
-    row: int
-    baseline: int
-    label: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """Pairs of rows whose differences are claims of one topic, tested together.
-
-    Attributes:
-        topic: of the findings.
-        pairs: returns the pairs of a table.
-        names_untested: whether a pair is named that has neither trials nor published numbers.
-    """
-
-    topic: Topic
-    pairs: "Callable[[Table], Sequence[Pair]]"
-    names_untested: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """A row of a table.
-
-    Attributes:
-        values: see `Values`.
-        options: those of the trials, as the sound protocol has them where there are sound trials.
-        shown: those that the label shows: what distinguishes the row from other variants.
-        label: what is printed for it, without the further keys.
-        is_usual: whether it is the usual variant of its method, the one that was published.
-        is_baseline: whether the other rows are compared with it.
-        trials: by seed and trial_id.
-    """
-
-    values: Values
-    options: Options
-    shown: Options
-    label: str
-    is_usual: bool
-    is_baseline: bool
-    trials: tuple[TrialRecord, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Table:
     """A table in numbers.
 
@@ -121,12 +76,17 @@ class Table:
         rows: the numbers of `entries`, one row each. After `TableLayout.row_columns`:
             `published_accuracy`, `published_loss`; for `reproduced` and `sound` each `…_accuracy`
             (mean over seeds) with its t interval `…_low`, `…_high`, `…_seeds` (number of trials),
-            `…_failed`, `…_missing` (planned seeds without a result), the means of the layout,
-            `…_seconds`, `…_gpu_seconds`; `difference` from the baseline row under the sound
-            protocol, paired by seed, with `difference_low`, `difference_high`, `n_pairs`, `p`,
-            `p_holm` (corrected over the rows) and `survives_holm`. Accuracies are fractions in
-            [0, 1]. What does not exist is NaN, NA or the empty text.
+            `…_failed`, `…_missing` (planned seeds without a result), the means of the layout with
+            their t intervals, `…_seconds`, `…_gpu_seconds`; `…_difference` from the row that the
+            question of the row compares it with, paired by seed, with its simultaneous interval
+            `…_difference_low`, `…_difference_high`, `…_pairs` (common seeds), `…_p` (of this
+            difference alone), `…_p_family` (adjusted for all of the question), `…_verdict`
+            (`different`, `equivalent`, `undecided` or empty) and `…_best` (probability that the row
+            has the highest mean). Accuracies are fractions in [0, 1]. What does not exist is NaN,
+            NA or the empty text.
         failed: number of failed trials, by status.
+        tested: the questions of the layout under each protocol that has rows.
+        smallest_effect: of interest, for equivalence.
     """
 
     layout: "TableLayout"
@@ -134,6 +94,8 @@ class Table:
     entries: tuple[Row, ...]
     rows: pd.DataFrame
     failed: Mapping[str, int]
+    tested: tuple[AskedQuestion, ...]
+    smallest_effect: float
 
     @property
     def setting(self) -> Mapping[str, Any]:
@@ -177,6 +139,15 @@ class Table:
     def baseline(self) -> int:
         """Position of the row that the others are compared with."""
         return next(i for i, row in enumerate(self.entries) if row.is_baseline)
+
+    def compared(self, protocol: str) -> list[int]:
+        """Returns the rows that are compared with the baseline under a protocol.
+
+        Not those that another question compares with other rows, such as weights.
+        """
+        asked = (a for a in self.tested if a.question.differences and a.protocol == protocol)
+        main = next(asked, None)
+        return [pair.row for pair in main.pairs] if main else []
 
     @property
     def n_fingerprints(self) -> int:
@@ -237,13 +208,16 @@ class TableLayout:
             print; empty: the label and the other values of the row.
         headings: of the scores of the protocols that are printed.
         published_heading: of the published scores.
-        baseline_heading: name of the baseline in the heading of the differences.
-        comparisons: pairs of rows of which something is claimed; None: every row and the baseline.
-        further_findings: reference of a function from a table to further findings; None: none.
+        questions: what is tested; None: every row against the baseline.
+        further_findings: reference of a function from a table, a protocol and the sweeps (None:
+            not at hand) to further findings; None: none.
         further_topics: of those.
+        joint_findings: reference of a function from all tables of the layout to findings over
+            several of them; None: none. Their topics are among `further_topics`.
         remark: reference of a function that returns the last line of the summary; None: none.
         figures: reference of a generator of the figures of a table, from it and the sweeps.
-        sweep_figures: reference of a generator of figures over all tables, from the sweeps.
+        joint_figures: reference of a generator of figures over all tables of the layout.
+        sweep_figures: reference of a generator of figures over all results, from the sweeps.
         images: shown for every row; None: none.
         marks: fields that name the marks in figures of searches, the first that has a value;
             empty: the method.
@@ -269,12 +243,13 @@ class TableLayout:
         }
     )
     published_heading: str = "published"
-    baseline_heading: str = "baseline"
-    comparisons: tuple[Comparison, ...] | None = None
+    questions: tuple[Question, ...] | None = None
     further_findings: Any = None
     further_topics: tuple[Topic, ...] = ()
+    joint_findings: Any = None
     remark: Any = None
     figures: Any = None
+    joint_figures: Any = None
     sweep_figures: Any = None
     images: Images | None = None
     marks: tuple[str, ...] = ()
@@ -397,10 +372,13 @@ class TableLayout:
         del scope
         return ""
 
-    def claimed_elsewhere(self, scope: Scope) -> str:
-        """Returns what published claims are about where findings must say so."""
-        del scope
-        return ""
+    def is_papers(self, scope: Scope, row: Row, protocol: str) -> bool:
+        """Whether trials of a row under a protocol computed what the paper did.
+
+        Only then do findings say whether its printed differences hold.
+        """
+        del scope, row, protocol
+        return False
 
     # --- texts ----------------------------------------------------------------------------------
 
@@ -471,34 +449,59 @@ class TableLayout:
 
     def more_notes(self, table: Table) -> list[str]:
         """Returns the notes after that on differences."""
-        return [*fingerprint_note(table), *balance_note(table)]
+        return [
+            *fingerprint_note(table),
+            *provenance_note(table.entries),
+            *balance_note(table.entries, table.row_names),
+        ]
 
     # --- findings and figures -------------------------------------------------------------------
 
-    @property
-    def claims(self) -> tuple[Comparison, ...]:
-        """The comparisons whose verdicts are findings."""
-        if self.comparisons is not None:
-            return self.comparisons
+    @cached_property
+    def asked(self) -> tuple[Question, ...]:
+        """The questions whose answers are findings."""
+        if self.questions is not None:
+            return self.questions
         topic = Topic(
             name=f"{self.kind}s",
             title=f"Rows of {self.kind}, against the baseline (paired by seed)",
             subject=f"Trials of {self.kind}",
             comparisons="comparisons with the baseline",
         )
-        return (Comparison(topic=topic, pairs=against_baseline),)
+        return (Question(topic=topic, pairs=against_baseline, differences="from baseline"),)
+
+    def score(self, protocol: str) -> str:
+        """Returns the score that is compared under a protocol."""
+        return self.reproduced_score if protocol == PUBLISHED else "accuracy"
 
     @property
     def topics(self) -> tuple[Topic, ...]:
         """All topics of findings, in order."""
-        return (*(comparison.topic for comparison in self.claims), *self.further_topics)
+        return (*(question.topic for question in self.asked), *self.further_topics)
 
 
-def against_baseline(table: Table) -> list[Pair]:
+def against_baseline(rows: Sequence[Row]) -> list[Pair]:
     """Returns every row of a table with the baseline."""
-    base = table.baseline
+    base = next(i for i, row in enumerate(rows) if row.is_baseline)
+    return [Pair(row=i, baseline=base, label=row.label) for i, row in enumerate(rows) if i != base]
+
+
+def printed_order(rows: Sequence[Row]) -> list[Pair]:
+    """Returns each row with a printed accuracy and the next lower one in print.
+
+    Only rows with scores under the published protocol, at least three: two have no order.
+    """
+    printed = [
+        position
+        for position, row in enumerate(rows)
+        if not math.isnan(row.published.get("accuracy", math.nan)) and row.scored(PUBLISHED)
+    ]
+    by_rank = sorted(printed, key=lambda position: -rows[position].published["accuracy"])
+    if len(by_rank) < MIN_RANKED:
+        return []
     return [
-        Pair(row=i, baseline=base, label=label) for i, label in enumerate(table.labels) if i != base
+        Pair(row=above, baseline=below, label=f"{rows[above].label} − {rows[below].label}")
+        for above, below in pairwise(by_rank)
     ]
 
 
@@ -507,22 +510,6 @@ def fingerprint_note(table: Table) -> list[str]:
     if table.n_fingerprints <= 1:
         return []
     return [f"Careful: these trials ran on {table.n_fingerprints} different sets of images."]
-
-
-def balance_note(table: Table) -> list[str]:
-    """Returns the balanced accuracies where they differ from the accuracies by over a point."""
-    found = []
-    for row, name in zip(table.entries, table.row_names, strict=True):
-        finished = [trial.numbers for trial in row.trials if trial.state == "ok"]
-        scores = [(n["accuracy"], n["balanced_accuracy"]) for n in finished]
-        known = [pair for pair in scores if not any(map(math.isnan, pair))]
-        if known:
-            accuracy, balanced = (math.fsum(s) / len(known) for s in zip(*known, strict=True))
-            if abs(accuracy - balanced) > _BALANCE_GAP:
-                found.append(f"{name} {percent(balanced)}")
-    if not found:
-        return []
-    return [f"Balanced accuracy, the mean of the classes' own ones, in %: {'; '.join(found)}."]
 
 
 def integer_columns(layout: TableLayout) -> set[str]:

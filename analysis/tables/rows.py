@@ -8,15 +8,12 @@ import pandas as pd
 
 from analysis.data.configs import PUBLISHED, SOUND
 from analysis.data.trials import TrialRecord
-from analysis.statistics import Difference, holm, mean_interval, paired_difference
+from analysis.statistics.intervals import Difference, mean_interval, paired_difference
 
 PROTOCOLS = {"reproduced": PUBLISHED, "sound": SOUND}
 """Prefix of columns → protocol."""
 
-SIGNIFICANCE = 0.05
-"""Chance of even one false claim in a table."""
-
-_COUNTS = ("reproduced_seeds", "reproduced_failed", "sound_seeds", "sound_failed", "n_pairs")
+_COUNTS = {f"{prefix}_{name}" for prefix in PROTOCOLS for name in ("seeds", "failed", "pairs")}
 
 
 def score_numbers(trials: Sequence[TrialRecord], score: str = "accuracy") -> dict[str, Any]:
@@ -33,6 +30,19 @@ def score_numbers(trials: Sequence[TrialRecord], score: str = "accuracy") -> dic
         "failed": n_failed if any_done else pd.NA,
         "missing": _ranges_text(trial.seed for trial in trials if trial.state == "missing"),
     }
+
+
+def interval_numbers(trials: Iterable[TrialRecord], number: str, name: str) -> dict[str, float]:
+    """Returns mean and t interval of a number over the finished trials that have it.
+
+    Args:
+        trials: of a row under one protocol.
+        number: of the trials.
+        name: of the column of the mean.
+    """
+    values = (trial.numbers[number] for trial in trials if trial.state == "ok")
+    found = mean_interval([value for value in values if not math.isnan(value)])
+    return {name: found.mean, f"{name}_low": found.low, f"{name}_high": found.high}
 
 
 def mean_number(trials: Iterable[TrialRecord], name: str) -> float:
@@ -63,30 +73,8 @@ def paired_numbers(scores: Mapping[int, float], baseline: Mapping[int, float]) -
     return paired_difference([scores[seed] for seed in seeds], [baseline[seed] for seed in seeds])
 
 
-def difference_numbers(
-    trials: Sequence[TrialRecord], baseline: Sequence[TrialRecord]
-) -> dict[str, Any]:
-    """Returns the sound difference from the baseline row, paired by seed."""
-    found = paired_numbers(scores_by_seed(trials), scores_by_seed(baseline))
-    return {
-        "difference": found.mean,
-        "difference_low": found.low,
-        "difference_high": found.high,
-        "n_pairs": found.n or pd.NA,
-        "p": found.p,
-    }
-
-
-def correct(records: Sequence[dict[str, Any]]) -> None:
-    """Adds Holm's correction over all rows of a table to them."""
-    adjusted = holm([record["p"] for record in records]).tolist()
-    for record, p in zip(records, adjusted, strict=True):
-        record["p_holm"] = p
-        record["survives_holm"] = pd.NA if math.isnan(p) else p <= SIGNIFICANCE
-
-
 def frame_of(records: Sequence[Mapping[str, Any]], integers: Collection[str] = ()) -> pd.DataFrame:
-    """Returns rows as a frame: counts as `Int64`, truth values as `boolean`.
+    """Returns rows as a frame: counts as `Int64`.
 
     Args:
         records: one a row.
@@ -97,8 +85,6 @@ def frame_of(records: Sequence[Mapping[str, Any]], integers: Collection[str] = (
         values = [record[name] for record in records]
         if name in _COUNTS or name in integers:
             columns[name] = pd.array(values, dtype="Int64")
-        elif name == "survives_holm":
-            columns[name] = pd.array(values, dtype="boolean")
         else:
             columns[name] = values
     return pd.DataFrame(columns)

@@ -12,24 +12,36 @@ from functools import cache
 from itertools import pairwise
 from typing import Any
 
+from analysis.data.configs import PUBLISHED
 from analysis.data.published import load_published
 from analysis.tables import texts
-from analysis.tables.declarations import Images, MeanColumn, RowField, Topic
-from analysis.tables.layout import (
-    Comparison,
+from analysis.tables.declarations import (
+    Images,
+    MeanColumn,
     Pair,
-    Printed,
+    Question,
     Row,
+    RowField,
+    Topic,
+    Values,
+)
+from analysis.tables.layout import (
+    Printed,
     Scope,
     Table,
     TableLayout,
-    Values,
     against_baseline,
+    printed_order,
 )
+from analysis.tables.notes import provenance_note
 from analysis.tables.percent import percent
+from analysis.tables.topics import AGREEMENT, BEST, SPREAD, TEST_IMAGES
 
 REFERENCE_DATASET = "cifar10"
 """What the literature's numbers on coresets are of."""
+
+PAPER_IMAGES, PAPER_SIZE = 15_000, 150
+"""Photos of paper 2, and their height and width."""
 
 
 class SelectionLayout(TableLayout):
@@ -40,10 +52,16 @@ class SelectionLayout(TableLayout):
         del scope
         return _published()
 
-    def claimed_elsewhere(self, scope: Scope) -> str:
-        """Returns what the paper's claims are about."""
-        del scope
-        return "on 15,000 photos of cats and dogs"
+    def is_papers(self, scope: Scope, row: Row, protocol: str) -> bool:
+        """Whether trials of a row computed what the paper did: selector, sizes, 15,000 photos."""
+        sizes = {t.n_images for t in row.trials if t.protocol == protocol and t.state == "ok"}
+        return (
+            protocol == PUBLISHED
+            and bool(row.published)
+            and not self.published_elsewhere(scope)
+            and scope.setting["image_size"] == PAPER_SIZE
+            and sizes == {PAPER_IMAGES}
+        )
 
     def label(self, values: Values, options: str) -> str:
         """Returns the label of a row: `random 10 %`, `clustering 10 % (n_clusters 4)`."""
@@ -97,9 +115,8 @@ class SelectionLayout(TableLayout):
         return notes
 
     def more_notes(self, table: Table) -> list[str]:
-        """Returns no further notes: the protocols may hold out different images."""
-        del table
-        return []
+        """Returns how compared trials differ; the protocols may hold out different images."""
+        return provenance_note(table.entries)
 
 
 class CoresetLayout(SelectionLayout):
@@ -121,10 +138,10 @@ class CoresetLayout(SelectionLayout):
             return ""
         return texts.DATASET_LABELS[REFERENCE_DATASET]
 
-    def claimed_elsewhere(self, scope: Scope) -> str:
-        """Returns what the literature's claims are about."""
-        del scope
-        return "on CIFAR-10, with ConvNet-3"
+    def is_papers(self, scope: Scope, row: Row, protocol: str) -> bool:
+        """Returns False: the literature's numbers come from other code."""
+        del scope, row, protocol
+        return False
 
     def label(self, values: Values, options: str) -> str:
         """Returns the label of a row, without the images a class, which are in the title."""
@@ -158,14 +175,13 @@ class CoresetLayout(SelectionLayout):
         """Returns what is reported for as many distilled images."""
         size = table.scope.size
         if size is None or self.published_elsewhere(table.scope):
-            return []
+            return provenance_note(table.entries)
         numbers = load_published("reference")
         distilled = numbers[numbers["method"].isna() & numbers["n_outer"].isna()]
         rows = distilled[distilled["ipc"] == size]
         reported = [f"{n} {percent(v)}" for n, v in zip(rows["row"], rows["value"], strict=True)]
-        if not reported:
-            return []
-        return [f"Reported for as many distilled images: {'; '.join(reported)}."]
+        notes = [f"Reported for as many distilled images: {'; '.join(reported)}."]
+        return [*(notes if reported else []), *provenance_note(table.entries)]
 
 
 def _clusterer_notes(table: Table) -> list[str]:
@@ -216,16 +232,15 @@ def _reported(ipc: int | None) -> Printed:
     return reported
 
 
-# --- claims --------------------------------------------------------------------------------------
+# --- questions -----------------------------------------------------------------------------------
 
 
-def _random_subsets(table: Table) -> list[Pair]:
+def _random_subsets(rows: Sequence[Row]) -> list[Pair]:
     """Returns each random subset that was published with the next smaller one."""
-    published = table.rows["published_accuracy"].notna()
     fractions = {
         position: row.values[1]
-        for position, row in enumerate(table.entries)
-        if row.values[0] == "random" and published[position]
+        for position, row in enumerate(rows)
+        if row.values[0] == "random" and row.published
     }
     by_size = sorted(fractions, key=lambda position: -fractions[position])
     return [
@@ -238,6 +253,12 @@ def _random_subsets(table: Table) -> list[Pair]:
     ]
 
 
+RANKING = Topic(
+    name="ranking",
+    title="The printed order of the rows, each less the next one (paired by seed)",
+    subject="The printed order of rows",
+    comparisons="neighbours in print",
+)
 SELECTORS = Topic(
     name="selectors",
     title="Ways of choosing training images, against random 10 % (paired by seed)",
@@ -253,7 +274,7 @@ ORDER = Topic(
 WHY = Topic(
     name="why",
     title="What the accuracy of clustering 10 % is made of under the published protocol",
-    sentence="{table}, clustering 10 % under the published protocol: {cases}.",
+    sentence="{table}, clustering 10 %: {cases}.",
 )
 CORESETS = Topic(
     name="coresets",
@@ -278,13 +299,18 @@ _PAPER2 = SelectionLayout(
     ),
     shows_parameters=False,
     keys={"training images": "label"},
-    baseline_heading="random 10 %",
-    comparisons=(
-        Comparison(topic=SELECTORS, pairs=against_baseline, names_untested=True),
-        Comparison(topic=ORDER, pairs=_random_subsets, names_untested=True),
+    questions=(
+        Question(topic=RANKING, pairs=printed_order, protocols=(PUBLISHED,)),
+        Question(
+            topic=SELECTORS,
+            pairs=against_baseline,
+            differences="from random 10 %",
+            names_untested=True,
+        ),
+        Question(topic=ORDER, pairs=_random_subsets, names_untested=True),
     ),
-    further_findings="analysis.findings.selection:explanation",
-    further_topics=(WHY,),
+    further_findings="analysis.findings.selection:further_findings",
+    further_topics=(AGREEMENT, WHY, BEST, SPREAD, TEST_IMAGES),
     figures="analysis.figures.selection:plots_of_table",
     images=Images(folder="samples", label="Images trained on"),
     marks=("clusterer", "selector"),
@@ -301,8 +327,14 @@ _CORESETS = CoresetLayout(
     keys={"real images": "label"},
     headings={"sound": "here\nlast epoch (n)"},
     published_heading="reported",
-    baseline_heading="random",
-    comparisons=(Comparison(topic=CORESETS, pairs=against_baseline, names_untested=True),),
+    questions=(
+        Question(
+            topic=CORESETS,
+            pairs=against_baseline,
+            differences="from random",
+            names_untested=True,
+        ),
+    ),
 )
 
 LAYOUT = dataclasses.replace(_PAPER2, special=(({"recipe": "distillation"}, _CORESETS),))

@@ -7,7 +7,8 @@ from typing import Any
 
 from analysis.data.configs import PUBLISHED, SOUND, Options
 from analysis.data.trials import TrialRecord
-from analysis.tables.layout import Printed, Row, Scope, TableLayout, Values
+from analysis.tables.declarations import Row, Values
+from analysis.tables.layout import Printed, Scope, TableLayout
 
 Variant = Options
 """The options of a trial that are not the defaults of its method under its protocol."""
@@ -54,6 +55,9 @@ class RowGrouping:
                 label=layout.label(values, layout.shown_text(shown[values[0], variant])),
                 is_usual=variant == self._usual.get(values[0], ()),
                 is_baseline=(values, variant) == first[-1],
+                published=self.published.get(values, {})
+                if variant == self._usual.get(values[0], ())
+                else {},
                 trials=tuple(by_key.get((values, variant), ())),
             )
             for values, variant in dict.fromkeys([*first, *others])

@@ -86,7 +86,18 @@ def test_everything_at_once(results: Path, tmp_path: Path) -> None:
         "figures/paper1-cifar10-ipc10-features-cost.svg",
     } < written
     assert (tmp_path / "findings.md").read_text().startswith("# Findings\n")
-    assert "Weights that act: of 4 comparisons with and without" in ran.stdout
+    assert "Weights: of 1 comparisons with and without, 1 undecided" in ran.stdout
+
+
+def test_the_smallest_effect_of_interest_is_an_option(results: Path, tmp_path: Path) -> None:
+    for points, verdict in (("1", "undecided"), ("2.5", "equivalent")):
+        ran = analysis(
+            results, "tables", "findings", "--smallest-effect", points, "--out", tmp_path / "out"
+        )
+
+        assert (ran.returncode, ran.stderr) == (0, "")
+        assert f"within ± {points} point" in " ".join(ran.stdout.split())
+        assert f"- {verdict}: K-Means (+1.33" in (tmp_path / "out" / "findings.md").read_text()
 
 
 def test_several_stores_are_read_as_one(results: Path, tmp_path: Path) -> None:
@@ -156,6 +167,10 @@ def test_an_empty_store(tmp_path: Path) -> None:
             "unknown name 'table'; did you mean 'tables'? (known: tables, findings, figures, ",
         ),
         (("nowhere", "--oot", "x"), "unrecognized arguments: --oot x; see --help"),
+        (
+            ("nowhere", "--smallest-effect", "0"),
+            "--smallest-effect must be at least 0.01, got 0",
+        ),
     ],
 )
 def test_bad_usage_is_one_line(arguments: tuple[str, ...], message: str) -> None:

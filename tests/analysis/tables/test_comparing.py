@@ -4,12 +4,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 import analysis
 from analysis import load, pair, summarise
 from analysis.data.reading import Sweeps
+from analysis.findings.claims import claims
+from analysis.statistics.families import family_of
 from analysis.tables.build import build
 from distill.errors import UserError
 from sweeps.store.store import Store
@@ -61,8 +64,63 @@ def test_pairs_have_the_numbers_of_the_table(sweeps: Sweeps) -> None:
     assert comparison["n_pairs"] == 3
     comparison = only(weights, method="kmeans", protocol="sound")
     assert comparison["difference"] == pytest.approx(0.04 / 3)
-    assert comparison["p_holm"] == comparison["p"]  # the only comparison with a test
+    assert comparison["p_family"] == comparison["p"]  # the only comparison with a test
     assert "kmedoids" not in set(weights["method"])  # T and F are of two protocols
+
+
+def test_table_findings_and_pairs_have_the_same_p_values(tmp_path: Path) -> None:
+    """One family for each question, wherever it is asked."""
+    random = np.random.default_rng(0)
+    rows = []
+    for ipc in (1, 10):
+        for method in ("kmeans", "kmeans++", "kmedoids", "agglomerative"):
+            for weights in ("none", "size"):
+                rows += rows_of(method, weights, random.normal(0.5, 0.01, 4).tolist(), ipc=ipc)
+    sweeps = sweeps_of(tmp_path, rows)
+    tables = build(sweeps.results).tables
+    numbers = pd.concat([claims(table).assign(ipc=table.setting["ipc"]) for table in tables])
+    columns = ["difference", "low", "high", "p", "p_family"]
+
+    for what, baseline, weights in (("method", "kmeans", "F"), ("weights", "F", "T")):
+        found = pair(sweeps, what, baseline=baseline)
+        found = found[found["weights"] == weights]
+        assert len(found) == (6 if what == "method" else 8)
+        for _, row in found.iterrows():
+            table = next(t for t in tables if t.setting["ipc"] == row["ipc"])
+            of_table = only(table.rows, method=row["method"], weights=weights)
+            topic = "methods" if what == "method" else "weights"
+            claim = only(numbers, ipc=row["ipc"], topic=topic, method=row["method"])
+            assert row[columns].tolist() == claim[columns].tolist()
+            assert row["p_family"] == of_table["sound_p_family"]
+            assert row["verdict"] == of_table["sound_verdict"]
+            assert row["high"] == of_table["sound_difference_high"]
+
+
+def test_other_pairs_are_tested_together_by_setting(tmp_path: Path) -> None:
+    """Methods with weights against K-Means with weights: no question of the tables."""
+    random = np.random.default_rng(1)
+    scores = random.normal(0.5, 0.01, (3, 4))
+    rows = []
+    for method, values in zip(("kmeans", "kmeans++", "kmedoids"), scores, strict=True):
+        rows += rows_of(method, "size", values.tolist())
+    rows += rows_of("kmeans", "none", (0.5, 0.6, 0.7, 0.8))
+
+    found = pair(sweeps_of(tmp_path, rows), "method", baseline="kmeans")
+
+    expected = family_of(scores, [(1, 0), (2, 0)])
+    p_values = found.set_index("method")["p_family"]
+    expected_p = [one.p for one in expected.differences]
+    assert p_values[["kmeans++", "kmedoids"]].tolist() == pytest.approx(expected_p, rel=1e-12)
+
+
+def test_seconds_are_never_equivalent(tmp_path: Path) -> None:
+    rows = rows_of("kmeans", "none", (0.5, 0.6, 0.7)) + rows_of("kmeans++", "none", (0.5, 0.6, 0.7))
+    for number, row in enumerate(rows):
+        row["total_seconds"] = 0.001 * number**2
+
+    found = pair(sweeps_of(tmp_path, rows), "method", baseline="kmeans", score="seconds")
+
+    assert set(found["verdict"]) <= {"different", "undecided"}
 
 
 def test_trials_that_are_no_repetitions_are_not_averaged(tmp_path: Path) -> None:
@@ -119,7 +177,10 @@ def test_selections_have_the_numbers_of_their_table(tmp_path: Path) -> None:
     assert comparison["difference"] == pytest.approx(0.1)  # 0.1, 0 and 0.2 at the same fraction
     assert comparison["n_pairs"] == 3
     fractions = pair(sweeps, "fraction", baseline=0.1, kind="selection")
-    assert only(fractions, fraction=0.5)["difference"] == pytest.approx(0.15)
+    # The table has this comparison, too, in one model with the other rows of the same seeds.
+    half = table[table["fraction"] == 0.5].iloc[0]
+    assert only(fractions, fraction=0.5)["difference"] == half["sound_difference"]
+    assert only(fractions, fraction=0.5)["p_family"] == half["sound_p_family"]
     protocols = pair(sweeps, "protocol", baseline="published", kind="selection")
     assert only(protocols, selector="cluster_grid")["difference"] == pytest.approx(0.2)
 

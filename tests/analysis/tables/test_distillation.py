@@ -4,11 +4,14 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from analysis.data.published import load_published
 from analysis.data.trials import plan_of
+from analysis.statistics.simultaneous import critical_t
 from analysis.tables.build import build
 from analysis.tables.layout import Table
 from analysis.tables.render import sheet
@@ -80,32 +83,81 @@ def test_reproduced_columns_have_the_best_of_four(
     assert weighted["sound_seeds"] is pd.NA
 
 
-def test_differences_are_paired_and_corrected_over_all_rows(
-    table: Table,
-) -> None:
-    # Differences from the baseline, seed by seed, with the tail of t(2): p = 1 − t / √(t² + 2).
-    by_hand = {
-        ("kmeans", "T"): ([0.01, 0.02, 0.01], 4.0),
-        ("kmedoids", "F"): ([-0.10, -0.10, -0.09], 29.0),
-        ("birch", "F"): ([0.01, -0.02, 0.0], 1 / math.sqrt(7)),
+def test_differences_are_tested_within_their_question(table: Table) -> None:
+    # Methods: three rows without weights, one model. Double centring gives residuals with 4 df, and
+    # a difference the variance 2 s² / 3; two differences from one baseline have Dunnett's p.
+    rows = np.array([[0.60, 0.62, 0.64], [0.50, 0.52, 0.55], [0.61, 0.60, 0.64]])
+    residuals = rows - rows.mean(axis=1, keepdims=True) - rows.mean(axis=0) + rows.mean()
+    error = math.sqrt(2 / 3 * (residuals**2).sum() / 4)
+    for method, mean in (("kmedoids", -29 / 300), ("birch", -1 / 300)):
+        row = cells(table, method, "F")
+        assert row["sound_difference"] == pytest.approx(mean)
+        assert row["sound_p"] == pytest.approx(2 * stats.t.sf(abs(mean) / error, 4))
+        # Dunnett's critical value for two differences and 4 df.
+        half = row["sound_difference_high"] - mean
+        assert half == pytest.approx(critical_t(0.95, 4, 0.5, 2) * error)
+        assert row["sound_pairs"] == 3
+    # Weights: 0.01, 0.02, 0.01 by themselves: the paired t-test, p = 1 − t / √(t² + 2) for t = 4.
+    weights = cells(table, "kmeans", "T")
+    assert weights["sound_difference"] == pytest.approx(0.04 / 3)
+    assert weights["sound_p"] == pytest.approx(1 - 4 / math.sqrt(18), rel=1e-9)
+    assert weights["sound_p_family"] == weights["sound_p"]
+    verdicts = table.rows.set_index(["method", "weights"])["sound_verdict"]
+    assert verdicts[verdicts != ""].to_dict() == {
+        ("kmeans", "T"): "undecided",
+        ("kmedoids", "F"): "different",
+        ("agglomerative", "F"): "undecided",
+        ("birch", "F"): "undecided",
     }
-    p_values = {}
-    for key, (differences, t) in by_hand.items():
-        row = cells(table, *key)
-        p_values[key] = 1 - t / math.sqrt(t**2 + 2)
-        assert row["difference"] == pytest.approx(sum(differences) / 3)
-        assert row["p"] == pytest.approx(p_values[key], rel=1e-9)
-        assert row["n_pairs"] == 3
-    kmedoids, kmeans, birch = sorted(p_values.values())
-    assert cells(table, "kmedoids", "F")["p_holm"] == pytest.approx(3 * kmedoids)
-    assert cells(table, "kmeans", "T")["p_holm"] == pytest.approx(2 * kmeans)
-    assert cells(table, "birch", "F")["p_holm"] == pytest.approx(birch)
-    survives = table.rows.set_index(["method", "weights"])["survives_holm"]
-    assert survives[survives.notna()].to_dict() == {
-        ("kmeans", "T"): False,
-        ("kmedoids", "F"): True,
-        ("birch", "F"): False,
-    }
+
+
+def test_every_protocol_has_differences() -> None:
+    rows = rows_of("kmeans", "none", (0.60, 0.62, 0.64), protocol="published")
+    rows += rows_of("kmedoids", "none", (0.50, 0.52, 0.55), protocol="published")
+
+    table = only_table(rows)
+
+    row = cells(table, "kmedoids", "F")
+    assert row["reproduced_difference"] == pytest.approx(-29 / 300)
+    assert row["reproduced_verdict"] == "different"
+    assert math.isnan(row["sound_difference"])
+
+
+def test_the_smallest_effect_of_interest_decides_on_equivalence() -> None:
+    rows = rows_of("kmeans", "none", (0.600, 0.610, 0.604, 0.615))
+    rows += rows_of("kmeans++", "none", (0.601, 0.612, 0.604, 0.613))
+
+    verdicts = [
+        cells(only_table(rows, smallest_effect=effect), "kmeans++", "F")["sound_verdict"]
+        for effect in (0.001, 0.01)
+    ]
+
+    assert verdicts == ["undecided", "equivalent"]
+
+
+def test_the_rounding_of_accuracies_enters_the_intervals() -> None:
+    rows = rows_of("kmeans", "none", (0.60, 0.62)) + rows_of("kmeans++", "none", (0.61, 0.65))
+    coarse = [row | {"n_test": 50, "n_networks": 2} for row in rows]
+
+    exact, rounded = (
+        cells(only_table(of), "kmeans++", "F")["sound_difference_high"] for of in (rows, coarse)
+    )
+
+    # Differences 0.01 and 0.03: s² = 0.0002 of a difference, 0.0001 of a score; t(1) = 12.7062.
+    assert exact == pytest.approx(0.02 + 12.7062 * math.sqrt(0.0001), rel=1e-5)
+    assert rounded == pytest.approx(0.02 + 12.7062 * math.sqrt(0.0001 + 0.01**2 / 12), rel=1e-5)
+
+
+def test_compared_trials_of_other_versions_are_named() -> None:
+    rows = rows_of("kmeans", "none", (0.5, 0.6)) + rows_of("kmeans++", "none", (0.5, 0.7))
+    for number, row in enumerate(rows):
+        row |= {"device": "cpu", "torch_version": "2.9" if number < 3 else "2.11"}
+
+    printed = sheet(only_table(rows))
+
+    assert "Careful: compared trials differ in torch (2.11, 2.9)." in printed.notes
+    rows[3]["torch_version"] = "2.9"
+    assert not any("differ in" in note for note in sheet(only_table(rows)).notes)
 
 
 def test_only_seeds_that_both_rows_have_are_compared() -> None:
@@ -113,10 +165,10 @@ def test_only_seeds_that_both_rows_have_are_compared() -> None:
 
     row = cells(only_table(rows), "kmeans++", "F")
 
-    assert row["difference"] == pytest.approx(0.1 - 0.7)
-    assert row["n_pairs"] == 1
-    assert math.isnan(row["difference_low"])
-    assert math.isnan(row["p"])
+    assert row["sound_difference"] == pytest.approx(0.1 - 0.7)
+    assert row["sound_pairs"] == 1
+    assert math.isnan(row["sound_difference_low"])
+    assert math.isnan(row["sound_p"])
 
 
 def test_a_single_seed_has_no_interval(table: Table) -> None:
@@ -145,7 +197,9 @@ def test_a_row_of_failures_only_has_no_numbers() -> None:
     row = cells(only_table(rows), "kmedoids", "F")
 
     assert (row["sound_seeds"], row["sound_failed"]) == (0, 2)
-    numbers = row[["sound_accuracy", "sound_low", "sound_loss", "sound_seconds", "difference"]]
+    numbers = row[
+        ["sound_accuracy", "sound_low", "sound_loss", "sound_seconds", "sound_difference"]
+    ]
     assert numbers.isna().all()
 
 
@@ -154,7 +208,7 @@ def test_cells_without_data_are_missing_never_zero(table: Table) -> None:
 
     numbers = row.drop(["ipc", "published_accuracy", "published_loss", "baseline"])
     numbers = numbers[[not isinstance(value, str | int) for value in numbers]]
-    assert len(numbers) == 2 * 8 + 7
+    assert len(numbers) == 2 * (5 + 3 + 2 + 7)
     assert numbers.isna().all()
     assert row["published_accuracy"] == 0.6687
 

@@ -58,7 +58,7 @@ def test_percent_with_half_the_interval_and_the_number_of_seeds() -> None:
 
     assert column(printed, "sound")[:2] == ("63.33 ± 5.17 (3)", "62.00 ± 4.97 (3)")
     assert column(printed, "difference")[:2] == ("+1.33 ± 1.43", "baseline")
-    assert column(printed, "difference")[5] == "−9.67 ± 1.43 *"
+    assert column(printed, "difference")[5] == "−9.67 ± 2.47 *"
     assert column(printed, "published")[0] == "66.76"
     assert column(printed, "GPU-seconds\nsound")[1] == "100"
 
@@ -191,7 +191,7 @@ def test_the_terminal_is_wide_enough(width: int) -> None:
     for needed in (
         "62.00 ± 4.97 (3)",
         "66.50 ± 6.35 (2)",
-        "−9.67 ± 1.43 *",
+        "−9.67 ± 2.47 *",
         "18.50",
         "GPU-seconds",
     ):

@@ -1,0 +1,26 @@
+"""Topics of findings that tables of several kinds have."""
+
+from analysis.tables.declarations import Topic
+
+AGREEMENT = Topic(
+    name="agreement",
+    title="The printed order as a whole, under its own protocol",
+    sentence="{table}: {cases}.",
+)
+BEST = Topic(
+    name="best",
+    title="Probability of being best (bootstrap over seeds; descriptive)",
+)
+SPREAD = Topic(
+    name="spread",
+    title="Where the spread comes from: seeds or networks",
+    sentence="{table}: {cases}.",
+)
+TEST_IMAGES = Topic(
+    name="test images",
+    title="Differences with the uncertainty of the test images (bootstrap over images and seeds)",
+)
+RANKS = Topic(
+    name="ranks",
+    title="Ranks over settings (Friedman, Nemenyi)",
+)
