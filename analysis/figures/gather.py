@@ -24,6 +24,10 @@ def plots(tables: Iterable[Table], sweeps: Sweeps) -> Iterator[Plot]:
         figures = resolve_reference(table.layout.figures)
         if figures is not None:
             yield from figures(table, sweeps)
+    for layout in {id(table.layout): table.layout for table in tables}.values():
+        figures = resolve_reference(layout.joint_figures)
+        if figures is not None:
+            yield from figures([table for table in tables if table.layout is layout])
     yield from searches.plots(sweeps)
     for kind in KINDS:
         figures = resolve_reference(layout_of(kind).sweep_figures)
