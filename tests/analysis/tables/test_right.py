@@ -63,6 +63,20 @@ def test_images_are_read_only_when_they_are_asked_for(sweeps: Sweeps) -> None:
     assert (found[KMEANS[1]["trial_id"]] == KMEANS_RIGHT[1]).all()
 
 
+def test_compacted_rows_keep_their_images(tmp_path: Path) -> None:
+    store = Store(tmp_path / "results")
+    store.create()
+    for row in (*KMEANS, *OLD):
+        store.put_result(row, [])
+
+    assert store.compact(minimum=1, settled_seconds=-1) == len(KMEANS) + len(OLD)
+
+    found = load(store.uri).correct_images(ids(KMEANS))
+    for trial_id, right in zip(ids(KMEANS), KMEANS_RIGHT, strict=True):
+        assert (found[trial_id] == right).all()
+    assert not set(BULKY_COLUMNS) & set(store.results())
+
+
 def test_two_rows_over_images_and_seeds(sweeps: Sweeps) -> None:
     found = analysis.compare_images(sweeps, ids(KMEDOIDS), ids(KMEANS))
 
