@@ -51,6 +51,16 @@ CLUSTER_SIZE_COLUMNS: Columns = {
 }
 """Clusters of 1, 2-3, 4-7, … images, and the share of the images in these."""
 
+_QUALITIES = (
+    *("quantization_error", "silhouette", "effective_clusters", "coverage_mean", "coverage_max"),
+    *("discrepancy", "stability"),
+)
+CLUSTER_QUALITY_COLUMNS: Columns = {
+    f"{name}_{when}": float for name in _QUALITIES for when in ("last", "mean")
+}
+"""How well representatives stand for their class (`distill.clustering.quality`): means over classes
+at the last clustering, and over all clusterings of the loop. Null for random choices."""
+
 COMMON_COLUMNS: Columns = {
     "trial_id": str,
     "schema_version": int,
@@ -225,7 +235,11 @@ KINDS = Kinds(
         trial="distill.trials.distillation:DistillationTrial",
         layout="analysis.tables.distillation:LAYOUT",
         cost="sweeps.cost.distillation:DISTILLATION",
-        result_columns={"matching_loss": float, "matching_seconds": float},
+        result_columns={
+            "matching_loss": float,
+            "matching_seconds": float,
+            **CLUSTER_QUALITY_COLUMNS,
+        },
         curve_columns={
             "outer": int,
             "matching_loss": float,

@@ -76,7 +76,7 @@ def occupied(shares: NDArray[np.float64]) -> NDArray[np.int64]:
     Returns:
         (n,) labels in 0 … k − 1, all of which occur.
     """
-    labels = shares.argmax(axis=1).astype(np.int64)
+    labels: NDArray[np.int64] = shares.argmax(axis=1).astype(np.int64)
     sizes = np.bincount(labels, minlength=shares.shape[1])
     for empty in np.flatnonzero(sizes == 0):
         spare = np.flatnonzero(sizes[labels] > 1)

@@ -24,8 +24,9 @@ import torch
 from torch import Tensor
 
 from distill.augment.siamese import Augmentation, draw_uniforms
-from distill.clustering.base import Clusterer
+from distill.clustering.base import Clusterer, Clustering
 from distill.clustering.embeddings import check_gradient_size, embed
+from distill.clustering.quality import class_quality, mean_quality, stability
 from distill.clustering.registry import CLUSTERERS
 from distill.clustering.sizes import size_columns
 from distill.config.distillation import ResolvedDistillation
@@ -81,6 +82,8 @@ class Dream:
         cluster_statistics: means over classes at the last clustering.
         cluster_sizes: for each class the (k,) int64 sizes of its clusters at the last clustering;
             empty before there is one.
+        cluster_quality: means over classes at the last clustering, by `QUALITY_COLUMNS`; empty
+            before there is one, and for random choices.
     """
 
     def __init__(
@@ -122,6 +125,9 @@ class Dream:
         self.matching_loss: float | None = None
         self.cluster_statistics: dict[str, float] = {}
         self.cluster_sizes: list[Tensor] = []
+        self.cluster_quality: dict[str, float] = {}
+        self._quality_sums: dict[str, tuple[float, int]] = {}
+        self._last_labels: list[Tensor] = []
         self.representatives: list[tuple[Tensor, Tensor]] = []
         self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
         self._labels = torch.arange(data.n_classes, device=self.device)
@@ -174,6 +180,8 @@ class Dream:
         """Does what comes before the matching: a fresh network, a clustering, when they are due."""
         if self.inner == 0:
             self._begin_outer_iteration()
+        if self.outer == self.inner == 0:  # the clustering of the start has another size
+            self._quality_sums, self._last_labels = {}, []
         if self.inner % self.config.cluster_interval == 0:
             with self.clock.part("clustering"):
                 self._choose_representatives()
@@ -246,6 +254,7 @@ class Dream:
         ]
         n_classes = len(chosen)
         self.cluster_sizes = [clustering.sizes for clustering in clusterings]
+        self._measure(points, clusterings, chosen, clusterer)
         self.cluster_statistics = {
             "n_representatives_mean": sum(len(found.indices) for found in chosen) / n_classes,
             "n_clusters_mean": sum(found.n_clusters for found in chosen) / n_classes,
@@ -253,6 +262,30 @@ class Dream:
             "noise_mean": sum(found.noise for found in chosen) / n_classes,
         }
         return chosen
+
+    def _measure(
+        self,
+        points: Sequence[Tensor],
+        clusterings: Sequence[Clustering],
+        chosen: Sequence[Representatives],
+        clusterer: Clusterer,
+    ) -> None:
+        """Takes the quality of a clustering, of its embedding's points."""
+        if not clusterer.uses_points:  # these are positions
+            return
+        by_class = [
+            class_quality(own_points, clustering, found.indices, found.weights)
+            for own_points, clustering, found in zip(points, clusterings, chosen, strict=True)
+        ]
+        labels = [clustering.labels for clustering in clusterings]
+        if self._last_labels:
+            for quality, now, before in zip(by_class, labels, self._last_labels, strict=True):
+                quality["stability"] = stability(now, before)
+        self._last_labels = labels
+        self.cluster_quality = mean_quality(by_class)
+        for name, value in self.cluster_quality.items():
+            total, count = self._quality_sums.get(name, (0.0, 0))
+            self._quality_sums[name] = total + value, count + 1
 
     def _points(self, clusterer: Clusterer) -> list[Tensor]:
         """Returns the points of every class that are clustered."""
@@ -456,6 +489,12 @@ class Dream:
         n_points = [len(indices) for indices in self.data.class_indices]
         return size_columns(self.cluster_sizes, n_points)
 
+    def quality_columns(self) -> dict[str, float]:
+        """Returns the columns `CLUSTER_QUALITY_COLUMNS` of a result, as far as they are known."""
+        last = {f"{name}_last": value for name, value in self.cluster_quality.items()}
+        means = {f"{name}_mean": s / n for name, (s, n) in self._quality_sums.items()}
+        return last | means
+
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Returns what is needed to go on between two inner loops: tensors and JSON values."""
         tensors = network_state(self.network, self.trainer.optimizer)
@@ -473,6 +512,8 @@ class Dream:
             tensors[f"representative_weights/{label}"] = weights
         for label, sizes in enumerate(self.cluster_sizes):
             tensors[f"cluster_sizes/{label}"] = sizes
+        for label, labels in enumerate(self._last_labels):
+            tensors[f"last_labels/{label}"] = labels
         values = {
             "outer": self.outer,
             "inner": self.inner,
@@ -480,6 +521,8 @@ class Dream:
             "seconds": self.clock.seconds,
             "matching_loss": self.matching_loss,
             "cluster_statistics": self.cluster_statistics,
+            "cluster_quality": self.cluster_quality,
+            "quality_sums": self._quality_sums,
         }
         return tensors, values
 
@@ -494,6 +537,8 @@ class Dream:
         self._loss_sum.copy_(tensors["loss_sum"])
         n_sized = sum(name.startswith("cluster_sizes/") for name in tensors)
         self.cluster_sizes = [tensors[f"cluster_sizes/{label}"] for label in range(n_sized)]
+        n_labelled = sum(name.startswith("last_labels/") for name in tensors)
+        self._last_labels = [tensors[f"last_labels/{label}"] for label in range(n_labelled)]
         n_chosen = sum(name.startswith("representatives/") for name in tensors)
         self.representatives = [
             (
@@ -506,6 +551,8 @@ class Dream:
         self.clock.seconds = values["seconds"]
         self.matching_loss = values["matching_loss"]
         self.cluster_statistics = dict(values["cluster_statistics"])
+        self.cluster_quality = dict(values["cluster_quality"])
+        self._quality_sums = {name: (s, n) for name, (s, n) in values["quality_sums"].items()}
 
 
 def build_clusterer(config: ResolvedDistillation) -> Clusterer:

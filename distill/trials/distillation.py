@@ -318,6 +318,7 @@ class DistillationTrial(Trial):
             "matching_loss": self.dream.matching_loss,
             **{name: statistics.get(name) for name in CLUSTER_COLUMNS},
             **{name: sizes.get(name) for name in SIZE_COLUMNS},
+            **self.dream.quality_columns(),
             "precision": precision_of(self.dream.network),
             **{f"{part}_seconds": spent for part, spent in seconds.items()},
             "evaluation_seconds": self.seconds_evaluating,

@@ -285,3 +285,23 @@ def test_feature_matching_moves_the_images(digits: ImageData, tiny: Tiny, match:
     dream.inner_loop()
 
     assert not torch.equal(dream.images, start)
+
+
+def test_quality_is_of_the_loops_clusterings(digits: ImageData, tiny: Tiny) -> None:
+    dream = Dream(tiny(n_inner=4, cluster_interval=2, n_outer=1), digits)
+    start = dream.quality_columns()
+    assert "stability_last" not in start
+    for _ in range(4):
+        dream.inner_loop()
+    columns = dream.quality_columns()
+
+    assert columns["quantization_error_mean"] < 1, "better than random"
+    assert -1 <= columns["stability_last"] <= 1
+    assert dream._quality_sums["silhouette"][1] == 2
+    assert dream._quality_sums["stability"][1] == 1, "of the second with the first"
+
+
+def test_random_choices_have_no_quality(digits: ImageData, tiny: Tiny) -> None:
+    dream = Dream(tiny(clusterer="random", n_inner=2), digits)
+    dream.inner_loop()
+    assert dream.quality_columns() == {}
