@@ -40,7 +40,7 @@ def answer(table: Table) -> str:
     n_left = len(tested) - len(worse) - len(better) - len(same)
     names = table.row_names
     baseline = f"{names[base]} ({percent(rows['sound_accuracy'][base])} %)"
-    seeds = f"{_range(tested[PAIRS].tolist())} seeds"
+    seeds = _seeds(tested[PAIRS].tolist())
     texts = []
     for found, verb in ((worse, "is better than"), (better, "is worse than")):
         if len(found):
@@ -70,9 +70,11 @@ def _points(difference: float, low: float, high: float) -> str:
     return f"{percent(abs(difference))} ± {percent(half)} points"
 
 
-def _range(counts: Sequence[int]) -> str:
+def _seeds(counts: Sequence[int]) -> str:
     low, high = min(counts), max(counts)
-    return str(low) if low == high else f"{low} to {high}"
+    if low == high:
+        return "1 seed" if low == 1 else f"{low} seeds"
+    return f"{low} to {high} seeds"
 
 
 def _listed(texts: Sequence[str], others: str) -> str:

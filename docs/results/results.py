@@ -1,0 +1,246 @@
+"""Committed results: collect them from a sweep, restore them to resume it, regenerate the pages.
+
+uv run python docs/results/results.py collect NAME RESULTS   rows and pictures of a sweep
+uv run python docs/results/results.py restore NAME RESULTS   rows as a store, to resume from
+uv run python docs/results/results.py regenerate [FOLDER]    tables, figures, findings and README
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from analysis.__main__ import main as analyse
+from analysis.data.reading import Sweeps, load
+from analysis.figures.differences import OPENING
+from analysis.figures.gather import image_sheets
+from analysis.figures.images import write_sheet
+from analysis.findings.answers import answers
+from analysis.tables.build import build_from
+from analysis.tables.layout import Table, layout_of
+from analysis.tables.percent import percent, plus_minus
+from distill.kinds import KINDS
+from sweeps.store.schema import trial_schema
+from sweeps.store.store import Store
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+
+ROWS = "rows.parquet"
+
+MADE_WITH = "made-with.txt"
+"""File with the version of matplotlib: another one draws other bytes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """A sweep whose rows are committed.
+
+    Attributes:
+        title: of its section.
+        command: that makes it; runs what is missing when given again.
+        hardware: it ran on.
+        pictured: rows of which a seed's distilled images are kept as pictures.
+    """
+
+    title: str
+    command: str
+    hardware: str
+    pictured: tuple[str, ...] = ()
+
+
+RESULTS = {
+    "paper1-small": Result(
+        title="Paper 1 on small CIFAR-10 images",
+        command="uv run sweeps/full_grid.py --preset small "
+        "--dataset parquet:cifar10-train.parquet,cifar10-test.parquet",
+        hardware="two shared x86-64 cores without a GPU, one thread a trial",
+        pictured=("K-Means F", "K-Medoids F", "DBSCAN F", "Agglomerative F", "Random F"),
+    ),
+}
+"""Name of the folder → the sweep."""
+
+
+def collect(name: str, store: Store) -> None:
+    """Writes the rows of a store to the folder of a result, and its pictures.
+
+    Only pictures of images that were distilled: starts are real images.
+    """
+    folder = HERE / name
+    folder.mkdir(exist_ok=True)
+    frame = store.results()
+    correct = store.correct_images()
+    by_trial = dict(
+        zip(*(correct[c].to_pylist() for c in ("trial_id", "correct_images")), strict=True)
+    )
+    frame["correct_images"] = [by_trial.get(trial_id) for trial_id in frame["trial_id"]]
+    rows = pa.Table.from_pandas(frame, schema=trial_schema(), preserve_index=False)
+    pq.write_table(rows.replace_schema_metadata(None), folder / ROWS, compression="zstd")
+    sweeps = load(store.uri)
+    shutil.rmtree(folder / "images", ignore_errors=True)
+    (folder / "images").mkdir()
+    for table in _tables(sweeps):
+        for sheet in image_sheets(table, sweeps):
+            row, _, rest = sheet.title.partition(", seed")
+            if row in RESULTS[name].pictured and "published" not in rest:
+                write_sheet(sheet, folder / "images")
+    for numbers in (folder / "images").glob("*.csv"):
+        numbers.unlink()
+
+
+def restore(name: str, store: Store) -> int:
+    """Writes the committed rows to a store; returns how many of them it did not have."""
+    store.create()
+    rows = pq.read_table(HERE / name / ROWS)
+    known = set(trial_schema().names)
+    return sum(
+        store.put_result({key: v for key, v in row.items() if key in known}, [])
+        for row in rows.to_pylist()
+    )
+
+
+def regenerate(target: Path) -> None:
+    """Writes tables, findings, the figure and the README's part of every result.
+
+    Args:
+        target: root of a copy of the project, or the project itself.
+    """
+    readme = target / "README.md"
+    for name, result in RESULTS.items():
+        if not (HERE / name / ROWS).exists():
+            continue
+        folder = target / "docs" / "results" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory() as temporary:
+            store = Store(Path(temporary) / "results")
+            restore(name, store)
+            out = Path(temporary) / "out"
+            analyse([store.uri, "tables", "findings", "figures", "--out", str(out)])
+            sweeps = load(store.uri)
+            for file in _kept(out):
+                shutil.copyfile(file, folder / file.name)
+        (folder / MADE_WITH).write_text(f"matplotlib {mpl.__version__}\n")
+        (folder / "README.md").write_text(page(name, result, sweeps), encoding="utf-8")
+        text = readme.read_text(encoding="utf-8")
+        readme.write_text(_with_part(text, name, part(name, sweeps)), encoding="utf-8")
+
+
+def _kept(out: Path) -> Iterator[Path]:
+    yield from sorted(out.glob("*.md"))
+    yield from sorted(out.glob("*.csv"))
+    yield from sorted((out / "figures").glob(f"{OPENING}.*"))
+
+
+def _tables(sweeps: Sweeps) -> list[Table]:
+    return [
+        table for kind in KINDS for table in build_from(sweeps.trials(kind), layout_of(kind)).tables
+    ]
+
+
+def page(name: str, result: Result, sweeps: Sweeps) -> str:
+    """Returns the page of a result: where it comes from, the answers, the tables."""
+    rows = sweeps.results
+    lines = [
+        f"# {result.title}",
+        "",
+        *(f"- {sentence}" for sentence in answers(_tables(sweeps))),
+        "",
+        f"![Differences from the baseline, row by row]({OPENING}.png)",
+        "",
+        f"{len(rows)} trials, {rows['cpu_seconds'].sum() / 3600:.1f} CPU-hours, on "
+        f"{result.hardware}; commits {', '.join(_values(rows['git_commit'], 10))}; torch "
+        f"{', '.join(_values(rows['torch_version']))}.",
+        "",
+        "```console",
+        result.command,
+        "```",
+        "",
+        f"[Rows]({ROWS}) · [findings](findings.md)",
+    ]
+    for table in _tables(sweeps):
+        lines += ["", (f"- [{table.title}]({table.name}.md)")]
+    images = sorted((HERE / name / "images").glob("*.png"))
+    lines += ["", *(f"![{image.stem}](images/{image.name})" for image in images)] if images else []
+    return "\n".join(lines) + "\n"
+
+
+def _values(values: Iterable[Any], length: int | None = None) -> list[str]:
+    return sorted({str(value)[:length] for value in values if value is not None})
+
+
+def part(name: str, sweeps: Sweeps) -> str:
+    """Returns what the README says of a result: rows without weights of all its tables."""
+    tables = _tables(sweeps)
+    headings = ["", *(f"{table.setting['ipc']} a class | difference" for table in tables)]
+    lines = ["| " + " | ".join(headings) + " |", "| --- |" + " ---: | ---: |" * len(tables)]
+    cells: dict[str, dict[int, str]] = {}
+    for position, table in enumerate(tables):
+        for index, row in enumerate(table.entries):
+            seeds = table.rows["sound_seeds"][index]
+            is_own = not row.values[0].endswith("_published")
+            if row.values[1] == "F" and is_own and not pd.isna(seeds) and seeds:
+                cells.setdefault(row.label, {})[position] = _cells(table, index)
+    for label, by_table in cells.items():
+        shown = (by_table.get(position, " | ") for position in range(len(tables)))
+        lines.append(f"| {label} | " + " | ".join(shown) + " |")
+    lines += ["", *(f"{sentence}" for sentence in answers(tables))]
+    lines += ["", f"[All rows, findings, command](docs/results/{name}/README.md)"]
+    return "\n".join(lines)
+
+
+def _cells(table: Table, index: int) -> str:
+    """Returns accuracy and difference of a row, each with half of its interval."""
+    numbers = table.rows.iloc[index]
+    accuracy = " ".join([percent(numbers["sound_accuracy"]), *plus_minus(_half(numbers, "sound"))])
+    if index == table.baseline:
+        return f"{accuracy} | baseline"
+    half = plus_minus(_half(numbers, "sound_difference"))
+    mark = {"different": " *", "equivalent": " ≈"}.get(numbers["sound_verdict"], "")
+    return (
+        f"{accuracy} | {' '.join([percent(numbers['sound_difference'], signed=True), *half])}{mark}"
+    )
+
+
+def _half(numbers: Any, name: str) -> float:
+    return float(numbers[f"{name}_high"] - numbers[f"{name}_low"]) / 2
+
+
+def _with_part(text: str, name: str, content: str) -> str:
+    """Returns a document with the text between the marks of a result replaced."""
+    begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
+    if begin not in text or end not in text:
+        return text
+    before, rest = text.split(begin)
+    return f"{before}{begin}{content}\n{end}{rest.split(end)[1]}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    for verb in ("collect", "restore"):
+        parsed = verbs.add_parser(verb)
+        parsed.add_argument("name", choices=sorted(RESULTS))
+        parsed.add_argument("results", type=Path)
+    verbs.add_parser("regenerate").add_argument("folder", type=Path, nargs="?", default=ROOT)
+    options = parser.parse_args(arguments)
+    if options.verb == "collect":
+        collect(options.name, Store(options.results))
+    elif options.verb == "restore":
+        print(f"{restore(options.name, Store(options.results))} rows written")
+    else:
+        regenerate(options.folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
