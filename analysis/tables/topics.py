@@ -18,7 +18,8 @@ SPREAD = Topic(
 )
 TEST_IMAGES = Topic(
     name="test images",
-    title="Differences with the uncertainty of the test images (bootstrap over images and seeds)",
+    title="Differences with the uncertainty of the test images (bootstrap over images and seeds, "
+    "each interval by itself: no verdicts)",
 )
 RANKS = Topic(
     name="ranks",
