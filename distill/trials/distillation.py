@@ -195,6 +195,9 @@ class DistillationTrial(Trial):
 
     def _new_evaluation(self, plan: _EvaluationPlan) -> Evaluation:
         config, data = self.config, self.data
+        # Without matching, the networks are those of the trials that go on from this start.
+        is_start = config.match == "none" and plan.outer == config.outer_iterations
+        outer = config.n_outer if is_start else plan.outer
         stored = self.stored_images()
         decoded = decode(stored.float() / 255, self.dream.factor)
         labels = self.dream.stored_labels()
@@ -205,7 +208,7 @@ class DistillationTrial(Trial):
             decoded,
             labels.repeat(self.dream.factor**2),
             n_networks=plan.n_networks,
-            purpose=f"evaluation of {plan.network_name} at {plan.outer}",
+            purpose=f"evaluation of {plan.network_name} at {outer}",
             execution=self.execution,
         )
 

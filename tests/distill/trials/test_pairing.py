@@ -1,7 +1,7 @@
 """Pairing by seed: what all methods share bit for bit at one seed, which paired tests rest on."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -11,6 +11,9 @@ from distill.config.distillation import ResolvedDistillation
 from distill.datasets import ImageData
 from distill.dream.loop import Dream
 from distill.evaluation.recipe import evaluation_of, network_for
+from distill.evaluation.scores import Evaluation
+from distill.trials import distillation
+from distill.trials.runner import run
 
 Tiny = Callable[..., ResolvedDistillation]
 
@@ -95,3 +98,19 @@ def test_at_one_seed_the_networks_that_score_start_alike(digits: ImageData, tiny
 
     assert torch.equal(starts[0][0], starts[1][0])
     assert torch.equal(starts[0][1], starts[1][1])
+
+
+def test_a_start_is_scored_by_the_networks_of_the_matched_images(
+    digits: ImageData, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, list[str]] = {}
+
+    def note(config: ResolvedDistillation, *args: Any, purpose: str, **options: Any) -> Evaluation:
+        seen.setdefault(config.match, []).append(purpose)
+        return evaluation_of(config, *args, purpose=purpose, **options)
+
+    monkeypatch.setattr(distillation, "evaluation_of", note)
+    for match in ("none", "gradients"):
+        run(tiny(match=match, n_outer=1, n_inner=1, n_eval=1, eval_epochs=1, eval_every=0), digits)
+
+    assert seen["none"] == seen["gradients"] == ["evaluation of convnet at 1"]
