@@ -5,6 +5,7 @@ bytes.
 """
 
 import contextlib
+import functools
 import sys
 from collections.abc import Callable, Iterable
 from functools import cached_property
@@ -131,7 +132,7 @@ def analysis_parser() -> OneLineParser:
     parser.add_argument(
         "--smallest-effect",
         action=ParsedOption,
-        parse=_points,
+        parse=functools.partial(number, minimum=0.01, maximum=100),
         metavar="POINTS",
         default=100 * SMALLEST_EFFECT,
         help="smallest difference of accuracies of interest, in points: rows that are told to be "
@@ -147,10 +148,6 @@ def analysis_parser() -> OneLineParser:
         help="further results to read together with these; may be given several times",
     )
     return parser
-
-
-def _points(option: str, text: str) -> float:
-    return number(option, text, minimum=0.01, maximum=100)
 
 
 def _folder(out: str) -> Path:
