@@ -410,7 +410,7 @@ def test_published_numbers_of_paper1_are_the_papers() -> None:
     for name, cells in readme.items():
         clusterer = name.removesuffix(" (DREAM)")
         row = next(row for row in first if row.startswith(clusterer) and " F" in row)
-        assert [cells[0], cells[2]] == [first[row], second[row]]
+        assert cells == [first[row], second[row]]
     for name, cells in protocols.items():
         for weights, cell, numbers in zip(
             "TFTF", cells, (first, first, second, second), strict=True
