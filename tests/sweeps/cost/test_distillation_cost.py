@@ -283,8 +283,8 @@ def test_a_calibration_is_short_and_prices_the_whole_plan() -> None:
 
     assert result.n_unknown == 0
     assert len({config.trial_id for config in short}) == len(short)
-    # 24 clusterings (4 + 4 + 9 + 1 + 6) and three further ipcs, two lengths of each.
-    assert len(short) == 2 * (24 + 3)
+    # 32 clusterings (4 + 4 + 9 + 8 + 1 + 6) and three further ipcs, two lengths of each.
+    assert len(short) == 2 * (32 + 3)
     for config in short:
         work = work_units(config)
         assert work.n_clusterings <= 3
