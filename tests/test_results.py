@@ -10,9 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from distill.config.base import SCHEMA_VERSION
+from distill.config.distillation import DistillationConfig
+from distill.errors import UserError
 from sweeps.store.store import Store, load_results
 from tests.paths import ROOT
+from tests.sweeps.plain_results import row_of
 
+TEXTS = {".md", ".csv", ".svg"}
 FOLDER = ROOT / "docs" / "results"
 
 
@@ -51,6 +55,24 @@ def test_everything_is_regenerated_from_the_rows(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_results_name_nothing_of_the_machine(name: str) -> None:
+    rows = pq.read_table(FOLDER / name / SCRIPT.ROWS)
+    assert set(rows["host"].to_pylist()) == {None}
+    texts = [file.read_text() for file in (FOLDER / name).iterdir() if file.suffix in TEXTS]
+    for text in (*texts, *map(str, set(rows["dataset"].to_pylist()))):
+        assert "/work/" not in text
+        assert "parquet:/" not in text
+
+
+def test_rows_of_another_sweep_are_refused(tmp_path: Path) -> None:
+    store = Store(tmp_path / "results")
+    store.create()
+    store.put_result(row_of(DistillationConfig()), [])
+    with pytest.raises(UserError, match=r"1 rows of .* are no trials of 'uv run sweeps/full_grid"):
+        SCRIPT.collect(NAMES[0], store)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_restored_rows_are_finished_trials_of_the_command(name: str, tmp_path: Path) -> None:
     store = Store(tmp_path / "results")
     n_rows = SCRIPT.restore(name, store)
@@ -58,4 +80,5 @@ def test_restored_rows_are_finished_trials_of_the_command(name: str, tmp_path: P
     rows = load_results(store.uri)
     assert len(rows) == n_rows == len(pq.read_table(FOLDER / name / SCRIPT.ROWS))
     assert set(rows["schema_version"]) == {SCHEMA_VERSION}
+    assert set(rows["trial_id"]) <= {config.trial_id for config in SCRIPT.RESULTS[name].plan()}
     assert SCRIPT.restore(name, store) == 0, "nothing is overwritten"

@@ -6,6 +6,7 @@ uv run python docs/results/results.py regenerate [FOLDER]    tables, figures, fi
 """
 
 import argparse
+import shlex
 import shutil
 import sys
 import tempfile
@@ -15,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -28,7 +28,10 @@ from analysis.findings.answers import answers
 from analysis.tables.build import build_from
 from analysis.tables.layout import Table, layout_of
 from analysis.tables.percent import percent, plus_minus
+from distill.config.distillation import DistillationConfig
+from distill.errors import UserError
 from distill.kinds import KINDS
+from sweeps.full_grid import COMMAND
 from sweeps.store.schema import trial_schema
 from sweeps.store.store import Store
 
@@ -49,14 +52,23 @@ class Result:
         title: of its section.
         command: that makes it; runs what is missing when given again.
         hardware: it ran on.
+        shown: labels of the rows without weights that the README shows.
         pictured: rows of which a seed's distilled images are kept as pictures.
     """
 
     title: str
     command: str
     hardware: str
+    shown: tuple[str, ...]
     pictured: tuple[str, ...] = ()
 
+    def plan(self) -> list[DistillationConfig]:
+        """Returns the trials of the command."""
+        return COMMAND.plan(shlex.split(self.command)[len(_LAUNCH) :])
+
+
+_LAUNCH = ("uv", "run", "sweeps/full_grid.py")
+"""Words of a command before its arguments."""
 
 RESULTS = {
     "paper1-small": Result(
@@ -64,6 +76,11 @@ RESULTS = {
         command="uv run sweeps/full_grid.py --preset small "
         "--dataset parquet:cifar10-train.parquet,cifar10-test.parquet",
         hardware="two shared x86-64 cores without a GPU, one thread a trial",
+        shown=(
+            *("K-Means", "K-Means++", "K-Medoids", "DBSCAN (eps_quantile 0.5)", "Agglomerative"),
+            *("K-Means (random start)", "K-Means (start only)", "Random"),
+            *("Random (K-Means start)", "Random real images"),
+        ),
         pictured=("K-Means F", "K-Medoids F", "DBSCAN F", "Agglomerative F", "Random F"),
     ),
 }
@@ -73,11 +90,22 @@ RESULTS = {
 def collect(name: str, store: Store) -> None:
     """Writes the rows of a store to the folder of a result, and its pictures.
 
-    Only pictures of images that were distilled: starts are real images.
+    Without the names of hosts. Only pictures of images that were distilled: starts are real images.
+
+    Raises:
+        UserError: a row is not of the command, which would not resume from it.
     """
+    frame = store.results()
+    others = set(frame["trial_id"]) - {config.trial_id for config in RESULTS[name].plan()}
+    if others:
+        raise UserError(
+            f"{len(others)} rows of {store.shown}, such as {min(others)}, are no trials of "
+            f"{RESULTS[name].command!r}; run it in the folder of its data, with the data set named "
+            "as there"
+        )
     folder = HERE / name
     folder.mkdir(exist_ok=True)
-    frame = store.results()
+    frame["host"] = None
     correct = store.correct_images()
     by_trial = dict(
         zip(*(correct[c].to_pylist() for c in ("trial_id", "correct_images")), strict=True)
@@ -120,6 +148,9 @@ def regenerate(target: Path) -> None:
             continue
         folder = target / "docs" / "results" / name
         folder.mkdir(parents=True, exist_ok=True)
+        for file in folder.iterdir():
+            if file.is_file() and file.name != ROWS:
+                file.unlink()
         with tempfile.TemporaryDirectory() as temporary:
             store = Store(Path(temporary) / "results")
             restore(name, store)
@@ -131,7 +162,7 @@ def regenerate(target: Path) -> None:
         (folder / MADE_WITH).write_text(f"matplotlib {mpl.__version__}\n")
         (folder / "README.md").write_text(page(name, result, sweeps), encoding="utf-8")
         text = readme.read_text(encoding="utf-8")
-        readme.write_text(_with_part(text, name, part(name, sweeps)), encoding="utf-8")
+        readme.write_text(_with_part(text, name, part(name, result, sweeps)), encoding="utf-8")
 
 
 def _kept(out: Path) -> Iterator[Path]:
@@ -177,7 +208,7 @@ def _values(values: Iterable[Any], length: int | None = None) -> list[str]:
     return sorted({str(value)[:length] for value in values if value is not None})
 
 
-def part(name: str, sweeps: Sweeps) -> str:
+def part(name: str, result: Result, sweeps: Sweeps) -> str:
     """Returns what the README says of a result: rows without weights of all its tables."""
     tables = _tables(sweeps)
     headings = ["", *(f"{table.setting['ipc']} a class | difference" for table in tables)]
@@ -185,14 +216,11 @@ def part(name: str, sweeps: Sweeps) -> str:
     cells: dict[str, dict[int, str]] = {}
     for position, table in enumerate(tables):
         for index, row in enumerate(table.entries):
-            seeds = table.rows["sound_seeds"][index]
-            is_own = not row.values[0].endswith("_published")
-            if row.values[1] == "F" and is_own and not pd.isna(seeds) and seeds:
+            if row.label in result.shown and row.values[1] == "F" and row.trials:
                 cells.setdefault(row.label, {})[position] = _cells(table, index)
     for label, by_table in cells.items():
         shown = (by_table.get(position, " | ") for position in range(len(tables)))
         lines.append(f"| {label} | " + " | ".join(shown) + " |")
-    lines += ["", *(f"{sentence}" for sentence in answers(tables))]
     lines += ["", f"[All rows, findings, command](docs/results/{name}/README.md)"]
     return "\n".join(lines)
 
