@@ -279,8 +279,10 @@ def run_to_end(
     status, message, trial, earlier = "ok", "", None, _Earlier()
     try:
         trial = begin()
-        earlier = _resume(trial, identity, checkpoint_folder, on_warning)
-        running = trial
+        found = _resume(trial, identity, checkpoint_folder, on_warning)
+        if found is None:  # it was changed in part
+            trial, found = begin(), _Earlier()
+        earlier, running = found, trial
 
         def save() -> None:
             if checkpoint_folder is not None:
@@ -375,8 +377,10 @@ class _Earlier:
 
 def _resume(
     trial: Trial, identity: Mapping[str, str], folder: Folder | None, on_warning: Warn
-) -> _Earlier:
+) -> _Earlier | None:
     """Loads the newest sound checkpoint, if there is one; returns what happened before it.
+
+    None where the checkpoint lacks something: another version of the code has written it.
 
     Raises:
         UserError: the checkpoint is of another configuration or of other images.
@@ -392,9 +396,16 @@ def _resume(
                 f"the checkpoint has {name} {values[name]}, this trial has {value}: it belongs "
                 "to another configuration or other images; use another folder or --overwrite"
             )
-    trial.load_state(tensors, values)
-    return _Earlier(
-        seconds=values["total_seconds"],
-        cpu_seconds=values["cpu_seconds"],
-        n_resumes=values["n_resumes"] + 1,
-    )
+    try:
+        trial.load_state(tensors, values)
+        return _Earlier(
+            seconds=values["total_seconds"],
+            cpu_seconds=values["cpu_seconds"],
+            n_resumes=values["n_resumes"] + 1,
+        )
+    except KeyError as error:
+        on_warning(
+            f"the checkpoint has no {error}: another version of the code has written it; the trial "
+            "starts from its beginning"
+        )
+        return None

@@ -15,7 +15,7 @@ from distill.dream.loop import Dream
 from distill.errors import InterruptedTrialError, UserError
 from distill.evaluation.recipe import random_images_baseline
 from distill.kinds import COMMON_COLUMNS, kind_of
-from distill.runtime.checkpoint import LocalFolder
+from distill.runtime.checkpoint import LocalFolder, load_checkpoint, save_checkpoint
 from distill.trials.base import Progress, Result
 from distill.trials.distillation import CURVE_COLUMNS, DistillationTrial
 from distill.trials.distilled_files import DistilledSet, read_distilled, to_uint8
@@ -309,3 +309,27 @@ def test_without_matching_the_start_is_evaluated(digits: ImageData, tiny: Tiny) 
     start = Dream(config, digits).images.flatten(0, 1)
     stored = distilled(result).images.float() / 255
     torch.testing.assert_close(stored, start, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("missing", ["cluster_quality", "cpu_seconds"])
+def test_checkpoint_of_an_older_version_starts_the_trial_anew(
+    digits: ImageData, tiny: Tiny, tmp_path: Path, missing: str
+) -> None:
+    config, folder = tiny(), LocalFolder(tmp_path)
+    with pytest.raises(InterruptedTrialError):
+        run(config, digits, checkpoint_folder=folder, should_stop=lambda: True)
+    found = load_checkpoint(folder, lambda _: None)
+    assert found is not None
+    tensors, values = found
+    del (values if missing in values else values["dream"])[missing]
+    save_checkpoint(folder, tensors, values)
+
+    warnings: list[str] = []
+    result = run(config, digits, checkpoint_folder=folder, on_warning=warnings.append)
+
+    assert warnings == [
+        f"the checkpoint has no '{missing}': another version of the code has written it; the trial "
+        "starts from its beginning"
+    ]
+    assert result.row["n_resumes"] == 0
+    assert repeatable(result) == repeatable(run(config, digits))
