@@ -1,10 +1,11 @@
 """Photo transforms of the augmentation selector of paper 2.
 
 Every image is transformed once, by one of `TRANSFORMS` drawn at random; labels are kept. The
-transforms are those of the paper: horizontal flip, vertical flip, rotation by up to 20° in both
-directions (bilinear, black outside), Gaussian blur 5×5 (σ 1.1, which OpenCV derives from the size;
-borders mirrored without repeating the outermost pixel), brightness × 0.5 to 1.5 (clipped to
-[0, 1]).
+transforms are those of the paper's code: horizontal flip, vertical flip, rotation by up to 20° in
+both directions (bilinear, black outside), Gaussian blur 5×5 (σ 1.1, which OpenCV derives from the
+size; borders mirrored without repeating the outermost pixel), brightness × 0.5 to 1.5 (clipped to
+[0, 1]). The paper's text has "brightness or contrast": with `contrast`, that is a sixth transform,
+which multiplies the difference of every pixel to the image's mean grey level by 0.5 to 1.5.
 
 `published` reproduces a defect of the paper's notebook: its brightness transform is written for
 values in 0 … 255 and truncates images in [0, 1] to bytes, so that every value below 1 becomes 0.
@@ -20,33 +21,45 @@ from torch import Tensor
 from distill.augment.siamese import rotate
 
 TRANSFORMS = ("flip_horizontal", "flip_vertical", "rotate", "blur", "brightness")
+CONTRAST = "contrast"
+"""The transform that the paper names and its code lacks."""
 
 MAX_DEGREES = 20.0
 BLUR_SIZE = 5
 BLUR_SIGMA = 0.3 * ((BLUR_SIZE - 1) * 0.5 - 1) + 0.8
 BRIGHTNESS = (0.5, 1.5)
+"""Range of the factor of brightness and of contrast."""
+
+GREY_WEIGHTS = (0.2989, 0.587, 0.114)
+"""Luma of red, green and blue (ITU-R BT.601), as Pillow and torchvision take it."""
 
 _CHUNK_VALUES = 2**24
 """Largest number of floating-point values in memory at a time."""
 
 
 def transform_at_random(
-    images: Tensor, generator: torch.Generator, *, published: bool = False
+    images: Tensor,
+    generator: torch.Generator,
+    *,
+    contrast: bool = False,
+    published: bool = False,
 ) -> Tensor:
     """Returns the images, each transformed by one of `TRANSFORMS` drawn at random.
 
     Args:
-        images: (n, c, h, w) uint8. Not modified.
+        images: (n, c, h, w) uint8, c is 1 or 3. Not modified.
         generator: on the CPU; draws two numbers per image.
+        contrast: whether `CONTRAST` is one of the transforms, too.
         published: reproduce the paper's defect, see above.
 
     Returns:
         (n, c, h, w) uint8 on the same device.
     """
     draws = torch.rand(2, len(images), generator=generator, dtype=torch.float64)
-    choices, strengths = (draws[0] * len(TRANSFORMS)).long(), draws[1]
+    names = (*TRANSFORMS, CONTRAST) if contrast else TRANSFORMS
+    choices, strengths = (draws[0] * len(names)).long(), draws[1]
     result = torch.empty_like(images)
-    for number, name in enumerate(TRANSFORMS):
+    for number, name in enumerate(names):
         rows = torch.nonzero(choices == number).flatten()
         for part in rows.split(max(1, _CHUNK_VALUES // images[0].numel())):
             indices = part.to(images.device)
@@ -60,7 +73,7 @@ def _apply(name: str, images: Tensor, strengths: Tensor, *, published: bool) -> 
     """Returns floating-point images under one transform.
 
     Args:
-        name: one of `TRANSFORMS`.
+        name: one of `TRANSFORMS`, or `CONTRAST`.
         images: (n, c, h, w) in [0, 1].
         strengths: (n,) in [0, 1), mapped to the range of the transform if it has one.
         published: reproduce the paper's defect.
@@ -74,8 +87,21 @@ def _apply(name: str, images: Tensor, strengths: Tensor, *, published: bool) -> 
     if name == "blur":
         return blur(images)
     low, high = BRIGHTNESS
-    brighter = images * (low + (high - low) * strengths).to(images)[:, None, None, None]
+    factors = (low + (high - low) * strengths).to(images)[:, None, None, None]
+    if name == CONTRAST:
+        mean = _mean_grey(images)
+        return (mean + factors * (images - mean)).clamp(0, 1)
+    brighter = images * factors
     return (brighter >= 1).to(images) if published else brighter.clamp(0, 1)
+
+
+def _mean_grey(images: Tensor) -> Tensor:
+    """Returns the (n, 1, 1, 1) mean grey level of each image of 1 or 3 channels."""
+    channel_means = images.mean(dim=(2, 3), keepdim=True)
+    if images.shape[1] == 1:
+        return channel_means
+    weights = images.new_tensor(GREY_WEIGHTS)[:, None, None]
+    return (channel_means * weights).sum(dim=1, keepdim=True)
 
 
 def blur(images: Tensor) -> Tensor:

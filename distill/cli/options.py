@@ -261,7 +261,9 @@ def _help(name: str, declared: Field, owners: list[tuple[str, Field]]) -> str:
         components: dict[str, list[str]] = {}
         for component, known in owners:
             components.setdefault(known.metadata["help"], []).append(component)
-        text = "; ".join(f"{', '.join(names)}: {shared}" for shared, names in components.items())
+        text = "; ".join(
+            f"{', '.join(dict.fromkeys(names))}: {shared}" for shared, names in components.items()
+        )
     if registry_of(declared) is not None:
         text += f": {', '.join(known_names(declared))}"
     defaults = _defaults(name, declared, owners)

@@ -47,8 +47,12 @@ DATA_FIELDS = (
 )
 """The fields that decide which images are loaded."""
 
-NEUTRAL_VALUES: Mapping[str, Any] = {"on_small_class": "error"}
-"""Fields that were added after `SCHEMA_VERSION` was last raised, with the value that stands for
+NEUTRAL_VALUES: Mapping[str, Any] = {
+    "on_small_class": "error",
+    "augment_selector": "random",
+    "augment_contrast": False,
+}
+"""Fields and options that were added after `SCHEMA_VERSION` was last raised, with the value that stands for
 what trials did before. It is left out of the identity, so that earlier results stay valid."""
 
 

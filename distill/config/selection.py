@@ -79,11 +79,20 @@ class SelectionConfig(Config):
                 "the published protocol scores on the test images, as the paper did, "
                 f"got eval_split {self.eval_split!r}; use protocol sound"
             )
-        if self["augment_mode"] == "add":
-            raise UserError(
-                "the published protocol trains on transformed images only, "
-                "got augment_mode 'add'; use protocol sound"
-            )
+        self._check_published_augmentation()
+
+    def _check_published_augmentation(self) -> None:
+        reasons = {
+            "augment_mode": ("replace", "trains on transformed images only"),
+            "augment_selector": ("random", "transforms random images only"),
+            "augment_contrast": (False, "has no contrast transform"),
+        }
+        for name, (published, reason) in reasons.items():
+            if self[name] not in (None, published):
+                raise UserError(
+                    f"the published protocol {reason}, got {name} {self[name]!r}; "
+                    "use protocol sound"
+                )
 
     @property
     def running_selector(self) -> str:
@@ -91,6 +100,13 @@ class SelectionConfig(Config):
         if self.protocol == "published":
             return SELECTORS[self.selector].published or self.selector
         return self.selector
+
+    @property
+    def choosing_selector(self) -> str:
+        """The selector that chooses the images: that of the augmentation chooses none itself."""
+        if self.running_selector == "augmentation":
+            return str(self["augment_selector"] or "random")
+        return self.running_selector
 
     def derived_defaults(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """Returns the sizes that depend on the data set, and paper 2's statistics of batch norm."""

@@ -89,13 +89,9 @@ class RepeatedDraws(Selector):
         return Selection(rows=torch.cat(draws))
 
 
-def build_augmentation(*, augment_mode: str, augment_copies: int) -> RandomImages:
-    """Builds the selector of the augmentation: random images, which the trial transforms."""
-    del augment_mode, augment_copies
-    return RandomImages()
-
-
-def build_published_augmentation(*, augment_mode: str, augment_copies: int) -> RepeatedDraws:
+def build_published_augmentation(
+    *, augment_copies: int, augment_mode: str, augment_selector: str, augment_contrast: bool
+) -> RepeatedDraws:
     """Builds the selector of the published augmentation: as many draws as copies."""
-    del augment_mode
+    del augment_mode, augment_selector, augment_contrast
     return RepeatedDraws(n_draws=augment_copies)

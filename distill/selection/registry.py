@@ -87,18 +87,6 @@ class ClusterGridOptions(SelectorOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AugmentationOptions(SelectorOptions):
-    """Options of paper 2's augmentation of a random subset."""
-
-    augment_mode: Literal["replace", "add"] = option(
-        "replace", "train on transformed images only, or on the originals too"
-    )
-    augment_copies: int = option(
-        5, "transformed images for each original (published: draws of the fraction)", minimum=1
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
 class NearestCenterOptions(ComparingOptions):
     """Options of the images nearest the centers, see `distill.selection.nearest_center`."""
 
@@ -113,6 +101,52 @@ class NearestCenterOptions(ComparingOptions):
     )
 
 
+_CHOOSING = {
+    "random": Component(
+        build="distill.selection.plain:RandomImages",
+        options=SelectorOptions,
+        published="random",
+    ),
+    "cluster_grid": Component(
+        build="distill.selection.cluster_grid:ClusterGrid",
+        options=ClusterGridOptions,
+        label="clustering",
+        published="cluster_grid_published",
+    ),
+    "herding": Component(build="distill.selection.herding:Herding", options=ComparingOptions),
+    "k_center": Component(
+        build="distill.selection.k_center:KCenter", options=ComparingOptions, label="k-center"
+    ),
+    "nearest_center": Component(
+        build="distill.selection.nearest_center:build_nearest_center",
+        options=NearestCenterOptions,
+        label="nearest center",
+    ),
+}
+"""Selectors whose images are trained on as they are."""
+
+AUGMENTED = Registry("augmented selector", _CHOOSING)
+"""Selectors whose images the augmentation can transform."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentationOptions(SelectorOptions):
+    """Options of paper 2's augmentation of a selection, by default a random one."""
+
+    augment_selector: str = choice(
+        "random", AUGMENTED, "how the images that are transformed are chosen"
+    )
+    augment_mode: Literal["replace", "add"] = option(
+        "replace", "train on transformed images only, or on the originals too"
+    )
+    augment_copies: int = option(
+        5, "transformed images for each original (published: draws of the fraction)", minimum=1
+    )
+    augment_contrast: bool = option(
+        False, "draw contrast, too, which paper 2 names and its code lacks"
+    )
+
+
 SELECTORS = Registry(
     "selector",
     {
@@ -122,32 +156,16 @@ SELECTORS = Registry(
             published="base",
             searched=False,
         ),
-        "random": Component(
-            build="distill.selection.plain:RandomImages",
-            options=SelectorOptions,
-            published="random",
-        ),
-        "cluster_grid": Component(
-            build="distill.selection.cluster_grid:ClusterGrid",
-            options=ClusterGridOptions,
-            label="clustering",
-            published="cluster_grid_published",
-        ),
+        "random": _CHOOSING["random"],
+        "cluster_grid": _CHOOSING["cluster_grid"],
         "augmentation": Component(
-            build="distill.selection.plain:build_augmentation",
             options=AugmentationOptions,
             published="augmentation_published",
             searched=False,
         ),
-        "herding": Component(build="distill.selection.herding:Herding", options=ComparingOptions),
-        "k_center": Component(
-            build="distill.selection.k_center:KCenter", options=ComparingOptions, label="k-center"
-        ),
-        "nearest_center": Component(
-            build="distill.selection.nearest_center:build_nearest_center",
-            options=NearestCenterOptions,
-            label="nearest center",
-        ),
+        "herding": _CHOOSING["herding"],
+        "k_center": _CHOOSING["k_center"],
+        "nearest_center": _CHOOSING["nearest_center"],
         "cluster_grid_published": Component(
             build="distill.selection.cluster_grid:PublishedClusterGrid",
             options=ClusterGridOptions,

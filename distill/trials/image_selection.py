@@ -249,8 +249,8 @@ class ImageSelection:
 
 
 def build_selector(config: ResolvedSelection) -> Selector:
-    """Builds the selector that runs for a configuration, with its clusterer."""
-    name = config.running_selector
+    """Builds the selector that chooses for a configuration, with its clusterer."""
+    name = config.choosing_selector
     options = config.options_for(SELECTORS, name)
     for shared in (*fields_of(SelectorOptions), "embedding"):
         options.pop(shared, None)  # how many images, and what they are compared by

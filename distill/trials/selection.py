@@ -189,7 +189,9 @@ class SelectionTrial(Trial):
         if self.config.protocol == "published":  # they were drawn several times
             return transform_at_random(images, generator, published=True), labels
         copies = self.config["augment_copies"]
-        transformed = transform_at_random(images.repeat(copies, 1, 1, 1), generator)
+        transformed = transform_at_random(
+            images.repeat(copies, 1, 1, 1), generator, contrast=self.config["augment_contrast"]
+        )
         if self.config["augment_mode"] == "replace":
             return transformed, labels.repeat(copies)
         return torch.cat([images, transformed]), labels.repeat(copies + 1)

@@ -13,7 +13,7 @@ from sweeps.cost.model import CostModel, Group, Values
 
 _DATA = ("dataset", "classes", "image_size", "val_fraction", "test_fraction")
 _NETWORK = (*_DATA, "network", "width", "depth")
-_SELECTION = (*_DATA, "selector", "embedding", "clusterer", "center")
+_SELECTION = (*_DATA, "choosing_selector", "embedding", "clusterer", "center")
 
 COST_GROUPS: dict[str, tuple[Group, ...]] = {
     "clustering": (
@@ -44,7 +44,12 @@ _CALIBRATION_FRACTIONS = (0.02, 0.1)
 
 
 def _derived(values: Values) -> dict[str, Any]:
-    return {"counts_shares": values["ipc"] is None}
+    augmented = values["augment_selector"] or "random"  # null in rows from before the option
+    is_augmentation = values["selector"] == "augmentation"
+    return {
+        "counts_shares": values["ipc"] is None,
+        "choosing_selector": augmented if is_augmentation else values["selector"],
+    }
 
 
 def _units(values: Values) -> dict[str, tuple[float, int]]:
@@ -52,7 +57,7 @@ def _units(values: Values) -> dict[str, tuple[float, int]]:
     n_eval = values["n_eval"]
     epochs = values["epochs"] if values["recipe"] == "classifier" else values["eval_epochs"]
     return {
-        "clustering": (float(values["selector"] not in _BLIND), 1),
+        "clustering": (float(values["choosing_selector"] not in _BLIND), 1),
         "network": (float(values["feature_epochs"] or 0), 1),
         "evaluation": (n_eval * epochs * _per_epoch(values), n_eval),
     }
@@ -104,7 +109,8 @@ SELECTION = CostModel(
     groups=COST_GROUPS,
     work_fields=(
         *("n_eval", "epochs", "eval_epochs", "feature_epochs", "equal_steps"),
-        *("augment_copies", "augment_mode", "fraction", "ipc", "protocol", "n_clusters"),
+        *("selector", "augment_selector", "augment_copies", "augment_mode"),
+        *("fraction", "ipc", "protocol", "n_clusters"),
     ),
     derived=_derived,
     units=_units,

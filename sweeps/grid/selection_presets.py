@@ -25,12 +25,16 @@ _AS_MANY_AS_PUBLISHED = _at(0.4, "random")
 
 _GREEDY = ("herding", "k_center")
 
+_GRID_SIZES = (2, 4, 8, 16, 32)
+"""Cells along each side of the grid; without one, as many cells as images of a group."""
+
 
 def _extended_rows() -> tuple[Row, ...]:
     """Returns the paper's rows, what explains them, and what it left open.
 
     As many steps for few images as for all of them; smaller fractions; transformed images beside
-    their originals; every clusterer in the grid and by itself; the sizes of the grid; embeddings.
+    their originals, with contrast, and of a clustered choice (its future work); every clusterer in
+    the grid and by itself; the sizes of the grid at several numbers of images; embeddings.
     """
     return (
         *_PAPER2_ROWS,
@@ -38,10 +42,22 @@ def _extended_rows() -> tuple[Row, ...]:
         *(row | {"equal_steps": True} for row in _PAPER2_ROWS[1:]),
         *(row for fraction in (0.05, 0.02, 0.01) for row in _at(fraction, "random")),
         *_at(0.1, "augmentation", augment_mode="add"),
+        *_at(0.1, "augmentation", augment_contrast=True),
+        *(
+            row
+            for mode in ("replace", "add")
+            for row in _at(0.1, "augmentation", augment_selector="cluster_grid", augment_mode=mode)
+        ),
         *(row for name in CLUSTERERS[1:] for row in _at(0.1, "cluster_grid", clusterer=name)),
         *(row for n in (1, 4, 8, 16) for row in _at(0.1, "cluster_grid", n_clusters=n)),
         *(row for n in (1, 3) for row in _at(0.1, "cluster_grid", pca_dim=n)),
-        *(row for n in (2, 4, 8, 16, 32) for row in _at(0.1, "cluster_grid", grid_size=n)),
+        *(row for n in _GRID_SIZES for row in _at(0.1, "cluster_grid", grid_size=n)),
+        *(
+            row
+            for fraction in (0.25, 0.05, 0.02)
+            for n in (None, *_GRID_SIZES)
+            for row in _at(fraction, "cluster_grid", grid_size=n)
+        ),
         *_at(0.1, "cluster_grid", embedding="features"),
         *_at(0.1, *_GREEDY),
         *(row for name in CLUSTERERS for row in _at(0.1, "nearest_center", clusterer=name)),
@@ -97,7 +113,8 @@ PAPER = Grid(
 EXTENDED = Grid(
     name="extended",
     summary="what paper 2 left open: equal steps, smaller fractions, every clusterer, sizes of the "
-    "grid, embeddings, herding and k-center, 5 seeds, on photos of your own: 260 trials",
+    "grid × numbers of images, augmented clustering, embeddings, herding and k-center, 5 seeds, on "
+    "photos of your own: 365 trials",
     configs=grid_configs(
         SelectionConfig,
         base={"image_size": 150},

@@ -72,6 +72,45 @@ def test_brightness_multiplies_and_clips(strength: float, factor: float) -> None
     )
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("strength", "factor"), [(0.0, 0.5), (0.5, 1.0), (0.9, 1.4)])
+def test_contrast_equals_torchvision(strength: float, factor: float, channels: int) -> None:
+    pixels = images()[:, :channels]
+    expected = tv.adjust_contrast(pixels, factor)
+
+    torch.testing.assert_close(apply("contrast", pixels, strength), expected, rtol=0, atol=1e-6)
+
+
+def test_contrast_by_hand_is_about_the_mean_of_each_image() -> None:
+    """0.2 and 0.6 about 0.4, × 1.5; 1 and 0 about 0.5, × 1.5, clipped."""
+    pixels = torch.tensor([[0.2, 0.6], [1.0, 0.0]]).view(2, 1, 1, 2)
+
+    outcome = apply("contrast", pixels, 1.0)
+
+    torch.testing.assert_close(outcome.flatten(), torch.tensor([0.1, 0.7, 1.0, 0.0]))
+
+
+def test_contrast_is_drawn_as_often_as_the_others_if_asked_for() -> None:
+    """A grey image with one dark half: contrast alone raises it where brightness darkens it."""
+    image = torch.full((1, 1, 8, 8), 120, dtype=torch.uint8)
+    image[..., 4:] = 60
+    pixels = image.repeat(3000, 1, 1, 1)
+    with_contrast = transform_at_random(pixels, generator(5), contrast=True)
+    means = with_contrast.double().mean(dim=(1, 2, 3))
+    # Rounding moves the mean of a contrasted image by half a grey level at most; a flip keeps the
+    # left-right halves' levels; a changed level of the darkest pixel tells contrast apart.
+    contrasted = ((means - 90).abs() <= 0.5) & (with_contrast.amin(dim=(1, 2, 3)) != 60)
+    contrasted &= (with_contrast == with_contrast[:, :, :1]).flatten(1).all(dim=1)
+    blurred = (blur(image.float() / 255) * 255).round().to(torch.uint8)
+    contrasted &= ~(with_contrast == blurred).flatten(1).all(dim=1)
+
+    # A sixth of 3,000 is 500, less the few whose factor rounds to 1; five deviations of 20.
+    assert abs(int(contrasted.sum()) - 500) < 110
+    without = transform_at_random(pixels, generator(5))
+    assert torch.equal(without, transform_at_random(pixels, generator(5), contrast=False))
+    assert not torch.equal(with_contrast, without)
+
+
 def test_published_brightness_truncates_to_zero_or_one() -> None:
     pixels = torch.tensor([0.1, 0.5, 0.79, 0.81, 1.0]).view(1, 1, 1, 5)
     bright = apply("brightness", pixels, 0.75, published=True)  # × 1.25

@@ -17,6 +17,8 @@ from distill.selection.registry import POOL_EMBEDDINGS, PUBLISHED_FORMS
 from distill.trials.image_selection import build_selector
 
 SELECTOR_NAMES = known_names(SelectionConfig.static_fields()["selector"])
+AUGMENTATION_ID = "03cf04e2ca6e6caf"
+"""Identity of the default augmentation, from before its latest options."""
 
 
 def test_defaults_are_those_of_paper_2() -> None:
@@ -239,7 +241,7 @@ def test_json_and_back_by_kind(config: Config) -> None:
         (
             {"selector": "herding", "pca_dim": 3},
             "pca_dim does not apply to selector 'herding', embedding 'features', only to selector "
-            "cluster_grid; embedding pca; leave it out",
+            "cluster_grid; embedding pca; augmented selector cluster_grid; leave it out",
         ),
         (
             {"selector": "herding", "embedding": "pixels", "feature_epochs": 3},
@@ -257,6 +259,27 @@ def test_json_and_back_by_kind(config: Config) -> None:
             "trains on transformed images only, got augment_mode 'add'",
         ),
         (
+            {
+                "protocol": "published",
+                "selector": "augmentation",
+                "augment_selector": "cluster_grid",
+            },
+            "transforms random images only, got augment_selector 'cluster_grid'; use protocol",
+        ),
+        (
+            {"protocol": "published", "selector": "augmentation", "augment_contrast": True},
+            "has no contrast transform, got augment_contrast True; use protocol sound",
+        ),
+        (
+            {"selector": "augmentation", "augment_selector": "base"},
+            "unknown augmented selector 'base' (known: random, cluster_grid, herding, k_center",
+        ),
+        (
+            {"selector": "augmentation", "grid_size": 3},
+            "grid_size does not apply to selector 'augmentation', augmented selector 'random', "
+            "only to selector cluster_grid; augmented selector cluster_grid; leave it out",
+        ),
+        (
             {"protocol": "published", "eval_split": "val", "val_fraction": 0.1},
             "scores on the test images, as the paper did, got eval_split 'val'",
         ),
@@ -268,6 +291,27 @@ def test_bad_values_are_named(values: dict[str, object], message: str) -> None:
 
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_options_of_the_augmented_selector_are_its_own() -> None:
+    config = SelectionConfig(
+        selector="augmentation", augment_selector="cluster_grid", clusterer="dbscan", eps=3.0
+    ).resolve()
+
+    assert config.choosing_selector == "cluster_grid"
+    assert (config["fraction"], config["n_clusters"], config["embedding"]) == (0.1, 2, "pixels")
+    assert (config["eps"], config["augment_copies"], config["augment_contrast"]) == (3.0, 5, False)
+
+
+def test_new_options_of_the_augmentation_keep_its_identity() -> None:
+    """The identity is that of the code before `augment_selector` and `augment_contrast`."""
+    config = SelectionConfig(selector="augmentation")
+
+    assert config.trial_id == AUGMENTATION_ID
+    assert config.replace(augment_selector="random").trial_id == AUGMENTATION_ID
+    assert config.replace(augment_contrast=False).trial_id == AUGMENTATION_ID
+    assert config.replace(augment_contrast=True).trial_id != AUGMENTATION_ID
+    assert config.replace(augment_selector="cluster_grid").trial_id != AUGMENTATION_ID
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,8 @@ CASES: list[dict[str, Any]] = [
     *({"selector": selector} for selector in SELECTOR_NAMES),
     *({"selector": selector, "protocol": "published"} for selector in PUBLISHED_SELECTORS),
     {"selector": "augmentation", "augment_mode": "add"},
+    {"selector": "augmentation", "augment_selector": "cluster_grid", "augment_contrast": True},
+    {"selector": "augmentation", "augment_selector": "k_center", "embedding": "pixels"},
     {"selector": "herding", "embedding": "pca"},
     {"selector": "nearest_center", "clusterer": "kmedoids", "embedding": "pixels"},
     {"network": "convnet", "width": 8, "depth": 2},
@@ -351,6 +353,31 @@ def test_sound_augmentation_copies_the_exact_fraction(
     assert kept == (mode == "add")
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"augment_selector": "cluster_grid", "grid_size": 3},
+        {"augment_selector": "nearest_center", "embedding": "pixels"},
+    ],
+)
+def test_clustered_augmentation_transforms_what_its_selector_chooses(
+    digits: ImageData, changes: dict[str, object]
+) -> None:
+    """The same images as that selector alone chooses, with its clusters and grids."""
+    names = dict(changes)
+    alone = run(digits, selector=names.pop("augment_selector"), **names)
+    augmented = run(digits, selector="augmentation", augment_mode="add", **changes)
+
+    assert selection_of(augmented) == selection_of(alone)
+    assert grids_of(augmented) == grids_of(alone)
+    assert augmented.row["n_trained_on"] == 6 * alone.row["n_trained_on"]
+    for name in ("n_clusters_mean", "n_cells_occupied", "n_filled", "plane_explained"):
+        assert augmented.row[name] == alone.row[name]
+    assert augmented.row["n_clusters_mean"] is not None
+    random = run(digits, selector="augmentation", augment_mode="add")
+    assert selected(random) != selected(augmented)
+
+
 def test_equal_steps_are_those_of_the_whole_set(digits: ImageData) -> None:
     whole = run(digits, selector="base")
     for changes in ({"fraction": 0.1}, {"fraction": 0.5}, {"selector": "augmentation"}):
@@ -373,6 +400,7 @@ RESUMED: list[dict[str, Any]] = [
     {"selector": "herding", "n_eval": 2},
     {"selector": "cluster_grid", "protocol": "published", "epochs": 5},
     {"selector": "augmentation", "epochs": 5},
+    {"selector": "augmentation", "augment_selector": "cluster_grid", "epochs": 5},
     {"selector": "random", "network": "convnet", "width": 8, "depth": 2, "epochs": 5},
     {
         "selector": "random",
@@ -385,12 +413,14 @@ RESUMED: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("changes", RESUMED, ids=[str(case["selector"]) for case in RESUMED])
+@pytest.mark.parametrize(
+    "changes", RESUMED, ids=["-".join(map(str, case.values())) for case in RESUMED]
+)
 @pytest.mark.parametrize("n_units", [1, 3, 6])
 def test_a_resumed_trial_ends_bit_for_bit_the_same(
     digits: ImageData, tmp_path: Path, changes: dict[str, Any], n_units: int
 ) -> None:
-    """Units are epochs and the selection: seven in the first case, six in the next three."""
+    """Units are epochs and the selection: seven in the first case, six in the next four."""
     config = small(**changes)
     plain = run_trial(config, digits)
     done = 0

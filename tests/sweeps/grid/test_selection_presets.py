@@ -27,7 +27,7 @@ def plan_of(name: str, **options: object) -> list[SelectionConfig]:
     [
         ("quickstart", (6 + 9) * 3),
         ("paper", (7 + 7) * 5),
-        ("extended", 52 * 5),
+        ("extended", 73 * 5),
         ("coreset", 10 * 3 * 5),
     ],
 )
@@ -100,7 +100,27 @@ def test_the_extended_preset_holds_what_the_paper_left_open() -> None:
     }
     assert min(c["fraction"] for c in plan if c["fraction"] is not None) == 0.01
     assert Counter(c.equal_steps for c in plan)[True] == 5
-    assert {c["augment_mode"] for c in plan if c.selector == "augmentation"} == {"replace", "add"}
+    augmented = [c for c in plan if c.selector == "augmentation"]
+    assert {(c["augment_selector"], c["augment_mode"]) for c in augmented} == {
+        (selector, mode) for selector in ("random", "cluster_grid") for mode in ("replace", "add")
+    }
+    assert Counter(c["augment_contrast"] for c in augmented)[True] == 1
+
+
+def test_extended_crosses_grid_sizes_with_numbers_of_images() -> None:
+    plan = plan_of("extended", seeds=[0])
+    defaults = SelectionConfig(dataset=PHOTOS, image_size=150, selector="cluster_grid")
+    sizes = (None, 2, 4, 8, 16, 32)
+    wanted = {
+        defaults.replace(fraction=fraction, grid_size=size).trial_id
+        for fraction in (0.25, 0.1, 0.05, 0.02)
+        for size in sizes
+    }
+
+    assert len(wanted) == 4 * len(sizes)
+    assert wanted <= {config.trial_id for config in plan}
+    random = {config["fraction"] for config in plan if config.selector == "random"}
+    assert {0.25, 0.1, 0.05, 0.02} <= random, "each has as many random images beside it"
 
 
 def test_the_coreset_preset_evaluates_as_distilled_images_are() -> None:
