@@ -37,6 +37,7 @@ WEIGHTS = ("T", "F", "inert")
 VARIANT_LABELS = {
     ("init", "clusters"): "",
     ("init", "kmeans"): "K-Means start",
+    ("init", "centroids"): "centroid start",
     ("init", "random"): "random start",
     ("init", "noise"): "start from noise",
     ("match", "gradients"): "",

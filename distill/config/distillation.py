@@ -37,7 +37,7 @@ class DistillationConfig(Config):
 
     ipc: int = option(1, "images per class that are kept", group="synthetic images", minimum=1)
     factor: int = option(None, "multi-formation: each image holds factor × factor training images", group="synthetic images", minimum=1)
-    init: Literal["clusters", "kmeans", "random", "noise"] = option("clusters", "start from representatives, from those of k-means whatever the clusterer, from random real images or from noise", group="synthetic images")
+    init: Literal["clusters", "kmeans", "centroids", "random", "noise"] = option("clusters", "start from representatives, from those of k-means whatever the clusterer, from the mean images of the clusters, from random real images or from noise", group="synthetic images")
     n_outer: int = option(None, "outer iterations, each with a fresh network", group="synthetic images", minimum=0)
     n_inner: int = option(None, "inner loops (matching steps per class) in an outer iteration", group="synthetic images", minimum=1)
     match: Literal["gradients", "features", "both", "none"] = option("gradients", "what is matched; both is DREAM+, none keeps the start as it is", group="synthetic images")

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from distill.augment.siamese import Augmentation, draw_uniforms
-from distill.clustering.base import Clusterer, Clustering
+from distill.clustering.base import Clusterer, Clustering, cluster_means
 from distill.clustering.embeddings import check_gradient_size, embed
 from distill.clustering.quality import class_quality, mean_quality, stability
 from distill.clustering.registry import CLUSTERERS
@@ -238,19 +238,12 @@ class Dream:
             name: of it, which decides how representatives are chosen.
             counts: representatives of each class.
         """
-        generator = self.generators["clustering"]
         points = self._points(clusterer)
-        if len(set(counts)) == 1:
-            clusterings = clusterer.fit_classes(points, counts[0], generator)
-        else:
-            clusterings = [
-                clusterer.fit_classes([class_points], k, generator)[0]
-                for class_points, k in zip(points, counts, strict=True)
-            ]
+        clusterings = self._cluster_all(clusterer, points, counts)
         rule = rule_for(name)
         chosen = [
-            select(own_points, clustering, k, rule, generator)
-            for own_points, clustering, k in zip(points, clusterings, counts, strict=True)
+            select(class_points, clustering, k, rule, self.generators["clustering"])
+            for class_points, clustering, k in zip(points, clusterings, counts, strict=True)
         ]
         n_classes = len(chosen)
         self.cluster_sizes = [clustering.sizes for clustering in clusterings]
@@ -286,6 +279,24 @@ class Dream:
         for name, value in self.cluster_quality.items():
             total, count = self._quality_sums.get(name, (0.0, 0))
             self._quality_sums[name] = total + value, count + 1
+
+    def _cluster_all(
+        self, clusterer: Clusterer, points: Sequence[Tensor], counts: Sequence[int]
+    ) -> list[Clustering]:
+        """Returns a clustering of the points of every class.
+
+        Args:
+            clusterer: that clusters.
+            points: one (n, d) tensor per class.
+            counts: clusters of each class.
+        """
+        generator = self.generators["clustering"]
+        if len(set(counts)) == 1:
+            return clusterer.fit_classes(points, counts[0], generator)
+        return [
+            clusterer.fit_classes([class_points], k, generator)[0]
+            for class_points, k in zip(points, counts, strict=True)
+        ]
 
     def _points(self, clusterer: Clusterer) -> list[Tensor]:
         """Returns the points of every class that are clustered."""
@@ -418,13 +429,53 @@ class Dream:
         if config.init == "noise":
             noise = torch.randn(shape, generator=self.generators["init"])
             return (noise / 4 + 0.5).clamp_(0, 1).to(self.device)
+        counts = [n * self.factor**2 for n in self.n_stored]
         with self.clock.part("clustering"):
-            positions = self._initial_positions([n * self.factor**2 for n in self.n_stored])
+            if config.init == "centroids":
+                starts = self._mean_images(counts)
+            else:
+                starts = [
+                    data.train_images[indices[positions]].float() / 255
+                    for indices, positions in zip(
+                        data.class_indices, self._initial_positions(counts), strict=True
+                    )
+                ]
         images = torch.zeros(shape, device=self.device)
-        for label, indices in enumerate(data.class_indices):
-            chosen = data.train_images[indices[positions[label]]].float() / 255
-            images[label, : self.n_stored[label]] = encode(chosen, self.factor)
+        for label, start in enumerate(starts):
+            images[label, : self.n_stored[label]] = encode(start, self.factor)
         return images
+
+    def _mean_images(self, counts: Sequence[int]) -> list[Tensor]:
+        """Returns the mean images, pixel by pixel, of the k largest clusters of each class.
+
+        Every image of a cluster counts alike; noise belongs to none. As many clusters are asked
+        for; a clusterer that finds more gives its largest ones (of equal ones the first).
+
+        Args:
+            counts: k of each class.
+
+        Returns:
+            One (k, c, h, w) float32 tensor in [0, 1] per class.
+
+        Raises:
+            InfeasibleClusteringError: a class has fewer clusters.
+        """
+        points = self._points(self.clusterer)
+        means = []
+        for label, clustering in enumerate(self._cluster_all(self.clusterer, points, counts)):
+            sizes, k = clustering.sizes, counts[label]
+            n_clusters = int((sizes > 0).sum())
+            if n_clusters < k:
+                raise InfeasibleClusteringError(
+                    f"the clustering of class {self.data.class_names[label]!r} gives {n_clusters} "
+                    f"clusters, but {k} initial images are needed (ipc · factor²)"
+                )
+            largest = sizes.argsort(descending=True, stable=True)[:k]
+            images = self.data.train_images[self.data.class_indices[label]]
+            pixels = images.flatten(start_dim=1).float() / 255
+            centroids = cluster_means(pixels, clustering.labels, len(sizes))[largest]
+            means.append(centroids.unflatten(1, images.shape[1:]))
+        return means
 
     def _initial_positions(self, counts: Sequence[int]) -> list[Tensor]:
         """Returns the real images of each class that the synthetic ones start from."""

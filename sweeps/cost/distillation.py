@@ -76,7 +76,7 @@ def _work(values: Values) -> Work:
     if values["match"] == "none":
         n_outer = 0
     # Paper 1's agglomerative clustering starts from the first images of a class.
-    clusters_first = values["init"] == "kmeans" or (
+    clusters_first = values["init"] in ("kmeans", "centroids") or (
         values["init"] == "clusters" and values["clusterer"] != "agglomerative_published"
     )
     n_points = math.ceil(n_outer / every) if every else 0

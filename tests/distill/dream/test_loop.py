@@ -3,8 +3,10 @@
 import itertools
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
+from sklearn.cluster import DBSCAN, AgglomerativeClustering
 
 from distill.clustering.random_partition import RandomPartition
 from distill.config.distillation import ResolvedDistillation
@@ -142,7 +144,7 @@ def test_random_choice_is_the_same_without_embedding(
     torch.testing.assert_close(images, images_of_twin, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("init", ["clusters", "kmeans", "random", "noise"])
+@pytest.mark.parametrize("init", ["clusters", "kmeans", "centroids", "random", "noise"])
 @pytest.mark.parametrize("factor", [1, 2, 3])
 def test_starts_of_every_kind(digits: ImageData, tiny: Tiny, init: str, factor: int) -> None:
     dream = Dream(tiny(init=init, factor=factor, ipc=2), digits)
@@ -150,7 +152,7 @@ def test_starts_of_every_kind(digits: ImageData, tiny: Tiny, init: str, factor: 
     assert dream.images.shape == (10, 2, 1, 8, 8)
     assert float(dream.images.min()) >= 0
     assert float(dream.images.max()) <= 1
-    if init != "noise" and factor == 1:
+    if init not in ("noise", "centroids") and factor == 1:
         for label in range(10):
             class_images = digits.train_images[digits.class_indices[label]].float() / 255
             for image in dream.images[label]:
@@ -165,6 +167,81 @@ def test_k_means_start_of_another_clusterer_is_that_of_k_means(
     k_means = Dream(tiny(clusterer="kmeans"), digits)
     random = Dream(tiny(clusterer="random", init="kmeans"), digits)
     torch.testing.assert_close(random.images, k_means.images, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("linkage", ["ward", "average"])
+def test_a_centroid_start_is_the_mean_of_each_cluster(
+    digits: ImageData, tiny: Tiny, linkage: str
+) -> None:
+    """Clusters of pixels, which no network changes, by scikit-learn."""
+    dream = Dream(
+        tiny(
+            clusterer="agglomerative",
+            linkage=linkage,
+            embedding="pixels",
+            init="centroids",
+            ipc=4,
+            factor=1,
+        ),
+        digits,
+    )
+    for label in (0, 7):
+        images = digits.train_images[digits.class_indices[label]]
+        points = digits.normalize(images).flatten(1).double().numpy()
+        labels = AgglomerativeClustering(4, linkage=linkage).fit_predict(points)
+        sizes = np.bincount(labels)
+        order = sizes.argsort()[::-1]
+        means = [images.numpy()[labels == cluster].mean(axis=0) / 255 for cluster in order]
+
+        assert len(set(sizes.tolist())) == 4, "no ties"
+        expected = torch.tensor(np.stack(means), dtype=torch.float32)
+        torch.testing.assert_close(dream.images[label], expected, rtol=0, atol=1e-6)
+
+
+def test_a_centroid_start_with_one_image_is_the_class_mean(digits: ImageData, tiny: Tiny) -> None:
+    dream = Dream(tiny(init="centroids", ipc=1, factor=1), digits)
+
+    for label in range(10):
+        mean = digits.train_images[digits.class_indices[label]].double().mean(dim=0) / 255
+        torch.testing.assert_close(dream.images[label, 0], mean.float(), rtol=0, atol=1e-6)
+
+
+def test_a_centroid_start_takes_the_largest_clusters_without_noise(
+    digits: ImageData, tiny: Tiny
+) -> None:
+    config = tiny(
+        clusterer="dbscan",
+        eps=3.0,
+        min_samples=2,
+        embedding="pixels",
+        init="centroids",
+        ipc=1,
+        factor=1,
+    )
+    dream = Dream(config, digits)
+    images = digits.train_images[digits.class_indices[1]]
+    points = digits.normalize(images).flatten(1)
+    labels = DBSCAN(eps=3.0, min_samples=2).fit_predict(points.double().numpy())
+    sizes = np.bincount(labels[labels >= 0])
+
+    assert len(sizes) > 1
+    assert (labels < 0).any()
+    expected = images.numpy()[labels == sizes.argmax()].mean(axis=0) / 255
+    torch.testing.assert_close(
+        dream.images[1, 0], torch.tensor(expected, dtype=torch.float32), rtol=0, atol=1e-6
+    )
+
+
+def test_too_few_clusters_for_a_centroid_start_are_infeasible(
+    digits: ImageData, tiny: Tiny
+) -> None:
+    config = tiny(clusterer="dbscan", eps=1e6, init="centroids", ipc=2, factor=2)
+
+    with pytest.raises(
+        InfeasibleClusteringError,
+        match="the clustering of class '0' gives 1 clusters, but 8 initial images are needed",
+    ):
+        Dream(config, digits)
 
 
 def test_a_start_from_clusters_is_nearer_than_a_random_one(digits: ImageData, tiny: Tiny) -> None:
