@@ -77,7 +77,7 @@ def run_command(options: RunOptions, config: Config) -> int:
                 display.warn(f"{interruption}; the same command resumes")
                 return 128 + received[0]
     row = result.row | dict(zip(BASELINE_COLUMNS, mean_and_std(baseline), strict=True))
-    row |= {"corrupt": list(data.corrupt)}
+    row |= {"corrupt": list(data.corrupt), "damaged": list(data.damaged)}
     with _writing_to(folder):
         _write(folder, config, result, row)
     _print_summary(row, folder)

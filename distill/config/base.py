@@ -103,7 +103,7 @@ class Config(ABC):
     test_fraction: float = option(0.2, "share of the images kept for testing where a data set has no test split", group="data", above=0, below=1)
     split_seed: int = option(0, "seed of the splits; not varied with --seed, so that trials share their images", group="data", minimum=0, maximum=MAX_INT64)
     train_per_class: int | None = option(None, "training images of each class that are used, at most, drawn by split_seed", group="data", minimum=1)
-    on_corrupt: Literal["error", "skip"] = option("error", "what to do with images that cannot be decoded or have no label, and classes without images", group="data")
+    on_corrupt: Literal["error", "skip", "keep"] = option("error", "what to do with images that cannot be decoded or have no label, and classes without images; keep: keep what decodes of damaged images, skip the others", group="data")
     value_range: str | None = option(None, "LOW:HIGH, stored pixel values that become 0 and 255, for images that use a part of their range", group="data")
     on_small_class: Literal["error", "cap"] = option("error", "what to do with classes of fewer training images than are asked for; cap: take what there is", group="data")
     protocol: Literal["sound", "published"] = option("sound", "published: as the paper's own code ran, with its defects", group="method")

@@ -38,7 +38,7 @@ class SelectionConfig(Config):
 
     # fmt: off
     test_fraction: float = option(0.1, "share of the images kept for testing where a data set has no test split", group="data", above=0, below=1)
-    on_corrupt: Literal["error", "skip"] = option("skip", "what to do with images that cannot be decoded or have no label, and classes without images", group="data")
+    on_corrupt: Literal["error", "skip", "keep"] = option("skip", "what to do with images that cannot be decoded or have no label, and classes without images; keep: keep what decodes of damaged images, skip the others", group="data")
 
     selector: str = choice("random", SELECTORS, "how the training images are chosen", group="method", excluded=PUBLISHED_FORMS)
 

@@ -20,21 +20,23 @@ The rules are the same for every source:
   ratio is not kept and nothing is cropped.
 """
 
+import dataclasses
 import functools
 import os
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from distill.datasets.rows import Part, Picture, Rows
+from distill.datasets.damaged import is_uniform, load_what_decodes, with_end
+from distill.datasets.rows import OnCorrupt, Part, Picture, Rows
 from distill.errors import UserError
 
 FORMATS = (
@@ -44,7 +46,7 @@ FORMATS = (
 """Pillow's names of the raster formats that are read, as far as the installed Pillow has them."""
 
 MAX_LISTED = 100
-"""Largest number of corrupt images that are listed; all of them are counted."""
+"""Largest number of corrupt images that are listed, left out or kept; all of them are counted."""
 
 _PICTURES_PER_TASK = 32  # per thread: large enough to amortise the overhead of small images
 _MAX_16_BIT = 65535
@@ -60,8 +62,10 @@ class Decoded:
     Attributes:
         images: three (n, c, h, w) uint8 arrays; c, h and w agree.
         labels: three (n,) int64 arrays.
-        n_corrupt: number of pictures that cannot be read.
-        corrupt: "place: reason" of the first `MAX_LISTED` of them.
+        n_corrupt: number of pictures that cannot be read, or not whole.
+        corrupt: "place: reason" of the first `MAX_LISTED` of those left out.
+        n_damaged: number of these pictures that are kept as far as they decode.
+        damaged: "place: reason" of the first `MAX_LISTED` of those kept.
         notices: what the user should know about the pixel values, one line each.
     """
 
@@ -69,6 +73,8 @@ class Decoded:
     labels: tuple[NDArray[np.int64], ...]
     n_corrupt: int
     corrupt: tuple[str, ...]
+    n_damaged: int = 0
+    damaged: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
 
 
@@ -81,12 +87,14 @@ class _Pixels:
         stored: lowest and highest stored value, of deep pictures and where there is a range.
         is_deep: whether more than 8 bits are stored.
         is_cut: whether Pillow keeps the upper 8 bits only, as of colour.
+        damage: why the picture does not decode whole; None: it does.
     """
 
     values: NDArray[np.uint8]
     stored: tuple[float, float] | None = None
     is_deep: bool = False
     is_cut: bool = False
+    damage: str | None = None
 
 
 @functools.cache
@@ -129,7 +137,7 @@ def decode_rows(
     rows: Rows,
     *,
     image_size: int | None = None,
-    on_corrupt: Literal["error", "skip"] = "error",
+    on_corrupt: OnCorrupt = "error",
     value_range: tuple[float, float] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Decoded:
@@ -142,7 +150,8 @@ def decode_rows(
         rows: pictures to decode.
         image_size: pixels per side to resize to; None keeps the size, which must be the same for
             all pictures.
-        on_corrupt: "error" stops at the first corrupt picture, "skip" leaves it out and lists it.
+        on_corrupt: "error" stops at the first corrupt picture, "skip" leaves it out and lists it,
+            "keep" keeps it as far as it decodes and leaves out those of which nothing decodes.
         value_range: stored values that become 0 and 255; None: those of the pixel format.
         on_progress: called with (pictures done, pictures in total) after every batch.
 
@@ -150,40 +159,58 @@ def decode_rows(
         UserError: a picture cannot be read, sizes differ, or no picture is left.
     """
     arrays = _PartArrays(np.bincount(rows.parts, minlength=len(Part)).tolist())
-    corrupt: list[str] = []
+    corrupt, damaged = _Listed(), _Listed()
     values = _StoredValues()
-    n_corrupt, row = 0, 0
+    row = 0
     with ThreadPoolExecutor(_n_threads()) as pool, warnings.catch_warnings():
         # Corrupt EXIF blocks, huge pictures, …: nothing that changes a pixel.
         warnings.filterwarnings("ignore", module=r"PIL\.")
         for batch in rows.batches():
             pictures = [picture for _, picture in batch]
-            outcomes = _decode_batch(pool, pictures, image_size, value_range)
+            outcomes = _decode_batch(
+                pool, pictures, image_size, value_range, keeps_damaged=on_corrupt == "keep"
+            )
             for (place, _), outcome in zip(batch, outcomes, strict=True):
                 if not isinstance(outcome, str):
                     arrays.append(row, Part(rows.parts[row]), outcome.values, place)
                     values.add(outcome)
+                    if outcome.damage is not None:
+                        damaged.add(place, outcome.damage)
                 elif on_corrupt == "error":
                     raise UserError(
                         f"cannot read the image {place}: {outcome} "
-                        "(--on-corrupt skip leaves broken images out)"
+                        "(--on-corrupt skip leaves broken images out, keep what decodes of them)"
                     )
                 else:
-                    n_corrupt += 1
-                    corrupt.append(f"{place}: {outcome}")
+                    corrupt.add(place, outcome)
                 row += 1
-            del corrupt[MAX_LISTED:]
             if on_progress is not None:
                 on_progress(row, len(rows.labels))
     if arrays.images is None:
-        raise UserError(f"none of the {row} images can be read; the first is {corrupt[0]}")
+        raise UserError(f"none of the {row} images can be read; the first is {corrupt.first[0]}")
     return Decoded(
         images=tuple(arrays.filled(part) for part in Part),
         labels=tuple(rows.labels[arrays.rows[part]] for part in Part),
-        n_corrupt=n_corrupt,
-        corrupt=tuple(corrupt),
+        n_corrupt=corrupt.n + damaged.n,
+        corrupt=tuple(corrupt.first),
+        n_damaged=damaged.n,
+        damaged=tuple(damaged.first),
         notices=tuple(values.notices(value_range)),
     )
+
+
+@dataclass
+class _Listed:
+    """Corrupt pictures: how many, and "place: reason" of the first `MAX_LISTED`."""
+
+    n: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def add(self, place: str, reason: str) -> None:
+        """Counts a picture, and lists it if it is among the first."""
+        self.n += 1
+        if len(self.first) < MAX_LISTED:
+            self.first.append(f"{place}: {reason}")
 
 
 @dataclass
@@ -268,26 +295,40 @@ def _decode_batch(
     pictures: list[Picture],
     image_size: int | None,
     value_range: tuple[float, float] | None,
+    *,
+    keeps_damaged: bool,
 ) -> list[_Pixels | str]:
     """Returns the pixels or the reason for their absence, for every picture, in order."""
     starts = range(0, len(pictures), _PICTURES_PER_TASK)
     tasks = [pictures[start : start + _PICTURES_PER_TASK] for start in starts]
     decode = functools.partial(
-        _decode_or_reason, image_size=image_size, value_range=value_range, formats=_formats()
+        _decode_or_keep if keeps_damaged else _decode_or_reason,
+        image_size=image_size,
+        value_range=value_range,
+        formats=_formats(),
     )
     done = pool.map(lambda task: [decode(picture) for picture in task], tasks)
     return [outcome for outcomes in done for outcome in outcomes]
 
 
-def _decode_or_reason(
-    picture: Picture,
-    *,
-    image_size: int | None,
-    value_range: tuple[float, float] | None,
-    formats: tuple[str, ...],
-) -> _Pixels | str:
+def _decode_or_keep(picture: Picture, **options: Any) -> _Pixels | str:
+    """Returns the pixels, of a damaged picture as far as they decode; the reason if nothing does.
+
+    Args:
+        picture: picture to decode.
+        options: of `_decode`.
+    """
+    whole = _decode_or_reason(picture, **options)
+    if not isinstance(whole, str) or not isinstance(picture, Path | bytes):
+        return whole
+    kept = _decode_or_reason(picture, **options, is_damaged=True)
+    return whole if isinstance(kept, str) else dataclasses.replace(kept, damage=whole)
+
+
+def _decode_or_reason(picture: Picture, **options: Any) -> _Pixels | str:
+    """Returns the pixels, or why there are none, in one line."""
     try:
-        return _decode(picture, image_size, value_range, formats)
+        return _decode(picture, **options)
     except MemoryError:  # the picture may be intact: skipping it would lose data silently
         raise
     except UnidentifiedImageError:  # its message contains a memory address
@@ -313,14 +354,18 @@ def decode_picture(
     Raises:
         Exception: any error of Pillow for a corrupt file.
     """
-    return _decode(picture, image_size, value_range, _formats()).values
+    return _decode(
+        picture, image_size=image_size, value_range=value_range, formats=_formats()
+    ).values
 
 
 def _decode(
     picture: Picture,
+    *,
     image_size: int | None,
     value_range: tuple[float, float] | None,
     formats: tuple[str, ...],
+    is_damaged: bool = False,
 ) -> _Pixels:
     is_deep = False
     if picture is None:
@@ -328,14 +373,7 @@ def _decode(
     if isinstance(picture, np.ndarray):
         image = Image.fromarray(picture)
     else:
-        if isinstance(picture, Path) and picture.exists() and not picture.is_file():
-            raise ValueError("not a regular file")  # opening a pipe would wait for ever
-        source = BytesIO(picture) if isinstance(picture, bytes) else picture
-        with Image.open(source, formats=formats) as opened:
-            is_deep = _stores_16_bits(opened)
-            opened.load()
-            turned = opened.getexif().get(ExifTags.Base.Orientation, 1) != 1
-            image = ImageOps.exif_transpose(opened) if turned else opened
+        image, is_deep = _loaded(picture, formats, is_damaged=is_damaged)
     is_cut = is_deep and image.mode not in _16_BIT_MODES
     if is_cut and value_range is not None:
         raise ValueError(
@@ -349,12 +387,41 @@ def _decode(
     if is_cut:
         low, high = _range_of(image)
         stored = low * 257, high * 257
+    if is_damaged and is_uniform(image):
+        raise ValueError("nothing of it decodes")
     if image_size is not None and image.size != (image_size, image_size):
         image = image.resize((image_size, image_size), Image.Resampling.BILINEAR)
     pixels = np.asarray(image)
     # Made contiguous here, in the worker thread, so that the main thread only copies.
     pixels = pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
     return _Pixels(values=pixels, stored=stored, is_deep=is_deep, is_cut=is_cut)
+
+
+def _loaded(
+    picture: Path | bytes, formats: tuple[str, ...], *, is_damaged: bool
+) -> tuple[Image.Image, bool]:
+    """Returns a picture with its pixels, the right way up, and whether it stores 16 bits.
+
+    Args:
+        picture: content or path of the file.
+        formats: Pillow's names of formats.
+        is_damaged: whether to load as much as decodes.
+    """
+    if isinstance(picture, Path) and picture.exists() and not picture.is_file():
+        raise ValueError("not a regular file")  # opening a pipe would wait for ever
+    source: Path | BytesIO
+    if is_damaged:
+        source = with_end(picture)
+    else:
+        source = BytesIO(picture) if isinstance(picture, bytes) else picture
+    with Image.open(source, formats=formats) as opened:
+        is_deep = _stores_16_bits(opened)
+        if is_damaged:
+            load_what_decodes(opened)
+        else:
+            opened.load()
+        turned = opened.getexif().get(ExifTags.Base.Orientation, 1) != 1
+        return ImageOps.exif_transpose(opened) if turned else opened, is_deep
 
 
 def _stores_16_bits(opened: Image.Image) -> bool:

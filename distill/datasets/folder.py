@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from distill.datasets.decoding import image_suffixes, is_image
 from distill.datasets.paths import shortened, user_path
-from distill.datasets.rows import PART_NAMES, Part, Picture, Rows, validation_as_test
+from distill.datasets.rows import PART_NAMES, OnCorrupt, Part, Picture, Rows, validation_as_test
 from distill.datasets.splits import UNLABELED_WORDS, describe_parts, exact_part, parts_in
 from distill.errors import UserError
 
@@ -30,7 +29,7 @@ ClassFiles = dict[str, list[Path]]
 """Class name → its image files, both sorted."""
 
 
-def folder_rows(path: str, on_corrupt: Literal["error", "skip"] = "error") -> Rows:
+def folder_rows(path: str, on_corrupt: OnCorrupt = "error") -> Rows:
     """Returns the images of a folder.
 
     Classes are the names of the sub-folders in sorted order, images the files directly in them (or
@@ -46,7 +45,7 @@ def folder_rows(path: str, on_corrupt: Literal["error", "skip"] = "error") -> Ro
             is a class. Without a test split the validation images are the test images, as is usual
             for ImageNet. Instead of class folders, a split for validation or testing may have a
             file `*annotations.txt`: file name and class on each line, as in Tiny ImageNet.
-        on_corrupt: "skip" leaves out classes whose folders hold no images.
+        on_corrupt: "skip" and "keep" leave out classes whose folders hold no images.
 
     Raises:
         UserError: the folder does not exist, has no class folders, a class folder has no images, or
@@ -59,7 +58,7 @@ def folder_rows(path: str, on_corrupt: Literal["error", "skip"] = "error") -> Ro
         what = "not a folder" if top.exists() else "no such folder"
         raise UserError(f"{what}: {path if len(path) < 200 else shortened(path)}")
     try:
-        return _rows(_Scan(top=top, skips=on_corrupt == "skip"))
+        return _rows(_Scan(top=top, skips=on_corrupt != "error"))
     except OSError as error:
         raise UserError(
             f"cannot read {error.filename or path}: {error.strerror or error}"

@@ -43,8 +43,10 @@ class ImageData:
         std: (c,) float32, from the same source as `mean`; at least one grey level.
         fingerprint: SHA-256 (64 hexadecimal digits) of the shapes, pixels and labels of the three
             parts and of the class names. It does not depend on name, paths or device.
-        n_corrupt: number of images left out because they cannot be read.
-        corrupt: "place: reason" of the first 100 of them.
+        n_corrupt: number of images that cannot be read, or not whole.
+        corrupt: "place: reason" of the first 100 of those left out.
+        n_damaged: number of these images that are kept as far as they decode.
+        damaged: "place: reason" of the first 100 of those kept.
         notices: what the user should know about how the data set was read (which folder or file was
             taken for which split, what was left out), one line each; see `describe_notices`.
 
@@ -72,6 +74,8 @@ class ImageData:
     fingerprint: str
     n_corrupt: int = 0
     corrupt: tuple[str, ...] = ()
+    n_damaged: int = 0
+    damaged: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
 
     @property
@@ -178,16 +182,20 @@ def with_classes(data: ImageData, names: Sequence[str]) -> ImageData:
 def describe_notices(data: ImageData) -> list[str]:
     """Returns what the user should know about a data set before a trial, one line each.
 
-    The notices of its source, corrupt images that were left out, and classes whose sizes differ
-    `SIZE_RATIO`-fold. Commands print them once per data set.
+    The notices of its source, corrupt images that were left out or kept, and classes whose sizes
+    differ `SIZE_RATIO`-fold. Commands print them once per data set.
 
     Args:
         data: of the classes that are used.
     """
     lines = list(data.notices)
-    if data.n_corrupt:
-        shown = "; ".join(data.corrupt[:3]) + ("; …" if data.n_corrupt > 3 else "")
-        lines.append(f"left out {data.n_corrupt} images that cannot be decoded: {shown}")
+    n_left_out = data.n_corrupt - data.n_damaged
+    if n_left_out:
+        shown = _first_of(data.corrupt, n_left_out)
+        lines.append(f"left out {n_left_out} images that cannot be decoded: {shown}")
+    if data.n_damaged:
+        shown = _first_of(data.damaged, data.n_damaged)
+        lines.append(f"kept {data.n_damaged} damaged images as far as they decode: {shown}")
     counts = [len(indices) for indices in data.class_indices]
     small, large = counts.index(min(counts)), counts.index(max(counts))
     if counts[large] >= SIZE_RATIO * counts[small]:
@@ -197,6 +205,11 @@ def describe_notices(data: ImageData) -> list[str]:
             "beside the accuracy"
         )
     return lines
+
+
+def _first_of(listed: Sequence[str], n: int) -> str:
+    """Returns the first three of n lines, in one."""
+    return "; ".join(listed[:3]) + ("; …" if n > 3 else "")
 
 
 def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from distill.datasets.folder import folder_rows
 from distill.datasets.images import ImageData, channel_statistics, fingerprint_of
 from distill.datasets.parquet import parquet_rows
 from distill.datasets.paths import user_path
-from distill.datasets.rows import Part, Rows, check_classes, split_rows
+from distill.datasets.rows import OnCorrupt, Part, Rows, check_classes, split_rows
 from distill.errors import UserError, require_known
 from distill.value_range import parse_value_range
 
@@ -37,7 +37,7 @@ def load_dataset(
     test_fraction: float = 0.2,
     split_seed: int = 0,
     train_per_class: int | None = None,
-    on_corrupt: Literal["error", "skip"] = "error",
+    on_corrupt: OnCorrupt = "error",
     value_range: str | None = None,
     device: torch.device | str = "cpu",
     on_progress: Callable[[int, int], None] | None = None,
@@ -70,7 +70,8 @@ def load_dataset(
         train_per_class: training images of each class to keep, at least 1, drawn by `split_seed`
             after the splits; the others are not decoded. None: all.
         on_corrupt: "error", or "skip" to leave out corrupt images, count and list them, and with
-            them images without a label and classes without images.
+            them images without a label and classes without images; "keep" is "skip", but keeps
+            damaged images as far as they decode.
         value_range: `LOW:HIGH`, stored pixel values that become 0 and 255, for images that do not
             use the whole range of their format; None: the range of the format.
         device: device of the images.
@@ -147,7 +148,7 @@ def _check_arguments(
     split_seed: int,
     on_corrupt: str,
 ) -> None:
-    require_known("on_corrupt", on_corrupt, ("error", "skip"))
+    require_known("on_corrupt", on_corrupt, get_args(OnCorrupt))
     if image_size is not None and image_size < 1:
         raise UserError(f"image_size must be at least 1, got {image_size}")
     if not 0 <= val_fraction < 1:
@@ -158,7 +159,7 @@ def _check_arguments(
         raise UserError(f"split_seed must be at least 0, got {split_seed}")
 
 
-def _source_rows(name: str, data_root: Path, on_corrupt: Literal["error", "skip"]) -> Rows:
+def _source_rows(name: str, data_root: Path, on_corrupt: OnCorrupt) -> Rows:
     kind, colon, rest = name.partition(":")
     require_known("dataset", kind + colon, DATASET_NAMES)
     if kind == "digits":
@@ -190,6 +191,8 @@ def _image_data(name: str, rows: Rows, decoded: Decoded) -> ImageData:
         fingerprint=fingerprint_of(list(zip(images, labels, strict=True)), rows.class_names),
         n_corrupt=decoded.n_corrupt,
         corrupt=decoded.corrupt,
+        n_damaged=decoded.n_damaged,
+        damaged=decoded.damaged,
         notices=(*rows.notices, *decoded.notices),
     )
 

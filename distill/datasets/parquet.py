@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +28,7 @@ from distill.datasets.labels import (
     present_classes,
 )
 from distill.datasets.paths import shortened, user_path
-from distill.datasets.rows import PART_NAMES, Part, Picture, Rows, validation_as_test
+from distill.datasets.rows import PART_NAMES, OnCorrupt, Part, Picture, Rows, validation_as_test
 from distill.datasets.splits import describe_parts, exact_part, parts_in
 from distill.errors import UserError, require_known
 
@@ -61,7 +61,7 @@ class _File:
     is_by_outer: bool = False
 
 
-def parquet_rows(spec: str, on_corrupt: Literal["error", "skip"] = "error") -> Rows:
+def parquet_rows(spec: str, on_corrupt: OnCorrupt = "error") -> Rows:
     r"""Returns the rows of Parquet files.
 
     Args:
@@ -76,7 +76,7 @@ def parquet_rows(spec: str, on_corrupt: Literal["error", "skip"] = "error") -> R
             training; they are left out where others found beside them are for training by name.
             Without test files, files that are for validation by their names are the test set, as is
             usual for ImageNet.
-        on_corrupt: "skip" leaves out images without a label.
+        on_corrupt: "skip" and "keep" leave out images without a label.
 
     Raises:
         UserError: a path does not exist or is not Parquet, a column is ambiguous or missing, class
@@ -124,7 +124,7 @@ def read_rows(
     files: list[tuple[Path, Part]],
     image_column: str | None = None,
     label_column: str | None = None,
-    on_corrupt: Literal["error", "skip"] = "error",
+    on_corrupt: OnCorrupt = "error",
 ) -> Rows:
     """Returns the rows of files with known parts.
 
@@ -132,13 +132,13 @@ def read_rows(
         files: paths and their parts.
         image_column: name of the image column; None: determined by each file.
         label_column: name of the label column; None: determined by each file.
-        on_corrupt: "skip" leaves out images without a label.
+        on_corrupt: "skip" and "keep" leave out images without a label.
 
     Raises:
         UserError: see `parquet_rows`.
     """
     tables = [
-        _read_table(path, part, image_column, label_column, skips=on_corrupt == "skip")
+        _read_table(path, part, image_column, label_column, skips=on_corrupt != "error")
         for path, part in files
     ]
     labelled = [table.labelled for table in tables]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,13 @@ from distill.errors import UserError
 
 Picture = bytes | Path | NDArray[np.uint8] | None
 """An encoded image, the path of a file, (h, w) or (h, w, 3) pixels, or None if it is missing."""
+
+
+OnCorrupt = Literal["error", "skip", "keep"]
+"""What to do with images that cannot be decoded whole: stop, leave them out, or keep what decodes.
+
+`skip` and `keep` also leave out images without a label and classes without images.
+"""
 
 
 class Part(IntEnum):
