@@ -14,9 +14,22 @@ from pathlib import Path
 if __name__ == "__main__":  # a script's own folder is on the path, the project's is not always
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from sweeps.optuna_search.command import SearchCommand
 
-COMMAND = SearchCommand()
+if TYPE_CHECKING:
+    from analysis.statistics.intervals import Difference
+
+
+def _paired(values: Sequence[float], baseline: Sequence[float]) -> "Difference":
+    from analysis.statistics.intervals import paired_difference
+
+    return paired_difference(values, baseline)
+
+
+COMMAND = SearchCommand(pairing=_paired)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -52,8 +52,9 @@ NEUTRAL_VALUES: Mapping[str, Any] = {
     "augment_selector": "random",
     "augment_contrast": False,
 }
-"""Fields and options that were added after `SCHEMA_VERSION` was last raised, with the value that stands for
-what trials did before. It is left out of the identity, so that earlier results stay valid."""
+"""Fields and options that were added after `SCHEMA_VERSION` was last raised, with the value that
+stands for what trials did before. It is left out of the identity, so that earlier results stay
+valid."""
 
 
 class Applicable(NamedTuple):
@@ -77,6 +78,7 @@ class Config(ABC):
     Attributes:
         kind: name of the kind of trial, in every row of results.
         method_field: the field that names the method: what tables compare.
+        baseline: fields of the method that others of the kind are compared with; empty: none.
         exclusive: pairs of fields of which at most one is given.
         given_options: name and value of the options of components that were given, by name.
 
@@ -93,6 +95,7 @@ class Config(ABC):
 
     kind: ClassVar[str]
     method_field: ClassVar[str]
+    baseline: ClassVar[Mapping[str, Any]] = {}
     exclusive: ClassVar[tuple[tuple[str, str], ...]] = ()
 
     # fmt: off

@@ -27,6 +27,7 @@ class DistillationConfig(Config):
 
     kind: ClassVar[str] = "distillation"
     method_field: ClassVar[str] = "clusterer"
+    baseline: ClassVar[Mapping[str, Any]] = {"clusterer": "kmeans", "weights": "none"}
 
     # fmt: off
     clusterer: str = choice("kmeans", CLUSTERERS, "clustering that picks the representative real images", group="method")

@@ -35,6 +35,7 @@ class SelectionConfig(Config):
 
     kind: ClassVar[str] = "selection"
     method_field: ClassVar[str] = "selector"
+    baseline: ClassVar[Mapping[str, Any]] = {"selector": "random"}
 
     # fmt: off
     test_fraction: float = option(0.1, "share of the images kept for testing where a data set has no test split", group="data", above=0, below=1)

@@ -19,6 +19,15 @@ from sweeps.cli.json_output import json_output
 from sweeps.cli.options import check_execution_applies
 from sweeps.cli.program import command_line, program_of, run_command
 from sweeps.monitor.documents import outcome_document
+from sweeps.optuna_search.comparison import (
+    Comparison,
+    Pairing,
+    Reference,
+    compare,
+    comparison_documents,
+    describe_comparisons,
+    references_for,
+)
 from sweeps.optuna_search.options import SearchOptions, search_parser
 from sweeps.optuna_search.report import (
     dashboard_command,
@@ -45,9 +54,11 @@ class SearchCommand:
     """The command of a search.
 
     Attributes:
+        pairing: statistics of the best against what needs no search.
         installed: whether it was started by `dream-sweep`.
     """
 
+    pairing: Pairing
     installed: bool = False
 
     def main(self, arguments: list[str] | None = None) -> int:
@@ -89,7 +100,7 @@ class SearchCommand:
         store.create()
         try:
             with _open_study(options) as study:
-                search = _Search(study, options)
+                search = _Search(study, options, self.pairing)
                 study.repair(store, retry_failed=options.retry_failed)
                 outcome = search.run(searched, self._program, arguments)
                 study.remove_leftovers(store)
@@ -124,12 +135,15 @@ class _Search:
     Args:
         study: of the search.
         options: of the command.
+        pairing: see `SearchCommand`.
     """
 
-    def __init__(self, study: SearchStudy, options: SearchOptions) -> None:
+    def __init__(self, study: SearchStudy, options: SearchOptions, pairing: Pairing) -> None:
         self._study = study
         self._options = options
+        self._pairing = pairing
         self._store = options.run.store
+        self._uncompared: str | None = None  # why there are no references
 
     def run(
         self, searched: Sequence[str], program: str, arguments: Sequence[str]
@@ -221,6 +235,16 @@ class _Search:
         return dataclasses.replace(outcome, stopped=searcher.problem or outcome.stopped)
 
     def _confirm(self, cluster: "Cluster") -> "Outcome | None":
+        """Confirms the best and the references; the best alone where a reference does not fit."""
+        try:
+            return self._run_confirmation(cluster)
+        except UserError as error:
+            if not self._references():
+                raise
+            self._uncompared = str(error)
+            return self._run_confirmation(cluster)
+
+    def _run_confirmation(self, cluster: "Cluster") -> "Outcome | None":
         from sweeps.cli.display import SweepDisplay
         from sweeps.cluster.runner import run_trials
 
@@ -229,8 +253,9 @@ class _Search:
         if not to_do:
             return None
         name, n_planned = f"{self._options.name}, confirmed", len(self._confirm_plan())
+        what = ", ".join(["the best", *(found.label for found in self._references())])
         with SweepDisplay(name, n_planned, n_planned - len(to_do)) as display:
-            display.phase(f"confirming the best: {n_planned} trials · {cluster}")
+            display.phase(f"confirming {what}: {n_planned} trials · {cluster}")
             return run_trials(
                 to_do,
                 data_for=to_do,
@@ -269,7 +294,34 @@ class _Search:
 
     def _confirm_plan(self) -> list[Config]:
         best = [found.config for found in self._study.best(self._options.n_confirmed)]
-        return confirm_plan(best, self._options.n_seeds)
+        plan = {
+            config.trial_id: config
+            for config in confirm_plan(
+                [*best, *(reference.config for reference in self._references())],
+                self._options.n_seeds,
+            )
+        }
+        return list(plan.values())
+
+    def _references(self) -> list[Reference]:
+        """Returns what the best is compared with; nothing where nothing is confirmed."""
+        best = self._study.best(min(1, self._options.n_confirmed))
+        if not best or self._uncompared is not None:
+            return []
+        return references_for(best[0].config, self._options.space)
+
+    def _comparisons(self) -> list[Comparison]:
+        references = self._references()
+        if not references:
+            return []
+        (best,) = self._study.best(1)
+        return compare(
+            best.config,
+            references,
+            self._store,
+            n_seeds=self._options.n_seeds,
+            pairing=self._pairing,
+        )
 
     def _to_confirm(self) -> PlanProgress[Config]:
         """Returns the progress of the confirmation; damaged files are named by the report."""
@@ -295,12 +347,18 @@ class _Search:
             "n_seeds": options.n_seeds,
         }
         failed = failure_counts(study, store, self._confirm_plan())
+        comparisons = self._comparisons()
         document |= search_document(study, store, **numbers) | outcome_document(outcome, command)
+        document["comparisons"] = comparison_documents(comparisons)
         document["n_failed"] = failed.total()
         document["failed"] = [
             {"message": reason, "n_trials": n} for reason, n in failed.most_common()
         ]
         print(describe_search(study, store, **numbers))
+        for line in describe_comparisons(comparisons):
+            print(line)
+        if self._uncompared is not None:
+            print(f"not compared with what needs no search: {self._uncompared}")
         print(f"study: {dashboard_command(options.storage)}")
         print(f"results: {store.shown}")
         if outcome is not None and outcome.stopped:

@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +89,11 @@ def rows(results: Path) -> list[dict[str, Any]]:
     return list(found)
 
 
+def is_of(trial: FrozenTrial, row: dict[str, Any]) -> bool:
+    """Whether a row is of the parameters of a trial of the space `dbscan`."""
+    return row["clusterer"] == "dbscan" and all(row[k] == v for k, v in trial.params.items())
+
+
 @pytest.mark.ray
 def test_a_search_its_confirmation_and_more_of_it(tmp_path: Path) -> None:
     results = tmp_path / "results"
@@ -104,13 +111,19 @@ def test_a_search_its_confirmation_and_more_of_it(tmp_path: Path) -> None:
         trial.user_attrs["trial_id"]: trial.value for trial in trials
     }
     best = max(trials, key=lambda trial: (trial.value or 0, -trial.number))
-    assert sorted((row["seed"], row["eps_quantile"]) for row in by_phase["confirm"]) == [
-        (seed, best.params["eps_quantile"]) for seed in (1000, 1001)
-    ]
+    of_best = [row for row in by_phase["confirm"] if is_of(best, row)]
+    k_means = [row for row in by_phase["confirm"] if row["clusterer"] == "kmeans"]
+    assert sorted(row["seed"] for row in of_best) == [1000, 1001]
+    assert sorted(row["seed"] for row in k_means) == [1000, 1001]
+    default = len(by_phase["confirm"]) - 4  # unless the default is the best
+    assert default in (0, 2)
     assert {row["eval_split"] for row in by_phase["confirm"]} == {"test"}
     assert {row["val_fraction"] for row in by_phase["confirm"]} == {0.0}
-    tested = [100 * row["test_accuracy_mean"] for row in by_phase["confirm"]]
+    tested = [100 * row["test_accuracy_mean"] for row in of_best]
     assert f"{sum(tested) / 2:.1f} ± " in first.stdout
+    gain = (sum(tested) - sum(100 * row["test_accuracy_mean"] for row in k_means)) / 2
+    assert re.search(rf"best − K-Means +{re.escape(f'{gain:+.1f}')} (±|points)", first.stdout)
+    assert ("best − default" in first.stdout) == (default == 2)
 
     again = run(results, "dbscan", "--trials", "3", *short)
     assert again.returncode == 0, again.stderr
@@ -123,8 +136,11 @@ def test_a_search_its_confirmation_and_more_of_it(tmp_path: Path) -> None:
     assert (document["finished"], document["exit_code"]) == ({"complete": 3}, 0)
     assert document["best"][0]["n_confirmed"] == 2
     assert document["best"][0]["test_accuracy_mean"] == pytest.approx(sum(tested) / 200)
+    assert document["comparisons"][-1]["reference"] == "K-Means"
+    assert document["comparisons"][-1]["difference"] == pytest.approx(gain / 100)
     status = StatusReader(Store(results)).read()
-    assert (status.planned, status.n_finished, status.left.n_trials) == (5, 5, 0)
+    n_rows = 3 + len(by_phase["confirm"])
+    assert (status.planned, status.n_finished, status.left.n_trials) == (n_rows, n_rows, 0)
 
     more = run(results, "dbscan", "--trials", "4", "--confirm", "0")
     assert more.returncode == 0, more.stderr
@@ -193,7 +209,9 @@ def test_interrupted_search_prints_how_to_resume(tmp_path: Path) -> None:
     again = run(results, "dbscan", *options)
     assert again.returncode == 0, again.stderr
     assert sorted(states(results)).count("COMPLETE") == 2
-    assert sorted(row["phase"] for row in rows(results)) == ["confirm", "search", "search"]
+    phases = Counter(row["phase"] for row in rows(results))
+    assert phases["search"] == 2
+    assert phases["confirm"] in (2, 3), "the best, K-Means, and the default where it is another"
 
 
 @pytest.mark.slow
@@ -225,7 +243,28 @@ def test_two_objectives_in_a_user_space_with_failing_trials(tmp_path: Path) -> N
     assert "validation  seconds" in done.stdout
     assert "n_representatives asks for 100000 representatives" in done.stderr
     assert "--retry-failed" in done.stderr
-    assert sorted(row["status"] for row in rows(results)) == ["infeasible", "ok", "ok"]
+    assert sorted(row["status"] for row in rows(results)) == ["infeasible", "ok", "ok", "ok"]
+    assert "best − default = K-Means" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_references_that_do_not_fit_leave_the_best_confirmed(tmp_path: Path) -> None:
+    """The default asks for 64 representatives of classes of 20 images."""
+    space = tmp_path / "few.py"
+    space.write_text(
+        '"""Few."""\n'
+        'BASE = {"train_per_class": 20}\n'
+        "def suggest(trial):\n"
+        '    return {"n_representatives": trial.suggest_int("n_representatives", 4, 9)}\n'
+    )
+    results = tmp_path / "results"
+    done = run(results, str(space), "--trials", "2", "--confirm", "1", "--seeds", "2")
+
+    assert done.returncode == 0, done.stderr
+    assert Counter(row["phase"] for row in rows(results)) == {"search": 2, "confirm": 2}
+    assert "not compared with what needs no search: n_representatives asks for 64" in done.stdout
+    assert "best −" not in done.stdout
 
 
 @pytest.mark.parametrize(
