@@ -180,7 +180,7 @@ def _prepare(folder: Path, config: Config, *, overwrite: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if overwrite:
             for path in folder.iterdir():
-                if path.suffix in (".json", ".csv", ".parquet", ".png"):
+                if path.suffix in (".json", ".csv", ".parquet", ".png", ".pt"):
                     path.unlink()
             remove_checkpoints(LocalFolder(folder / "checkpoints"))
         content = _json({"kind": config.kind, **config.to_dict()})
@@ -196,6 +196,8 @@ def _write(folder: Path, config: Config, result: Result, row: dict[str, Any]) ->
     atomic_write(folder / "curve.csv", text.getvalue().encode())
     for name, table in result.artifacts.items():
         atomic_write(folder / f"{name}.parquet", parquet_bytes(table))
+    if result.network is not None:
+        atomic_write(folder / "network.pt", result.network)
     if result.artifacts:
         for name, content in trial_class_of(config).extra_files(config, result).items():
             atomic_write(folder / name, content)

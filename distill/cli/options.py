@@ -202,11 +202,18 @@ def add_execution_options(group: Any) -> None:
         choices=PRECISIONS,
         help="precision of the maps between a network's layers (default: float32)",
     )
+    group.add_argument(
+        "--save-network",
+        action="store_true",
+        help="save the network of the best epoch on validation images, of selections that train "
+        "classifiers",
+    )
 
 
 def execution_of(parsed: argparse.Namespace) -> Execution:
     """Returns the options of `add_execution_options` as parsed."""
-    return Execution(batching=parsed.batching, graphs=parsed.graphs, precision=parsed.precision)
+    names = ("batching", "graphs", "precision", "save_network")
+    return Execution(**{name: getattr(parsed, name) for name in names})
 
 
 def add_config_options(parser: argparse.ArgumentParser, config_class: type[Config]) -> None:

@@ -7,6 +7,7 @@ Under the published one the paper's defect stands: its test images are what is l
 """
 
 import math
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import Tensor
@@ -35,6 +36,21 @@ SCORE_NAMES = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class BestEpoch:
+    """The best epoch of all classifiers so far, by the accuracy that the curve has.
+
+    Attributes:
+        network_index: of the classifier, from 0.
+        epoch: of that classifier, from 1.
+        accuracy: on validation images, of the published protocol on test images; in [0, 1].
+    """
+
+    network_index: int
+    epoch: int
+    accuracy: float
+
+
 class ClassifierEvaluation:
     """Trains `n_eval` classifiers; the state between two epochs can be saved and loaded.
 
@@ -46,6 +62,7 @@ class ClassifierEvaluation:
         n_whole: images of the whole training set, whose epochs are the measure of equal steps.
         seen: (n_test,) bool, which test images are among the training images; None: not known, and
             not scored apart.
+        keeps_best: whether to keep the weights of the best epoch.
 
     Attributes:
         curve: one record of `CURVE_COLUMNS` per epoch.
@@ -54,6 +71,9 @@ class ClassifierEvaluation:
             the best accuracy of all epochs, where they were scored in all of them.
         correct: for every finished classifier, which images of `eval_split` it classifies right
             after the last epoch, see `packed_bits`.
+        best: the best epoch whose weights are kept; of equal ones the first. None: none is kept,
+            or it was in a process that kept none.
+        best_weights: state of its network, on the CPU.
     """
 
     def __init__(
@@ -65,6 +85,7 @@ class ClassifierEvaluation:
         *,
         n_whole: int,
         seen: Tensor | None = None,
+        keeps_best: bool = False,
     ) -> None:
         self.config = config
         self.data = data
@@ -77,6 +98,9 @@ class ClassifierEvaluation:
         self.curve: list[dict[str, Any]] = []
         self.scores: dict[str, list[float]] = {name: [] for name in SCORE_NAMES}
         self.correct: list[str] = []
+        self.best: BestEpoch | None = None
+        self.best_weights: dict[str, Tensor] = {}
+        self._keeps_best = keeps_best
         self._classifier = self._new_classifier()
 
     @property
@@ -120,6 +144,8 @@ class ClassifierEvaluation:
                 f"classifier {self._n_finished + 1}; lower lr (now {self.config.lr:g})"
             )
         looked_at = self._look()
+        if self._keeps_best and looked_at is not None:
+            self._keep_if_best(looked_at.accuracy)
         self.curve.append(
             {
                 "network_index": self._n_finished,
@@ -135,6 +161,15 @@ class ClassifierEvaluation:
             self._finish(looked_at)
             if not self.done:
                 self._classifier = self._new_classifier()
+
+    def _keep_if_best(self, accuracy: float) -> None:
+        """Keeps the weights, and the norm statistics they were scored with, of a best epoch."""
+        if all(accuracy > point["val_accuracy"] for point in self.curve):
+            self.best = BestEpoch(
+                network_index=self._n_finished, epoch=self._epoch + 1, accuracy=accuracy
+            )
+            state = self.network.state_dict()
+            self.best_weights = {k: v.detach().to("cpu", copy=True) for k, v in state.items()}
 
     def _look(self) -> Score | None:
         """Returns the score on what is looked at after every epoch, if anything is."""
@@ -171,13 +206,25 @@ class ClassifierEvaluation:
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Returns what is needed to go on, as tensors and as values that JSON can hold."""
-        values = {"curve": self.curve, "scores": self.scores, "correct": self.correct}
-        return self._classifier.state(), values
+        values: dict[str, Any] = {
+            "curve": self.curve,
+            "scores": self.scores,
+            "correct": self.correct,
+        }
+        best = {f"best/{name}": tensor for name, tensor in self.best_weights.items()}
+        if self.best is not None:
+            values["best"] = asdict(self.best)
+        return self._classifier.state() | best, values
 
     def load_state(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         """Goes on from what `state` returned."""
         self.curve = list(values["curve"])
         self.scores = {name: list(scores) for name, scores in values["scores"].items()}
         self.correct = list(values["correct"])
+        if self._keeps_best and "best" in values:
+            self.best = BestEpoch(**values["best"])
+            self.best_weights = {
+                k.removeprefix("best/"): v for k, v in tensors.items() if k.startswith("best/")
+            }
         self._classifier = self._new_classifier()
         self._classifier.load_state(tensors)

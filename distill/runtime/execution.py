@@ -1,4 +1,4 @@
-"""Execution options of a trial; they change speed, and results by rounding only."""
+"""Execution options of a trial: speed, and what it leaves; they change results by rounding only."""
 
 import warnings
 from dataclasses import dataclass
@@ -29,6 +29,7 @@ class Execution:
             `distill.networks.precision`. `auto` is float32 on every device, so that the rows of a
             sweep are comparable across nodes; bfloat16 is faster on hardware that supports it,
             within the tolerances of `tests/distill/networks/test_precision.py`. Rows record it.
+        save_network: whether a trial leaves the network of its best epoch (`Result.network`).
 
     Raises:
         UserError: a value is unknown.
@@ -43,6 +44,7 @@ class Execution:
     batching: str = "auto"
     graphs: str = "auto"
     precision: str = "auto"
+    save_network: bool = False
 
     def __post_init__(self) -> None:
         require_known("batching", self.batching, BATCHINGS)

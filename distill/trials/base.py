@@ -14,6 +14,7 @@ from torch import Tensor
 
 from distill.config.base import Config
 from distill.datasets import ImageData
+from distill.errors import UserError
 from distill.runtime.execution import AUTOMATIC, Execution
 
 Warn = Callable[[str], None]
@@ -70,6 +71,8 @@ class Result:
         curve: one record per step, by the `curve_columns` of the kind.
         artifacts: name → table, such as `distilled` (images in the Hub's layout); empty unless the
             status is `ok`.
+        network: content of the file of the network of the best epoch, where it was asked for
+            (`distill.evaluation.saved_network`).
 
     Example:
         >>> from distill import DistillationConfig, read_distilled, run
@@ -81,6 +84,7 @@ class Result:
     row: dict[str, Any]
     curve: list[dict[str, Any]]
     artifacts: dict[str, pa.Table]
+    network: bytes | None = None
 
 
 class Trial(ABC):
@@ -153,6 +157,23 @@ class Trial(ABC):
         del config
         return cls.unused_execution
 
+    @classmethod
+    def check_network_saving(cls, config: Config, data: ImageData | None) -> None:
+        """Checks that a trial has a network of a best epoch, which can be saved.
+
+        Args:
+            config: resolved.
+            data: of the classes that it keeps; None: not read yet, the configuration alone counts.
+
+        Raises:
+            UserError: it has none; so for most kinds.
+        """
+        del data
+        raise UserError(
+            f"--save-network does not apply to a {config.kind}: none of its networks has a best "
+            "epoch; leave it out"
+        )
+
     @property
     @abstractmethod
     def done(self) -> bool:
@@ -192,6 +213,10 @@ class Trial(ABC):
     def artifacts(self) -> dict[str, pa.Table]:
         """Returns what it leaves as tables, by name; called once it came to its end."""
         return {}
+
+    def saved_network(self) -> bytes | None:
+        """Returns the file of the network of the best epoch, see `Result.network`."""
+        return None
 
     @classmethod
     def extra_files(cls, config: Any, result: Result) -> dict[str, bytes]:

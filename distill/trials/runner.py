@@ -120,10 +120,17 @@ def run(
         "notices": notices_of(resolved, data),
         **provenance(data.train_images.device),
     }
+    network = trial.saved_network() if trial is not None and is_ok else None
+    if is_ok and network is None and execution.save_network:
+        on_warning(
+            "no network is saved: the best epoch was in a process without --save-network; run the "
+            "trial again from its beginning"
+        )
     return Result(
         row=row,
         curve=trial.curve if trial is not None else [],
         artifacts=trial.artifacts() if trial is not None and is_ok else {},
+        network=network,
     )
 
 
@@ -155,8 +162,9 @@ def check(config: Config, data: ImageData, execution: Execution = AUTOMATIC) -> 
         UserError: it cannot, or an execution option does not apply to it.
     """
     resolved = config.resolve()
-    check_execution(resolved, execution)
-    trial_class_of(resolved).check(resolved, with_classes(data, resolved.classes))
+    kept = with_classes(data, resolved.classes)
+    check_execution(resolved, execution, kept)
+    trial_class_of(resolved).check(resolved, kept)
 
 
 def notices_of(config: Config, data: ImageData) -> list[str]:
@@ -174,12 +182,19 @@ def notices_of(config: Config, data: ImageData) -> list[str]:
     return describe_notices(kept) + trial_class_of(resolved).notices(resolved, kept)
 
 
-def check_execution(config: Config, execution: Execution) -> None:
+def check_execution(config: Config, execution: Execution, data: ImageData | None = None) -> None:
     """Checks that execution options that were set have a meaning for a trial.
+
+    Args:
+        config: what is to run.
+        execution: how.
+        data: of the classes that it keeps; None: not read yet.
 
     Raises:
         UserError: one has none, and would be dropped.
     """
+    if execution.save_network:
+        trial_class_of(config).check_network_saving(config.resolve(), data)
     for name in trial_class_of(config).unused_execution_options(config.resolve()):
         value = getattr(execution, name)
         if value != "auto":

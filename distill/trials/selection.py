@@ -27,10 +27,12 @@ from distill.config.distillation import DistillationConfig, ResolvedDistillation
 from distill.config.seeds import derive_seed
 from distill.config.selection import ResolvedSelection, SelectionConfig
 from distill.datasets import ImageData
+from distill.errors import UserError
 from distill.evaluation.class_sizes import describe_caps
 from distill.evaluation.classifier import n_batches_of
 from distill.evaluation.classifier_evaluation import SCORE_NAMES, ClassifierEvaluation
 from distill.evaluation.recipe import evaluation_of, network_for
+from distill.evaluation.saved_network import network_bytes
 from distill.evaluation.scores import Evaluation, Scores, mean_and_std, score_columns
 from distill.kinds import CLUSTER_COLUMNS, CLUSTER_SIZE_COLUMNS, KINDS
 from distill.networks.precision import precision_of
@@ -122,6 +124,21 @@ class SelectionTrial(Trial):
             return (*cls.unused_execution, "graphs", "precision")
         return cls.unused_execution
 
+    @classmethod
+    def check_network_saving(cls, config: Any, data: ImageData | None) -> None:
+        """Checks that epochs are scored on images that are not those of the result."""
+        if config.recipe != "classifier":
+            raise UserError(
+                f"--save-network applies to recipe 'classifier' only, got {config.recipe!r}; "
+                "leave it out"
+            )
+        is_sound = config.protocol == "sound"  # paper 2 chose the epoch by its test images
+        if is_sound and data is not None and len(data.val_images) == 0:
+            raise UserError(
+                "--save-network saves the network of the best epoch on validation images, but "
+                "there are none; set val_fraction, for example to 0.1"
+            )
+
     @property
     def done(self) -> bool:
         """Whether nothing is left to do."""
@@ -206,6 +223,7 @@ class SelectionTrial(Trial):
                 labels,
                 n_whole=len(data.train_images) - self.selection.pool.n_duplicates,
                 seen=self._seen(),
+                keeps_best=self.execution.save_network,
             )
         recipe = _as_distillation(config)
         return evaluation_of(
@@ -312,6 +330,12 @@ class SelectionTrial(Trial):
             **self.counts(),
             **{f"{part}_seconds": spent for part, spent in self.seconds.items()},
         }
+
+    def saved_network(self) -> bytes | None:
+        """Returns the file of the network of the best epoch, if it was to be kept."""
+        if not isinstance(self._evaluation, ClassifierEvaluation):
+            return None
+        return network_bytes(self._evaluation, self.config, self.data)
 
     @classmethod
     def extra_files(cls, config: ResolvedSelection, result: Result) -> dict[str, bytes]:

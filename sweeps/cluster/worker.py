@@ -254,7 +254,9 @@ def _run(
     }
 
     def put() -> bool:
-        return store.put_result(row, result.curve, result.artifacts, replace=order.replace)
+        return store.put_result(
+            row, result.curve, result.artifacts, network=result.network, replace=order.replace
+        )
 
     return row if _write(put, store) else _finished_row(store, trial_id)
 

@@ -270,6 +270,10 @@ class _Search:
         from sweeps.cluster.worker import work_order
 
         options, run = self._options, self._options.run
+        if phase == "confirm":  # without validation images, so without a best epoch
+            run = dataclasses.replace(
+                run, execution=dataclasses.replace(run.execution, save_network=False)
+            )
         return {
             "order": work_order(
                 run,

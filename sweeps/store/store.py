@@ -6,6 +6,7 @@
     RESULTS/selections/<trial_id>.parquet   the real images that a selection chose
     RESULTS/samples/<trial_id>.parquet      some of the images that it trained on, as distilled ones
     RESULTS/<artifact>/<trial_id>.parquet   the like, of other kinds of trials
+    RESULTS/networks/<trial_id>.pt          the network of the best epoch, where it was asked for
     RESULTS/checkpoints/<trial_id>/         while the trial runs
     RESULTS/failures/<trial_id>-….json      why an attempt failed; deleted when the trial finishes
     RESULTS/submissions/….json              one for every start of a sweep
@@ -60,6 +61,9 @@ ARTIFACTS = ("distilled", "selections", "samples")
 _RESERVED = ("trials", "curves", "checkpoints", "failures", "submissions", "compacted")
 
 FOLDERS = (*_RESERVED, *ARTIFACTS)
+
+NETWORKS = "networks"
+"""Folder of saved networks; made when it is needed."""
 
 _ARTIFACT_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -148,7 +152,7 @@ class Store:
         return self._files.exists("sweep.json")
 
     def _refuse_strangers(self) -> None:
-        strangers = sorted(self._files.entries() - set(FOLDERS))
+        strangers = sorted(self._files.entries() - {*FOLDERS, NETWORKS})
         if strangers:
             raise UserError(
                 f"results {self.shown} holds other things ({', '.join(strangers[:3])}); "
@@ -247,6 +251,7 @@ class Store:
         curve: Iterable[Mapping[str, Any]],
         artifacts: Mapping[str, pa.Table] | None = None,
         *,
+        network: bytes | None = None,
         replace: bool = False,
     ) -> bool:
         """Writes the result of a trial, its row last, and deletes its checkpoints and failures.
@@ -259,6 +264,7 @@ class Store:
                 null. `network_scores` may be the dictionary that a trial gives.
             curve: one record of `curve_schema` for each step; may be empty.
             artifacts: folder (`distilled`, `selections`, …) → table for the trial's file in it.
+            network: content of the file of a network that the trial leaves.
             replace: whether a finished trial is replaced.
 
         Returns:
@@ -273,7 +279,7 @@ class Store:
         row_file, curve_file = row_content(row), curve_content(trial_id, curve)
         artifacts = artifacts or {}
         for folder in artifacts:
-            if folder in _RESERVED or not _ARTIFACT_NAME.fullmatch(folder):
+            if folder in (*_RESERVED, NETWORKS) or not _ARTIFACT_NAME.fullmatch(folder):
                 raise ValueError(f"{folder!r} cannot be the name of an artifact's folder")
         if not replace and self.has_row(trial_id):
             self._clean_up(trial_id)
@@ -281,6 +287,9 @@ class Store:
         for folder, table in artifacts.items():
             self._files.make_folder(folder)
             self._files.write(f"{folder}/{trial_id}.parquet", table_content(table))
+        if network is not None:
+            self._files.make_folder(NETWORKS)
+            self._files.write(f"{NETWORKS}/{trial_id}.pt", network)
         self._files.write(f"curves/{trial_id}.parquet", curve_file)
         written = self._files.write(f"trials/{trial_id}.parquet", row_file, replace=replace)
         if not written and not self.has_row(trial_id):  # the name is taken by a damaged file

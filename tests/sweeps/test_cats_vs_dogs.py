@@ -105,6 +105,10 @@ def _check_choice(config: SelectionConfig, row: Mapping[Hashable, Any]) -> None:
         (["--set", "fraction=2"], "fraction must be above 0 and at most 1, got 2"),
         (["--set", "n_outer=2"], "unknown field in --set 'n_outer'"),
         (["--precision", "bfloat16"], "--precision bfloat16 does not apply to a selection"),
+        (
+            ["--preset", "coreset", "--save-network"],
+            "--save-network applies to recipe 'classifier'",
+        ),
         (["--graphs", "off"], "--graphs off does not apply to a selection"),
         (["--batching", "class", "--dry-run"], "--batching class does not apply to a selection"),
         (["--preset", "coreset", "--batching", "all"], "--batching all does not apply to a sel"),

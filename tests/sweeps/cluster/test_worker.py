@@ -1,5 +1,6 @@
 """What a worker does with one configuration, without Ray."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -20,6 +21,8 @@ from distill.config.distillation import DistillationConfig
 from distill.config.selection import SelectionConfig
 from distill.datasets import ImageData
 from distill.errors import SlowerWarning
+from distill.networks.photo_cnn import PhotoCNN
+from distill.runtime.execution import AUTOMATIC, Execution
 from distill.trials import runner
 from distill.trials.distilled_files import load_distilled, read_distilled
 from sweeps.cluster import worker
@@ -93,6 +96,23 @@ def test_selection_leaves_its_images_their_plane_and_samples(
     assert torch.equal(saved.labels, samples.labels)
     assert saved.class_names == ("3", "8")
     assert saved.metadata == {"trial_id": config.trial_id}
+
+
+def test_the_network_of_the_best_epoch_is_stored_if_asked_for(
+    digits: ImageData, store: Store
+) -> None:
+    config = SelectionConfig(val_fraction=0.1, epochs=2, classes=("3", "8"))
+    order = WorkOrder(store=store, sweep="s", execution=Execution(save_network=True))
+    run(config, digits, order)
+    run(config.replace(seed=1), digits, dataclasses.replace(order, execution=AUTOMATIC))
+    networks = (store.local_path or Path()) / "networks"
+
+    assert [path.name for path in networks.iterdir()] == [f"{config.trial_id}.pt"]
+    saved = torch.load(networks / f"{config.trial_id}.pt", weights_only=True)
+    row = store.read_row(config.trial_id)
+    assert row is not None
+    assert saved["trial_id"] == row["trial_id"]
+    assert saved["weights"].keys() == PhotoCNN(**saved["arguments"]).state_dict().keys()
 
 
 def test_a_finished_trial_is_not_run_again(digits: ImageData, tiny: Tiny, store: Store) -> None:
