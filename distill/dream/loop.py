@@ -245,16 +245,25 @@ class Dream:
             select(class_points, clustering, k, rule, self.generators["clustering"])
             for class_points, clustering, k in zip(points, clusterings, counts, strict=True)
         ]
-        n_classes = len(chosen)
-        self.cluster_sizes = [clustering.sizes for clustering in clusterings]
+        self._note_sizes(clusterings, [len(found.indices) for found in chosen])
         self._measure(points, clusterings, chosen, clusterer)
-        self.cluster_statistics = {
-            "n_representatives_mean": sum(len(found.indices) for found in chosen) / n_classes,
-            "n_clusters_mean": sum(found.n_clusters for found in chosen) / n_classes,
-            "largest_cluster_mean": sum(found.largest_cluster for found in chosen) / n_classes,
-            "noise_mean": sum(found.noise for found in chosen) / n_classes,
-        }
         return chosen
+
+    def _note_sizes(self, clusterings: Sequence[Clustering], n_chosen: Sequence[int]) -> None:
+        """Takes the sizes of the clusters of every class, and the images made or chosen of them."""
+        self.cluster_sizes = [clustering.sizes for clustering in clusterings]
+        shares = [
+            {
+                "n_representatives_mean": n,
+                "n_clusters_mean": clustering.n_clusters,
+                "largest_cluster_mean": int(clustering.sizes.max()) / len(clustering.labels),
+                "noise_mean": clustering.n_noise / len(clustering.labels),
+            }
+            for clustering, n in zip(clusterings, n_chosen, strict=True)
+        ]
+        self.cluster_statistics = {
+            name: sum(share[name] for share in shares) / len(shares) for name in shares[0]
+        }
 
     def _measure(
         self,
@@ -460,9 +469,10 @@ class Dream:
         Raises:
             InfeasibleClusteringError: a class has fewer clusters.
         """
-        points = self._points(self.clusterer)
+        clusterings = self._cluster_all(self.clusterer, self._points(self.clusterer), counts)
+        self._note_sizes(clusterings, counts)
         means = []
-        for label, clustering in enumerate(self._cluster_all(self.clusterer, points, counts)):
+        for label, clustering in enumerate(clusterings):
             sizes, k = clustering.sizes, counts[label]
             n_clusters = int((sizes > 0).sum())
             if n_clusters < k:

@@ -226,6 +226,8 @@ def test_a_centroid_start_takes_the_largest_clusters_without_noise(
 
     assert len(sizes) > 1
     assert (labels < 0).any()
+    assert dream.cluster_sizes[1].sum() == sizes.sum()
+    assert 0 < dream.cluster_statistics["noise_mean"] < 1
     expected = images.numpy()[labels == sizes.argmax()].mean(axis=0) / 255
     torch.testing.assert_close(
         dream.images[1, 0], torch.tensor(expected, dtype=torch.float32), rtol=0, atol=1e-6
