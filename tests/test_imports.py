@@ -11,7 +11,7 @@ import pytest
 from tests.paths import ROOT
 
 ROOMS = {
-    "distill": "errors lazy parsing value_range components runtime datasets networks augment "
+    "distill": "errors lazy parsing value_range components runtime datasets sets networks augment "
     "clustering selection config kinds evaluation dream trials cli __main__ __init__",
     "sweeps": "store cost cli monitor cluster optuna_search grid full_grid cats_vs_dogs search "
     "completion console __init__",

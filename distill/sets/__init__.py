@@ -1,0 +1,1 @@
+"""Small sets whoever made them: read, checked against a data set, in one form."""

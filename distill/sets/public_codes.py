@@ -1,0 +1,130 @@
+"""The forms in which the public codes of dataset distillation store their sets with `torch.save`.
+
+- DC, DSA, DM (Zhao & Bilen, 2021, 2023; also DC-BENCH): `{"data": [[images, labels], …],
+  "accs_all_exps": …}`, one pair for each repetition; images normalised.
+- IDC, DREAM (Kim et al., 2022; Liu et al., 2023): `[images, targets]`; images in [0, 1], with
+  multi-formation: the factor is not in the file.
+- MTT (Cazenavette et al., 2022) and its successors with soft labels (DATM): two files with a tensor
+  each, `images_best.pt` and `labels_best.pt`, or the folder with them; images normalised.
+- Dictionaries with images and labels, hard or soft, under usual names.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from distill.errors import UserError
+from distill.sets.stored import StoredSet, stored_set
+from distill.sets.tensor_files import SUFFIXES, describe, load_tensors
+
+_IMAGES = ("images", "image", "data", "images_syn", "image_syn", "syn_images", "x")
+_LABELS = ("labels", "label", "targets", "target", "labels_syn", "label_syn", "syn_labels", "y")
+_SOFT = ("soft_labels", "soft_label", "logits", "probabilities")
+_WEIGHTS = ("weights", "weight")
+
+FORMS = "DC's dictionary, IDC's [images, targets], MTT's two files, or {'images': …, 'labels': …}"
+"""What is recognised, for messages."""
+
+
+def read_tensor_file(path: Path, repetition: int = 0) -> StoredSet:
+    """Returns the set in one file of `torch.save`.
+
+    Args:
+        path: of the file.
+        repetition: which pair of DC's dictionary, counted from 0.
+
+    Raises:
+        UserError: the file is in none of the forms, or its tensors do not fit together.
+    """
+    value = load_tensors(path)
+    for recognised in (_dc, _idc, _dictionary):
+        found = recognised(value, repetition)
+        if found is not None:
+            return found
+    raise UserError(f"{path} holds {describe(value)}; it must hold {FORMS}")
+
+
+def read_two_files(images: Path, labels: Path) -> StoredSet:
+    """Returns MTT's set: a file with a tensor of images, one with a tensor of labels.
+
+    Raises:
+        UserError: a file holds no tensor, or these do not fit together.
+    """
+    tensors = [load_tensors(path) for path in (images, labels)]
+    for path, value in zip((images, labels), tensors, strict=True):
+        if not isinstance(value, Tensor):
+            raise UserError(f"{path} must hold one tensor, but holds {describe(value)}")
+    return stored_set("MTT tensors", tensors[0], tensors[1])
+
+
+def mtt_files(folder: Path) -> tuple[Path, Path] | None:
+    """Returns MTT's files of images and labels in a folder; None where there are none.
+
+    Those with `best` in their names are taken before others.
+
+    Raises:
+        UserError: several files could be meant.
+    """
+    files = sorted(file for file in folder.iterdir() if file.suffix in SUFFIXES)
+    found = []
+    for word in ("images", "labels"):
+        named = [file for file in files if word in file.name.lower()]
+        best = [file for file in named if "best" in file.name.lower()] or named
+        best = [file for file in best if "zca" not in file.name.lower()] or best
+        if not best:
+            return None
+        if len(best) > 1:
+            names = ", ".join(file.name for file in best[:4])
+            raise UserError(
+                f"{folder} has several files of {word} ({names}); give IMAGES.pt,LABELS.pt"
+            )
+        found.append(best[0])
+    return found[0], found[1]
+
+
+def _dc(value: Any, repetition: int) -> StoredSet | None:
+    if not isinstance(value, dict) or not isinstance(value.get("data"), list):
+        return None
+    pairs = value["data"]
+    if not pairs or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
+        raise UserError("DC tensors: 'data' must be a list of [images, labels]")
+    if repetition >= len(pairs):
+        raise UserError(
+            f"DC tensors: repetition {repetition} does not exist; the file has {len(pairs)}, "
+            "counted from 0"
+        )
+    notes = () if len(pairs) == 1 else (f"repetition {repetition} of {len(pairs)}",)
+    return stored_set("DC/DSA/DM tensors", *pairs[repetition], notes=notes)
+
+
+def _idc(value: Any, repetition: int) -> StoredSet | None:
+    del repetition
+    is_pair = isinstance(value, list | tuple) and len(value) == 2
+    if not is_pair or not all(isinstance(part, Tensor) for part in value):
+        return None
+    return stored_set("IDC/DREAM tensors", *value)
+
+
+def _dictionary(value: Any, repetition: int) -> StoredSet | None:
+    del repetition
+    if not isinstance(value, dict):
+        return None
+    images, labels, soft, weights = (
+        _first(value, names) for names in (_IMAGES, _LABELS, _SOFT, _WEIGHTS)
+    )
+    if images is None or (labels is None and soft is None):
+        return None
+    return stored_set(
+        "tensors by name",
+        images,
+        labels,
+        soft,
+        weights=None if weights is None else weights.float(),
+    )
+
+
+def _first(values: Mapping[Any, Any], names: tuple[str, ...]) -> Any:
+    found = {str(key).lower(): value for key, value in values.items()}
+    return next((found[name] for name in names if isinstance(found.get(name), Tensor)), None)

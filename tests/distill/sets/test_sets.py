@@ -1,0 +1,387 @@
+"""Small sets in every form: read, checked, brought into the range and classes of a data set."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from distill.datasets import ImageData, load_dataset
+from distill.errors import UserError
+from distill.sets.content import content_hash
+from distill.sets.pixel_range import Constants
+from distill.sets.read import read_set
+from distill.sets.small_set import SmallSet, fit_set
+from distill.sets.stored import stored_set
+from distill.trials.distilled_files import save_distilled
+from tests.paths import SHARED_DATA
+
+SETS = SHARED_DATA / "sets"
+needs_sets = pytest.mark.skipif(not SETS.is_dir(), reason="../shared/data/sets is missing")
+
+LABELS = torch.arange(10)
+
+
+@pytest.fixture
+def pixels(digits: ImageData) -> Tensor:
+    """The first training image of each digit, (10, 1, 8, 8) uint8."""
+    return torch.stack([digits.train_images[rows[0]] for rows in digits.class_indices])
+
+
+def normalised(pixels: Tensor, mean: float, std: float) -> Tensor:
+    return (pixels.float() / 255 - mean) / std
+
+
+def saved(folder: Path, value: Any, name: str = "set.pt") -> str:
+    torch.save(value, folder / name)
+    return str(folder / name)
+
+
+def fitted(name: str, data: ImageData, **options: Any) -> SmallSet:
+    return fit_set(read_set(name), data, **options)
+
+
+# --- forms ---------------------------------------------------------------------------------------
+
+
+def test_dc_dictionary_gives_the_chosen_repetition(
+    digits: ImageData, pixels: Tensor, tmp_path: Path
+) -> None:
+    unit = pixels.float() / 255
+    pairs = [[unit.flip(0), LABELS.flip(0)], [unit, LABELS]]
+    scores = {"ConvNet": [np.float64(0.5), np.float32(0.25), np.int64(3)]}
+    name = saved(tmp_path, {"data": pairs, "accs_all_exps": scores})
+
+    stored = read_set(name, repetition=1)
+    small = fit_set(stored, digits)
+
+    assert torch.equal(stored.labels, LABELS)
+    assert torch.equal(read_set(name).labels, LABELS.flip(0))
+    assert torch.allclose(small.images * 255, pixels.float(), atol=1e-4)
+    assert small.found == (
+        "DC/DSA/DM tensors, 10 images of 10 classes, 1×8×8, pixels in 0 … 1 (found), hard labels, "
+        "repetition 1 of 2"
+    )
+    with pytest.raises(UserError, match="repetition 2 does not exist; the file has 2"):
+        read_set(name, repetition=2)
+
+
+def test_idc_list_takes_the_given_factor(digits: ImageData, pixels: Tensor, tmp_path: Path) -> None:
+    name = saved(tmp_path, [pixels.float() / 255, LABELS])
+
+    assert fitted(name, digits).factor == 1
+    assert fitted(name, digits, factor=2).factor == 2
+    assert "2×2 images in each" in fitted(name, digits, factor=2).found
+
+
+def test_mtt_files_are_read_as_a_pair_and_as_a_folder(
+    digits: ImageData, pixels: Tensor, tmp_path: Path
+) -> None:
+    order = torch.tensor([3, 1, 4, 0, 5, 9, 2, 6, 8, 7])
+    images = saved(tmp_path, pixels[order].float(), "images_best.pt")
+    labels = saved(tmp_path, order, "labels_best.pt")
+    saved(tmp_path, torch.zeros(1), "images_100.pt")
+    saved(tmp_path, torch.zeros(1), "images_zca_best.pt")
+
+    for name in (f"{images},{labels}", str(tmp_path)):
+        small = fitted(name, digits)
+        assert torch.equal(small.labels, order)
+        assert torch.equal(small.images, pixels[order].float() / 255)
+        assert "pixels in 0 … 255 (found)" in small.found
+
+
+def test_two_candidates_for_mtt_images_are_refused(pixels: Tensor, tmp_path: Path) -> None:
+    for name in ("images_100.pt", "images_200.pt", "labels_100.pt"):
+        saved(tmp_path, pixels, name)
+
+    with pytest.raises(UserError, match=r"several files of images .*give IMAGES\.pt,LABELS\.pt"):
+        read_set(str(tmp_path))
+
+
+@pytest.mark.parametrize("stored_as", ["logits", "probabilities"])
+def test_soft_labels_keep_their_distribution(
+    stored_as: str, digits: ImageData, pixels: Tensor, tmp_path: Path
+) -> None:
+    logits = torch.randn(10, 10, generator=torch.Generator().manual_seed(0)) * 3
+    logits[range(10), range(10)] = 12.0
+    expected = logits.softmax(dim=1)
+    soft = logits if stored_as == "logits" else expected
+    name = saved(tmp_path, {"images": pixels.float() / 255, "labels": soft})
+
+    small = fitted(name, digits)
+
+    assert small.soft is not None
+    assert torch.allclose(small.soft.softmax(dim=1), expected, atol=1e-6)
+    assert torch.equal(small.labels, LABELS)
+    assert f"soft labels ({stored_as})" in small.found
+
+
+def test_one_hot_labels_stay_one_hot(digits: ImageData, pixels: Tensor, tmp_path: Path) -> None:
+    name = saved(tmp_path, {"images": pixels, "labels": torch.eye(10)})
+    small = fitted(name, digits)
+
+    assert small.soft is not None
+    assert torch.allclose(small.soft.softmax(dim=1), torch.eye(10), rtol=0, atol=1e-30)
+
+
+def test_hard_and_soft_labels_may_stand_together(
+    digits: ImageData, pixels: Tensor, tmp_path: Path
+) -> None:
+    soft = torch.full((10, 10), 0.1)  # says nothing: the hard labels must be the stored ones
+    weights = torch.arange(1.0, 11.0)
+    value = {"images": pixels, "labels": LABELS, "soft_labels": soft, "weights": weights}
+    small = fitted(saved(tmp_path, value), digits)
+
+    assert torch.equal(small.labels, LABELS)
+    assert small.soft is not None
+    assert small.weights is not None
+    assert torch.equal(small.weights, torch.ones(10))  # one image a class: mean 1 over it
+
+
+def test_weights_have_mean_one_over_each_class(digits: ImageData, pixels: Tensor) -> None:
+    stored = stored_set(
+        "tensors",
+        pixels.repeat(2, 1, 1, 1),
+        LABELS.repeat(2),
+        weights=torch.cat([torch.full((10,), 3.0), torch.full((10,), 1.0)]),
+    )
+    weights = fit_set(stored, digits).weights
+
+    assert weights is not None
+    assert weights.tolist() == [1.5] * 10 + [0.5] * 10
+
+
+def test_parquet_of_this_project_needs_no_options(
+    digits: ImageData, pixels: Tensor, tmp_path: Path
+) -> None:
+    path = tmp_path / "distilled.parquet"
+    metadata = {"factor": "2", "trial_id": "0123456789abcdef"}
+    save_distilled(path, pixels, LABELS, digits.class_names, metadata=metadata)
+
+    small = fitted(str(path), digits)
+
+    assert torch.equal(small.images * 255, pixels.float())
+    assert small.factor == 2
+    assert small.recipe_hints == ("factor 2", "trial_id 0123456789abcdef")
+    assert small.found.startswith("Parquet of this project, 10 images of 10 classes, 1×8×8")
+    assert fitted(str(tmp_path), digits).factor == 2  # the folder with it
+
+
+def test_parquet_labels_follow_the_names_of_the_classes(tmp_path: Path, digits: ImageData) -> None:
+    names = tuple("abcdefghij")
+    data = dataclasses.replace(digits, class_names=names)
+    path = tmp_path / "set.parquet"
+    images = torch.zeros(10, 1, 8, 8, dtype=torch.uint8)
+    save_distilled(path, images, LABELS, names[::-1])
+
+    assert torch.equal(fitted(str(path), data).labels, LABELS.flip(0))
+
+
+def test_class_folders_are_read(digits: ImageData, pixels: Tensor, tmp_path: Path) -> None:
+    for label, image in enumerate(pixels):
+        folder = tmp_path / str(label)
+        folder.mkdir()
+        Image.fromarray(image[0].numpy()).save(folder / "image.png")
+
+    small = fitted(str(tmp_path), digits)
+
+    assert torch.equal(small.labels, LABELS)
+    assert torch.equal(small.images * 255, pixels.float())
+    assert small.found.startswith("class folders, 10 images")
+
+
+# --- ranges of pixels ----------------------------------------------------------------------------
+
+
+def test_constants_of_the_data_set_are_found(
+    digits: ImageData, pixels: Tensor, tmp_path: Path
+) -> None:
+    mean, std = float(digits.mean), float(digits.std)
+    small = fitted(saved(tmp_path, [normalised(pixels, mean, std), LABELS]), digits)
+
+    assert torch.allclose(small.images, pixels.float() / 255, atol=1e-6)
+    assert "pixels normalised by the data set's mean and standard deviation" in small.found
+
+
+def test_given_constants_are_taken(digits: ImageData, pixels: Tensor, tmp_path: Path) -> None:
+    name = saved(tmp_path, [normalised(pixels, 0.5, 0.25), LABELS])
+    constants = Constants("given constants", torch.tensor([0.5]), torch.tensor([0.25]))
+    small = fitted(name, digits, constants=constants)
+
+    assert torch.allclose(small.images, pixels.float() / 255, atol=1e-6)
+
+
+def test_a_forced_range_replaces_the_found_one(
+    digits: ImageData, pixels: Tensor, tmp_path: Path
+) -> None:
+    dark = (pixels > 127).float()  # 0 and 1: as bytes, nearly black
+    name = saved(tmp_path, [dark, LABELS])
+
+    assert float(fitted(name, digits).images.max()) == 1
+    assert float(fitted(name, digits, pixel_range="bytes").images.max()) == pytest.approx(1 / 255)
+    with pytest.raises(UserError, match="--set-range unit: pixels must be in 0 … 1, got -2"):
+        fitted(saved(tmp_path, [dark - 2, LABELS]), digits, pixel_range="unit")
+
+
+def test_an_unknown_range_asks_to_be_forced(
+    digits: ImageData, pixels: Tensor, tmp_path: Path
+) -> None:
+    name = saved(tmp_path, [pixels.float() * 10 - 900, LABELS])
+
+    with pytest.raises(UserError, match=r"neither \[0, 1\] nor 0 … 255 nor .*force it with"):
+        fitted(name, digits)
+
+
+@needs_sets
+def test_real_sets_of_the_public_codes_are_the_same_images() -> None:
+    files = f"train={SHARED_DATA}/cifar10-test.parquet,test={SHARED_DATA}/cifar10-test.parquet"
+    data = load_dataset(f"parquet:{files.split(',', maxsplit=1)[0]}", train_per_class=40)
+    mtt = fitted(f"{SETS}/mtt-cifar10-images-best.pt,{SETS}/mtt-cifar10-labels-best.pt", data)
+    dc = fitted(f"{SETS}/dc-cifar10-convnet-1ipc.pt", data)
+    idc = fitted(f"{SETS}/idc-cifar10-1ipc-factor2.pt", data, factor=2)
+    soft = fitted(f"{SETS}/soft-cifar10-1ipc.pt", data)
+
+    assert sorted(mtt.labels.tolist()) == list(range(10))
+    assert torch.equal(dc.labels, LABELS)
+    for small in (dc, mtt, soft):
+        off_grid = small.images * 255 - (small.images * 255).round()
+        assert float(off_grid.abs().max()) < 1e-3  # real images: whole 255ths
+        assert "normalised by" in small.found
+    assert torch.allclose(dc.images[mtt.labels], mtt.images, atol=1e-6)
+    assert "pixels in 0 … 1 (found)" in idc.found
+    assert soft.soft is not None
+    assert torch.equal(soft.soft.argmax(dim=1), LABELS)
+
+
+# --- bad input -----------------------------------------------------------------------------------
+
+
+def test_code_in_a_pickle_is_never_run(tmp_path: Path) -> None:
+    class Command:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (tmp_path / "was_run",))
+
+    name = saved(tmp_path, {"data": Command()})
+
+    with pytest.raises(UserError, match="code in a file is never run"):
+        read_set(name)
+    assert not (tmp_path / "was_run").exists()
+
+
+def test_objects_of_other_codes_are_refused_by_name(tmp_path: Path) -> None:
+    name = saved(tmp_path, {"data": torch.nn.Linear(2, 2)})
+
+    with pytest.raises(UserError, match=r"needs torch\.nn\.modules\.linear\.Linear"):
+        read_set(name)
+
+
+BAD_FILES: list[tuple[Callable[[Tensor], Any], str]] = [
+    (lambda x: {"weights": x}, "holds a dictionary with 'weights'; it must hold DC's"),
+    (lambda x: [x, x, x], "holds a list of 3"),
+    (lambda x: {"data": [[x]]}, "'data' must be a list of"),
+    (lambda x: [x[0], LABELS], r"must have the shape \(n, c, h, w\)"),
+    (lambda x: [x, LABELS[:9]], r"one label for each of the 10 images, got \(9,\)"),
+    (lambda x: [x, LABELS - 1], "labels must number the classes from 0, got -1"),
+    (lambda x: [x, LABELS + 0.5], "hard labels must be whole numbers"),
+    (lambda x: [x, torch.full((10, 10), torch.nan)], "soft labels must be finite"),
+    (lambda x: [x.float().fill_(torch.nan), LABELS], "640 pixels of 10 of 10 images are NaN"),
+    (lambda x: [x.int() + 300, LABELS], r"whole-number pixels must be in 0 … 255, got 300"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), BAD_FILES)
+def test_a_file_that_is_no_set_is_one_clear_line(
+    change: Callable[[Tensor], Any], message: str, pixels: Tensor, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        read_set(saved(tmp_path, change(pixels)))
+    assert "\n" not in str(caught.value)
+
+
+BAD_FITS: list[tuple[Callable[[Tensor], Any], str]] = [
+    (lambda x: [x, LABELS.clamp(max=8)], "1 of 10 classes have no image in the set: '9'"),
+    (lambda x: [x, LABELS + 1], r"labels up to 10, digits has 10 classes \(0 … 9\)"),
+    (lambda x: [x, torch.eye(12)[:10]], "labels up to 11, digits has 10"),
+    (lambda x: [x, torch.eye(10)[:, :9] + 0.1], "of 9 classes, digits has 10|no image in the set"),
+    (lambda x: [x.repeat(1, 1, 2, 2), LABELS], "are 16×16, those of digits 8×8; .*--image-size 16"),
+    (lambda x: [x.repeat(1, 3, 1, 1), LABELS], "are colour, those of digits grey"),
+    (
+        lambda x: [x.repeat(200, 1, 1, 1), LABELS.repeat(200)],
+        "200 images of class '0', digits only",
+    ),
+    (
+        lambda x: {"images": x, "labels": LABELS, "weights": -torch.ones(10)},
+        "weights must be finite and at least 0",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), BAD_FITS)
+def test_a_set_that_does_not_fit_is_one_clear_line(
+    change: Callable[[Tensor], Any],
+    message: str,
+    digits: ImageData,
+    pixels: Tensor,
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        fitted(saved(tmp_path, change(pixels)), digits)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_and_unknown_files_are_named(tmp_path: Path) -> None:
+    (tmp_path / "set.npz").write_bytes(b"no")
+    (tmp_path / "broken.pt").write_bytes(b"no tensors")
+
+    with pytest.raises(UserError, match=r"no such set: 'nowhere\.pt'"):
+        read_set("nowhere.pt")
+    with pytest.raises(UserError, match=r"unknown format of the set .*set\.npz: known are"):
+        read_set(str(tmp_path / "set.npz"))
+    with pytest.raises(UserError, match=r"broken\.pt"):
+        read_set(str(tmp_path / "broken.pt"))
+
+
+def test_images_of_several_sizes_are_refused(tmp_path: Path) -> None:
+    for label, side in ((0, 8), (1, 9)):
+        (tmp_path / str(label)).mkdir()
+        Image.new("L", (side, side)).save(tmp_path / str(label) / "image.png")
+
+    with pytest.raises(UserError, match="size"):
+        read_set(str(tmp_path))
+
+
+def test_classes_of_another_data_set_are_refused(tmp_path: Path, digits: ImageData) -> None:
+    path = tmp_path / "set.parquet"
+    save_distilled(path, torch.zeros(2, 1, 8, 8), torch.tensor([0, 1]), ("cat", "dog"))
+
+    with pytest.raises(UserError, match="classes that digits has not: 'cat', 'dog'"):
+        fitted(str(path), digits)
+
+
+# --- identity ------------------------------------------------------------------------------------
+
+
+def test_hash_follows_content_and_not_the_path(tmp_path: Path, pixels: Tensor) -> None:
+    first = saved(tmp_path, [pixels, LABELS])
+    before = content_hash(first)
+    moved = (tmp_path / "elsewhere").with_suffix(".pt")
+    Path(first).rename(moved)
+
+    assert content_hash(str(moved)) == before
+    saved(tmp_path, [pixels.flip(0), LABELS], moved.name)
+    assert content_hash(str(moved)) != before
+
+
+def test_hash_of_a_folder_has_the_names_of_its_classes(tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "1.png").write_bytes(b"picture")
+    before = content_hash(str(tmp_path))
+    (tmp_path / ".hidden").write_bytes(b"left out")
+    assert content_hash(str(tmp_path)) == before
+    (tmp_path / "cat").rename(tmp_path / "dog")
+    assert content_hash(str(tmp_path)) != before
