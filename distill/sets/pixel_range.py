@@ -29,8 +29,8 @@ _ROUNDING = 1e-4
 _FEWEST_LEVELS = 16
 """Largest value from which pixels that are never negative are taken for 0 … 255."""
 
-_MEAN_TOLERANCE = 0.01
-"""Largest difference of the means of two sets of constants for the same data, of [0, 1]."""
+_MEAN_TOLERANCE = 0.03
+"""Largest difference of the means of constants for the same data, of which there may be few."""
 
 _MOST_OUTSIDE = 0.1
 """Mean distance of pixels from [0, 1] up to which constants can be those of a set."""
