@@ -83,6 +83,7 @@ def choice(
     group: str = "",
     excluded: tuple[str, ...] = (),
     search: tuple[str, ...] | None = None,
+    other: str | None = None,
 ) -> Any:
     """Declares an option that names a component, or several where its type is a tuple.
 
@@ -93,15 +94,31 @@ def choice(
         group: see `option`.
         excluded: names of components that cannot be used here.
         search: the names that searches try; None: its default.
+        other: name of the component that stands for any other text, such as a path
+            (`component_of`); None: only names of components are allowed.
     """
     metadata: dict[str, Any] = {"help": help_text, "group": group, "limits": {}, "search": search}
-    return field(default=default, metadata=metadata | {"registry": registry, "excluded": excluded})
+    metadata |= {"registry": registry, "excluded": excluded, "other": other}
+    return field(default=default, metadata=metadata)
 
 
 def registry_of(declared: Field) -> "Registry | None":
     """Returns the components that a field names; None for any other field."""
     registry: Registry | None = declared.metadata.get("registry")
     return registry
+
+
+def component_of(declared: Field, value: str) -> str:
+    """Returns the component that a value of a `choice` stands for: itself, or the one for others.
+
+    Example:
+        >>> from distill.config.evaluation import EvaluationConfig
+        >>> declared = EvaluationConfig.static_fields()["set"]
+        >>> component_of(declared, "random"), component_of(declared, "images/set.pt")
+        ('random', 'file')
+    """
+    registry, other = registry_of(declared), declared.metadata.get("other")
+    return other if registry is not None and other is not None and value not in registry else value
 
 
 def known_names(declared: Field) -> tuple[str, ...]:
@@ -334,7 +351,7 @@ def checked(name: str, declared: Field, given: object) -> Any:
     registry = registry_of(declared)
     if registry is not None:
         for part in value if plain is tuple else (value,):
-            require_known(registry.noun, part, known_names(declared))
+            require_known(registry.noun, component_of(declared, part), known_names(declared))
     if plain in (int, float):
         _check_limits(name, value, declared.metadata["limits"])
     return value

@@ -18,6 +18,7 @@ from typing import Any
 from distill.components import option_type
 from distill.config.base import Config
 from distill.config.distillation import DistillationConfig
+from distill.config.evaluation import EvaluationConfig
 from distill.config.selection import SelectionConfig
 from distill.errors import UserError, require_known
 
@@ -282,6 +283,23 @@ KINDS = Kinds(
             "val_accuracy": float,
         },
         summary="choose real images and train networks on them",
+    ),
+    Kind(
+        config=EvaluationConfig,
+        trial="distill.trials.evaluation:EvaluationTrial",
+        layout="analysis.tables.evaluation:LAYOUT",
+        result_columns={
+            "n_stored": int,
+            "n_trained_on": int,
+            "labels_from": str,  # set or teacher; null with hard labels
+            "teacher_accuracy": float,
+            # See `distill.evaluation.set_statistics`.
+            "coverage_mean": float,
+            "coverage_max": float,
+            "diversity": float,
+            "representativeness": float,
+        },
+        summary="train networks on a small set, whoever made it, and test them",
     ),
 )
 """Every kind of trial."""

@@ -23,6 +23,7 @@ from distill.components import (
     Registry,
     check_exclusive,
     checked,
+    component_of,
     exclusive_pairs,
     fields_of,
     is_derived,
@@ -159,7 +160,8 @@ class Config(ABC):
             values: of all fields, the chosen name among them.
         """
         chosen: str = values[name]
-        return chosen
+        declared = cls.static_fields().get(name)
+        return chosen if declared is None else component_of(declared, chosen)
 
     # --- fields and options ---------------------------------------------------------------------
 

@@ -7,20 +7,25 @@ from torch import Tensor
 
 from distill.augment.siamese import Augmentation
 from distill.config.distillation import ResolvedDistillation
+from distill.config.evaluation import ResolvedEvaluation
 from distill.config.seeds import derive_seed
 from distill.datasets import ImageData
 from distill.errors import InterruptedTrialError
 from distill.evaluation.class_sizes import stored_per_class
 from distill.evaluation.scores import Evaluation, TrainingRecipe
+from distill.evaluation.sgd import BatchLoss, cross_entropy_loss
 from distill.networks.base import Network
 from distill.networks.build import build_network
 from distill.networks.precision import set_precision
 from distill.networks.registry import NETWORKS
 from distill.runtime.execution import AUTOMATIC, Execution
 
+RecipeConfig = ResolvedDistillation | ResolvedEvaluation
+"""The configurations that have a recipe of training on small sets."""
+
 
 def network_for(
-    config: ResolvedDistillation, data: ImageData, name: str, generator: torch.Generator
+    config: RecipeConfig, data: ImageData, name: str, generator: torch.Generator
 ) -> Network:
     """Returns a network for the images of a trial, on their device.
 
@@ -45,7 +50,7 @@ def network_for(
 
 
 def evaluation_of(
-    config: ResolvedDistillation,
+    config: RecipeConfig,
     data: ImageData,
     network: Network,
     images: Tensor,
@@ -54,6 +59,8 @@ def evaluation_of(
     n_networks: int,
     purpose: str,
     execution: Execution = AUTOMATIC,
+    epochs: int | None = None,
+    loss: BatchLoss = cross_entropy_loss,
 ) -> Evaluation:
     """Returns the evaluation of a small training set under a trial's recipe.
 
@@ -61,16 +68,18 @@ def evaluation_of(
         config: gives the recipe.
         data: gives the images to test on and the normalisation.
         network: of the architecture to train; its weights are drawn anew.
-        images: (n, c, h, w) floating point in [0, 1].
-        labels: (n,) int64.
+        images: (n, c, h, w), floating point in [0, 1], or uint8, which takes less memory.
+        labels: (n,) int64, what `loss` takes.
         n_networks: networks to train.
         purpose: names the random streams; different purposes are independent.
         execution: how the arithmetic is carried out.
+        epochs: of training; None: the recipe's.
+        loss: of a batch.
     """
     set_precision(network, execution.precision)
     on_test = config.eval_split == "test"
     recipe = TrainingRecipe(
-        epochs=config.eval_epochs,
+        epochs=epochs or config.eval_epochs,
         batch_size=config.eval_batch_size,
         lr=config.eval_lr,
         momentum=config.eval_momentum,
@@ -82,7 +91,7 @@ def evaluation_of(
     return Evaluation(
         recipe,
         network,
-        data.normalize(images),
+        images if images.dtype == torch.uint8 else data.normalize(images),
         labels,
         test_images=data.test_images if on_test else data.val_images,
         test_labels=data.test_labels if on_test else data.val_labels,
@@ -90,6 +99,7 @@ def evaluation_of(
         n_networks=n_networks,
         seed_of=lambda index, what: derive_seed(config.seed, purpose, index, what),
         execution=execution,
+        loss=loss,
     )
 
 

@@ -18,7 +18,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distill.evaluation.sgd import NetworkTrainer, SGDRecipe, load_network_state, network_state
+from distill.evaluation.sgd import (
+    BatchLoss,
+    NetworkTrainer,
+    SGDRecipe,
+    cross_entropy_loss,
+    load_network_state,
+    network_state,
+)
 from distill.networks.base import Network, reset_parameters
 from distill.networks.precision import full_precision
 from distill.runtime.execution import AUTOMATIC, Execution
@@ -178,14 +185,16 @@ class Evaluation:
     Args:
         recipe: how the networks are trained.
         network: a network of the wanted architecture; its weights are drawn anew for each run.
-        images: (n, c, h, w) floating point, the training set, normalised.
-        labels: (n,) int64.
+        images: (n, c, h, w), the training set: floating point, normalised; or uint8, which is
+            normalised batch by batch.
+        labels: (n,) int64, what `loss` takes.
         test_images: (n_test, c, h, w) uint8.
         test_labels: (n_test,) int64.
         normalize: turns `test_images` into the network's input.
         n_networks: networks to train, at least 1.
         seed_of: the seed of a network and a purpose (`weights` or `batches`).
         execution: whether steps are recorded as graphs.
+        loss: of a batch.
     """
 
     def __init__(
@@ -201,6 +210,7 @@ class Evaluation:
         n_networks: int,
         seed_of: Callable[[int, str], int],
         execution: Execution = AUTOMATIC,
+        loss: BatchLoss = cross_entropy_loss,
     ) -> None:
         self.recipe = recipe
         self.network = network
@@ -214,9 +224,7 @@ class Evaluation:
         self.scores = Scores()
         self.epoch = 0
         self._best = 0.0
-        self._trainer = NetworkTrainer(
-            network, recipe, lambda batch: (images[batch], labels[batch]), execution
-        )
+        self._trainer = NetworkTrainer(network, recipe, self._take, execution, loss)
         self._start_network()
 
     @property
@@ -247,6 +255,12 @@ class Evaluation:
         self.epoch += 1
         if self.epoch == recipe.epochs and not self.done:
             self._start_network()
+
+    def _take(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        images = self.images[batch]
+        if images.dtype == torch.uint8:
+            images = self.normalize(images)
+        return images, self.labels[batch]
 
     def _test(self) -> None:
         score = score_network(self.network, self.test_images, self.test_labels, self.normalize)

@@ -6,7 +6,7 @@ n images of a batch, c channels, h, w pixels.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -40,8 +40,45 @@ class SGDRecipe:
     cutmix_beta: float
 
 
+class BatchLoss(Protocol):
+    """The mean loss of a batch."""
+
+    def __call__(
+        self,
+        logits: Tensor,
+        images: Tensor,
+        labels: Tensor,
+        other_labels: Tensor | None = None,
+        ratio: Tensor | None = None,
+    ) -> Tensor:
+        """Returns a 0-d loss.
+
+        Args:
+            logits: (n, k) of the network.
+            images: (n, c, h, w) that it saw.
+            labels: (n,) int64.
+            other_labels: (n,) of the images that CutMix pasted; None without it.
+            ratio: 0-d, share of an image's pixels that were not replaced; None without CutMix.
+        """
+
+
+def cross_entropy_loss(
+    logits: Tensor,
+    images: Tensor,
+    labels: Tensor,
+    other_labels: Tensor | None = None,
+    ratio: Tensor | None = None,
+) -> Tensor:
+    """Returns the cross-entropy of hard labels, in nats; see `BatchLoss`."""
+    del images
+    if other_labels is None or ratio is None:
+        return F.cross_entropy(logits, labels)
+    loss = ratio * F.cross_entropy(logits, labels)
+    return loss + (1 - ratio) * F.cross_entropy(logits, other_labels)
+
+
 class NetworkTrainer:
-    """Steps of SGD on the cross-entropy of augmented images, with CutMix now and then.
+    """Steps of SGD on the loss of augmented images, with CutMix now and then.
 
     Args:
         network: its weights stay where they are.
@@ -49,6 +86,7 @@ class NetworkTrainer:
         take: the images and labels of some indices: (n,) int64 → (n, c, h, w) floating point,
             normalised, and (n,) int64.
         execution: whether steps are recorded as graphs.
+        loss: of a batch.
     """
 
     def __init__(
@@ -57,10 +95,12 @@ class NetworkTrainer:
         recipe: SGDRecipe,
         take: Callable[[Tensor], tuple[Tensor, Tensor]],
         execution: Execution,
+        loss: BatchLoss = cross_entropy_loss,
     ) -> None:
         self.network = network
         self.recipe = recipe
         self.take = take
+        self.loss = loss
         self.device = network.classifier.weight.device
         self.optimizer = torch.optim.SGD(
             network.parameters(),
@@ -104,13 +144,10 @@ class NetworkTrainer:
         if augmented:
             images = self.recipe.augment.apply(images, draws[0], draws[1])
             draws = draws[2:]
+        other_labels, ratio = None, None
         if mixed:
             images, other_labels, ratio = mix(images, labels, *draws)
-            logits = self.network(images)
-            loss = ratio * F.cross_entropy(logits, labels)
-            loss = loss + (1 - ratio) * F.cross_entropy(logits, other_labels)
-        else:
-            loss = F.cross_entropy(self.network(images), labels)
+        loss = self.loss(self.network(images), images, labels, other_labels, ratio)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.zero_grad(set_to_none=True)

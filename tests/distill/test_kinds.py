@@ -42,7 +42,7 @@ def test_a_registered_kind_is_there_for_a_context() -> None:
         assert kind_of(ToyConfig()) is KINDS.get("toy")
     assert "toy" not in KINDS
     assert KINDS.get("toy") is None
-    assert list(KINDS) == ["distillation", "selection"]
+    assert list(KINDS) == ["distillation", "selection", "evaluation"]
     assert len(KINDS) == 2
 
 

@@ -1,0 +1,130 @@
+"""The configuration of an evaluation: train networks on a small set, whoever made it, and test them.
+
+The recipe is that of the evaluation of distilled images, with the same defaults.
+"""
+
+# ruff: noqa: E501 - one line an option: it is read as a table
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from distill.components import choice, component_of, option
+from distill.config.base import Config
+from distill.config.defaults import dataset_defaults
+from distill.config.sets import LABELS, SETS
+from distill.errors import UserError
+from distill.networks.registry import NETWORKS
+from distill.parsing import number
+
+FILE = "file"
+"""The component of sets that are read from files."""
+
+_FROM_FILES = ("set_hash", "ipc", "factor")
+"""Options of a set in files whose defaults are in these."""
+
+
+@dataclass(frozen=True, kw_only=True, init=False)
+class EvaluationConfig(Config):
+    """Everything that decides the result of an evaluation. Equal configurations are one trial.
+
+    Example:
+        >>> config = EvaluationConfig(set="random", ipc=10, labels="teacher")
+        >>> config.resolve()["label_loss"], config.resolve()["teacher_epochs"]
+        ('kl', 60)
+
+    Raises:
+        UserError: see `Config`; when it is resolved, also what `distill.sets.read.read_set` raises.
+    """
+
+    kind: ClassVar[str] = "evaluation"
+    method_field: ClassVar[str] = "set"
+
+    # fmt: off
+    set: str = choice("random", SETS, "what networks are trained on: a path (see docs/judging.md) or a way to choose real images", group="method", other=FILE)
+    labels: str = choice("hard", LABELS, "labels that networks are trained on; soft: fixed ones, the set's own or else a teacher's; teacher: a teacher's for every augmented view", group="method")
+
+    network: str = choice("convnet", NETWORKS, "network that is trained", group="training", excluded=("photo_cnn",))
+    n_eval: int = option(5, "fresh networks trained on the set", group="training", minimum=1)
+    eval_epochs: int = option(None, "epochs of training on the set", group="training", minimum=1)
+    eval_batch_size: int = option(64, "images in a batch", group="training", minimum=1)
+    eval_lr: float = option(None, "learning rate; × 0.2 at 2/3 and at 5/6 of the epochs", group="training", above=0)
+    eval_momentum: float = option(0.9, "momentum", group="training", minimum=0, below=1)
+    eval_weight_decay: float = option(5e-4, "weight decay", group="training", minimum=0)
+    eval_augment: str = option(None, "augmentation, drawn per image: names joined by _, or none", group="training")
+    cutmix_prob: float = option(0.5, "probability of CutMix for a batch", group="training", minimum=0, maximum=1)
+    cutmix_beta: float = option(1.0, "beta distribution of CutMix", group="training", above=0)
+    # fmt: on
+
+    def _check(self) -> None:
+        if self.set == FILE:
+            raise UserError("set 'file' stands for a path; give the path itself")
+        if self.protocol != "sound":
+            raise UserError(f"an evaluation has no protocol {self.protocol!r}; use protocol sound")
+        numbers = {name: self.numbers(name) for name in ("set_mean", "set_std")}
+        if bool(numbers["set_mean"]) != bool(numbers["set_std"]):
+            raise UserError("give set_mean and set_std together, one number for each channel")
+        if min(numbers["set_std"], default=1.0) <= 0:
+            raise UserError(f"set_std must be above 0, got {','.join(self['set_std'])}")
+        if numbers["set_mean"] and self["set_range"] not in (None, "normalized"):
+            raise UserError(
+                f"set_mean and set_std are for set_range 'normalized', got {self['set_range']!r}"
+            )
+
+    def numbers(self, name: str) -> tuple[float, ...]:
+        """Returns the numbers of `set_mean` or `set_std`; none where it is not given.
+
+        Raises:
+            UserError: a part is no number.
+        """
+        return tuple(number(name, text) for text in self[name] or ())
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the set is read from files."""
+        return component_of(self.static_fields()["set"], self.set) == FILE
+
+    @property
+    def epochs(self) -> int:
+        """Epochs that networks are trained for; of a resolved configuration."""
+        chosen: int = self["all_epochs"] or self.eval_epochs
+        return chosen
+
+    @property
+    def wants_teacher(self) -> bool:
+        """Whether a teacher may be needed; a set with soft labels may need none."""
+        return self.labels != "hard"
+
+    def derived_defaults(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Returns the defaults of the data set, and what the files of a set say.
+
+        Files are read only where one of these is not given: a plan that has all of them does not
+        need the files.
+        """
+        defaults = dataset_defaults(values["dataset"])
+        if not self.is_file or all(values.get(name) is not None for name in _FROM_FILES):
+            return defaults
+        # torch takes seconds to import: only where a file of tensors may have to be read.
+        from distill.sets.content import content_hash  # noqa: PLC0415
+        from distill.sets.read import read_set  # noqa: PLC0415
+
+        stored = read_set(self.set, values.get("repetition") or 0)
+        found = {
+            "set_hash": content_hash(self.set),
+            "ipc": stored.ipc,
+            "factor": stored.factor or 1,
+        }
+        return defaults | found
+
+    def resolve(self) -> "ResolvedEvaluation":
+        """Returns the configuration with every default filled in; idempotent."""
+        if isinstance(self, ResolvedEvaluation):
+            return self
+        return ResolvedEvaluation(**self.to_dict())
+
+
+@dataclass(frozen=True, kw_only=True, init=False)
+class ResolvedEvaluation(EvaluationConfig):
+    """A configuration with every default filled in, also after `replace`."""
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**EvaluationConfig(**values).resolved_values())

@@ -1,0 +1,105 @@
+"""Losses on soft labels: of the set, or of a teacher for every augmented view.
+
+With student logits s, target logits t (the logarithms of the soft labels, or the teacher's logits)
+and a temperature T, means over a batch, in nats:
+
+- `cross_entropy`: −Σ softmax(t) · log softmax(s);
+- `kl`: T² · KL(softmax(t / T) ‖ softmax(s / T)) (Hinton, Vinyals & Dean, Distilling the knowledge
+  in a neural network, 2015); T² keeps the size of the gradients, and at T = 1 they are those of
+  the cross-entropy;
+- `mixture`: a · CE(hard label) + (1 − a) · kl.
+
+After CutMix an image holds parts of two: hard labels and fixed soft labels enter in proportion to
+their areas, a teacher sees the mixed image itself, as in RDED (Sun et al., CVPR 2024) and
+DD-Ranking (Li et al., 2025). Shapes: n images of a batch, m of the set, k classes.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from distill.evaluation.sgd import cross_entropy_loss
+from distill.networks.base import Network
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SoftLabelLoss:
+    """The loss of a batch under soft labels; a `distill.evaluation.sgd.BatchLoss` of rows.
+
+    Exactly one of `soft` and `teacher` is given.
+
+    Attributes:
+        hard: (m,) int64, labels of the images of the set.
+        soft: (m, k), target logits of these.
+        teacher: gives target logits of the images as the student sees them; in eval mode.
+        name: of the loss.
+        temperature: of `kl` and `mixture`, above 0.
+        hard_share: a of `mixture`, in [0, 1].
+
+    Example:
+        >>> import torch
+        >>> one_hot = torch.eye(2).clamp_min(1e-30).log()
+        >>> loss = SoftLabelLoss(hard=torch.arange(2), soft=one_hot, name="cross_entropy")
+        >>> logits = torch.tensor([[0.0, 0.0]])
+        >>> loss(logits, torch.zeros(1, 1, 8, 8), torch.tensor([1])).item()  # doctest: +ELLIPSIS
+        0.693...
+    """
+
+    hard: Tensor
+    soft: Tensor | None = None
+    teacher: Network | None = None
+    name: str = "kl"
+    temperature: float = 1.0
+    hard_share: float = 0.0
+
+    def __call__(
+        self,
+        logits: Tensor,
+        images: Tensor,
+        labels: Tensor,
+        other_labels: Tensor | None = None,
+        ratio: Tensor | None = None,
+    ) -> Tensor:
+        """Returns the mean loss.
+
+        Args:
+            logits: (n, k) of the student.
+            images: (n, c, h, w) that it saw.
+            labels: (n,) int64, rows of the set.
+            other_labels: (n,), rows of the images that CutMix pasted; None without it.
+            ratio: 0-d, share of an image that is its own; None without CutMix.
+        """
+        loss = self._soft_loss(logits, images, labels, other_labels, ratio)
+        if self.name != "mixture":
+            return loss
+        other = None if other_labels is None else self.hard[other_labels]
+        hard = cross_entropy_loss(logits, images, self.hard[labels], other, ratio)
+        return self.hard_share * hard + (1 - self.hard_share) * loss
+
+    def _soft_loss(
+        self,
+        logits: Tensor,
+        images: Tensor,
+        rows: Tensor,
+        other_rows: Tensor | None,
+        ratio: Tensor | None,
+    ) -> Tensor:
+        if self.teacher is not None:
+            with torch.no_grad():
+                targets = self.teacher(images)
+            return self._to_targets(logits, targets)
+        assert self.soft is not None
+        loss = self._to_targets(logits, self.soft[rows])
+        if other_rows is None or ratio is None:
+            return loss
+        return ratio * loss + (1 - ratio) * self._to_targets(logits, self.soft[other_rows])
+
+    def _to_targets(self, logits: Tensor, targets: Tensor) -> Tensor:
+        if self.name == "cross_entropy":
+            return F.cross_entropy(logits, targets.softmax(dim=1))
+        scaled = (logits / self.temperature).log_softmax(dim=1)
+        wanted = (targets / self.temperature).log_softmax(dim=1)
+        divergence = F.kl_div(scaled, wanted, reduction="batchmean", log_target=True)
+        return self.temperature**2 * divergence

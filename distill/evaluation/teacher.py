@@ -1,0 +1,172 @@
+"""A network trained on all real training images, whose outputs are soft labels.
+
+Trained once for equal teachers: its weights are kept in a folder that the trials of a node share,
+or of several nodes where the folder is on a shared disk, under the hash of all that decides them.
+There are no locks: whoever finishes first writes, whole or not at all, and the others take that.
+The folder is `teachers` below the environment variable DREAM_SWEEP_CACHE, else below
+`$XDG_CACHE_HOME/dream-sweep` or `~/.cache/dream-sweep`; it may be removed at any time.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from distill.config.evaluation import ResolvedEvaluation
+from distill.config.seeds import derive_seed
+from distill.datasets import ImageData
+from distill.evaluation.recipe import evaluation_of, network_for
+from distill.evaluation.scores import TEST_CHUNK
+from distill.networks.registry import NETWORKS
+from distill.runtime.atomic import atomic_write
+from distill.runtime.execution import AUTOMATIC, Execution
+
+VERSION = 1
+"""Part of the hash: raised when the same configuration would mean another teacher."""
+
+_RECIPE = (
+    *("eval_batch_size", "eval_lr", "eval_momentum", "eval_weight_decay", "eval_augment"),
+    *("cutmix_prob", "cutmix_beta", "eval_split"),
+)
+
+
+def teacher_folder() -> Path:
+    """Returns the folder of the trained teachers; see the module."""
+    base = os.environ.get("DREAM_SWEEP_CACHE")
+    if base:
+        return Path(base) / "teachers"
+    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(cache) / "dream-sweep" / "teachers"
+
+
+class Teacher:
+    """Trains a teacher epoch by epoch, or takes one that is trained already.
+
+    It has the network, epochs and seed that a configuration gives and the rest of the recipe of
+    its students, on all training images with hard labels.
+
+    Args:
+        config: of the trial.
+        data: the real images.
+        execution: how the arithmetic is carried out.
+
+    Attributes:
+        network: the teacher; in eval mode once it is trained.
+        accuracy: its own on the images of `eval_split`, in [0, 1]; None before it is trained.
+    """
+
+    def __init__(
+        self, config: ResolvedEvaluation, data: ImageData, execution: Execution = AUTOMATIC
+    ) -> None:
+        self.network = network_for(config, data, config["teacher_network"], torch.Generator())
+        self.accuracy: float | None = None
+        self._normalize = data.normalize
+        seeded = config.replace(seed=derive_seed(config["teacher_seed"], "teacher"))
+        self._evaluation = evaluation_of(
+            seeded,
+            data,
+            self.network,
+            data.train_images,
+            data.train_labels,
+            n_networks=1,
+            purpose="teacher",
+            execution=dataclasses.replace(execution, precision="auto"),  # all trials share it
+            epochs=config["teacher_epochs"],
+        )
+        self._file = teacher_folder() / f"{_key(config, data)}.safetensors"
+        self._take_trained()
+
+    @property
+    def done(self) -> bool:
+        """Whether it is trained."""
+        return self.accuracy is not None
+
+    @property
+    def epochs_left(self) -> int:
+        """Epochs that are still to run."""
+        return 0 if self.done else self._evaluation.epochs_left
+
+    def run_epoch(self) -> None:
+        """Trains for an epoch, or takes the weights that another trial has finished meanwhile."""
+        if self._take_trained():
+            return
+        self._evaluation.run_epoch()
+        if self._evaluation.done:
+            self._finish(self._evaluation.scores.accuracies[0])
+            self._keep()
+
+    @torch.no_grad()
+    def logits(self, images: Tensor) -> Tensor:
+        """Returns the (n, k) logits of images.
+
+        Args:
+            images: (n, c, h, w), floating point in [0, 1] or uint8, on the device of the data.
+        """
+        chunks = images.split(TEST_CHUNK)
+        return torch.cat([self.network(self._normalize(chunk)) for chunk in chunks])
+
+    def _finish(self, accuracy: float) -> None:
+        self.accuracy = accuracy
+        self.network.eval()
+        self.network.requires_grad_(False)
+
+    def _keep(self) -> None:
+        """Writes the weights unless another trial has; a full disk only costs time later."""
+        tensors = {name: t.detach().cpu() for name, t in self.network.state_dict().items()}
+        content = safetensors.torch.save(tensors, metadata={"accuracy": repr(self.accuracy)})
+        with contextlib.suppress(OSError):
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            atomic_write(self._file, content, replace=False)
+
+    def _take_trained(self) -> bool:
+        """Takes the weights of the folder; returns whether there are any."""
+        try:
+            with safetensors.safe_open(self._file, framework="pt") as file:
+                accuracy = float(file.metadata()["accuracy"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError):
+            return False
+        self.network.load_state_dict(tensors)
+        self._finish(accuracy)
+        return True
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Returns what is needed to go on, as tensors and as values that JSON can hold."""
+        if self.done:
+            return dict(self.network.state_dict()), {"accuracy": self.accuracy}
+        tensors, values = self._evaluation.state()
+        return tensors, {"accuracy": None, "evaluation": values}
+
+    def load_state(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        """Goes on from what `state` returned for an equal configuration and data set."""
+        if self.done:
+            return
+        if values["accuracy"] is not None:
+            self.network.load_state_dict(tensors)
+            self._finish(values["accuracy"])
+        else:
+            self._evaluation.load_state(tensors, values["evaluation"])
+
+
+def _key(config: ResolvedEvaluation, data: ImageData) -> str:
+    """Returns 32 hexadecimal digits: the hash of all that decides the weights and the accuracy."""
+    name = config["teacher_network"]
+    content = {
+        "version": VERSION,
+        "images": data.fingerprint,
+        "normalisation": [data.mean.tolist(), data.std.tolist()],
+        "network": [name, config.options_for(NETWORKS, name)],
+        "epochs": config["teacher_epochs"],
+        "seed": config["teacher_seed"],
+        **{field: config[field] for field in _RECIPE},
+    }
+    text = json.dumps(content, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

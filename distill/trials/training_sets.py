@@ -1,0 +1,99 @@
+"""What an evaluation trains on: the images of a set or chosen real ones, with their labels."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from distill.config.evaluation import ResolvedEvaluation
+from distill.config.selection import ResolvedSelection, SelectionConfig
+from distill.config.sets import SELECTOR_OF
+from distill.datasets import ImageData
+from distill.dream.multiformation import decode
+from distill.errors import UserError, shortened
+from distill.sets.content import content_hash
+from distill.sets.pixel_range import Constants
+from distill.sets.read import read_set
+from distill.sets.small_set import SmallSet, fit_set
+
+
+class TrainingSet(NamedTuple):
+    """Images to train on, on the device of the data; n images, k classes.
+
+    Attributes:
+        images: (n, c, h, w), uint8 or floating point with the range [0, 1].
+        labels: (n,) int64.
+        soft: (n, k) float32, whose softmax gives soft labels; None: the set carries none.
+        n_stored: images that the set stores; n is factor² times as large.
+    """
+
+    images: Tensor
+    labels: Tensor
+    soft: Tensor | None
+    n_stored: int
+
+
+def small_set_of(config: ResolvedEvaluation, data: ImageData) -> SmallSet:
+    """Returns the set in the files of a configuration, fitted to the data set.
+
+    Raises:
+        UserError: it is not the set that was planned, or see `read_set` and `fit_set`.
+    """
+    found = content_hash(config.set)
+    if found != config["set_hash"]:
+        raise UserError(
+            f"the set {shortened(config.set)} has changed: its hash is {found}, that of the trial "
+            f"{config['set_hash']}; run the command again to judge it as it is now"
+        )
+    stored = read_set(config.set, config["repetition"])
+    if stored.ipc != config["ipc"]:
+        raise UserError(
+            f"the set {shortened(config.set)} has {stored.ipc} images of its largest class, "
+            f"got ipc {config['ipc']}; leave ipc out"
+        )
+    constants = None
+    if config["set_mean"]:
+        mean, std = (torch.tensor(config.numbers(name)) for name in ("set_mean", "set_std"))
+        constants = Constants("set_mean and set_std", mean, std)
+    return fit_set(
+        stored,
+        data,
+        factor=config["factor"],
+        pixel_range=config["set_range"],
+        constants=constants,
+    )
+
+
+def training_set_of(small: SmallSet, device: torch.device) -> TrainingSet:
+    """Returns the training images that a set stores, those of a multi-formation enlarged."""
+    n_parts = small.factor**2
+    soft = small.soft
+    return TrainingSet(
+        images=decode(small.images, small.factor).to(device),
+        labels=small.labels.repeat(n_parts).to(device),
+        soft=None if soft is None else soft.repeat(n_parts, 1).to(device),
+        n_stored=len(small.labels),
+    )
+
+
+def selection_of(config: ResolvedEvaluation) -> ResolvedSelection:
+    """Returns the selection that chooses the real images of a trial.
+
+    The same images as those of a selection trial with recipe `distillation`, the default network
+    and the same seed, whatever network is trained here.
+    """
+    selector = SELECTOR_OF.get(config.set, config.set)
+    values = {name: value for name, value in config.given_options if name != "all_epochs"}
+    # Without the network: the choice has the default one, and none of the options of another.
+    known = SelectionConfig.applicable({"selector": selector, **values})
+    options = {name: value for name, value in values.items() if name in known}
+    return SelectionConfig(
+        **config.data_arguments(),
+        on_small_class=config.on_small_class,
+        eval_split=config.eval_split,
+        seed=config.seed,
+        selector=selector,
+        recipe="distillation",
+        network="convnet",
+        **options,
+    ).resolve()

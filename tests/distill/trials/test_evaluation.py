@@ -1,0 +1,322 @@
+"""Evaluations of sets: paired with random images, resumed bit for bit, taught once."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from distill.__main__ import main
+from distill.config.evaluation import EvaluationConfig
+from distill.config.selection import SelectionConfig
+from distill.datasets import ImageData
+from distill.dream.multiformation import encode
+from distill.errors import UserError
+from distill.evaluation.teacher import Teacher, teacher_folder
+from distill.runtime.checkpoint import LocalFolder
+from distill.trials.evaluation import EvaluationTrial
+from distill.trials.image_selection import ImageSelection
+from distill.trials.runner import check, notices_of, run
+
+TINY = {"eval_epochs": 3, "n_eval": 2, "width": 4, "depth": 1}
+TEACHER = {"teacher_epochs": 2}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of teachers for each test."""
+    monkeypatch.setenv("DREAM_SWEEP_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def config_of(**values: Any) -> EvaluationConfig:
+    return EvaluationConfig(**{**TINY, "val_fraction": 0.1, **values})
+
+
+@pytest.fixture
+def set_file(digits: ImageData, tmp_path: Path) -> Path:
+    """Two real images of each digit, as IDC stores them."""
+    rows = torch.cat([indices[:2] for indices in digits.class_indices])
+    path = tmp_path / "idc.pt"
+    torch.save([digits.train_images[rows].float() / 255, digits.train_labels[rows]], path)
+    return path
+
+
+def finished(config: EvaluationConfig, data: ImageData) -> EvaluationTrial:
+    trial = EvaluationTrial(config.resolve(), data)
+    while not trial.done:
+        trial.advance()
+    return trial
+
+
+def test_a_set_of_chosen_images_scores_as_these_do(digits: ImageData, tmp_path: Path) -> None:
+    """Networks, batches and augmentation are paired: only the images make a difference."""
+    config = config_of(set="random", ipc=2, seed=3)
+    chosen = finished(config, digits)
+    selection = ImageSelection(
+        SelectionConfig(
+            selector="random",
+            ipc=2,
+            seed=3,
+            val_fraction=0.1,
+            recipe="distillation",
+            network="convnet",
+        ).resolve(),
+        digits,
+    )
+    selection.advance()
+    images, labels = selection.chosen()
+    torch.save([images, labels], tmp_path / "set.pt")
+
+    read = finished(config_of(set=str(tmp_path / "set.pt"), seed=3), digits)
+    columns = [trial.result_columns(is_ok=True) for trial in (chosen, read)]
+
+    assert columns[0]["network_scores"] == columns[1]["network_scores"]
+    assert columns[0]["coverage_mean"] == columns[1]["coverage_mean"]
+    assert columns[0]["n_stored"] == columns[1]["n_stored"] == 20
+
+
+def test_factor_enlarges_the_parts_of_each_image(digits: ImageData, tmp_path: Path) -> None:
+    images = torch.cat([digits.train_images[rows[:4]] for rows in digits.class_indices])
+    by_part = images.view(10, 4, 1, 8, 8).transpose(0, 1).flatten(0, 1)
+    path = tmp_path / "set.pt"
+    torch.save([encode(by_part.float() / 255, 2), torch.arange(10)], path)
+
+    row = run(config_of(set=str(path), factor=2), digits).row
+
+    assert (row["ipc"], row["factor"], row["n_stored"], row["n_trained_on"]) == (1, 2, 10, 40)
+    assert "2×2 images in each" in row["notices"][0]
+
+
+def test_content_of_the_files_is_part_of_the_identity(digits: ImageData, set_file: Path) -> None:
+    planned = config_of(set=str(set_file)).resolve()
+    before = planned.trial_id
+    assert config_of(set=str(set_file)).trial_id == before
+
+    images, labels = torch.load(set_file)
+    torch.save([images.flip(0), labels.flip(0)], set_file)
+
+    assert config_of(set=str(set_file)).trial_id != before
+    with pytest.raises(UserError, match=r"idc\.pt' has changed: its hash is .*run the command"):
+        check(planned, digits)
+
+
+def test_a_planned_trial_keeps_its_identity_without_the_files(set_file: Path) -> None:
+    """So that results are analysed where the set is not."""
+    planned = config_of(set=str(set_file)).resolve().to_dict()
+    identity = EvaluationConfig.from_dict(planned).trial_id
+    set_file.unlink()
+
+    assert EvaluationConfig.from_dict(planned).trial_id == identity
+    with pytest.raises(UserError, match="no such set"):
+        config_of(set=str(set_file)).resolve()
+
+
+@pytest.mark.parametrize("labels", ["hard", "soft", "teacher"])
+def test_a_stopped_evaluation_resumes_bit_for_bit(labels: str, digits: ImageData) -> None:
+    options = {} if labels == "hard" else {**TEACHER, "label_loss": "mixture"}
+    config = config_of(set="herding", ipc=2, labels=labels, feature_epochs=1, **options).resolve()
+    whole = EvaluationTrial(config, digits)
+    trial = EvaluationTrial(config, digits)
+    while not whole.done:
+        whole.advance()
+    for file in teacher_folder().glob("*"):
+        file.unlink()  # else the stopped trial would take the trained teacher
+    steps = 0
+    while not trial.done:
+        trial.advance()
+        steps += 1
+        tensors, values = trial.state()
+        trial = EvaluationTrial(config, digits)
+        trial.load_state(
+            {name: tensor.clone() for name, tensor in tensors.items()},
+            json.loads(json.dumps(values)),
+        )
+    expected = whole.result_columns(is_ok=True)
+    found = trial.result_columns(is_ok=True)
+
+    assert steps >= 1 + 1 + 1 + 2 * 3
+    for name, value in expected.items():
+        if not name.endswith("_seconds"):
+            assert found[name] == value, name
+
+
+def test_a_teacher_is_trained_once_for_equal_trials(digits: ImageData, set_file: Path) -> None:
+    first = finished(config_of(set=str(set_file), labels="teacher", **TEACHER), digits)
+    (file,) = teacher_folder().iterdir()
+    written = file.read_bytes()
+    second = EvaluationTrial(
+        config_of(set="random", ipc=2, seed=5, labels="teacher", **TEACHER).resolve(), digits
+    )
+
+    assert second.teacher is not None
+    assert second.teacher.done
+    assert first.teacher is not None
+    for name, tensor in first.teacher.network.state_dict().items():
+        assert torch.equal(second.teacher.network.state_dict()[name], tensor)
+    assert second.result_columns(is_ok=False)["teacher_accuracy"] == first.teacher.accuracy
+    assert file.read_bytes() == written
+
+
+@pytest.mark.parametrize(
+    "change", [{"teacher_epochs": 3}, {"teacher_seed": 1}, {"eval_lr": 0.02}, {"width": 8}]
+)
+def test_another_teacher_is_trained_anew(change: dict[str, Any], digits: ImageData) -> None:
+    values = {"labels": "teacher", **TEACHER}
+    trained = Teacher(config_of(**values).resolve(), digits)
+    while not trained.done:
+        trained.run_epoch()
+
+    assert Teacher(config_of(**values, seed=9).resolve(), digits).done
+    assert not Teacher(config_of(**values | change).resolve(), digits).done
+
+
+def test_a_teacher_of_other_images_is_trained_anew(digits: ImageData) -> None:
+    config = config_of(labels="teacher", **TEACHER).resolve()
+    trained = Teacher(config, digits)
+    while not trained.done:
+        trained.run_epoch()
+    brighter = dataclasses.replace(digits, mean=digits.mean + 0.1)
+
+    assert not Teacher(config, brighter).done
+
+
+def test_the_first_of_two_teachers_is_kept(digits: ImageData) -> None:
+    config = config_of(labels="teacher", **TEACHER).resolve()
+    slow, fast = Teacher(config, digits), Teacher(config, digits)
+    slow.run_epoch()
+    while not fast.done:
+        fast.run_epoch()
+    slow.run_epoch()  # takes what the other has written
+
+    assert slow.done
+    assert slow.accuracy == fast.accuracy
+    (file,) = teacher_folder().iterdir()
+    file.write_bytes(b"cut off")
+    assert not Teacher(config, digits).done
+
+
+def test_a_folder_that_cannot_be_written_costs_only_time(
+    digits: ImageData, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("DREAM_SWEEP_CACHE", str(tmp_path / "file"))
+
+    trial = finished(config_of(labels="teacher", ipc=1, **TEACHER), digits)
+
+    assert trial.result_columns(is_ok=True)["teacher_accuracy"] is not None
+
+
+def test_soft_labels_of_the_set_need_no_teacher(digits: ImageData, tmp_path: Path) -> None:
+    pixels = torch.stack([digits.train_images[rows[0]] for rows in digits.class_indices])
+    torch.save({"images": pixels, "labels": 9 * torch.eye(10)}, tmp_path / "soft.pt")
+    set_of = {"set": str(tmp_path / "soft.pt"), "labels": "soft", "label_loss": "cross_entropy"}
+
+    row = run(config_of(**set_of), digits).row
+
+    assert row["labels_from"] == "set"
+    assert row["teacher_accuracy"] is None
+    assert not teacher_folder().exists()
+    hard = run(config_of(**set_of | {"labels": "hard", "label_loss": None}), digits).row
+    assert hard["labels_from"] is None
+    assert hard["test_loss_mean"] != row["test_loss_mean"]
+
+
+def test_sure_soft_labels_train_as_hard_ones_do(digits: ImageData, tmp_path: Path) -> None:
+    pixels = torch.stack([digits.train_images[rows[0]] for rows in digits.class_indices])
+    torch.save({"images": pixels, "labels": torch.eye(10)}, tmp_path / "soft.pt")
+    path = str(tmp_path / "soft.pt")
+
+    rows = [
+        run(config_of(set=path, **labels), digits).row
+        for labels in ({}, {"labels": "soft", "label_loss": "cross_entropy"})
+    ]
+
+    assert rows[0]["test_loss_mean"] == pytest.approx(rows[1]["test_loss_mean"], rel=1e-4)
+
+
+def test_all_real_images_have_epochs_of_their_own(digits: ImageData) -> None:
+    row = run(config_of(set="all", all_epochs=1, n_eval=1), digits).row
+
+    assert row["n_trained_on"] == row["n_stored"] == len(digits.train_images)
+    assert row["ipc"] is None
+    assert row["coverage_max"] == pytest.approx(0, abs=0.01)
+
+
+def test_classes_of_different_sizes_are_told(digits: ImageData, tmp_path: Path) -> None:
+    rows = torch.cat([indices[: 1 + (i == 3)] for i, indices in enumerate(digits.class_indices)])
+    path = tmp_path / "set.pt"
+    torch.save([digits.train_images[rows], digits.train_labels[rows]], path)
+    config = config_of(set=str(path), labels="soft")
+
+    lines = notices_of(config, digits)
+
+    assert config.resolve()["ipc"] == 2
+    assert any("its classes have 1 to 2 images" in line for line in lines)
+    assert any("carries no soft labels; a teacher gives them" in line for line in lines)
+
+
+BAD = [
+    ({"set": "file"}, "stands for a path"),
+    ({"set": "randm"}, "no such set: 'randm'"),
+    ({"protocol": "published"}, "an evaluation has no protocol 'published'"),
+    ({"label_loss": "kl"}, "label_loss does not apply to labels 'hard'"),
+    ({"temperature": 2.0, "labels": "soft", "label_loss": "cross_entropy"}, "temperature does not"),
+    ({"factor": 2}, "factor does not apply to set 'random'"),
+    ({"network": "photo_cnn"}, "unknown network 'photo_cnn'"),
+]
+
+
+@pytest.mark.parametrize(("values", "message"), BAD)
+def test_bad_configurations_are_one_clear_line(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        config_of(**values).resolve()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"set_mean": ("0.5",)}, "give set_mean and set_std together"),
+        ({"set_mean": ("0.5",), "set_std": ("0",)}, "set_std must be above 0"),
+        ({"set_mean": ("x",), "set_std": ("1",)}, "set_mean"),
+        ({"set_mean": ("0.5",), "set_std": ("1",), "set_range": "unit"}, "for set_range"),
+        ({"ipc": 7}, "has 2 images of its largest class, got ipc 7"),
+        ({"factor": 9}, "factor must be at most the 8 pixels"),
+    ],
+)
+def test_bad_options_of_a_file_are_one_clear_line(
+    values: dict[str, Any], message: str, set_file: Path, digits: ImageData
+) -> None:
+    with pytest.raises(UserError, match=message):
+        check(config_of(set=str(set_file), **values), digits)
+
+
+def test_the_command_judges_a_file(
+    set_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [
+        *("--kind", "evaluation", "--set", str(set_file), "--eval-epochs", "1", "--n-eval", "1"),
+        *("--width", "4", "--depth", "1", "--out", str(tmp_path / "run")),
+    ]
+
+    assert main(arguments) == 0
+    row = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert (row["kind"], row["ipc"], row["n_stored"]) == ("evaluation", 2, 20)
+    assert "IDC/DREAM tensors, 20 images of 10 classes" in capsys.readouterr().err
+    assert (tmp_path / "run" / "samples.png").exists()
+    set_file.write_bytes(b"changed")
+    assert main(arguments) == 2
+    assert "error: " in capsys.readouterr().err
+
+
+def test_checkpoints_hold_the_state_of_every_part(digits: ImageData, tmp_path: Path) -> None:
+    config = config_of(set="random", labels="teacher", **TEACHER)
+    folder = LocalFolder(tmp_path / "checkpoints")
+
+    row = run(config, digits, checkpoint_folder=folder, checkpoint_seconds=0).row
+
+    assert row["status"] == "ok"
+    assert folder.names()
