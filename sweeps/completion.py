@@ -21,7 +21,7 @@ from distill.components import Field, known_names, option_type, registry_of
 from distill.datasets.load import DATASET_NAMES
 from distill.errors import require_known
 from distill.kinds import KINDS
-from sweeps import cats_vs_dogs, full_grid
+from sweeps import cats_vs_dogs, evaluate_sets, full_grid
 from sweeps.cli.program import DREAM_SWEEP, run_command
 from sweeps.grid.options import PROTOCOLS
 from sweeps.monitor.logs_command import logs_parser
@@ -33,7 +33,7 @@ from sweeps.optuna_search.study import OBJECTIVES
 SHELLS = ("bash", "zsh")
 
 _DATASETS = tuple(name for name in DATASET_NAMES if not name.endswith(":"))
-_FILES = {"config": shtab.FILE}
+_FILES = {"config": shtab.FILE, "sets": shtab.FILE}
 _FOLDERS = dict.fromkeys(("out", "results", "data_root", "also"), shtab.DIRECTORY)
 
 
@@ -107,6 +107,7 @@ def _verbs() -> dict[str, tuple[str, Sequence[OneLineParser], Mapping[str, Itera
             [cats_vs_dogs.COMMAND.parser()],
             grid | {"preset": tuple(cats_vs_dogs.COMMAND.presets)},
         ),
+        "evaluate": ("judge small sets", [evaluate_sets.COMMAND.parser()], grid),
         "search": (
             "search for good parameters",
             [search_parser(f"{DREAM_SWEEP} search")],

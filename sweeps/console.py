@@ -41,6 +41,12 @@ def _photos(arguments: list[str]) -> int:
     return dataclasses.replace(COMMAND, installed=True).main(arguments)
 
 
+def _evaluate(arguments: list[str]) -> int:
+    from sweeps.evaluate_sets import COMMAND
+
+    return dataclasses.replace(COMMAND, installed=True).main(arguments)
+
+
 def _search(arguments: list[str]) -> int:
     from sweeps.search import COMMAND
 
@@ -75,6 +81,7 @@ VERBS = {
     "distill": Verb("run one trial, by default a distillation (python -m distill)", _distill),
     "grid": Verb("run paper 1's grids of distillations on Ray (sweeps/full_grid.py)", _grid),
     "photos": Verb("run paper 2's grids of selections on Ray (sweeps/cats_vs_dogs.py)", _photos),
+    "evaluate": Verb("judge small sets beside random images (sweeps/evaluate_sets.py)", _evaluate),
     "search": Verb("search for good parameters with Optuna on Ray (sweeps/search.py)", _search),
     "status": Verb("show how far the sweeps of some results are, now or live", _status),
     "logs": Verb("show what a failed trial said", _logs),

@@ -13,8 +13,8 @@ from tests.paths import ROOT
 ROOMS = {
     "distill": "errors lazy parsing value_range components runtime datasets sets networks augment "
     "clustering selection config kinds evaluation dream trials cli __main__ __init__",
-    "sweeps": "store cost cli monitor cluster optuna_search grid full_grid cats_vs_dogs search "
-    "completion console __init__",
+    "sweeps": "store cost cli monitor cluster optuna_search grid full_grid cats_vs_dogs "
+    "evaluate_sets search completion console __init__",
     "analysis": "statistics data tables findings figures report __main__ __init__",
 }
 """The folders and top-level files of every package: each imports only from itself and from what
@@ -23,7 +23,7 @@ stands before it."""
 LAYERS = ("distill", "sweeps", "analysis")
 """The packages in the order of their imports; the entry points of `sweeps` print tables."""
 
-ENTRY_POINTS = {"full_grid", "cats_vs_dogs", "search", "completion", "console"}
+ENTRY_POINTS = {"full_grid", "cats_vs_dogs", "evaluate_sets", "search", "completion", "console"}
 
 FORBIDDEN = {
     "distill": {"sweeps", "analysis", "ray", "optuna", "pandas", "matplotlib"},

@@ -1,5 +1,142 @@
-"""Tables of evaluations."""
+"""Tables of evaluations: sets of any origin beside as many random real images, one row a set.
 
-from analysis.tables.layout import TableLayout
+There is a table for each data set, number of images a class, way of labelling and recipe.
+"""
 
-LAYOUT = TableLayout(kind="evaluation", row=("set",), baseline={"set": "random"}, size_field="ipc")
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
+
+from analysis.data.configs import Options
+from analysis.tables import texts
+from analysis.tables.declarations import Images, MeanColumn, RowField
+from analysis.tables.layout import Row, Scope, Table, TableLayout
+from analysis.tables.percent import percent
+from distill.config.sets import SETS
+
+BASELINE = "random"
+
+_COMMON_NAMES = ("distilled", "decoded", "images_best", "set", "data_best")
+"""Names of files that say nothing about the set in them: the folder is named, too."""
+
+_FROM_FILES = ("ipc", "set_hash", "factor")
+"""Options of sets that their files give: two sets of one path differ in the hash alone."""
+
+
+def set_label(name: str) -> str:
+    """Returns the printed name of a set: of a way to choose real images, or of a file.
+
+    Example:
+        >>> set_label("random"), set_label("runs/kmeans/distilled.parquet"), set_label("a/dc.pt")
+        ('random real images', 'kmeans/distilled', 'dc')
+    """
+    if name in SETS:
+        return SETS.label(name)
+    path = PurePath(name.split(",", 1)[0])
+    stem = path.stem if path.suffix in (".pt", ".pth", ".parquet") else path.name
+    return f"{path.parent.name}/{stem}" if stem in _COMMON_NAMES else stem
+
+
+class EvaluationLayout(TableLayout):
+    """The layout of the tables of evaluations."""
+
+    def method_label(self, method: str) -> str:
+        """Returns the printed name of a set."""
+        return set_label(method)
+
+    def changed_options(self, config: Mapping[str, Any]) -> Options:
+        """Returns the options of a trial's set that are not the defaults.
+
+        Of a set in files all that are given, without reading the files: results are analysed where
+        these need not be.
+        """
+        if config["set"] in SETS:
+            changed = super().changed_options(config)
+            return tuple(pair for pair in changed if pair[0] != "ipc")
+        values = ((name, config.get(name)) for name in self.option_names)
+        return tuple(
+            (name, value)
+            for name, value in values
+            if value not in (None, "", 0) and name != "ipc" and (name, value) != ("factor", 1)
+        )
+
+    def option_text(self, name: str, value: Any) -> str:
+        """Returns an option in a label; a hash by its first digits."""
+        return f"content {value[:6]}" if name == "set_hash" else super().option_text(name, value)
+
+    def row_columns(self, scope: Scope, row: Row) -> dict[str, Any]:
+        """Returns the set and its images a class, and how it is labelled."""
+        return {
+            "set": row.values[0],
+            "label": row.label,
+            "ipc": scope.size,
+            "labels": scope.setting["labels"],
+            "network": scope.setting["network"],
+            "baseline": row.is_baseline,
+        }
+
+    def title(self, scope: Scope) -> str:
+        """Returns what a table is of."""
+        setting = scope.setting
+        parts = [f"Sets judged on {texts.dataset_label(setting['dataset'])}"]
+        if scope.size is not None:
+            parts.append(texts.images_per_class(scope.size))
+        others = {k: v for k, v in scope.distinguishing.items() if k not in self.title_fields}
+        return ", ".join(
+            [
+                *parts,
+                setting["network"],
+                f"{setting['labels']} labels",
+                *texts.setting_texts(others),
+            ]
+        )
+
+    def file_parts(self, scope: Scope) -> Sequence[str]:
+        """Returns data set, images a class, network and labels."""
+        setting = scope.setting
+        size = "" if scope.size is None else f"ipc{scope.size}"
+        dataset = texts.dataset_word(setting["dataset"])
+        return ("sets", dataset, size, setting["network"], setting["labels"])
+
+    def notes(self, table: Table) -> list[str]:
+        """Returns what intervals and the further columns are, and how good the teacher was."""
+        notes = [
+            "± is half of the 95 % t interval over n seeds; one seed has none.",
+            "cover: mean distance of a real image to the nearest of the set in its class; divers.: "
+            "mean distance of two images of a class; both in units of the spread of a class, in "
+            "features of a fixed random network. repr.: 1 − the shifts of the means of the "
+            "classes; 1 − 1/n on average for n random images a class.",
+        ]
+        taught = sorted(
+            {
+                trial.numbers["teacher_accuracy"]
+                for row in table.entries
+                for trial in row.trials
+                if trial.numbers["teacher_accuracy"] == trial.numbers["teacher_accuracy"]
+            }
+        )
+        if taught:
+            shown = ", ".join(percent(accuracy) for accuracy in taught[:3])
+            notes.append(f"teacher's own accuracy: {shown} %.")
+        return notes
+
+
+LAYOUT = EvaluationLayout(
+    kind="evaluation",
+    row=(RowField(name="set"),),
+    baseline={"set": BASELINE},
+    title_fields=("dataset", "network", "labels"),
+    size_field="ipc",
+    means=(
+        MeanColumn(name="cover", number="coverage"),
+        MeanColumn(name="divers.", number="diversity"),
+        MeanColumn(name="repr.", number="representativeness"),
+    ),
+    shows_parameters=False,
+    keys={"set": "label"},
+    headings={"reproduced": "reproduced\nlast epoch (n)", "sound": "here\nlast epoch (n)"},
+    baseline_heading="random",
+    sweep_figures="analysis.figures.evaluation:plots",
+    images=Images(folder="samples", label="Images trained on"),
+)
+"""The layout of the tables of evaluations."""

@@ -341,12 +341,16 @@ class Config(ABC):
         """
         return cls(**values)
 
+    def identity_values(self) -> dict[str, Any]:
+        """Returns the values that identify the trial: those of the resolved configuration."""
+        return self.resolve().to_dict()
+
     @functools.cached_property
     def trial_id(self) -> str:
         """16 hexadecimal digits: the hash of the resolved configuration and the schema version."""
         values = {
             name: value
-            for name, value in self.resolve().to_dict().items()
+            for name, value in self.identity_values().items()
             if value is not None and NEUTRAL_VALUES.get(name) != value
         }
         content = [SCHEMA_VERSION, self.kind, values]

@@ -115,6 +115,14 @@ class EvaluationConfig(Config):
         }
         return defaults | found
 
+    def identity_values(self) -> dict[str, Any]:
+        """Returns the values that identify the trial: of a set in files its content, not its place.
+
+        A set that is moved or renamed is the same one, and one that is changed is another.
+        """
+        values = super().identity_values()
+        return values | {"set": FILE} if self.is_file else values
+
     def resolve(self) -> "ResolvedEvaluation":
         """Returns the configuration with every default filled in; idempotent."""
         if isinstance(self, ResolvedEvaluation):

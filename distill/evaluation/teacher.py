@@ -20,7 +20,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from distill.config.evaluation import ResolvedEvaluation
+from distill.config.evaluation import EvaluationConfig, ResolvedEvaluation
 from distill.config.seeds import derive_seed
 from distill.datasets import ImageData
 from distill.evaluation.recipe import evaluation_of, network_for
@@ -36,6 +36,7 @@ _RECIPE = (
     *("eval_batch_size", "eval_lr", "eval_momentum", "eval_weight_decay", "eval_augment"),
     *("cutmix_prob", "cutmix_beta", "eval_split"),
 )
+"""Fields that decide the weights and the accuracy beside network, epochs and seed."""
 
 
 def teacher_folder() -> Path:
@@ -50,8 +51,8 @@ def teacher_folder() -> Path:
 class Teacher:
     """Trains a teacher epoch by epoch, or takes one that is trained already.
 
-    It has the network, epochs and seed that a configuration gives and the rest of the recipe of
-    its students, on all training images with hard labels.
+    It has the network, epochs and seed that a configuration gives and else the default recipe of
+    the data set, whatever that of its students is, on all training images with hard labels.
 
     Args:
         config: of the trial.
@@ -69,9 +70,9 @@ class Teacher:
         self.network = network_for(config, data, config["teacher_network"], torch.Generator())
         self.accuracy: float | None = None
         self._normalize = data.normalize
-        seeded = config.replace(seed=derive_seed(config["teacher_seed"], "teacher"))
+        recipe = _recipe(config)
         self._evaluation = evaluation_of(
-            seeded,
+            recipe,
             data,
             self.network,
             data.train_images,
@@ -81,7 +82,7 @@ class Teacher:
             execution=dataclasses.replace(execution, precision="auto"),  # all trials share it
             epochs=config["teacher_epochs"],
         )
-        self._file = teacher_folder() / f"{_key(config, data)}.safetensors"
+        self._file = teacher_folder() / f"{_key(config, recipe, data)}.safetensors"
         self._take_trained()
 
     @property
@@ -156,7 +157,17 @@ class Teacher:
             self._evaluation.load_state(tensors, values["evaluation"])
 
 
-def _key(config: ResolvedEvaluation, data: ImageData) -> str:
+def _recipe(config: ResolvedEvaluation) -> ResolvedEvaluation:
+    """Returns the default recipe of a trial's data set, with the teacher's seed."""
+    return EvaluationConfig(
+        dataset=config.dataset,
+        val_fraction=config.val_fraction,
+        eval_split=config.eval_split,
+        seed=derive_seed(config["teacher_seed"], "teacher"),
+    ).resolve()
+
+
+def _key(config: ResolvedEvaluation, recipe: ResolvedEvaluation, data: ImageData) -> str:
     """Returns 32 hexadecimal digits: the hash of all that decides the weights and the accuracy."""
     name = config["teacher_network"]
     content = {
@@ -166,7 +177,7 @@ def _key(config: ResolvedEvaluation, data: ImageData) -> str:
         "network": [name, config.options_for(NETWORKS, name)],
         "epochs": config["teacher_epochs"],
         "seed": config["teacher_seed"],
-        **{field: config[field] for field in _RECIPE},
+        **{field: recipe[field] for field in _RECIPE},
     }
     text = json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -13,6 +13,7 @@ _VERBS = {
     "distill": "python -m distill",
     "grid": "sweeps/full_grid.py",
     "photos": "sweeps/cats_vs_dogs.py",
+    "evaluate": "sweeps/evaluate_sets.py",
     "search": "sweeps/search.py",
     "analyse": "python -m analysis",
 }

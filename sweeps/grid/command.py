@@ -21,7 +21,7 @@ from sweeps.cli.json_output import json_output
 from sweeps.cli.options import check_execution_applies
 from sweeps.cli.program import command_line, program_of, run_command
 from sweeps.grid.grid import Grid
-from sweeps.grid.options import GridOptions, grid_parser
+from sweeps.grid.options import FurtherArguments, GridOptions, grid_parser
 from sweeps.grid.plan import make_plan, plan_digest
 from sweeps.monitor.documents import end_document, outcome_document, plan_document
 from sweeps.store.progress import RETRIED, PlanProgress, progress_of
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class GridCommand(Generic[AnyConfig]):
-    """A command that runs one of several grids.
+    """A command that runs a grid: one of several presets, or one that follows from arguments.
 
     Attributes:
         verb: of `dream-sweep`, see `sweeps.cli.program`.
@@ -45,6 +45,7 @@ class GridCommand(Generic[AnyConfig]):
         print_tables: prints the tables of the results of a plan: the rows, the plan, and the
             records of failures by trial id.
         next_options: options of the command to try next.
+        further: arguments that the grid follows from, in place of presets; None: there are none.
         installed: whether it was started by `dream-sweep`.
     """
 
@@ -55,6 +56,7 @@ class GridCommand(Generic[AnyConfig]):
     fields_help: str
     print_tables: Callable[[pd.DataFrame, Sequence[AnyConfig], Mapping[str, Any]], None]
     next_options: str
+    further: FurtherArguments | None = None
     installed: bool = False
 
     def main(self, arguments: list[str] | None = None) -> int:
@@ -74,6 +76,7 @@ class GridCommand(Generic[AnyConfig]):
             presets=self.presets,
             only_example=self.only_example,
             fields_help=self.fields_help,
+            further=self.further,
         )
 
     def options(self, arguments: Sequence[str]) -> GridOptions:
@@ -82,7 +85,7 @@ class GridCommand(Generic[AnyConfig]):
         Raises:
             UserError: an option or a value is unknown or out of range.
         """
-        return GridOptions.from_parsed(self.parser().parse_args(arguments))
+        return GridOptions.from_parsed(self.parser().parse_args(arguments), self.further)
 
     def plan(self, arguments: Sequence[str]) -> list[AnyConfig]:
         """Returns the trials that some arguments ask for."""
@@ -121,9 +124,12 @@ class GridCommand(Generic[AnyConfig]):
         return self._finish(plan, store, outcome, command, document)
 
     def _plan(self, options: GridOptions) -> list[AnyConfig]:
-        require_known("preset", options.preset, self.presets)
+        grid: Grid[AnyConfig] | None = options.grid
+        if grid is None:
+            require_known("preset", options.preset, self.presets)
+            grid = self.presets[options.preset]
         return make_plan(
-            self.presets[options.preset],
+            grid,
             protocols=options.protocols,
             seeds=options.seeds,
             dataset=options.dataset,

@@ -1,7 +1,7 @@
 """Command-line options of the commands that run a grid."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
@@ -20,11 +20,27 @@ MAX_PRICE = 1e9
 
 
 @dataclass(frozen=True, kw_only=True)
+class FurtherArguments:
+    """Arguments of a command whose grid follows from them, in place of presets.
+
+    Attributes:
+        add: adds them to the parser.
+        grid: returns the grid that they ask for; may raise a UserError.
+        usage: the arguments in the usage line.
+    """
+
+    add: Callable[[argparse.ArgumentParser], None]
+    grid: Callable[[argparse.Namespace], Grid[Any]]
+    usage: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class GridOptions:
     """Which trials of which preset are run, and what is done with the plan.
 
     Attributes:
-        preset: name of the preset.
+        preset: name of the preset; that of the grid where it follows from further arguments.
+        grid: the grid that follows from further arguments (`FurtherArguments`); None: the preset's.
         dataset: in place of the preset's.
         protocols: in place of the preset's.
         seeds: in place of the preset's.
@@ -38,6 +54,7 @@ class GridOptions:
     """
 
     preset: str
+    grid: Grid[Any] | None
     dataset: str | None
     protocols: tuple[str, ...] | None
     seeds: tuple[int, ...] | None
@@ -55,16 +72,24 @@ class GridOptions:
         return self.run.name or self.preset
 
     @classmethod
-    def from_parsed(cls, parsed: argparse.Namespace) -> Self:
+    def from_parsed(
+        cls, parsed: argparse.Namespace, further: "FurtherArguments | None" = None
+    ) -> Self:
         """Returns what the options of `grid_parser` say.
+
+        Args:
+            parsed: by the parser.
+            further: that were added to it.
 
         Raises:
             UserError: a value is unknown or out of range.
         """
         if parsed.protocol is not None:
             require_known("protocol", parsed.protocol, PROTOCOLS)
+        grid = None if further is None else further.grid(parsed)
         return cls(
-            preset=parsed.preset,
+            preset=parsed.preset if grid is None else grid.name,
+            grid=grid,
             dataset=parsed.dataset,
             protocols=PROTOCOLS[parsed.protocol] if parsed.protocol else None,
             seeds=None if parsed.seeds is None else tuple(parse_seeds(parsed.seeds)),
@@ -85,8 +110,9 @@ def grid_parser(
     presets: Mapping[str, Grid[Any]],
     only_example: str,
     fields_help: str,
+    further: FurtherArguments | None = None,
 ) -> OneLineParser:
-    """Returns the parser of a command that runs one of several grids.
+    """Returns the parser of a command that runs a grid.
 
     Args:
         program: how the command is started, after `uv run`.
@@ -94,23 +120,19 @@ def grid_parser(
         presets: the grids, by name; the first is the default.
         only_example: a condition of `--only`, for the help.
         fields_help: where the fields of the configuration are listed, for the help.
+        further: arguments that the grid follows from, in place of presets and data set.
     """
     parser = OneLineParser(
         prog=program,
-        usage=f"uv run {program} [options]",
+        usage=f"uv run {program} {further.usage + ' ' if further else ''}[options]",
         description=description,
         allow_abbrev=False,
     )
+    if further is not None:
+        further.add(parser)
     what = parser.add_argument_group("what")
-    summaries = "; ".join(f"{name}: {grid.summary}" for name, grid in presets.items())
-    default = next(iter(presets))
-    what.add_argument(
-        "--preset",
-        default=default,
-        metavar="NAME",
-        help=f"grid to run. {summaries} (default: {default})".replace("%", "%%"),
-    )
-    what.add_argument("--dataset", metavar="NAME", help="data set, in place of the preset's")
+    if further is None:
+        _add_preset_options(what, presets)
     what.add_argument(
         "--protocol", metavar="NAME", help="sound, published or both (default: the preset's)"
     )
@@ -150,3 +172,15 @@ def grid_parser(
     )
     add_run_options(parser, fields_help=fields_help)
     return parser
+
+
+def _add_preset_options(what: Any, presets: Mapping[str, Grid[Any]]) -> None:
+    summaries = "; ".join(f"{name}: {grid.summary}" for name, grid in presets.items())
+    default = next(iter(presets))
+    what.add_argument(
+        "--preset",
+        default=default,
+        metavar="NAME",
+        help=f"grid to run. {summaries} (default: {default})".replace("%", "%%"),
+    )
+    what.add_argument("--dataset", metavar="NAME", help="data set, in place of the preset's")

@@ -83,7 +83,7 @@ def test_a_teacher_labels_the_images_that_the_student_sees() -> None:
     student = LOGITS.clone().requires_grad_()
 
     found = loss(student, images, ROWS, OTHERS, RATIO)
-    found.backward()  # type: ignore[no-untyped-call]
+    found.backward()
 
     expected = plain_kl(LOGITS, teacher(images).detach(), 3.0)
     assert float(found.detach()) == pytest.approx(

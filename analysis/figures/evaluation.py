@@ -1,0 +1,133 @@
+"""Differences of sets from random real images, over images a class, for each network."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.data.reading import Sweeps
+from analysis.figures.plot import Plot, file_name
+from analysis.figures.style import Look, legend_below, logarithmic, look, new_figure
+from analysis.tables import texts
+from analysis.tables.build import build
+from analysis.tables.evaluation import LAYOUT
+from distill.config.sets import SETS
+
+COLUMNS = 3
+"""Panels in a row."""
+
+_FILE_LOOKS = ("kmeans", "kmedoids", "dbscan", "agglomerative", "birch", "kmeans++")
+"""Methods whose looks sets in files have, one after the other."""
+
+_DODGE = 0.03
+"""Distance of two sets at the same number of images, as a share of it."""
+
+
+def plots(sweeps: Sweeps) -> Iterator[Plot]:
+    """Yields a figure for every data set with a set that is compared with random images."""
+    found = numbers(sweeps)
+    for dataset, rows in found.groupby("dataset", sort=True):
+        yield Plot(
+            name=f"sets-{file_name(texts.dataset_word(str(dataset)))}-differences",
+            title=f"Sets less as many random real images: {texts.dataset_label(str(dataset))}",
+            caption="Difference of the accuracy from that of as many random real images a class "
+            "under the same recipe, paired by seed, with its interval, over the images a class; a "
+            "panel for each network and way of labelling.",
+            numbers=rows.reset_index(drop=True),
+            draw=draw,
+        )
+
+
+def numbers(sweeps: Sweeps) -> pd.DataFrame:
+    """Returns the differences of all tables of evaluations, one row a set.
+
+    Columns: `dataset`, `network`, `labels`, `recipe` (what else tells tables apart), `ipc`, `set`,
+    `label`, `difference`, `low`, `high` (fractions) and `n` seeds.
+    """
+    records: list[dict[str, Any]] = []
+    for table in build(sweeps.results, kinds=[LAYOUT.kind]).tables:
+        others = {
+            name: value
+            for name, value in table.distinguishing.items()
+            if name not in LAYOUT.title_fields
+        }
+        for row in table.rows.to_dict("records"):
+            if row["baseline"] or not pd.notna(row["difference"]) or table.scope.size is None:
+                continue
+            records.append(
+                {
+                    "dataset": table.setting["dataset"],
+                    "network": row["network"],
+                    "labels": row["labels"],
+                    "recipe": ", ".join(texts.setting_texts(others)),
+                    "ipc": int(table.scope.size),
+                    **{name: row[name] for name in ("set", "label", "difference")},
+                    "low": row["difference_low"],
+                    "high": row["difference_high"],
+                    "n": int(row["n_pairs"]),
+                }
+            )
+    columns = ["dataset", "network", "labels", "recipe", "ipc", "set", "label", "difference"]
+    return pd.DataFrame(records, columns=[*columns, "low", "high", "n"])
+
+
+def draw(rows: pd.DataFrame) -> Figure:
+    """Draws a panel for each network and way of labelling."""
+    panels = list(rows.groupby(["network", "labels", "recipe"], sort=True))
+    columns = min(COLUMNS, len(panels))
+    lines = -(-len(panels) // columns)
+    figure = new_figure(max(6.6, 2.6 * columns), 0.8 + 2.4 * lines)
+    grid = figure.subplots(lines, columns, sharey=True, squeeze=False)
+    looks = _looks(rows)
+    handles: dict[str, Any] = {}
+    for position, axes in enumerate(grid.flat):
+        if position >= len(panels):
+            axes.set_axis_off()
+            continue
+        (network, way, recipe), panel = panels[position]
+        parts = [str(network), f"{way} labels", str(recipe)]
+        axes.set_title(", ".join(filter(None, parts)))
+        handles |= _panel(axes, panel, looks)
+        if position % columns == 0:
+            axes.set_ylabel("points over random")
+    legend_below(figure, [handles[label] for label in looks])
+    return figure
+
+
+def _looks(rows: pd.DataFrame) -> dict[str, Look]:
+    """Returns the look of every set by its label."""
+    sets = dict(zip(rows["label"], rows["set"], strict=True))
+    files = [label for label, name in sets.items() if name not in SETS]
+    return {
+        str(label): look(_FILE_LOOKS[files.index(label) % len(_FILE_LOOKS)])
+        if label in files
+        else look(str(name))
+        for label, name in sets.items()
+    }
+
+
+def _panel(axes: Axes, panel: pd.DataFrame, looks: dict[str, Look]) -> dict[str, Any]:
+    """Draws the sets of a panel beside each other; returns their handles by label."""
+    handles = {}
+    axes.axhline(0, color="0.5", linewidth=0.8)
+    for label, lines in panel.groupby("label", sort=False):
+        appearance, number = looks[str(label)], list(looks).index(str(label))
+        x = lines["ipc"].to_numpy(dtype=float)
+        x = x * (1 + _DODGE * (number - (len(looks) - 1) / 2))
+        y, low, high = (100 * lines[n].to_numpy(dtype=float) for n in ("difference", "low", "high"))
+        axes.vlines(x, low, high, color=appearance.colour, linewidth=1)
+        (handles[str(label)],) = axes.plot(
+            x,
+            y,
+            color=appearance.colour,
+            marker=appearance.marker,
+            linestyle=appearance.line,
+            label=str(label),
+        )
+    logarithmic(axes, "x")
+    values = sorted(set(panel["ipc"]))
+    axes.set_xticks(values, [f"{value:g}" for value in values])
+    axes.set_xlabel("images a class (ipc)")
+    return handles
