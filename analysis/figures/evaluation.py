@@ -1,18 +1,19 @@
 """Differences of sets from random real images, over images a class, for each network."""
 
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.data.reading import Sweeps
+from analysis.data.configs import SOUND
 from analysis.figures.plot import Plot, file_name
 from analysis.figures.style import Look, legend_below, logarithmic, look, new_figure
 from analysis.tables import texts
-from analysis.tables.build import build
 from analysis.tables.evaluation import LAYOUT
+from analysis.tables.layout import Table
 from distill.config.sets import SETS
 
 COLUMNS = 3
@@ -21,52 +22,56 @@ COLUMNS = 3
 _FILE_LOOKS = ("kmeans", "kmedoids", "dbscan", "agglomerative", "birch", "kmeans++")
 """Methods whose looks sets in files have, one after the other."""
 
+_CHARACTERS = 30
+"""Of a line that names the recipe of a panel."""
+
 _DODGE = 0.03
 """Distance of two sets at the same number of images, as a share of it."""
 
 
-def plots(sweeps: Sweeps) -> Iterator[Plot]:
+def plots(tables: Sequence[Table]) -> Iterator[Plot]:
     """Yields a figure for every data set with a set that is compared with random images."""
-    found = numbers(sweeps)
-    for dataset, rows in found.groupby("dataset", sort=True):
+    for dataset, rows in build(tables).groupby("dataset", sort=True):
         yield Plot(
             name=f"sets-{file_name(texts.dataset_word(str(dataset)))}-differences",
             title=f"Sets less as many random real images: {texts.dataset_label(str(dataset))}",
             caption="Difference of the accuracy from that of as many random real images a class "
-            "under the same recipe, paired by seed, with its interval, over the images a class; a "
-            "panel for each network and way of labelling.",
+            "under the same recipe, paired by seed, with its simultaneous interval, over the "
+            "images a class; a panel for each network, way of labelling and augmentation.",
             numbers=rows.reset_index(drop=True),
             draw=draw,
         )
 
 
-def numbers(sweeps: Sweeps) -> pd.DataFrame:
-    """Returns the differences of all tables of evaluations, one row a set.
+def build(tables: Sequence[Table]) -> pd.DataFrame:
+    """Returns the differences of tables of evaluations, one row a set; without all real images.
 
     Columns: `dataset`, `network`, `labels`, `recipe` (what else tells tables apart), `ipc`, `set`,
     `label`, `difference`, `low`, `high` (fractions) and `n` seeds.
     """
     records: list[dict[str, Any]] = []
-    for table in build(sweeps.results, kinds=[LAYOUT.kind]).tables:
-        others = {
-            name: value
+    for table in tables:
+        others = [
+            texts.value_text(value)
             for name, value in table.distinguishing.items()
-            if name not in LAYOUT.title_fields
-        }
-        for row in table.rows.to_dict("records"):
-            if row["baseline"] or not pd.notna(row["difference"]) or table.scope.size is None:
+            if name not in LAYOUT.title_fields and value is not None
+        ]
+        for position in table.compared(SOUND):
+            row = table.rows.iloc[position].to_dict()
+            if not pd.notna(row["sound_difference"]) or table.scope.size is None:
                 continue
             records.append(
                 {
                     "dataset": table.setting["dataset"],
                     "network": row["network"],
                     "labels": row["labels"],
-                    "recipe": ", ".join(texts.setting_texts(others)),
+                    "recipe": ", ".join(others),
                     "ipc": int(table.scope.size),
-                    **{name: row[name] for name in ("set", "label", "difference")},
-                    "low": row["difference_low"],
-                    "high": row["difference_high"],
-                    "n": int(row["n_pairs"]),
+                    **{name: row[name] for name in ("set", "label")},
+                    "difference": row["sound_difference"],
+                    "low": row["sound_difference_low"],
+                    "high": row["sound_difference_high"],
+                    "n": int(row["sound_pairs"]),
                 }
             )
     columns = ["dataset", "network", "labels", "recipe", "ipc", "set", "label", "difference"]
@@ -87,8 +92,9 @@ def draw(rows: pd.DataFrame) -> Figure:
             axes.set_axis_off()
             continue
         (network, way, recipe), panel = panels[position]
-        parts = [str(network), f"{way} labels", str(recipe)]
-        axes.set_title(", ".join(filter(None, parts)))
+        axes.set_title(f"{network}, {way} labels")
+        if recipe:
+            axes.set_title(textwrap.fill(str(recipe), _CHARACTERS), loc="right", fontsize=7, y=0.9)
         handles |= _panel(axes, panel, looks)
         if position % columns == 0:
             axes.set_ylabel("points over random")

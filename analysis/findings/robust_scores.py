@@ -26,11 +26,11 @@ from typing import Any
 import pandas as pd
 
 from analysis.data.trials import TrialRecord, read_trials
-from analysis.statistics import mean_interval
-from analysis.tables.evaluation import BASELINE, LAYOUT, set_label
+from analysis.statistics.intervals import mean_interval
+from analysis.tables.evaluation import ALL, BASELINE, LAYOUT, set_label
 from analysis.tables.layout import TableLayout, layout_of
 
-ALL, HARD = "all", "hard"
+HARD = "hard"
 
 PLAIN = ("none", 0.0)
 """Values of `_AUGMENTATION` without any."""
@@ -100,9 +100,9 @@ def robust_scores(results: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row for each data set, images a class, network, way of labelling, augmentation, set and
-        `score` (`lrs` or `ars`): the mean `value` over `seeds` paired seeds with its 95 % t interval `low`, `high`
-        (NaN for one seed), and the means of `recovery` (HLR), `improvement` (IOR) and, of `ars`,
-        `improvement_plain`, fractions. Empty where there are no such trials.
+        `score` (`lrs` or `ars`): the mean `value` over `seeds` paired seeds with its 95 % t
+        interval `low`, `high` (NaN for one seed), and the means of `recovery` (HLR), `improvement`
+        (IOR) and, of `ars`, `improvement_plain`, fractions. Empty where there are no such trials.
     """
     layout = layout_of(LAYOUT.kind)
     recipes: dict[Key, _Recipe] = {}

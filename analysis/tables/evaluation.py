@@ -9,18 +9,23 @@ from typing import Any
 
 from analysis.data.configs import Options
 from analysis.tables import texts
-from analysis.tables.declarations import Images, MeanColumn, RowField
-from analysis.tables.layout import Row, Scope, Table, TableLayout
+from analysis.tables.declarations import (
+    Images,
+    MeanColumn,
+    Pair,
+    Question,
+    Row,
+    RowField,
+    Topic,
+)
+from analysis.tables.layout import Scope, Table, TableLayout, against_baseline
 from analysis.tables.percent import percent
 from distill.config.sets import SETS
 
-BASELINE = "random"
+BASELINE, ALL = "random", "all"
 
 _COMMON_NAMES = ("distilled", "decoded", "images_best", "set", "data_best")
 """Names of files that say nothing about the set in them: the folder is named, too."""
-
-_FROM_FILES = ("ipc", "set_hash", "factor")
-"""Options of sets that their files give: two sets of one path differ in the hash alone."""
 
 
 def set_label(name: str) -> str:
@@ -121,6 +126,18 @@ class EvaluationLayout(TableLayout):
         return notes
 
 
+def _against_random(rows: Sequence[Row]) -> list[Pair]:
+    """Returns every set and the random images; all real images are a mark, not a rival."""
+    return [pair for pair in against_baseline(rows) if rows[pair.row].values[0] != ALL]
+
+
+SETS_TOPIC = Topic(
+    name="sets",
+    title="Sets, against as many random real images (paired by seed)",
+    subject="Sets",
+    comparisons="comparisons with as many random real images",
+)
+
 LAYOUT = EvaluationLayout(
     kind="evaluation",
     row=(RowField(name="set"),),
@@ -135,8 +152,10 @@ LAYOUT = EvaluationLayout(
     shows_parameters=False,
     keys={"set": "label"},
     headings={"reproduced": "reproduced\nlast epoch (n)", "sound": "here\nlast epoch (n)"},
-    baseline_heading="random",
-    sweep_figures="analysis.figures.evaluation:plots",
+    questions=(
+        Question(topic=SETS_TOPIC, pairs=_against_random, differences="from random real images"),
+    ),
+    joint_figures="analysis.figures.evaluation:plots",
     images=Images(folder="samples", label="Images trained on"),
 )
 """The layout of the tables of evaluations."""
