@@ -13,6 +13,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from distill.augment.siamese import Augmentation
 from distill.config.evaluation import EvaluationConfig, ResolvedEvaluation
 from distill.datasets import ImageData
 from distill.evaluation.label_losses import SoftLabelLoss
@@ -86,8 +87,9 @@ class EvaluationTrial(Trial):
         self._evaluation: Evaluation | None = None
         self._n_epochs = config.n_eval * config.epochs
         self._clock = (0.0, 0)  # seconds and epochs of the evaluation in this process
-        # Finds out at once whether the network fits the images.
+        # Finds out at once whether the network fits the images, and the augmentation exists.
         network_for(config, data, config.network, torch.Generator())
+        Augmentation(strategy=config.eval_augment)
 
     @classmethod
     def check(cls, config: ResolvedEvaluation, data: ImageData) -> None:

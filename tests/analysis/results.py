@@ -8,7 +8,9 @@ import pyarrow as pa
 
 from distill.config.base import SCHEMA_VERSION, Config
 from distill.config.distillation import DistillationConfig
+from distill.config.evaluation import EvaluationConfig
 from distill.config.selection import SelectionConfig
+from distill.config.sets import SETS
 from sweeps.store.schema import trial_schema
 
 Row = dict[str, Any]
@@ -82,6 +84,34 @@ def selection_rows_of(
             "test_accuracy_mean": accuracy,
             "test_loss_mean": 0.5,
             "n_trained_on": 1350,
+            "total_seconds": 10.0,
+            "gpu_share": 0.5,
+        }
+        rows.append(row | (values or {}))
+    return rows
+
+
+def evaluation_rows_of(
+    set_name: str, accuracies: Iterable[float], values: Row | None = None, **fields: Any
+) -> list[Row]:
+    """Rows of seeds 0, 1, … of a set on CIFAR-10; of a path with what its files would say."""
+    rows = []
+    if set_name not in SETS:
+        fields = {"set_hash": "0123456789abcdef", "ipc": 1, "factor": 1} | fields
+    for seed, accuracy in enumerate(accuracies):
+        config = EvaluationConfig(dataset="cifar10", set=set_name, seed=seed, **fields)
+        row: Row = dict.fromkeys(trial_schema().names) | config.resolve().to_dict()
+        row |= {
+            "trial_id": config.trial_id,
+            "schema_version": SCHEMA_VERSION,
+            "kind": "evaluation",
+            "status": "ok",
+            "phase": "grid",
+            "test_accuracy_mean": accuracy,
+            "n_test": 10_000,
+            "n_networks": 5,
+            "coverage_mean": 1.5,
+            "representativeness": 0.25,
             "total_seconds": 10.0,
             "gpu_share": 0.5,
         }

@@ -17,7 +17,7 @@ def test_help_shows_every_verb_with_a_line(
     assert main(arguments) == 0
 
     lines = capsys.readouterr().out.splitlines()
-    names = "distill grid photos search status logs analyse completion"
+    names = "distill grid photos evaluate search status logs analyse completion"
     assert list(VERBS) == names.split()
     for name, verb in VERBS.items():
         (line,) = (line for line in lines if line.split()[:1] == [name])
@@ -37,6 +37,7 @@ def test_version_is_that_of_the_library(capsys: pytest.CaptureFixture[str]) -> N
         (["--resluts", "x"], "unknown option '--resluts'; a verb comes first: distill, grid,"),
         (["grid", "--preset", "papr"], "unknown preset 'papr'; did you mean 'paper'?"),
         (["photos", "--sed", "1"], "did you mean '--seed"),
+        (["evaluate"], "give at least one SET to judge"),
         (["search", "dbskan"], "unknown space 'dbskan'; did you mean 'dbscan'?"),
         (["distill", "--ipc", "0"], "ipc must be at least 1, got 0"),
         (["analyse", "nowhere"], "there are no results at"),

@@ -293,6 +293,7 @@ def test_bad_configurations_are_one_clear_line(values: dict[str, Any], message: 
         ({"set_mean": ("0.5",), "set_std": ("1",), "set_range": "unit"}, "for set_range"),
         ({"ipc": 7}, "has 2 images of its largest class, got ipc 7"),
         ({"factor": 9}, "factor must be at most the 8 pixels"),
+        ({"eval_augment": "zoom"}, "zoom"),
     ],
 )
 def test_bad_options_of_a_file_are_one_clear_line(

@@ -1,0 +1,84 @@
+"""Tables of evaluations: sets beside as many random images, one table a size and way of labelling."""
+
+import sys
+
+import pandas as pd
+import pytest
+
+from analysis.tables.build import build
+from analysis.tables.evaluation import set_label
+from analysis.tables.printing import print_tables
+from tests.analysis.results import evaluation_rows_of, frame_of
+
+RANDOM = (0.20, 0.22, 0.21, 0.19)
+GOOD = (0.30, 0.33, 0.30, 0.29)
+
+
+def frame() -> pd.DataFrame:
+    rows = evaluation_rows_of("random", RANDOM, ipc=1)
+    rows += evaluation_rows_of("random", RANDOM, ipc=10)
+    rows += evaluation_rows_of("herding", (0.25,) * 4, ipc=1)
+    rows += evaluation_rows_of("all", (0.8, 0.8, 0.81, 0.79))
+    rows += evaluation_rows_of("/data/kmeans/distilled.parquet", GOOD)
+    rows += evaluation_rows_of("random", RANDOM, ipc=1, labels="teacher")
+    rows += evaluation_rows_of("/data/dc.pt", GOOD, {"teacher_accuracy": 0.77}, labels="teacher")
+    return frame_of(rows)
+
+
+def test_each_size_and_way_of_labelling_has_a_table() -> None:
+    tables = build(frame(), kinds=["evaluation"]).tables
+
+    assert [table.title for table in tables] == [
+        "Sets judged on CIFAR-10, 1 image a class, convnet, hard labels",
+        "Sets judged on CIFAR-10, 10 images a class, convnet, hard labels",
+        "Sets judged on CIFAR-10, 1 image a class, convnet, teacher labels",
+    ]
+    assert [table.labels for table in tables] == [
+        ("random real images", "herding", "all real images", "kmeans/distilled"),
+        ("random real images", "all real images"),
+        ("random real images", "dc"),
+    ]
+
+
+def test_sets_are_compared_with_random_images_by_seed() -> None:
+    table = build(frame(), kinds=["evaluation"]).tables[0]
+    rows = table.rows.set_index("label")
+
+    assert rows.loc["kmeans/distilled", "sound_difference"] == pytest.approx(0.1)
+    assert rows.loc["kmeans/distilled", "sound_verdict"] == "different"
+    assert rows.loc["herding", "sound_difference"] == pytest.approx(0.045)
+    assert rows.loc["all real images", "sound_verdict"] == "", "a mark, not a rival"
+
+
+def test_a_changed_file_has_a_row_of_its_own() -> None:
+    rows = evaluation_rows_of("random", RANDOM, ipc=1)
+    rows += evaluation_rows_of("a/dc.pt", GOOD)
+    rows += evaluation_rows_of("a/dc.pt", GOOD[:2], set_hash="ffff456789abcdef")
+    (table,) = build(frame_of(rows), kinds=["evaluation"]).tables
+
+    assert table.labels == ("random real images", "dc", "dc (content ffff45)")
+    assert [len(row.trials) for row in table.entries] == [4, 4, 2]
+
+
+def test_tables_need_neither_the_files_nor_torch(capsys: pytest.CaptureFixture[str]) -> None:
+    """The paths do not exist; `tests/test_imports.py` holds that nothing imports torch at once."""
+    loaded = set(sys.modules)
+    print_tables(frame(), kinds=["evaluation"])
+    printed = capsys.readouterr().out
+
+    assert "distill.sets.tensor_files" not in set(sys.modules) - loaded
+    assert "teacher's own accuracy: 77.00 %." in printed
+    assert max(map(len, printed.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("k_center", "k-center"),
+        ("/a/b/dc-cifar10.pt", "dc-cifar10"),
+        ("/a/mtt/images_best.pt,/a/mtt/labels_best.pt", "mtt/images_best"),
+        ("/a/b/photos", "photos"),
+    ],
+)
+def test_labels_of_sets_say_which_file(name: str, label: str) -> None:
+    assert set_label(name) == label

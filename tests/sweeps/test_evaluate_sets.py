@@ -1,0 +1,139 @@
+"""The command that judges sets: its plan, its bad usage, and a run in a process of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from distill.datasets import ImageData
+from sweeps.evaluate_sets import COMMAND
+from sweeps.store.store import load_results
+from tests.paths import ROOT
+from tests.sweeps.cluster.patience import TEST_SECONDS
+from tests.sweeps.test_full_grid import environment
+
+pytestmark = pytest.mark.timeout(TEST_SECONDS)
+
+SCRIPT = str(ROOT / "sweeps" / "evaluate_sets.py")
+
+
+@pytest.fixture
+def files(digits: ImageData, tmp_path: Path) -> list[str]:
+    """Sets of one and of two real images of each digit."""
+    paths = []
+    for n in (1, 2):
+        rows = torch.cat([indices[:n] for indices in digits.class_indices])
+        path = tmp_path / f"set{n}.pt"
+        torch.save([digits.train_images[rows], digits.train_labels[rows]], path)
+        paths.append(str(path))
+    return paths
+
+
+def test_random_images_stand_beside_every_size(files: list[str]) -> None:
+    plan = COMMAND.plan([*files, "--beside", "herding,all", "--seeds", "1"])
+
+    assert [(Path(c.set).name, c["ipc"]) for c in plan] == [
+        ("random", 1),
+        ("herding", 1),
+        ("all", None),
+        ("random", 2),
+        ("herding", 2),
+        ("set1.pt", 1),
+        ("set2.pt", 2),
+    ]
+    assert {c.dataset for c in plan} == {"digits"}
+
+
+def test_plan_crosses_labels_networks_and_augmentations(files: list[str]) -> None:
+    plan = COMMAND.plan(
+        [
+            *(files[0], "--on", "mnist", "--labels", "hard,teacher", "--seeds", "3"),
+            *("--networks", "convnet,resnet10", "--augmentations", "color_crop,none"),
+        ]
+    )
+
+    assert len(plan) == 3 * 2 * 2 * 2 * 2
+    assert {c.dataset for c in plan} == {"mnist"}
+    recipes = {(c.eval_augment, c.cutmix_prob) for c in plan}
+    assert recipes == {("color_crop", 0.5), ("none", 0.0)}
+
+
+def test_a_plan_does_not_read_the_files_again(files: list[str]) -> None:
+    plan = COMMAND.plan([files[0], "--seeds", "1"])
+    identities = {c.trial_id for c in plan}
+    Path(files[0]).unlink()
+
+    assert {type(c).from_dict(c.to_dict()).trial_id for c in plan} == identities
+
+
+def test_a_changed_set_is_not_finished(files: list[str], digits: ImageData) -> None:
+    before = COMMAND.plan([files[0], "--seeds", "1"])[-1].trial_id
+    rows = torch.cat([indices[5:6] for indices in digits.class_indices])
+    torch.save([digits.train_images[rows], digits.train_labels[rows]], files[0])
+
+    assert COMMAND.plan([files[0], "--seeds", "1"])[-1].trial_id != before
+
+
+BAD = [
+    ([], "give at least one SET to judge"),
+    (["nowhere.pt"], "no such set: 'nowhere.pt'"),
+    (["{file}", "--beside", "herdng"], "unknown set 'herdng'; did you mean 'herding'?"),
+    (["{file}", "--labels", "sort"], "unknown labels 'sort'"),
+    (["{file}", "--networks", "resnet99"], "unknown network 'resnet99'; did you mean"),
+    (["{file}", "--on", "cifar11"], "unknown dataset 'cifar11'"),
+    (["{file}", "--set", "n_outer=2"], "unknown field in --set 'n_outer'"),
+    (["{file}", "--batching", "all"], "--batching all does not apply to a"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD)
+def test_bad_usage_is_one_line_and_code_2(
+    arguments: list[str],
+    message: str,
+    files: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = [word.format(file=files[0]) for word in arguments]
+
+    assert COMMAND.main([*words, "--results", str(tmp_path / "results")]) == 2
+    told = capsys.readouterr().err
+    assert message in told
+    assert told.count("\n") == 1
+
+
+@pytest.mark.ray
+def test_a_set_is_judged_beside_random_images(files: list[str], tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    command = [
+        *(sys.executable, SCRIPT, files[0], "--results", str(results), "--seeds", "2"),
+        *("--labels", "teacher", "--set", "eval_epochs=2", "--set", "n_eval=1"),
+        *("--set", "teacher_epochs=1", "--set", "width=4", "--set", "depth=1"),
+    ]
+    variables = environment(results) | {
+        "DREAM_SWEEP_CACHE": str(tmp_path / "cache"),
+        "PYTHONPATH": str(ROOT),
+    }
+    first, second = (
+        subprocess.run(
+            command,
+            env=variables,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        for _ in range(2)
+    )
+
+    assert first.returncode == 0, first.stderr
+    assert "4 of 4 trials finished: 4 ok" in first.stdout
+    assert "Sets judged on digits, 1 image a class, convnet, teacher labels" in first.stdout
+    assert "IDC/DREAM tensors, 10 images of 10 classes" in first.stdout
+    rows = load_results(str(results))
+    assert rows["teacher_accuracy"].nunique() == 1
+    assert len(list((tmp_path / "cache" / "teachers").iterdir())) == 1
+    assert second.returncode == 0, second.stderr
+    assert second.stderr == "", "nothing was run again"
