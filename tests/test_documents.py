@@ -22,7 +22,7 @@ from distill.datasets.load import DATASET_NAMES
 from distill.kinds import KINDS
 from distill.networks.registry import NETWORKS
 from distill.selection.registry import SELECTORS
-from sweeps import cats_vs_dogs, full_grid, load_results
+from sweeps import cats_vs_dogs, evaluate_sets, full_grid, load_results
 from sweeps.completion import completion_parser
 from sweeps.monitor.logs_command import logs_parser
 from sweeps.monitor.status_command import status_parser
@@ -46,6 +46,7 @@ TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 VERBS = {
     "sweeps/full_grid.py": "grid",
     "sweeps/cats_vs_dogs.py": "photos",
+    "sweeps/evaluate_sets.py": "evaluate",
     "sweeps/search.py": "search",
 }
 """Script → verb of `dream-sweep` that does the same."""
@@ -137,6 +138,7 @@ CHECKS: dict[str, Callable[[list[str]], object]] = {
     "distill": check_trial,
     "grid": full_grid.COMMAND.plan,
     "photos": cats_vs_dogs.COMMAND.plan,
+    "evaluate": evaluate_sets.COMMAND.parser().parse_args,
     "search": check_search,
     "status": status_parser().parse_args,
     "logs": logs_parser().parse_args,

@@ -70,7 +70,7 @@ def content_hash(name: str) -> str:
         ...     path = pathlib.Path(folder, "set.pt")
         ...     _ = path.write_bytes(b"content")
         ...     content_hash(str(path))
-        '8cde92ba67e0c7be'
+        '6bea4609ce2bc9dc'
     """
     digest = hashlib.sha256()
     folders = [path for path in set_paths(name) if path.is_dir()]

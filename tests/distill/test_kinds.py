@@ -43,7 +43,7 @@ def test_a_registered_kind_is_there_for_a_context() -> None:
     assert "toy" not in KINDS
     assert KINDS.get("toy") is None
     assert list(KINDS) == ["distillation", "selection", "evaluation"]
-    assert len(KINDS) == 2
+    assert len(KINDS) == 3
 
 
 def test_a_taken_name_is_refused() -> None:
@@ -108,9 +108,9 @@ def test_a_kind_must_resolve_to_itself() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({}, "the kind of trial is missing (known: distillation, selection)"),
-        ({"ipc": 10}, "the kind of trial is missing (known: distillation, selection)"),
-        ({"kind": None}, "unknown kind of trial 'None' (known: distillation, selection)"),
+        ({}, "the kind of trial is missing (known: distillation, selection, evaluation)"),
+        ({"ipc": 10}, "the kind of trial is missing (known: distillation, selection, evaluation)"),
+        ({"kind": None}, "unknown kind of trial 'None' (known: distillation, selection, eval"),
         ({"kind": "distilation"}, "unknown kind of trial 'distilation'; did you mean 'distillat"),
         ({"kind": ["selection"]}, "unknown kind of trial \"['selection']\""),
         ({"kind": "selection", "n_outer": 3}, "unknown option 'n_outer'"),

@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from typing import Any
 
 import pytest
 from scipy import stats
@@ -14,7 +15,7 @@ from analysis.findings.robust_scores import (
 )
 from tests.analysis.results import Row, evaluation_rows_of, frame_of
 
-PLAIN = {"eval_augment": "none", "cutmix_prob": 0.0}
+PLAIN: dict[str, Any] = {"eval_augment": "none", "cutmix_prob": 0.0}
 
 
 def score(x: float) -> float:
@@ -35,7 +36,10 @@ def rows(with_all: bool = True) -> list[Row]:
 
 
 def test_scores_follow_the_formulas_seed_by_seed() -> None:
-    found = robust_scores(frame_of(rows())).set_index(["score", "labels"])
+    found = {
+        (row["score"], row["labels"]): row
+        for row in robust_scores(frame_of(rows())).to_dict("records")
+    }
     assert len(found) == 3
 
     expected = {
@@ -46,14 +50,14 @@ def test_scores_follow_the_formulas_seed_by_seed() -> None:
         ("ars", "hard"): [score(0.5 * 0.1 + 0.5 * 0.14), score(0.5 * 0.04 + 0.5 * 0.06)],
     }
     for key, values in expected.items():
-        row = found.loc[key]
+        row = found[key]
         half = stats.t.ppf(0.975, 1) * statistics.stdev(values) / math.sqrt(2)
         assert row["value"] == pytest.approx(statistics.fmean(values))
         assert row["high"] - row["value"] == pytest.approx(half)
         assert (row["seeds"], row["ipc"], row["label"]) == (2, 1, "dc")
-    assert found.loc[("lrs", "teacher"), "recovery"] == pytest.approx(0.53)
-    assert found.loc[("lrs", "teacher"), "improvement"] == pytest.approx(0.15)
-    assert found.loc[("ars", "hard"), "improvement_plain"] == pytest.approx(0.1)
+    assert found["lrs", "teacher"]["recovery"] == pytest.approx(0.53)
+    assert found["lrs", "teacher"]["improvement"] == pytest.approx(0.15)
+    assert found["ars", "hard"]["improvement_plain"] == pytest.approx(0.1)
 
 
 def test_no_score_without_the_trials_that_it_needs() -> None:

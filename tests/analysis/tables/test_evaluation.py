@@ -1,4 +1,4 @@
-"""Tables of evaluations: sets beside as many random images, one table a size and way of labelling."""
+"""Tables of evaluations: sets beside as many random images, one table for each size."""
 
 import sys
 
