@@ -24,7 +24,7 @@ import pandas as pd
 
 from distill.config.evaluation import FILE, EvaluationConfig
 from distill.config.sets import SETS
-from distill.errors import UserError, require_known
+from distill.errors import UserError, require_known, shortened
 from distill.sets.content import set_paths
 from sweeps.grid.command import GridCommand
 from sweeps.grid.grid import Grid
@@ -86,7 +86,9 @@ def _grid(parsed: argparse.Namespace) -> Grid[EvaluationConfig]:
         UserError: a set cannot be read, or a name is unknown.
     """
     files = [_file(name) for name in parsed.sets]
-    beside = list(dict.fromkeys(["random", *_names(parsed.beside)]))
+    beside = list(
+        dict.fromkeys(["random", *(_names("--beside", parsed.beside) if parsed.beside else [])])
+    )
     for name in beside:
         require_known("set", name, (name for name in SETS if name != FILE))
     if not files:
@@ -102,7 +104,9 @@ def _grid(parsed: argparse.Namespace) -> Grid[EvaluationConfig]:
         if name != "all" or ipc == sizes[0]
     ]
     recipes = itertools.product(
-        _names(parsed.labels), _names(parsed.networks), _augmentations(parsed.augmentations)
+        _names("--labels", parsed.labels),
+        _names("--networks", parsed.networks),
+        _augmentations(parsed.augmentations),
     )
     base = {"dataset": parsed.dataset or "digits"}
     configs = tuple(
@@ -124,14 +128,22 @@ def _file(name: str) -> dict[str, Any]:
 
 
 def _augmentations(text: str) -> list[dict[str, Any]]:
+    from distill.augment.siamese import Augmentation
+
+    names = _names("--augmentations", text) if text else []
+    for name in names:
+        Augmentation(strategy=name)  # raises a UserError for an unknown one
     return [
         {"eval_augment": name} | ({"cutmix_prob": 0.0} if name == _NO_AUGMENTATION else {})
-        for name in _names(text)
+        for name in names
     ] or [{}]
 
 
-def _names(text: str) -> list[str]:
-    return [name for name in (part.strip() for part in text.split(",")) if name]
+def _names(option: str, text: str) -> list[str]:
+    names = [name for name in (part.strip() for part in text.split(",")) if name]
+    if not names:
+        raise UserError(f"{option} needs at least one name, got {shortened(text)}")
+    return names
 
 
 def _print_tables(

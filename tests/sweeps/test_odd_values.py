@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from analysis.__main__ import analysis_parser
 from distill import parsing
@@ -23,6 +24,7 @@ from sweeps.cats_vs_dogs import COMMAND as PHOTOS
 from sweeps.cli.options import TRACKER_NAMES, _gpu_share, _trackers, check_address
 from sweeps.cluster.trackers import TRACKERS
 from sweeps.console import VERBS, main
+from sweeps.evaluate_sets import COMMAND as EVALUATE
 from sweeps.full_grid import COMMAND as GRID
 from sweeps.grid.command import GridCommand
 from sweeps.grid.options import grid_parser
@@ -84,17 +86,24 @@ BY_NAME = {
     "--storage": [*PATHS, "ftp://host/x", "s3://bucket/x", "mysql+x://h/y"],
     "--val-fraction": [*NUMBERS, "-1", "2"],
     "--kind": WORDS[1:],
+    "--on": WORDS,
+    "--labels": WORDS,
+    "--networks": WORDS,
+    "--augmentations": WORDS[1:],
+    "--beside": WORDS[1:],
+    "SET": PATHS,
 }
 """Options whose text is parsed later → texts that they must refuse."""
 
 RELATED: dict[str, list[str]] = {
     "grid": ["--preset", "smoke", "--dry-run"],
     "photos": ["--dry-run"],
+    "evaluate": ["{set}", "--dry-run"],
     "search": ["dbscan"],
     "analyse": ["nowhere"],
     "distill": [],
 }
-"""Verb → arguments beside an odd one: right in themselves."""
+"""Verb → arguments beside an odd one: right in themselves; {set} is the path of a small set."""
 
 READING = ("status", "logs", "completion")
 """Verbs without options of numbers, names or fields; tested with their own commands."""
@@ -109,6 +118,7 @@ def _grid_parser(command: GridCommand[Any]) -> argparse.ArgumentParser:
 PARSERS = {
     "grid": _grid_parser(GRID),
     "photos": _grid_parser(PHOTOS),
+    "evaluate": EVALUATE.parser(),
     "search": search_parser("search"),
     "analyse": analysis_parser(),
 }
@@ -164,6 +174,14 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return captured.err
 
 
+@pytest.fixture(scope="module")
+def small_set(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Two classes of one image each."""
+    path = tmp_path_factory.mktemp("sets") / "set.pt"
+    torch.save([torch.zeros(2, 1, 8, 8), torch.tensor([0, 1])], path)
+    return str(path)
+
+
 @pytest.mark.parametrize(("verb", "config", "action"), list(cases()))
 def test_odd_value_of_an_option_is_one_line_and_touches_nothing(
     verb: str,
@@ -172,9 +190,10 @@ def test_odd_value_of_an_option_is_one_line_and_touches_nothing(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    small_set: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    related = list(RELATED[verb])
+    related = [word.format(set=small_set) for word in RELATED[verb]]
     if config is not None and action.dest != "kind":
         related += ["--kind", config.kind]
     for text in odd_texts(action, config):
