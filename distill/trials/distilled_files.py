@@ -18,6 +18,7 @@ from distill.datasets.decoding import decode_rows
 from distill.datasets.parquet import read_rows
 from distill.datasets.rows import Part
 from distill.runtime.atomic import atomic_write
+from distill.sets.image_files import SOFT_COLUMN
 
 
 class DistilledSet(NamedTuple):
@@ -130,6 +131,31 @@ def distilled_table(
         for row, image in enumerate(pixels)
     ]
     return pa.table({"image": cells, "label": label_list}, schema=schema)
+
+
+def with_soft_labels(table: pa.Table, soft: Tensor) -> pa.Table:
+    """Returns a table of `distilled_table` with a column of soft labels.
+
+    Args:
+        table: n images.
+        soft: (n, k) probabilities of the classes, in label order.
+
+    Raises:
+        ValueError: they are not of these images and classes.
+    """
+    n_classes = len(_class_names(table))
+    if soft.shape != (len(table), n_classes):
+        raise ValueError(
+            f"soft labels must have the shape ({len(table)}, {n_classes}), got {tuple(soft.shape)}"
+        )
+    column = pa.array(soft.float().cpu().tolist(), pa.list_(pa.float32()))
+    return table.append_column(SOFT_COLUMN, column)
+
+
+def _class_names(table: pa.Table) -> tuple[str, ...]:
+    """Returns the class names of a table of `distilled_table`."""
+    features = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
+    return tuple(features["label"]["names"])
 
 
 def parquet_bytes(table: pa.Table) -> bytes:

@@ -35,7 +35,12 @@ from distill.trials.base import (
     with_prefix,
     without_prefix,
 )
-from distill.trials.distilled_files import distilled_table, read_distilled, to_uint8
+from distill.trials.distilled_files import (
+    distilled_table,
+    read_distilled,
+    to_uint8,
+    with_soft_labels,
+)
 from distill.trials.image_selection import ImageSelection
 from distill.trials.image_sheet import sheet_png
 from distill.trials.training_sets import (
@@ -331,10 +336,23 @@ class EvaluationTrial(Trial):
         return {"samples.png": sheet_png(*read_distilled(result.artifacts["samples"])[:3])}
 
     def artifacts(self) -> dict[str, pa.Table]:
-        """Returns `samples`: a few of the images that were trained on."""
+        """Returns `samples`, a few of the images that were trained on, and `labelled`.
+
+        `labelled` are all of them with the teacher's fixed soft labels (column `soft_label`), a set
+        that can be judged again; only where there are such labels, and not of all real images.
+        """
         assert self._set is not None
-        images, labels = self._set.images, self._set.labels
+        training, config = self._set, self.config
+        images = training.images
         if images.is_floating_point():  # uint8 as such: all real images would be copied
             images = to_uint8(images)
-        few = sample(images, labels, self.data.class_names)
-        return {"samples": distilled_table(*few, metadata={"trial_id": self.config.trial_id})}
+        metadata = {"trial_id": config.trial_id}
+        few = sample(images, training.labels, self.data.class_names)
+        tables = {"samples": distilled_table(*few, metadata=metadata)}
+        if config.labels == "soft" and self.teacher is not None and config.set != "all":
+            table = distilled_table(
+                images.cpu(), training.labels.cpu(), self.data.class_names, metadata=metadata
+            )
+            soft = self.teacher.logits(training.images).softmax(dim=1)
+            tables["labelled"] = with_soft_labels(table, soft)
+        return tables

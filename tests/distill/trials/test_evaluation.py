@@ -16,6 +16,7 @@ from distill.dream.multiformation import encode
 from distill.errors import UserError
 from distill.evaluation.teacher import Teacher, teacher_folder
 from distill.runtime.checkpoint import LocalFolder
+from distill.trials.distilled_files import distilled_table, parquet_bytes, with_soft_labels
 from distill.trials.evaluation import EvaluationTrial
 from distill.trials.image_selection import ImageSelection
 from distill.trials.runner import check, notices_of, run
@@ -230,6 +231,27 @@ def test_soft_labels_of_the_set_need_no_teacher(digits: ImageData, tmp_path: Pat
     hard = run(config_of(**set_of | {"labels": "hard", "label_loss": None}), digits).row
     assert hard["labels_from"] is None
     assert hard["test_loss_mean"] != row["test_loss_mean"]
+
+
+def test_a_labelled_set_can_be_judged_again(digits: ImageData, tmp_path: Path) -> None:
+    """With the teacher's labels in the file, the same scores come out without a teacher."""
+    config = config_of(set="random", ipc=2, labels="soft", label_loss="cross_entropy", **TEACHER)
+    result = run(config, digits)
+    path = tmp_path / "labelled.parquet"
+    path.write_bytes(parquet_bytes(result.artifacts["labelled"]))
+
+    again = run(config.replace(set=str(path), ipc=None), digits).row
+
+    assert (result.row["labels_from"], again["labels_from"]) == ("teacher", "set")
+    assert "soft labels (probabilities)" in again["notices"][0]
+    assert again["ipc"] == 2
+    assert again["test_loss_mean"] == pytest.approx(result.row["test_loss_mean"], rel=1e-3)
+
+
+def test_soft_labels_must_be_of_the_images_of_a_table() -> None:
+    table = distilled_table(torch.zeros(2, 1, 8, 8), torch.tensor([0, 1]), ("a", "b"))
+    with pytest.raises(ValueError, match=r"must have the shape \(2, 2\), got \(2, 3\)"):
+        with_soft_labels(table, torch.zeros(2, 3))
 
 
 def test_sure_soft_labels_train_as_hard_ones_do(digits: ImageData, tmp_path: Path) -> None:
