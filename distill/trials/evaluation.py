@@ -25,6 +25,7 @@ from distill.evaluation.teacher import Teacher
 from distill.kinds import CLUSTER_COLUMNS, CLUSTER_SIZE_COLUMNS, KINDS
 from distill.networks.precision import precision_of
 from distill.runtime.execution import AUTOMATIC, Execution
+from distill.selection.pool import seen_images
 from distill.selection.samples import sample
 from distill.trials.base import (
     Progress,
@@ -113,6 +114,12 @@ class EvaluationTrial(Trial):
             lines.append(
                 f"set {config.set}: its classes have {int(counts.min())} to {int(counts.max())} "
                 f"images; real images beside it have {int(counts.max())} each"
+            )
+        n_test = int(seen_images(to_uint8(small.images), data.test_images.cpu()).sum())
+        if n_test:
+            lines.append(
+                f"set {config.set}: {n_test} of its images are test images, pixel by pixel; its "
+                "score is no measure of what networks learn from it"
             )
         if config.labels == "soft" and small.soft is None:
             lines.append(f"set {config.set}: it carries no soft labels; a teacher gives them")

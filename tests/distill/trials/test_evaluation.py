@@ -288,6 +288,19 @@ def test_classes_of_different_sizes_are_told(digits: ImageData, tmp_path: Path) 
     assert any("carries no soft labels; a teacher gives them" in line for line in lines)
 
 
+def test_test_images_in_a_set_are_told(digits: ImageData, tmp_path: Path) -> None:
+    images = torch.stack([digits.train_images[rows[0]] for rows in digits.class_indices])
+    path = tmp_path / "set.pt"
+    torch.save([images, torch.arange(10)], path)
+    assert len(notices_of(config_of(set=str(path)), digits)) == 1
+    images[3] = digits.test_images[digits.test_labels == 3][0]
+    torch.save([images, torch.arange(10)], path)
+
+    (_, line) = notices_of(config_of(set=str(path)), digits)
+
+    assert "1 of its images are test images, pixel by pixel" in line
+
+
 BAD = [
     ({"set": "file"}, "stands for a path"),
     ({"set": "randm"}, "no such set: 'randm'"),
