@@ -288,6 +288,7 @@ KINDS = Kinds(
         config=EvaluationConfig,
         trial="distill.trials.evaluation:EvaluationTrial",
         layout="analysis.tables.evaluation:LAYOUT",
+        cost="sweeps.cost.evaluation:EVALUATION",
         result_columns={
             "n_stored": int,
             "n_trained_on": int,
