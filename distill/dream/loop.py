@@ -33,7 +33,7 @@ from distill.config.distillation import ResolvedDistillation
 from distill.config.seeds import derive_seed
 from distill.datasets import ImageData
 from distill.dream.image_optimizer import ImageOptimizer
-from distill.dream.matching import Matcher, mixes_images
+from distill.dream.matching import Matcher, check_matchable, mixes_images
 from distill.dream.multiformation import decode, encode
 from distill.errors import DivergedError, InfeasibleClusteringError, SlowerWarning, UserError
 from distill.evaluation.class_sizes import (
@@ -628,8 +628,8 @@ def check_fit(config: ResolvedDistillation, data: ImageData) -> None:
     """Checks, before any work, that a configuration can be run on a data set.
 
     Raises:
-        UserError: a class is too small, a network, clusterer or augmentation cannot be built, or
-            the points to be clustered would not fit into memory.
+        UserError: a class is too small, a network, clusterer or augmentation cannot be built, the
+            network has nothing to match, or the points to be clustered would not fit into memory.
     """
     if config.eval_split == "val" and len(data.val_images) == 0:
         raise UserError(f"data set {data.name!r} gives no validation images; raise val_fraction")
@@ -638,6 +638,7 @@ def check_fit(config: ResolvedDistillation, data: ImageData) -> None:
         Augmentation(strategy=strategy)
     for name in (*config.eval_networks, config.network):
         network = network_for(config, data, name, torch.Generator())
+    check_matchable(network, config.network, config.match)
     sizes = [len(indices) for indices in data.class_indices]
     if config.embedding == "gradients" and config["projection_dim"] is None:
         check_gradient_size(sum(sizes), data.n_classes, network.classifier.in_features)

@@ -24,7 +24,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_weight
 
-from distill.networks.base import Network
+from distill.errors import UserError
+from distill.networks.base import Network, convolutions_of
 from distill.networks.layers.convolution import fixed_convolution
 
 _COSINE_EPSILON = 1e-6
@@ -57,6 +58,24 @@ def distance(a: Tensor, b: Tensor, metric: str) -> Tensor:
 def mixes_images(network: nn.Module) -> bool:
     """Returns whether the output for an image depends on the other images of its batch."""
     return any(isinstance(layer, nn.BatchNorm2d) for layer in network.modules())
+
+
+def check_matchable(network: Network, name: str, match: str) -> None:
+    """Checks that a network has what is matched.
+
+    Args:
+        network: the network.
+        name: of the network, for the message.
+        match: see `Matcher`; `none` needs nothing.
+
+    Raises:
+        UserError: gradients are matched, and the network has no convolutions.
+    """
+    if match in ("gradients", "both") and not convolutions_of(network):
+        raise UserError(
+            f"network {name!r} has no convolutions, whose gradients are matched, got match "
+            f"{match!r}; use match 'features' or another network, for example 'convnet'"
+        )
 
 
 class Matcher:
@@ -186,9 +205,9 @@ class Matcher:
             targets = torch.stack([class_features.mean(dim=0) for class_features in parts])
         maps = network.block_features(synthetic)[-1].to(synthetic)
         means = maps.unflatten(0, (len(counts), -1)).mean(dim=1)
-        return self.feature_weight * distance(
-            means.flatten(0, 1), targets.flatten(0, 1), self.metric
-        )
+        if means.ndim > 2:  # a row is a channel (or a patch) of a class, else a class
+            means, targets = means.flatten(0, 1), targets.flatten(0, 1)
+        return self.feature_weight * distance(means, targets, self.metric)
 
     def _scale(self, real: Tensor, counts: Sequence[int], weights: Tensor | None) -> Tensor:
         """Returns the (n,) factors of the images' losses in the sum over the classes."""
@@ -254,7 +273,7 @@ class _RecordedConvolution:
 @contextmanager
 def _recorded(network: Network) -> Iterator[list[_RecordedConvolution]]:
     """Records the convolutions of a forward pass, in the order of the network's layers."""
-    layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+    layers = convolutions_of(network)
     by_layer: dict[nn.Module, _RecordedConvolution] = {}
 
     def record(layer: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:

@@ -48,7 +48,10 @@ class Network(nn.Module):
             draw_uniform(layer.bias, bound, generator)
 
     def block_features(self, images: Tensor) -> list[Tensor]:
-        """Returns the output of every block, first to last: (n, channels, height, width) each."""
+        """Returns the output of every block, first to last.
+
+        (n, channels, height, width) each; (n, …) in networks without convolutions.
+        """
         maps = self._to_maps(images)
         outputs: list[Tensor] = []
         for block in self.blocks:
@@ -111,7 +114,7 @@ def reset_parameters(network: Network, generator: torch.Generator) -> None:
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             network.draw_weights(layer, generator)
-        elif isinstance(layer, nn.BatchNorm2d | nn.BatchNorm1d | nn.GroupNorm):
+        elif isinstance(layer, nn.BatchNorm2d | nn.BatchNorm1d | nn.GroupNorm | nn.LayerNorm):
             layer.reset_parameters()  # ones, zeros and running statistics: nothing is drawn
         elif next(layer.parameters(recurse=False), None) is not None:
             raise TypeError(f"no rule for the initial weights of a {type(layer).__name__} layer")
@@ -123,10 +126,32 @@ def draw_uniform(parameter: Tensor, bound: float, generator: torch.Generator) ->
     parameter.copy_(drawn.uniform_(-bound, bound, generator=generator))
 
 
+def convolutions_of(network: nn.Module) -> list[nn.Conv2d]:
+    """Returns the convolutions, in the order of the network's layers."""
+    return [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+
+
 def width_of(network: nn.Module) -> int:
-    """Returns the channels of the first convolution, whose maps are the largest of the network."""
-    first = next(layer for layer in network.modules() if isinstance(layer, nn.Conv2d))
-    return first.out_channels
+    """Returns the values per pixel of the largest maps of a network, at most.
+
+    The channels of the first convolution, whose maps are the largest; without convolutions the
+    outputs of the widest linear layer, which is not applied more often than there are pixels.
+    """
+    convolutions = convolutions_of(network)
+    if convolutions:
+        return convolutions[0].out_channels
+    linear = [layer.out_features for layer in network.modules() if isinstance(layer, nn.Linear)]
+    return max(linear)
+
+
+def first_padding(channels: int, image_size: tuple[int, int]) -> int:
+    """Returns the pixels on each side by which the first convolution pads beyond its usual padding.
+
+    Grey images of exactly 28×28 (the MNIST family) become 32×32, as in Zhao et al.'s code (ICLR
+    2021) and its successors. That code so pads every grey image and computes the wrong shape for
+    other sizes, which are not padded here.
+    """
+    return 2 if channels == 1 and image_size == (28, 28) else 0
 
 
 def norm_layer(norm: str, channels: int) -> nn.Module:

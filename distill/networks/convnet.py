@@ -10,6 +10,7 @@ from torch import nn
 from distill.errors import UserError, require_known
 from distill.networks.base import (
     Network,
+    first_padding,
     norm_layer,
     require_image_size,
     require_positive,
@@ -27,10 +28,8 @@ class ConvNet(Network):
     """ConvNet-D: `depth` × (convolution 3×3 → norm → ReLU → pooling 2×2), one linear layer.
 
     Features are the flattened maps of the last block: 2,048 for depth 3, width 128 and 32×32.
-    Grey images of exactly 28×28 (the MNIST family) are padded by 3 instead of 1 in the first
-    convolution and so become 32×32, as in Zhao et al.'s code and its successors. That code pads
-    every grey image by 3 and computes the wrong shape for other sizes; here they are padded by 1.
-    Maps of odd height or width lose their last row or column in the pooling.
+    Grey images of exactly 28×28 are padded to 32×32 (see `first_padding`). Maps of odd height or
+    width lose their last row or column in the pooling.
 
     Args:
         n_classes: number of logits, at least 1.
@@ -69,7 +68,7 @@ class ConvNet(Network):
         require_known("pooling", pooling, POOLINGS)
         require_positive(n_classes=n_classes, channels=channels, width=width, depth=depth)
         require_image_size(image_size)
-        padding = 3 if channels == 1 and image_size == (28, 28) else 1
+        padding = 1 + first_padding(channels, image_size)
         height, columns = (side + 2 * (padding - 1) for side in image_size)
         _require_room(image_size, min(height, columns), depth, pooling)
         if norm == "instance" and height * columns == 1:

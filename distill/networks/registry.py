@@ -24,6 +24,13 @@ class ResNetOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class VGGOptions:
+    """Options of `distill.networks.vgg.VGG`."""
+
+    norm: Literal["instance", "batch"] = option("instance", "normalisation layers")
+
+
+@dataclass(frozen=True, kw_only=True)
 class PhotoCNNOptions:
     """Options of `distill.networks.photo_cnn.PhotoCNN`."""
 
@@ -48,6 +55,10 @@ NETWORKS = Registry(
             options=ResNetOptions,
             fixed={"blocks_per_stage": (2, 2, 2, 2)},
         ),
+        "alexnet": Component(build="distill.networks.alexnet:AlexNet"),
+        "vgg11": Component(build="distill.networks.vgg:VGG", options=VGGOptions),
+        "mlp": Component(build="distill.networks.mlp:MLP"),
+        "vit": Component(build="distill.networks.vit:ViT"),
         "photo_cnn": Component(
             build="distill.networks.photo_cnn:PhotoCNN", options=PhotoCNNOptions
         ),

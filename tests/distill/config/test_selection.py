@@ -195,7 +195,7 @@ def test_json_and_back_by_kind(config: Config) -> None:
         ({"selector": "cluster_grid", "clusterer": "kmean"}, "unknown clusterer 'kmean'"),
         (
             {"network": "vgg"},
-            "unknown network 'vgg' (known: convnet, resnet10, resnet18, photo_cnn)",
+            "unknown network 'vgg'; did you mean 'vgg11'?",
         ),
         ({"fraction": 0.0}, "fraction must be above 0 and at most 1, got 0.0"),
         ({"fraction": 0.1, "ipc": 3}, "give fraction or ipc, not both; got 0.1 and 3"),

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.dream.image_optimizer import ImageOptimizer
-from distill.dream.matching import Matcher, distance, mixes_images
+from distill.dream.matching import Matcher, check_matchable, distance, mixes_images
+from distill.errors import UserError
 from distill.networks.base import Network
 from distill.networks.build import build_network
 from tests.distill.plain_matching import inert_cross_entropy, plain_loss, weighted_cross_entropy
@@ -232,16 +233,17 @@ COUNTS = (5, 3, 4)
 N_SYNTHETIC = 2
 
 
-def network_of(name: str, norm: str) -> Network:
-    sizes = {"width": 8, "depth": 2} if name == "convnet" else {}
+def network_of(name: str, norm: str | None) -> Network:
+    options: dict[str, Any] = {"width": 8, "depth": 2} if name == "convnet" else {}
+    if norm is not None:
+        options["norm"] = norm
     network = build_network(
         name,
         n_classes=3,
         channels=2,
         image_size=(16, 16),
         generator=torch.Generator().manual_seed(0),
-        norm=norm,
-        **sizes,
+        **options,
     )
     return network.double()
 
@@ -262,19 +264,25 @@ def class_by_class(
     return loss.detach(), gradient
 
 
-CASES = [
-    (*("convnet", norm), match, metric, inert)
+CASES: list[tuple[str, str | None, str, str, bool | None]] = [
+    ("convnet", norm, match, metric, inert)
     for norm in ("instance", "none")
     for match in ("gradients", "features", "both")
     for metric in ("mse", "l1", "cosine")
     for inert in (None, False, True)  # None: without weights
 ]
 CASES += [("resnet10", "instance", match, "mse", False) for match in ("gradients", "both")]
+CASES += [
+    ("vgg11", "instance", "both", "mse", False),
+    *(("alexnet", None, "both", metric, False) for metric in ("mse", "cosine")),
+    *(("vit", None, "features", metric, False) for metric in ("mse", "cosine")),
+    ("mlp", None, "features", "mse", False),
+]
 
 
 @pytest.mark.parametrize(("name", "norm", "match", "metric", "inert"), CASES)
 def test_several_classes_at_once_equal_one_by_one(
-    name: str, norm: str, match: str, metric: str, inert: bool | None
+    name: str, norm: str | None, match: str, metric: str, inert: bool | None
 ) -> None:
     network = network_of(name, norm)
     matcher = Matcher(match=match, metric=metric, feature_weight=0.5, inert_weights=bool(inert))
@@ -299,6 +307,37 @@ def test_several_classes_at_once_equal_one_by_one(
     scale = float(expected[1].abs().max())
     torch.testing.assert_close(gradient, expected[1], rtol=1e-10, atol=1e-12 * scale)
     assert all(p.grad is None for p in network.parameters())
+
+
+def test_cosine_distance_of_feature_vectors_has_a_row_for_each_class() -> None:
+    """An MLP has no maps: Σ over classes of 1 − cos(mean features)."""
+    network = network_of("mlp", None)
+    real, synthetic = random(8, 2, 16, 16, seed=1), random(4, 2, 16, 16, seed=2).requires_grad_()
+    loss, _ = Matcher(match="features", metric="cosine")(
+        network,
+        real,
+        synthetic,
+        labels=torch.tensor([0, 1]),
+        counts=[3, 5],
+        weights=None,
+        source=synthetic,
+    )
+    features, targets = network.features(synthetic), network.features(real)
+    pairs = ((features[:2], targets[:3]), (features[2:], targets[3:]))
+    cosines = [F.cosine_similarity(a.mean(0), b.mean(0), dim=0) for a, b in pairs]
+    # The epsilon that is added to the product of the norms is 1e-6 of about 1.
+    torch.testing.assert_close(loss, (2 - cosines[0] - cosines[1]).detach(), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["mlp", "vit"])
+def test_networks_without_convolutions_have_no_gradients_to_match(name: str) -> None:
+    network = network_of(name, None)
+    for match in ("gradients", "both"):
+        with pytest.raises(UserError, match=f"network '{name}' has no convolutions.*got match"):
+            check_matchable(network, name, match)
+    for match in ("features", "none"):
+        check_matchable(network, name, match)
+    check_matchable(network_of("alexnet", None), "alexnet", "gradients")
 
 
 @pytest.mark.parametrize("name", ["convnet", "resnet10"])

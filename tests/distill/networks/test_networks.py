@@ -1,6 +1,7 @@
 """Networks: sizes in the literature, outputs and features, initial weights, refused options."""
 
 import dataclasses
+import hashlib
 import inspect
 import itertools
 import math
@@ -10,16 +11,24 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.components import resolve_reference
+from distill.components import NoOptions, resolve_reference
 from distill.errors import UserError
-from distill.networks.base import Network, reset_parameters
+from distill.networks.alexnet import AlexNet
+from distill.networks.base import Network, reset_parameters, width_of
 from distill.networks.build import build_network
 from distill.networks.convnet import NORMS, POOLINGS, ConvNet
 from distill.networks.layers.instance_norm import InstanceNorm
+from distill.networks.mlp import MLP
 from distill.networks.registry import NETWORKS
 from distill.networks.resnet import ResNet
+from distill.networks.vgg import VGG
+from distill.networks.vit import ViT
+
+
+SMALL_IMAGE_NETWORKS = [name for name in NETWORKS if name != "photo_cnn"]
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -56,6 +65,21 @@ def n_parameters(network: nn.Module) -> int:
             {"norm": "batch"},
             11_173_962 - sum(2 * 9 * w * w + 4 * w for w in (64, 128, 256, 512)),
         ),
+        # By hand from the layers: 9,728 + 614,592 + 442,624 + 442,560 + 331,968, linear 30,730.
+        ("alexnet", {}, 1_872_202),
+        ("alexnet", {"channels": 1, "image_size": (28, 28)}, 1_872_202 - 2 * 25 * 128),
+        # The usual figure for VGG-11 with batch norm on CIFAR-10; instance norm has as many.
+        ("vgg11", {"norm": "batch"}, 9_231_114),
+        ("vgg11", {}, 9_231_114),
+        ("vgg11", {"channels": 1, "image_size": (28, 28)}, 9_231_114 - 2 * 9 * 64),
+        ("mlp", {}, (3072 + 1) * 128 + 129 * 128 + 129 * 10),
+        ("mlp", {"channels": 1, "image_size": (28, 28)}, 118_282),
+        # Patches of 48 values, 9 blocks (two norms, attention, two dense layers), norm, classifier.
+        (
+            "vit",
+            {},
+            49 * 192 + 9 * (768 + 193 * 576 + 193 * 192 + 193 * 384 + 385 * 192) + 384 + 1930,
+        ),
     ],
 )
 def test_parameter_counts_match_the_literature(
@@ -68,6 +92,11 @@ def test_feature_widths_match_the_literature() -> None:
     assert build().classifier.in_features == 2048
     assert build(channels=1, image_size=(28, 28)).classifier.in_features == 2048
     assert build("resnet10").classifier.in_features == 512
+    assert build("alexnet").classifier.in_features == 192 * 4 * 4
+    assert build("vgg11").classifier.in_features == 512
+    assert build("vgg11", channels=1, image_size=(28, 28)).classifier.in_features == 512
+    assert build("mlp").classifier.in_features == 128
+    assert build("vit").classifier.in_features == 192
 
 
 def test_only_grey_28_pixel_images_are_padded_to_32() -> None:
@@ -113,7 +142,7 @@ def test_resnet_maps_round_up() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["convnet", "resnet10", "resnet18"])
+@pytest.mark.parametrize("name", SMALL_IMAGE_NETWORKS)
 def test_logits_features_and_block_features_agree(name: str) -> None:
     network = build(name, image_size=(16, 24), n_classes=7)
     batch = images(3, 3, 16, 24)
@@ -121,8 +150,148 @@ def test_logits_features_and_block_features_agree(name: str) -> None:
     last = network.block_features(batch)[-1]
     assert features.shape == (3, network.classifier.in_features)
     torch.testing.assert_close(network(batch), network.classifier(features), rtol=0, atol=0)
-    pooled = last.mean(dim=(2, 3)) if isinstance(network, ResNet) else last.flatten(1)
+    if isinstance(network, ResNet):
+        pooled = last.mean(dim=(2, 3))
+    elif isinstance(network, ViT):
+        pooled = F.layer_norm(last, (192,)).mean(dim=1)  # weights one, biases zero
+    else:
+        pooled = last.flatten(1)
     torch.testing.assert_close(features, pooled, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (9, 13), (14, 14), (16, 16), (28, 28), (30, 10)])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", ["alexnet", "vgg11", "mlp", "vit"])
+def test_further_networks_fit_images_of_8_pixels_and_more(
+    name: str, channels: int, size: tuple[int, int]
+) -> None:
+    network = build(name, channels=channels, image_size=size)
+    batch = images(4, channels, *size).requires_grad_()
+
+    features = network.features(batch)
+    network(batch).logsumexp(dim=1).sum().backward()
+
+    assert features.shape == (4, network.classifier.in_features)
+    assert features.std(dim=0).max() > 1e-3, "they depend on the images"
+    assert batch.grad is not None
+    is_read = batch.grad.abs().sum(dim=(0, 1)) > 0
+    if name in ("mlp", "vit"):
+        assert is_read.all(), "also the last pixels of padded images"
+    assert is_read[: size[0] // 2, : size[1] // 2].any()
+    for key, parameter in network.named_parameters():
+        assert parameter.grad is not None, key
+        assert bool(torch.isfinite(parameter.grad).all()), key
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "shift"),
+    [
+        ("alexnet", [(128, 5), "pool", (192, 5), "pool", (256, 3), (192, 3), (192, 3), "pool"], 0),
+        (
+            "vgg11",
+            [
+                *((64, 3), "pool", (128, 3), "pool", (256, 3), (256, 3), "pool"),
+                *((512, 3), (512, 3), "pool", (512, 3), (512, 3), "pool"),
+            ],
+            1,
+        ),
+    ],
+)
+@pytest.mark.parametrize(("channels", "side"), [(3, 32), (1, 28)])
+def test_alexnet_and_vgg_equal_plain_layers_of_the_published_code(
+    name: str, layers: list[tuple[int, int] | str], shift: int, channels: int, side: int
+) -> None:
+    """The twin: PyTorch's layers in a row, as the papers' code lists them (grey: 2 pixels more)."""
+    network = build(name, channels=channels, image_size=(side, side)).double()
+    plain: list[nn.Module] = []
+    width_in = channels
+    for layer in layers:
+        if isinstance(layer, str):
+            plain.append(nn.MaxPool2d(2))
+            continue
+        width, kernel_size = layer
+        padding = kernel_size // 2 + (2 if width_in == 1 else 0)
+        plain.append(nn.Conv2d(width_in, width, kernel_size, padding=padding))
+        plain += [nn.GroupNorm(width, width)] * shift + [nn.ReLU()]
+        width_in = width
+    twin = nn.Sequential(*plain, nn.Flatten(), nn.LazyLinear(10)).double()
+    batch = images(2, channels, side, side).double()
+    twin(batch)
+    values = network.state_dict().values()
+    twin.load_state_dict(dict(zip(twin.state_dict(), values, strict=True)))
+
+    torch.testing.assert_close(network(batch), twin(batch), rtol=1e-10, atol=1e-12)
+
+
+def test_vgg_leaves_out_poolings_that_leave_a_single_pixel() -> None:
+    def sides(size: int) -> list[int]:
+        network = build("vgg11", image_size=(size, size))
+        return [maps.shape[2] for maps in network.block_features(images(2, 3, size, size))]
+
+    assert sides(32) == [16, 8, 4, 2, 1]
+    assert sides(16) == [8, 4, 2, 2, 1]
+    assert sides(14) == [7, 3, 3, 3, 1]
+    assert sides(8) == [4, 2, 2, 2, 1]
+
+
+def test_vit_equals_the_transformer_layers_of_pytorch() -> None:
+    network = build("vit", image_size=(16, 12)).double()
+    batch = images(3, 3, 16, 12).double()
+    patches, first = network.blocks[0].children()
+    # 2×2 pixels: 8 × 6 patches, row by row; positions by their formula.
+    tokens = F.linear(
+        F.unfold(batch, 2, stride=2).transpose(1, 2),
+        patches.get_parameter("embedding.weight"),
+        patches.get_parameter("embedding.bias"),
+    )
+    for row, column in itertools.product(range(8), range(6)):
+        for i, place in enumerate((column, row)):
+            for j in range(48):
+                angle = place / 10_000 ** (j / 47)
+                tokens[:, 6 * row + column, 96 * i + j] += math.sin(angle)
+                tokens[:, 6 * row + column, 96 * i + 48 + j] += math.cos(angle)
+    for block in (first, *list(network.blocks)[1:]):
+        layer = nn.TransformerEncoderLayer(
+            192, 12, 384, dropout=0, activation="gelu", batch_first=True, norm_first=True
+        ).double()
+        renamed = {
+            "norm1": "norm1",
+            "norm2": "norm2",
+            "queries_keys_values": "self_attn.in_proj",
+            "projection": "self_attn.out_proj",
+            "dense.0": "linear1",
+            "dense.2": "linear2",
+        }
+        weights = {}
+        for key, value in block.state_dict().items():
+            prefix, kind = key.rsplit(".", 1)
+            joint = "_" if "in_proj" in renamed[prefix] else "."
+            weights[f"{renamed[prefix]}{joint}{kind}"] = value
+        layer.load_state_dict(weights)
+        tokens = layer(tokens)
+    features = F.layer_norm(tokens, (192,)).mean(dim=1)
+
+    # Positions are float32: 6e-8 relative.
+    torch.testing.assert_close(network.features(batch), features, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("size", "n_patches"),
+    [((32, 32), 64), ((64, 64), 64), ((28, 28), 49), ((8, 8), 64), ((9, 9), 25), ((16, 5), 24)],
+)
+def test_vit_patches_follow_the_image_size(size: tuple[int, int], n_patches: int) -> None:
+    network = build("vit", image_size=size)
+    assert network.block_features(images(2, 3, *size))[0].shape == (2, n_patches, 192)
+
+
+def test_width_bounds_the_values_per_pixel_of_all_maps() -> None:
+    for name in SMALL_IMAGE_NETWORKS:
+        network = build(name, image_size=(16, 16))
+        sizes: list[int] = []
+        for layer in network.modules():
+            layer.register_forward_hook(lambda _, __, output: sizes.append(output[0].numel()))
+        network(images(2, 3, 16, 16))
+        assert max(sizes) <= width_of(network) * 16 * 16, name
 
 
 @pytest.mark.parametrize(("norm", "pooling"), list(itertools.product(NORMS, POOLINGS)))
@@ -197,7 +366,7 @@ def test_defaults_of_class_and_registry_agree(name: str) -> None:
     parameters = inspect.signature(resolve_reference(component.build)).parameters
     options = dataclasses.fields(component.options)
 
-    assert options
+    assert options or component.options is NoOptions
     for declared in options:
         assert parameters[declared.name].default == declared.default, declared.name
 
@@ -230,9 +399,18 @@ def test_initial_weights_are_distributed_as_in_pytorch() -> None:
                 ResNet(**shape, blocks_per_stage=(1, 1, 1, 1), norm="batch"),
                 build("resnet10", norm="batch", seed=3),
             ),
+            (AlexNet(**shape), build("alexnet", seed=3)),
+            (VGG(**shape), build("vgg11", seed=3)),
+            (MLP(**shape), build("mlp", seed=3)),
+            (ViT(**shape), build("vit", seed=3)),
         ]
     for reference, network in pairs:
         assert reference.state_dict().keys() == network.state_dict().keys()
+        norms = {
+            name
+            for name, layer in reference.named_modules()
+            if isinstance(layer, nn.GroupNorm | nn.BatchNorm2d | nn.LayerNorm)
+        }
         for key, expected in reference.state_dict().items():
             value = network.state_dict()[key]
             assert value.dtype == expected.dtype
@@ -242,7 +420,7 @@ def test_initial_weights_are_distributed_as_in_pytorch() -> None:
                 assert value.abs().max().item() == pytest.approx(
                     expected.abs().max().item(), rel=0.02
                 ), key
-            elif "classifier" not in key and not key.endswith("0.bias"):
+            elif key.rpartition(".")[0] in norms:
                 assert torch.equal(value, expected), key  # norms and their statistics
 
 
@@ -266,18 +444,19 @@ def test_weights_depend_on_the_given_generator_only() -> None:
 
 def test_same_seed_same_weights_in_a_fresh_process() -> None:
     program = (
-        "import torch; from distill.networks.build import build_network\n"
-        "network = build_network('convnet', n_classes=10, channels=3, image_size=(32, 32),"
-        " generator=torch.Generator().manual_seed(4), width=16)\n"
-        "print([repr(p.detach().double().sum().item()) for p in network.parameters()])"
+        "import hashlib, torch; from distill.networks.build import build_network\n"
+        "for name in ('convnet', 'vgg11', 'vit'):\n"
+        "    network = build_network(name, n_classes=10, channels=3, image_size=(32, 32),"
+        " generator=torch.Generator().manual_seed(4))\n"
+        "    weights = torch.cat([p.detach().flatten() for p in network.parameters()])\n"
+        "    print(hashlib.sha256(weights.numpy().tobytes()).hexdigest())"
     )
     output = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     ).stdout
-    network = build(seed=4, width=16)
-    assert output.strip() == str(
-        [repr(p.detach().double().sum().item()) for p in network.parameters()]
-    )
+    for name, line in zip(("convnet", "vgg11", "vit"), output.splitlines(), strict=True):
+        weights = torch.cat([p.detach().flatten() for p in build(name, seed=4).parameters()])
+        assert line == hashlib.sha256(weights.numpy().tobytes()).hexdigest(), name
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -344,6 +523,20 @@ def test_reset_refuses_a_layer_without_a_rule() -> None:
         (
             {"name": "resnet10", "image_size": (8, 5)},
             "needs images larger than 8×8 .* got 8×5; use norm 'batch'",
+        ),
+        ({"name": "vgg11", "norm": "none"}, "unknown norm of a VGG 'none'"),
+        (
+            {"name": "vgg11", "image_size": (1, 9)},
+            "vgg11 needs images of at least 2×2 pixels, got 1×9",
+        ),
+        (
+            {"name": "alexnet", "image_size": (32, 7)},
+            r"alexnet needs images of at least 8×8 pixels \(.*\), got 32×7; use larger",
+        ),
+        *(
+            ({"name": name, field: 0}, f"{field} must be at least 1, got 0")
+            for name in ("alexnet", "vgg11", "mlp", "vit")
+            for field in ("n_classes", "channels")
         ),
     ],
 )

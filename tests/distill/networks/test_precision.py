@@ -104,6 +104,22 @@ def test_logits_and_weight_gradients_are_as_near_as_autocast(name: str) -> None:
         assert relative_error(near, expected) < 1.5 * relative_error(baseline, expected)
 
 
+@pytest.mark.parametrize("name", ["alexnet", "vgg11", "mlp", "vit"])
+def test_further_networks_round_their_maps_and_not_their_weights(name: str) -> None:
+    network = network_of(name)
+    images, labels = random(8, 3, 32, 32, seed=1), torch.arange(8)
+    exact = network.features(images).detach()
+    set_precision(network, "bfloat16")
+    rounded = network.features(images)
+    nn.functional.cross_entropy(network(images), labels).backward()
+
+    assert rounded.dtype == torch.float32
+    assert not torch.equal(rounded, exact), "bfloat16 is in use"
+    # Every layer rounds once; VGG-11's instance norms of 2×2 pixels divide by small deviations.
+    assert relative_error(rounded.detach(), exact) < 16 * UNIT
+    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in network.parameters())
+
+
 @pytest.mark.parametrize("match", ["gradients", "features", "both"])
 def test_image_gradients_are_near_those_of_float32(match: str) -> None:
     network = network_of()

@@ -272,6 +272,10 @@ def test_classes_restrict_a_distillation(digits: ImageData, tiny: Tiny) -> None:
         ({"ipc": 100}, r"ipc · factor² asks for 400 initial images per class"),
         ({"augment": "crops"}, "crops"),
         ({"network": "resnet10", "width": None, "depth": None}, "needs images larger than 8×8"),
+        (
+            {"network": "vit", "width": None, "depth": None},
+            "network 'vit' has no convolutions, whose gradients are matched",
+        ),
     ],
 )
 def test_run_refuses_what_does_not_fit_before_any_work(
