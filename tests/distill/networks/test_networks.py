@@ -27,7 +27,6 @@ from distill.networks.resnet import ResNet
 from distill.networks.vgg import VGG
 from distill.networks.vit import ViT
 
-
 SMALL_IMAGE_NETWORKS = [name for name in NETWORKS if name != "photo_cnn"]
 
 
@@ -285,9 +284,10 @@ def test_vit_patches_follow_the_image_size(size: tuple[int, int], n_patches: int
 
 
 def test_width_bounds_the_values_per_pixel_of_all_maps() -> None:
+    sizes: list[int] = []
     for name in SMALL_IMAGE_NETWORKS:
+        sizes.clear()
         network = build(name, image_size=(16, 16))
-        sizes: list[int] = []
         for layer in network.modules():
             layer.register_forward_hook(lambda _, __, output: sizes.append(output[0].numel()))
         network(images(2, 3, 16, 16))
