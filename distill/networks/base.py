@@ -34,11 +34,14 @@ class Network(nn.Module):
         blocks: the chain; `block_features` has one entry per block.
         classifier: the last layer, from d features to one logit per class.
         map_dtype: dtype of the maps between the layers; None: the dtype of the images.
+        widest: values per pixel of the largest maps, where these are not those of the first
+            convolution; see `width_of`.
     """
 
     blocks: nn.ModuleList
     classifier: nn.Linear
     map_dtype: torch.dtype | None = None
+    widest: int | None = None
 
     def draw_weights(self, layer: nn.Conv2d | nn.Linear, generator: torch.Generator) -> None:
         """Draws the initial weights of one layer, by PyTorch's default rule."""
@@ -131,12 +134,15 @@ def convolutions_of(network: nn.Module) -> list[nn.Conv2d]:
     return [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
 
 
-def width_of(network: nn.Module) -> int:
+def width_of(network: Network) -> int:
     """Returns the values per pixel of the largest maps of a network, at most.
 
-    The channels of the first convolution, whose maps are the largest; without convolutions the
-    outputs of the widest linear layer, which is not applied more often than there are pixels.
+    The channels of the first convolution, whose maps are the largest unless the network says
+    otherwise (`Network.widest`); without convolutions the outputs of the widest linear layer, which
+    is not applied more often than there are pixels.
     """
+    if network.widest is not None:
+        return network.widest
     convolutions = convolutions_of(network)
     if convolutions:
         return convolutions[0].out_channels

@@ -29,10 +29,10 @@ class VGG(Network):
     """Eight × (convolution 3×3 → norm → ReLU) in five stages with max pooling, one linear layer.
 
     Features are the flattened maps: 512 for 32×32. Grey images of exactly 28×28 are padded to 32×32
-    (see `first_padding`). A pooling between stages is left out where it would leave maps with a
-    side below 2, so that smaller images fit and instance norm, which turns a single pixel into
-    zero, never sees one; at 32×32 none is, at 16×16 the fourth. `block_features` are the outputs of
-    the five stages.
+    (see `first_padding`). Maps of odd height or width lose their last row or column in a pooling.
+    Smaller images go without the first poolings, so that the later stages see maps of the usual
+    size: at 16×16 without one, at 8×8 without two. So instance norm never sees a single pixel,
+    which it would turn into zero. `block_features` are the outputs of the five stages.
 
     Args:
         n_classes: number of logits, at least 1.
@@ -69,6 +69,8 @@ class VGG(Network):
             )
         padding = 1 + first_padding(channels, image_size)
         height, columns = (side + 2 * (padding - 1) for side in image_size)
+        n_halvings = min(height, columns).bit_length() - 1  # until a side is a single pixel
+        first_pooling = max(0, len(_STAGES) - n_halvings)
         self.blocks = nn.ModuleList()
         for stage, widths in enumerate(_STAGES):
             block = nn.Sequential()
@@ -77,8 +79,9 @@ class VGG(Network):
                 block.append(norm_layer(norm, width))
                 block.append(nn.ReLU())
                 channels, padding = width, 1
-            is_last = stage == len(_STAGES) - 1
-            if is_last or min(height, columns) >= 4:
+            if stage <= first_pooling:  # as large as the images
+                self.widest = channels
+            if stage >= first_pooling:
                 block.append(nn.MaxPool2d(2))
                 height, columns = height // 2, columns // 2
             self.blocks.append(block)

@@ -222,15 +222,30 @@ def test_alexnet_and_vgg_equal_plain_layers_of_the_published_code(
     torch.testing.assert_close(network(batch), twin(batch), rtol=1e-10, atol=1e-12)
 
 
-def test_vgg_leaves_out_poolings_that_leave_a_single_pixel() -> None:
+def test_vgg_leaves_out_the_first_poolings_for_small_images() -> None:
     def sides(size: int) -> list[int]:
         network = build("vgg11", image_size=(size, size))
         return [maps.shape[2] for maps in network.block_features(images(2, 3, size, size))]
 
     assert sides(32) == [16, 8, 4, 2, 1]
-    assert sides(16) == [8, 4, 2, 2, 1]
-    assert sides(14) == [7, 3, 3, 3, 1]
-    assert sides(8) == [4, 2, 2, 2, 1]
+    assert sides(16) == [16, 8, 4, 2, 1]
+    assert sides(14) == [14, 14, 7, 3, 1]
+    assert sides(8) == [8, 8, 4, 2, 1]
+    assert sides(2) == [2, 2, 2, 2, 1]
+    assert sides(64) == [32, 16, 8, 4, 2]
+
+
+def test_vgg_learns_from_the_smallest_images() -> None:
+    """Without the later poolings in place of the first ones, the loss stayed at the logarithm."""
+    network = build("vgg11", channels=1, image_size=(8, 8))
+    batch, labels = images(8, 1, 8, 8), torch.arange(8) % 4
+    sgd = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
+    for _ in range(30):
+        loss = F.cross_entropy(network(batch), labels)
+        sgd.zero_grad()
+        loss.backward()
+        sgd.step()
+    assert loss.item() < 0.3 < math.log(4)
 
 
 def test_vit_equals_the_transformer_layers_of_pytorch() -> None:
