@@ -52,6 +52,7 @@ NEUTRAL_VALUES: Mapping[str, Any] = {
     "on_small_class": "error",
     "augment_selector": "random",
     "augment_contrast": False,
+    "weights_in": "matching",
 }
 """Fields and options that were added after `SCHEMA_VERSION` was last raised, with the value that
 stands for what trials did before. It is left out of the identity, so that earlier results stay

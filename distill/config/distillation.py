@@ -9,6 +9,7 @@ from distill.clustering.registry import CLUSTERERS, EMBEDDINGS
 from distill.components import choice, option
 from distill.config.base import Config
 from distill.config.defaults import dataset_defaults, default_lr_img
+from distill.errors import UserError
 from distill.networks.registry import NETWORKS
 
 
@@ -32,6 +33,7 @@ class DistillationConfig(Config):
     # fmt: off
     clusterer: str = choice("kmeans", CLUSTERERS, "clustering that picks the representative real images", group="method")
     weights: Literal["none", "size", "published"] = option("none", "weights of the representatives: cluster sizes, none, or paper 1's inert ones", group="method")
+    weights_in: Literal["matching", "training", "both"] = option("matching", "where weights act: in the matching loss, in the training of the networks that test the images (by the clusters that these started from), or in both", group="method")
     embedding: str = choice("features", EMBEDDINGS, "space that is clustered", group="method")
     n_representatives: int = option(None, "representatives per class and matching step (K)", group="method", minimum=1)
     cluster_interval: int = option(10, "inner loops between two clusterings", group="method", minimum=1)
@@ -72,7 +74,28 @@ class DistillationConfig(Config):
     # fmt: on
 
     def _check(self) -> None:
-        """All checks are those of every kind."""
+        if not self.trains_with_weights:
+            return
+        given = f"weights_in {self.weights_in!r}"
+        if self.protocol == "published":
+            raise UserError(
+                f"the published protocol has no weights in training, got {given}; use protocol "
+                "sound"
+            )
+        if self.weights != "size":
+            raise UserError(
+                f"{given} needs weights 'size', got weights {self.weights!r}; set weights size"
+            )
+        if self.init in ("random", "noise"):
+            raise UserError(
+                f"{given} needs a start from clusters, whose sizes are the weights, got init "
+                f"{self.init!r}; use init clusters or kmeans"
+            )
+        if self.init == "clusters" and self.clusterer == "agglomerative_published":
+            raise UserError(
+                f"{given} needs a start from clusters, but clusterer 'agglomerative_published' "
+                "starts from the first images; use init kmeans"
+            )
 
     @classmethod
     def running(cls, name: str, values: Mapping[str, Any]) -> str:
@@ -86,6 +109,11 @@ class DistillationConfig(Config):
         """Returns the defaults of the data set, and the learning rate of the images."""
         lr_img = default_lr_img(values["dataset"], values["ipc"], values["image_size"])
         return dataset_defaults(values["dataset"]) | {"lr_img": lr_img}
+
+    @property
+    def trains_with_weights(self) -> bool:
+        """Whether the images count by their weights where networks are trained on them."""
+        return self.weights_in != "matching"
 
     @property
     def outer_iterations(self) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from distill.components import choice, option
+from distill.components import choice, fields_of, option
 from distill.config.base import Config
 from distill.config.defaults import DATASET_DEFAULTS
 from distill.config.recipes import RECIPES
@@ -43,6 +43,7 @@ class SelectionConfig(Config):
 
     selector: str = choice("random", SELECTORS, "how the training images are chosen", group="method", excluded=PUBLISHED_FORMS)
 
+    weights_in: Literal["matching", "training", "both"] = option("matching", "training: the chosen images count by the share of their class that they stand for; matching, which selections do not do: equally; both: as training", group="training")
     recipe: str = choice("classifier", RECIPES, "distillation: train and test as distilled images are, as the rows of real images beside them", group="training")
     network: str = choice("photo_cnn", NETWORKS, "network that is trained", group="training")
     batch_size: int = option(32, "images in a batch of the classifier, and of the network that gives features", group="training", minimum=2)
@@ -53,6 +54,12 @@ class SelectionConfig(Config):
     # fmt: on
 
     def _check(self) -> None:
+        if self.trains_with_weights and not self._compares_images:
+            raise UserError(
+                f"weights_in {self.weights_in!r} needs a selector that compares images, got "
+                f"selector {self.selector!r}, whose images stand for equally many; use weights_in "
+                "matching"
+            )
         if self.recipe == "distillation":
             if self.network == "photo_cnn":
                 raise UserError(
@@ -80,6 +87,11 @@ class SelectionConfig(Config):
                 "the published protocol scores on the test images, as the paper did, "
                 f"got eval_split {self.eval_split!r}; use protocol sound"
             )
+        if self.trains_with_weights:
+            raise UserError(
+                "the published protocol has no weights in training, "
+                f"got weights_in {self.weights_in!r}; use protocol sound"
+            )
         self._check_published_augmentation()
 
     def _check_published_augmentation(self) -> None:
@@ -94,6 +106,19 @@ class SelectionConfig(Config):
                     f"the published protocol {reason}, got {name} {self[name]!r}; "
                     "use protocol sound"
                 )
+
+    @property
+    def trains_with_weights(self) -> bool:
+        """Whether the chosen images count by their weights where networks are trained on them."""
+        return self.weights_in != "matching"
+
+    @property
+    def _compares_images(self) -> bool:
+        return "embedding" in fields_of(SELECTORS[self.selector].options)
+
+    def substitutions(self) -> dict[str, Any]:
+        """Returns `training` in place of `both`: nothing is matched."""
+        return {"weights_in": "training"} if self.weights_in == "both" else {}
 
     @property
     def running_selector(self) -> str:

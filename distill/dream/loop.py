@@ -49,6 +49,7 @@ from distill.networks.precision import set_precision
 from distill.runtime.clock import PartClock
 from distill.runtime.execution import AUTOMATIC, Execution
 from distill.runtime.graphs import StepGraphs
+from distill.selection.masses import class_masses, training_weights
 from distill.selection.representatives import Representatives, rule_for, select
 
 PURPOSES = ("weights", "clustering", "batches", "augmentation", "init")
@@ -75,6 +76,8 @@ class Dream:
         images: (n_classes, ipc, c, h, w), the synthetic images; those of a class beyond its
             `n_stored` are unused.
         n_stored: synthetic images of each class; `ipc` unless small classes are capped.
+        stored_weights: (n,) float64 weights of `stored_images` in training, with mean one, on the
+            CPU: the masses of the clusters that they started from; None without weights.
         outer: outer iterations finished.
         inner: inner loops finished in the current outer iteration.
         clock: the seconds of `clustering`, `matching` and `network` updates.
@@ -134,6 +137,7 @@ class Dream:
         class_sizes = [len(indices) for indices in data.class_indices]
         self.n_stored = stored_per_class(config, class_sizes)
         self.n_chosen = representatives_per_class(config, class_sizes)
+        self.stored_weights: Tensor | None = None
         self.images = self._initial_images().to(dtype)
         self.image_optimizer = ImageOptimizer(
             self.images, lr=config.lr_img, momentum=config.momentum_img
@@ -219,7 +223,7 @@ class Dream:
 
     def _choose_representatives(self) -> None:
         chosen = self._select_all(self.clusterer, self.config.clusterer, self.n_chosen)
-        use_weights = self.config.weights != "none"
+        use_weights = self.config.weights != "none" and self.config.weights_in != "training"
         self.representatives = [
             (
                 indices[found.indices],
@@ -432,7 +436,7 @@ class Dream:
             self.trainer.train(batch, self.generators["augmentation"])
 
     def _initial_images(self) -> Tensor:
-        """Returns the (n_classes, ipc, c, h, w) float32 start of the synthetic images."""
+        """Returns the (n_classes, ipc, c, h, w) float32 start; sets their weights."""
         config, data = self.config, self.data
         shape = (data.n_classes, config.ipc, data.channels, *data.image_size)
         if config.init == "noise":
@@ -507,7 +511,17 @@ class Dream:
                     f"the clustering of class {name!r} gives {len(found.indices)} images, but "
                     f"{k} initial images are needed (ipc · factor²)"
                 )
+        if self.config.trains_with_weights:
+            self.stored_weights = self._weights_of_start(chosen)
         return [found.indices[:k] for found, k in zip(chosen, counts, strict=True)]
+
+    def _weights_of_start(self, chosen: Sequence[Representatives]) -> Tensor:
+        """Returns `stored_weights`; a stored image has the masses of all its parts."""
+        masses = []
+        for found, n, indices in zip(chosen, self.n_stored, self.data.class_indices, strict=True):
+            of_parts = found.weights[: n * self.factor**2].cpu().reshape(self.factor**2, n)
+            masses.append(class_masses(of_parts.sum(dim=0), len(indices)))
+        return training_weights(masses)
 
     def stored_images(self) -> Tensor:
         """Returns the (n, c, h, w) synthetic images of all classes, class by class."""
@@ -568,6 +582,8 @@ class Dream:
             "image_momentum": self.image_optimizer.buffer,
             "loss_sum": self._loss_sum,
         }
+        if self.stored_weights is not None:
+            tensors["stored_weights"] = self.stored_weights
         for label, (indices, weights) in enumerate(self.representatives):
             tensors[f"representatives/{label}"] = indices
             tensors[f"representative_weights/{label}"] = weights
@@ -596,6 +612,8 @@ class Dream:
         self.images.copy_(tensors["images"])
         self.image_optimizer.buffer.copy_(tensors["image_momentum"])
         self._loss_sum.copy_(tensors["loss_sum"])
+        if self.stored_weights is not None:
+            self.stored_weights = tensors["stored_weights"].cpu()
         n_sized = sum(name.startswith("cluster_sizes/") for name in tensors)
         self.cluster_sizes = [tensors[f"cluster_sizes/{label}"] for label in range(n_sized)]
         n_labelled = sum(name.startswith("last_labels/") for name in tensors)

@@ -18,14 +18,17 @@ References:
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.config.seeds import derive_seed
 from distill.config.selection import ResolvedSelection
 from distill.datasets import ImageData
 from distill.evaluation.scores import Score, score_network
-from distill.evaluation.sgd import load_network_state, network_state
+from distill.evaluation.sgd import (
+    load_network_state,
+    network_state,
+    weighted_cross_entropy,
+)
 from distill.networks.base import Network, width_of
 from distill.networks.build import build_network
 from distill.networks.photo_cnn import (
@@ -50,7 +53,8 @@ class Epoch:
     """What an epoch of training gave.
 
     Attributes:
-        loss: mean cross-entropy over its images, in nats; NaN where training diverged.
+        loss: mean cross-entropy over its images, in nats, weighted where they have weights; NaN
+            where training diverged.
         accuracy: share of its images that were classified right, in [0, 1].
         n_steps: batches.
     """
@@ -119,13 +123,22 @@ class Classifier:
     def _stream(self, what: str) -> torch.Generator:
         return torch.Generator().manual_seed(derive_seed(self.config.seed, self.purpose, what))
 
-    def run_epoch(self, images: Tensor, labels: Tensor, *, n_batches: int | None = None) -> Epoch:
+    def run_epoch(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        n_batches: int | None = None,
+        weights: Tensor | None = None,
+    ) -> Epoch:
         """Trains for an epoch.
 
         Args:
             images: (n, c, h, w) uint8, on the device, n at least 2.
             labels: (n,) int64, on the device.
             n_batches: see `epoch_batches`.
+            weights: (n,) float32 by which the images count in the loss, with mean one, on the
+                device; None: equally.
         """
         self.network.train()
         loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
@@ -134,7 +147,8 @@ class Classifier:
         for batch in batches:
             there = batch.to(self.device)
             logits, targets = self.network(self.to_input(images[there])), labels[there]
-            loss = F.cross_entropy(logits, targets)
+            of_batch = None if weights is None else weights[there]
+            loss = weighted_cross_entropy(logits, targets, of_batch)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self.optimizer.step()

@@ -63,6 +63,7 @@ class ClassifierEvaluation:
         seen: (n_test,) bool, which test images are among the training images; None: not known, and
             not scored apart.
         keeps_best: whether to keep the weights of the best epoch.
+        weights: (n,) by which the images count in training, with mean one; None: equally.
 
     Attributes:
         curve: one record of `CURVE_COLUMNS` per epoch.
@@ -86,12 +87,14 @@ class ClassifierEvaluation:
         n_whole: int,
         seen: Tensor | None = None,
         keeps_best: bool = False,
+        weights: Tensor | None = None,
     ) -> None:
         self.config = config
         self.data = data
         self.images = images
         self.labels = labels
         self.seen = seen
+        self.weights = None if weights is None else weights.float().to(images.device)
         self.published = config.protocol == "published"
         self.epochs: int = config["epochs"]
         self.n_batches = n_batches_of(n_whole, config.batch_size) if config.equal_steps else None
@@ -137,7 +140,9 @@ class ClassifierEvaluation:
         Raises:
             DivergedError: the training loss is not a finite number.
         """
-        epoch = self._classifier.run_epoch(self.images, self.labels, n_batches=self.n_batches)
+        epoch = self._classifier.run_epoch(
+            self.images, self.labels, n_batches=self.n_batches, weights=self.weights
+        )
         if not math.isfinite(epoch.loss):
             raise DivergedError(
                 f"the training loss is no longer a finite number in epoch {self._epoch + 1} of "

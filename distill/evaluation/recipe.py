@@ -61,6 +61,7 @@ def evaluation_of(
     execution: Execution = AUTOMATIC,
     epochs: int | None = None,
     loss: BatchLoss = cross_entropy_loss,
+    weights: Tensor | None = None,
 ) -> Evaluation:
     """Returns the evaluation of a small training set under a trial's recipe.
 
@@ -75,6 +76,7 @@ def evaluation_of(
         execution: how the arithmetic is carried out.
         epochs: of training; None: the recipe's.
         loss: of a batch.
+        weights: (n,) by which the images count in training, with mean one; None: equally.
     """
     set_precision(network, execution.precision)
     on_test = config.eval_split == "test"
@@ -100,6 +102,7 @@ def evaluation_of(
         seed_of=lambda index, what: derive_seed(config.seed, purpose, index, what),
         execution=execution,
         loss=loss,
+        weights=weights,
     )
 
 

@@ -195,6 +195,7 @@ class Evaluation:
         seed_of: the seed of a network and a purpose (`weights` or `batches`).
         execution: whether steps are recorded as graphs.
         loss: of a batch.
+        weights: (n,) by which the images count in training, with mean one; None: equally.
     """
 
     def __init__(
@@ -211,6 +212,7 @@ class Evaluation:
         seed_of: Callable[[int, str], int],
         execution: Execution = AUTOMATIC,
         loss: BatchLoss = cross_entropy_loss,
+        weights: Tensor | None = None,
     ) -> None:
         self.recipe = recipe
         self.network = network
@@ -224,7 +226,14 @@ class Evaluation:
         self.scores = Scores()
         self.epoch = 0
         self._best = 0.0
-        self._trainer = NetworkTrainer(network, recipe, self._take, execution, loss)
+        self._trainer = NetworkTrainer(
+            network,
+            recipe,
+            self._take,
+            execution,
+            loss,
+            None if weights is None else weights.to(network.classifier.weight),
+        )
         self._start_network()
 
     @property

@@ -50,6 +50,8 @@ class BatchLoss(Protocol):
         labels: Tensor,
         other_labels: Tensor | None = None,
         ratio: Tensor | None = None,
+        weights: Tensor | None = None,
+        other_weights: Tensor | None = None,
     ) -> Tensor:
         """Returns a 0-d loss.
 
@@ -59,6 +61,8 @@ class BatchLoss(Protocol):
             labels: (n,) int64.
             other_labels: (n,) of the images that CutMix pasted; None without it.
             ratio: 0-d, share of an image's pixels that were not replaced; None without CutMix.
+            weights: (n,) of the images in the loss, see `weighted_cross_entropy`; None: equal ones.
+            other_weights: (n,) of the images that CutMix pasted; None without it or without weights.
         """
 
 
@@ -68,13 +72,15 @@ def cross_entropy_loss(
     labels: Tensor,
     other_labels: Tensor | None = None,
     ratio: Tensor | None = None,
+    weights: Tensor | None = None,
+    other_weights: Tensor | None = None,
 ) -> Tensor:
     """Returns the cross-entropy of hard labels, in nats; see `BatchLoss`."""
     del images
+    loss = weighted_cross_entropy(logits, labels, weights)
     if other_labels is None or ratio is None:
-        return F.cross_entropy(logits, labels)
-    loss = ratio * F.cross_entropy(logits, labels)
-    return loss + (1 - ratio) * F.cross_entropy(logits, other_labels)
+        return loss
+    return ratio * loss + (1 - ratio) * weighted_cross_entropy(logits, other_labels, other_weights)
 
 
 class NetworkTrainer:
@@ -87,6 +93,8 @@ class NetworkTrainer:
             normalised, and (n,) int64.
         execution: whether steps are recorded as graphs.
         loss: of a batch.
+        weights: (N,) of the images, by index, with mean one, in the network's dtype and on its
+            device; None: equal ones. See `weighted_cross_entropy`.
     """
 
     def __init__(
@@ -96,11 +104,13 @@ class NetworkTrainer:
         take: Callable[[Tensor], tuple[Tensor, Tensor]],
         execution: Execution,
         loss: BatchLoss = cross_entropy_loss,
+        weights: Tensor | None = None,
     ) -> None:
         self.network = network
         self.recipe = recipe
         self.take = take
         self.loss = loss
+        self.weights = weights
         self.device = network.classifier.weight.device
         self.optimizer = torch.optim.SGD(
             network.parameters(),
@@ -141,13 +151,19 @@ class NetworkTrainer:
     def _train_on(self, key: tuple[bool, bool, float], batch: Tensor, *draws: Tensor) -> None:
         augmented, mixed, lr = key
         images, labels = self.take(batch)
+        weights = None if self.weights is None else self.weights[batch]
         if augmented:
             images = self.recipe.augment.apply(images, draws[0], draws[1])
             draws = draws[2:]
-        other_labels, ratio = None, None
+        other_labels, ratio, other_weights = None, None, None
         if mixed:
-            images, other_labels, ratio = mix(images, labels, *draws)
-        loss = self.loss(self.network(images), images, labels, other_labels, ratio)
+            side, center, partners = draws
+            images, other_labels, ratio = mix(images, labels, side, center, partners)
+            if weights is not None:
+                other_weights = weights[partners.to(weights.device)]
+        loss = self.loss(
+            self.network(images), images, labels, other_labels, ratio, weights, other_weights
+        )
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.zero_grad(set_to_none=True)

@@ -49,6 +49,8 @@ class Selection:
             components; None without one.
         grids: grids over the plane.
         counts: counts of the method, by the names of the result columns.
+        masses: (m,) float64 on the CPU, the images of the pool that each chosen one stands for by
+            its cluster; they sum to the size of each class. None without a clustering.
 
     Example:
         >>> Selection(rows=torch.tensor([0, 3])).rows
@@ -60,6 +62,7 @@ class Selection:
     plane: Tensor | None = None
     grids: tuple[PlaneGrid, ...] = ()
     counts: dict[str, Any] = field(default_factory=dict)
+    masses: Tensor | None = None
 
 
 class Selector(ABC):

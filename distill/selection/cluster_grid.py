@@ -11,6 +11,7 @@ Cost: the clustering and the principal components (see `distill.selection.pca`);
 docstring lists the defects.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -21,6 +22,7 @@ from torch import Tensor
 from distill.clustering.base import Clusterer
 from distill.clustering.sizes import size_columns
 from distill.selection.base import PlaneGrid, Selection, Selector, rows_by_class, shuffled
+from distill.selection.masses import class_masses
 from distill.selection.pca import principal_plane
 from distill.selection.representatives import largest_remainder
 
@@ -62,13 +64,16 @@ class ClusterGrid(Selector):
         """Chooses group by group."""
         laid_out = _lay_out(self.clusterer, self.n_clusters, self.pca_dim, points, generator)
         chosen: list[Tensor] = []
+        masses: list[Tensor] = []
         grids: list[PlaneGrid] = []
         n_occupied = n_filled = 0
         for label, rows in enumerate(rows_by_class(labels, len(quotas))):
             groups = _groups(rows, laid_out.clusters)
             sizes = torch.tensor([len(group) for group in groups])
-            shares = largest_remainder(sizes, quotas[label], at_least_one=False).tolist()
-            for group, share in zip(groups, shares, strict=True):
+            shares = largest_remainder(sizes, quotas[label], at_least_one=False)
+            represented = (sizes.double() / shares).repeat_interleave(shares)
+            masses.append(class_masses(represented, len(rows)))
+            for group, share in zip(groups, shares.tolist(), strict=True):
                 if share == 0:
                     continue
                 grid = grid_over(
@@ -83,7 +88,8 @@ class ClusterGrid(Selector):
                 n_cells = len(torch.unique(cells))
                 n_occupied += n_cells
                 n_filled += max(0, share - n_cells)
-        return laid_out.selection(torch.cat(chosen), grids, n_occupied, n_filled)
+        selection = laid_out.selection(torch.cat(chosen), grids, n_occupied, n_filled)
+        return dataclasses.replace(selection, masses=torch.cat(masses))
 
 
 @final

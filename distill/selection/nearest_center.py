@@ -18,6 +18,7 @@ from distill.clustering.base import NOISE, Clusterer, Clustering, spawn_generato
 from distill.clustering.medoids import with_medoids
 from distill.clustering.sizes import size_columns
 from distill.selection.base import Selection, Selector, rows_by_class
+from distill.selection.masses import class_masses
 from distill.selection.representatives import select
 
 
@@ -52,6 +53,7 @@ class NearestCenter(Selector):
         """Clusters each class, with a separate generator, and chooses."""
         clusters = torch.full_like(labels, NOISE)
         chosen: list[Tensor] = []
+        masses: list[Tensor] = []
         clusterings: list[Clustering] = []
         streams = spawn_generators(generator, len(quotas))
         for rows, quota, stream in zip(
@@ -65,6 +67,7 @@ class NearestCenter(Selector):
             representatives = select(members, clustering, quota, "quota", stream)
             clusters[rows] = clustering.labels.cpu()
             chosen.append(rows[representatives.indices.cpu()])
+            masses.append(class_masses(representatives.weights.cpu(), len(members)))
             clusterings.append(clustering)
         n_clusters_mean = sum(found.n_clusters for found in clusterings) / len(clusterings)
         sizes = [found.sizes for found in clusterings]
@@ -73,6 +76,7 @@ class NearestCenter(Selector):
             rows=torch.cat(chosen),
             clusters=clusters,
             counts={"n_clusters_mean": n_clusters_mean, **size_columns(sizes, n_points)},
+            masses=torch.cat(masses),
         )
 
 

@@ -200,16 +200,18 @@ class DistillationTrial(Trial):
         outer = config.n_outer if is_start else plan.outer
         stored = self.stored_images()
         decoded = decode(stored.float() / 255, self.dream.factor)
-        labels = self.dream.stored_labels()
+        labels, weights = self.dream.stored_labels(), self.dream.stored_weights
+        n_parts = self.dream.factor**2
         return evaluation_of(
             config,
             data,
             self._eval_networks[plan.network_name],
             decoded,
-            labels.repeat(self.dream.factor**2),
+            labels.repeat(n_parts),
             n_networks=plan.n_networks,
             purpose=f"evaluation of {plan.network_name} at {outer}",
             execution=self.execution,
+            weights=None if weights is None else weights.repeat(n_parts),
         )
 
     def _finish_evaluation(self, plan: _EvaluationPlan, evaluation: Evaluation) -> None:
@@ -334,10 +336,12 @@ class DistillationTrial(Trial):
         distilled = read_distilled(table)
         files = {"distilled.png": sheet_png(*distilled[:3])}
         if config.factor > 1:
+            n_parts, weights = config.factor**2, distilled.weights
             decoded = distilled_table(
                 decode(distilled.images.float() / 255, config.factor),
-                distilled.labels.repeat(config.factor**2),
+                distilled.labels.repeat(n_parts),
                 distilled.class_names,
+                weights=None if weights is None else weights.repeat(n_parts),
                 metadata=distilled.metadata | {"factor": "1"},
             )
             files["decoded.parquet"] = parquet_bytes(decoded)
@@ -355,6 +359,10 @@ class DistillationTrial(Trial):
         metadata = {"trial_id": self.config.trial_id, "factor": str(self.config.factor)}
         labels = self.dream.stored_labels().cpu()
         table = distilled_table(
-            self.stored_images().cpu(), labels, self.data.class_names, metadata=metadata
+            self.stored_images().cpu(),
+            labels,
+            self.data.class_names,
+            weights=self.dream.stored_weights,
+            metadata=metadata,
         )
         return {"distilled": table}

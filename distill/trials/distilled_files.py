@@ -1,6 +1,7 @@
 """Distilled sets as files that others can load: Parquet in the Hub's image layout."""
 
 import json
+import math
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
@@ -17,8 +18,11 @@ from torch import Tensor
 from distill.datasets.decoding import decode_rows
 from distill.datasets.parquet import read_rows
 from distill.datasets.rows import Part
+from distill.errors import UserError
 from distill.runtime.atomic import atomic_write
 from distill.sets.image_files import SOFT_COLUMN
+
+WEIGHT_COLUMN = "weight"
 
 
 class DistilledSet(NamedTuple):
@@ -29,6 +33,7 @@ class DistilledSet(NamedTuple):
         labels: (n,) int64, indices into `class_names`.
         class_names: in label order.
         metadata: what the writer noted (ipc, trial_id, …); empty for a file of other origin.
+        weights: (n,) float64 by which the images count in training, with mean one; None: equally.
 
     Example:
         >>> import torch
@@ -44,6 +49,7 @@ class DistilledSet(NamedTuple):
     labels: Tensor
     class_names: tuple[str, ...]
     metadata: dict[str, str]
+    weights: Tensor | None = None
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -70,6 +76,7 @@ def save_distilled(
     labels: Tensor,
     class_names: tuple[str, ...],
     *,
+    weights: Tensor | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Writes a distilled set as one Parquet file, whole or not at all.
@@ -83,13 +90,14 @@ def save_distilled(
         images: as for `distilled_table`, like the rest.
         labels: see there.
         class_names: see there.
+        weights: see there.
         metadata: see there.
 
     Raises:
         ValueError: shapes or labels do not fit together.
         OSError: the file cannot be written.
     """
-    table = distilled_table(images, labels, class_names, metadata=metadata)
+    table = distilled_table(images, labels, class_names, weights=weights, metadata=metadata)
     atomic_write(path, parquet_bytes(table))
 
 
@@ -98,6 +106,7 @@ def distilled_table(
     labels: Tensor,
     class_names: tuple[str, ...],
     *,
+    weights: Tensor | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> pa.Table:
     """Returns a distilled set as a table in the Hub's image layout.
@@ -107,6 +116,8 @@ def distilled_table(
             Kept without loss as 8-bit PNG.
         labels: (n,) whole numbers, indices into `class_names`.
         class_names: in label order.
+        weights: (n,) by which the images count in training, at least 0 and finite, not all 0, kept
+            as float64 in a column `weight`; None: no such column, the images count equally.
         metadata: what else to note (ipc, factor, trial_id, …), kept under "distill" in the schema
             metadata.
 
@@ -114,13 +125,18 @@ def distilled_table(
         ValueError: shapes or labels do not fit together.
     """
     pixels, label_list = checked_pixels(images, labels, class_names)
+    weight_list = None if weights is None else _checked_weights(weights, len(pixels))
     struct = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     features = {
         "image": {"_type": "Image"},
         "label": {"names": list(class_names), "_type": "ClassLabel"},
     }
+    fields = [("image", struct), ("label", pa.int64())]
+    if weight_list is not None:
+        features[WEIGHT_COLUMN] = {"dtype": "float64", "_type": "Value"}
+        fields.append((WEIGHT_COLUMN, pa.float64()))
     schema = pa.schema(
-        [("image", struct), ("label", pa.int64())],
+        fields,
         metadata={
             "huggingface": json.dumps({"info": {"features": features}}),
             "distill": json.dumps(dict(metadata or {}), sort_keys=True),
@@ -130,7 +146,10 @@ def distilled_table(
         {"bytes": png_bytes(picture(image)), "path": f"{row:06d}.png"}
         for row, image in enumerate(pixels)
     ]
-    return pa.table({"image": cells, "label": label_list}, schema=schema)
+    columns = {"image": cells, "label": label_list}
+    if weight_list is not None:
+        columns[WEIGHT_COLUMN] = weight_list
+    return pa.table(columns, schema=schema)
 
 
 def with_soft_labels(table: pa.Table, soft: Tensor) -> pa.Table:
@@ -179,6 +198,7 @@ def read_distilled(table: pa.Table) -> DistilledSet:
         labels=torch.tensor(table["label"].to_pylist()),
         class_names=tuple(features["label"]["names"]),
         metadata={str(key): str(value) for key, value in noted.items()},
+        weights=_weights_of(table) if WEIGHT_COLUMN in table.schema.names else None,
     )
 
 
@@ -186,18 +206,57 @@ def load_distilled(path: Path | str) -> DistilledSet:
     """Reads what `save_distilled` wrote, or any image file in the Hub's layout.
 
     Raises:
-        UserError: no such file, not Parquet, or without images and labels of one size.
+        UserError: no such file, not Parquet, or without images and labels of one size, or weights
+            that are not such numbers.
     """
     path = Path(path)
     rows = read_rows([(path, Part.TRAIN)])
     decoded = decode_rows(rows)
-    noted = (pq.read_schema(path).metadata or {}).get(b"distill", b"{}")
+    schema = pq.read_schema(path)
+    noted = (schema.metadata or {}).get(b"distill", b"{}")
+    weights = None
+    if WEIGHT_COLUMN in schema.names:
+        try:
+            weights = _weights_of(pq.read_table(path, columns=[WEIGHT_COLUMN]))
+        except ValueError as error:
+            raise UserError(f"{path}: {error}") from error
     return DistilledSet(
         images=torch.from_numpy(decoded.images[Part.TRAIN]),
         labels=torch.from_numpy(decoded.labels[Part.TRAIN]),
         class_names=rows.class_names,
         metadata={str(key): str(value) for key, value in json.loads(noted).items()},
+        weights=weights,
     )
+
+
+def _weights_of(table: pa.Table) -> Tensor:
+    """Returns the (n,) float64 weights of a table.
+
+    Raises:
+        ValueError: a weight is missing, not finite or negative, or all are 0.
+    """
+    cells = table[WEIGHT_COLUMN].to_pylist()
+    if not all(isinstance(cell, float | int) for cell in cells):
+        raise ValueError(f"the column {WEIGHT_COLUMN!r} must hold a number in every row")
+    weights = torch.tensor(cells, dtype=torch.float64)
+    _checked_weights(weights, len(cells))
+    return weights
+
+
+def _checked_weights(weights: Tensor, n: int) -> list[float]:
+    """Returns n weights as numbers.
+
+    Raises:
+        ValueError: there is another number of them, one is not finite or negative, or all are 0.
+    """
+    if weights.shape != (n,):
+        raise ValueError(f"weights must have the shape ({n},), got {tuple(weights.shape)}")
+    numbers: list[float] = weights.double().tolist()
+    wrong = [number for number in numbers if not (math.isfinite(number) and number >= 0)]
+    if wrong or sum(numbers) == 0:
+        got = wrong[0] if wrong else "only zeros"
+        raise ValueError(f"weights must be finite, at least 0 and not all 0, got {got}")
+    return numbers
 
 
 def checked_pixels(

@@ -22,12 +22,17 @@ from distill.datasets.rows import Part
 from distill.errors import DivergedError, UserError
 from distill.evaluation.classifier import Classifier, Epoch
 from distill.selection.base import PlaneGrid, Selection, Selector, stratified_quotas
+from distill.selection.masses import cell_masses, training_weights
 from distill.selection.pca import principal_plane
 from distill.selection.pool import Pool, check_no_leak, training_pool, whole_pool
 from distill.selection.registry import SELECTORS, SelectorOptions
 
 FIGURE_DIM = 2
 """Dimensions of the plane of selectors that need none to choose."""
+
+
+_TENSORS = ("rows", "clusters", "plane", "masses")
+"""Fields of a selection that are tensors."""
 
 
 class ImageSelection:
@@ -137,6 +142,17 @@ class ImageSelection:
         rows = self.selection.rows.to(self.pool.images.device)
         return self.pool.images[rows], self._labels[rows]
 
+    def weights(self) -> Tensor | None:
+        """Returns the (m,) float64 weights of the chosen images in training, on the CPU.
+
+        They have mean one; None where images count equally.
+        """
+        assert self.selection is not None
+        masses = self.selection.masses
+        if not self.config.trains_with_weights or masses is None:
+            return None
+        return training_weights(masses)
+
     @property
     def _labels(self) -> Tensor:
         return self.pool.labels.to(self.pool.images.device)
@@ -149,6 +165,9 @@ class ImageSelection:
         selection = self.selector.select(
             points, self.pool.labels, self.quotas, self._generator("selection")
         )
+        if self.config.trains_with_weights and selection.masses is None:
+            masses = cell_masses(points, self.pool.labels, selection.rows)
+            selection = dataclasses.replace(selection, masses=masses)
         if selection.plane is None and self.selector.needs_points:
             plane = principal_plane(points, FIGURE_DIM, self._generator("plane"))
             selection = dataclasses.replace(
@@ -198,7 +217,8 @@ class ImageSelection:
         """Returns the pool and what was chosen of it, one entry per image in every column.
 
         `part` (train, val or test), `row` (in that part), `label`, `cluster` (−1: noise, None: no
-        clustering), `times_selected`, and where there is a plane, `pca_1`, `pca_2`, ….
+        clustering), `times_selected`, where chosen images have weights in training `weight` (None:
+        not chosen), and where there is a plane, `pca_1`, `pca_2`, ….
         """
         assert self.selection is not None
         pool, selection, n = self.pool, self.selection, len(self.pool.rows)
@@ -209,6 +229,10 @@ class ImageSelection:
             "cluster": [None] * n if selection.clusters is None else selection.clusters.tolist(),
             "times_selected": torch.bincount(selection.rows, minlength=n).tolist(),
         }
+        weights = self.weights()
+        if weights is not None:
+            by_row = dict(zip(selection.rows.tolist(), weights.tolist(), strict=True))
+            columns["weight"] = [by_row.get(row) for row in range(n)]
         if selection.plane is not None:
             for i, axis in enumerate(selection.plane.T.tolist(), start=1):
                 columns[f"pca_{i}"] = axis
@@ -226,7 +250,7 @@ class ImageSelection:
             return self._network.state() if self._network is not None else {}, values
         values["counts"] = self.selection.counts
         values["grids"] = self.grids()
-        parts = {name: getattr(self.selection, name) for name in ("rows", "clusters", "plane")}
+        parts = {name: getattr(self.selection, name) for name in _TENSORS}
         return {name: part for name, part in parts.items() if part is not None}, values
 
     def load_state(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
@@ -238,6 +262,7 @@ class ImageSelection:
                 rows=tensors["rows"],
                 clusters=tensors.get("clusters"),
                 plane=tensors.get("plane"),
+                masses=tensors.get("masses"),
                 grids=tuple(
                     PlaneGrid(**grid | {"low": tuple(grid["low"]), "high": tuple(grid["high"])})
                     for grid in values.get("grids", ())

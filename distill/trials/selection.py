@@ -183,7 +183,7 @@ class SelectionTrial(Trial):
             epoch = self.selection.advance()
             part = "network" if epoch is not None else "clustering"
             if epoch is None:
-                self._evaluation = self._new_evaluation(*self._training_set())
+                self._evaluation = self._evaluation_of_chosen()
         seconds = time.perf_counter() - start
         self.seconds[part] += seconds
         if part == "evaluation":
@@ -213,7 +213,12 @@ class SelectionTrial(Trial):
             return transformed, labels.repeat(copies)
         return torch.cat([images, transformed]), labels.repeat(copies + 1)
 
-    def _new_evaluation(self, images: Tensor, labels: Tensor) -> Evaluation | ClassifierEvaluation:
+    def _evaluation_of_chosen(self) -> Evaluation | ClassifierEvaluation:
+        return self._new_evaluation(*self._training_set(), self.selection.weights())
+
+    def _new_evaluation(
+        self, images: Tensor, labels: Tensor, weights: Tensor | None = None
+    ) -> Evaluation | ClassifierEvaluation:
         config, data = self.config, self.data
         if config.recipe == "classifier":
             return ClassifierEvaluation(
@@ -224,6 +229,7 @@ class SelectionTrial(Trial):
                 n_whole=len(data.train_images) - self.selection.pool.n_duplicates,
                 seen=self._seen(),
                 keeps_best=self.execution.save_network,
+                weights=weights,
             )
         recipe = _as_distillation(config)
         return evaluation_of(
@@ -235,6 +241,7 @@ class SelectionTrial(Trial):
             n_networks=config.n_eval,
             purpose="coreset",
             execution=self.execution,
+            weights=weights,
         )
 
     def _seen(self) -> Tensor | None:
@@ -309,7 +316,7 @@ class SelectionTrial(Trial):
         self.seconds = dict(values["seconds"])
         self.selection.load_state(without_prefix("selection/", tensors), values["selection"])
         if self.selection.done:
-            self._evaluation = self._new_evaluation(*self._training_set())
+            self._evaluation = self._evaluation_of_chosen()
             self._evaluation.load_state(
                 without_prefix("evaluation/", tensors), values["evaluation"]
             )

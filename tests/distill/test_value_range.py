@@ -53,7 +53,12 @@ def test_new_fields_at_their_defaults_keep_the_identity(
     assert "on_small_class" in neutral
     assert kind(**neutral).trial_id == expected
     assert kind(on_small_class="cap").trial_id != expected
+    weighted = {
+        DistillationConfig: {"weights": "size"},
+        SelectionConfig: {"selector": "nearest_center"},
+    }[kind]
+    assert kind(**weighted, weights_in="training").trial_id != kind(**weighted).trial_id
 
 
 IDENTITIES = ("6431454d25f9dcec", "6c6f35c24a66633e")
-"""Of the default configurations, without the fields `value_range` and `on_small_class`."""
+"""Of the default configurations, without fields that were added later."""

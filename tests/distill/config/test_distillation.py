@@ -165,6 +165,36 @@ def test_json_and_back() -> None:
             "projection_dim does not apply to embedding 'features', only to embedding gradients",
         ),
         ({"eval_split": "val"}, "val_fraction is 0; set val_fraction"),
+        ({"weights_in": "train"}, "unknown weights_in 'train'; did you mean 'training'?"),
+        (
+            {"weights_in": "training"},
+            "weights_in 'training' needs weights 'size', got weights 'none'; set weights size",
+        ),
+        (
+            {"weights_in": "both", "weights": "published"},
+            "weights_in 'both' needs weights 'size', got weights 'published'",
+        ),
+        (
+            {"weights_in": "both", "weights": "size", "protocol": "published"},
+            "the published protocol has no weights in training, got weights_in 'both'; use "
+            "protocol sound",
+        ),
+        *(
+            (
+                {"weights_in": "both", "weights": "size", "init": init},
+                f"weights_in 'both' needs a start from clusters, whose sizes are the weights, got "
+                f"init {init!r}; use init clusters or kmeans",
+            )
+            for init in ("random", "noise")
+        ),
+        (
+            {
+                "weights_in": "training",
+                "weights": "size",
+                "clusterer": "agglomerative_published",
+            },
+            "starts from the first images; use init kmeans",
+        ),
         ({"icp": 1}, "unknown option 'icp'; did you mean 'ipc'?"),
     ],
 )

@@ -283,6 +283,18 @@ def test_json_and_back_by_kind(config: Config) -> None:
             {"protocol": "published", "eval_split": "val", "val_fraction": 0.1},
             "scores on the test images, as the paper did, got eval_split 'val'",
         ),
+        *(
+            (
+                {"selector": selector, "weights_in": "training"},
+                f"weights_in 'training' needs a selector that compares images, got selector "
+                f"{selector!r}",
+            )
+            for selector in ("base", "random", "augmentation")
+        ),
+        (
+            {"protocol": "published", "selector": "cluster_grid", "weights_in": "both"},
+            "the published protocol has no weights in training, got weights_in 'both'",
+        ),
     ],
 )
 def test_bad_values_are_named(values: dict[str, object], message: str) -> None:
@@ -349,3 +361,13 @@ def test_shared_names_have_one_type_and_the_same_words_in_both_kinds() -> None:
 def test_a_replaced_field_is_checked_again() -> None:
     with pytest.raises(UserError, match="epochs must be at least 1, got 0"):
         SelectionConfig().replace(epochs=0)
+
+
+def test_weights_in_both_are_weights_in_training_as_nothing_is_matched() -> None:
+    both, training, plain = (
+        SelectionConfig(selector="herding", weights_in=where)
+        for where in ("both", "training", "matching")
+    )
+    assert both.resolve().weights_in == "training"
+    assert both.trial_id == training.trial_id != plain.trial_id
+    assert plain.trial_id == SelectionConfig(selector="herding").trial_id

@@ -93,6 +93,54 @@ def test_an_epoch_is_adam_on_the_binary_cross_entropy(two: ImageData) -> None:
             assert float((weights - expected[name]).detach().abs().mean()) < 1e-6, name
 
 
+def test_a_weighted_epoch_is_adam_on_weighted_losses(two: ImageData) -> None:
+    trained = classifier(two, network="convnet", width=8, depth=2, batch_size=20)
+    trained.network.double()
+    trained._to_input = lambda images: two.normalize(images).double()
+    images, labels = two.train_images[:60], two.train_labels[:60]
+    weights = torch.rand(60, generator=generator(2), dtype=torch.float64) ** 3
+    weights = weights / weights.mean()
+    twin = build_network(
+        "convnet",
+        n_classes=2,
+        channels=1,
+        image_size=(8, 8),
+        width=8,
+        depth=2,
+        generator=generator(derive_seed(0, "test", "weights")),
+    ).double()
+    adam = torch.optim.Adam(twin.parameters(), lr=1e-3, eps=1e-7)
+    total = 0.0
+    stream = generator(derive_seed(0, "test", "batches"))
+    for batch in torch.randperm(60, generator=stream).split(20):
+        log_probabilities = twin(two.normalize(images[batch]).double()).log_softmax(dim=1)
+        each = -log_probabilities[torch.arange(20), labels[batch]]
+        loss = (weights[batch] * each).sum() / 20
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        total += loss.item() / 3
+
+    epoch = trained.run_epoch(images, labels, weights=weights)
+
+    assert epoch.loss == pytest.approx(total, rel=1e-9)
+    for name, expected in twin.named_parameters():
+        # A bias before a norm has no gradient but rounding, which Adam blows up.
+        if expected.ndim > 1 or "classifier" in name:
+            value = trained.network.get_parameter(name)
+            torch.testing.assert_close(value, expected, rtol=1e-7, atol=1e-9)
+
+
+def test_equal_weights_train_a_classifier_bit_for_bit_as_none(two: ImageData) -> None:
+    networks = []
+    for weights in (None, torch.ones(64)):
+        trained = classifier(two)
+        trained.run_epoch(two.train_images[:64], two.train_labels[:64], weights=weights)
+        networks.append(trained.network)
+    for plain, weighted in zip(*(network.parameters() for network in networks), strict=True):
+        assert torch.equal(plain, weighted)
+
+
 def test_it_learns_two_digits_in_seconds(two: ImageData) -> None:
     trained = classifier(two)
     epochs = [trained.run_epoch(two.train_images, two.train_labels) for _ in range(12)]

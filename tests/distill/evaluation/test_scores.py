@@ -10,12 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from distill.augment.cutmix import cutmix
 from distill.augment.siamese import Augmentation
 from distill.config.seeds import derive_seed
 from distill.datasets import ImageData
 from distill.evaluation.scores import Evaluation, TrainingRecipe, mean_and_std, score_network
+from distill.evaluation.sgd import NetworkTrainer
 from distill.networks.base import Network, reset_parameters
 from distill.networks.build import build_network
+from distill.runtime.execution import Execution
 
 RECIPE = TrainingRecipe(
     epochs=8,
@@ -42,7 +45,11 @@ def network(width: int = 8) -> Network:
 
 
 def evaluation(
-    data: ImageData, recipe: TrainingRecipe = RECIPE, n_networks: int = 2, n: int = 40
+    data: ImageData,
+    recipe: TrainingRecipe = RECIPE,
+    n_networks: int = 2,
+    n: int = 40,
+    weights: Tensor | None = None,
 ) -> Evaluation:
     return Evaluation(
         recipe,
@@ -54,6 +61,7 @@ def evaluation(
         normalize=data.normalize,
         n_networks=n_networks,
         seed_of=lambda index, what: derive_seed(3, index, what),
+        weights=weights,
     )
 
 
@@ -132,6 +140,108 @@ def test_without_augmentation_it_is_plain_sgd(digits: ImageData) -> None:
 
     for weights, expected in zip(trained.network.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(weights, expected)
+
+
+def weights_for(n: int) -> Tensor:
+    """Returns positive weights of very different size, with mean one."""
+    weights = torch.rand(n, generator=torch.Generator().manual_seed(8), dtype=torch.float64) ** 3
+    return weights / weights.mean()
+
+
+@pytest.mark.parametrize("cutmix_prob", [0.0, 1.0])
+@pytest.mark.parametrize("strategy", ["none", "color_crop_scale_rotate"])
+def test_weighted_training_is_plain_sgd_on_weighted_losses(
+    digits: ImageData, strategy: str, cutmix_prob: float
+) -> None:
+    """The twin: every image's loss by hand; a pasted label has the weight of its image."""
+    augment = Augmentation(strategy=strategy)
+    recipe = dataclasses.replace(RECIPE, augment=augment, cutmix_prob=cutmix_prob, epochs=2)
+    images, labels = digits.normalize(digits.train_images[:40]).double(), digits.train_labels[:40]
+    weights = weights_for(40)
+    trained = network().double()
+    trainer = NetworkTrainer(
+        trained,
+        recipe,
+        lambda batch: (images[batch], labels[batch]),
+        Execution(),
+        weights,
+    )
+    twin = network().double()
+    sgd = torch.optim.SGD(twin.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
+    generators = [torch.Generator().manual_seed(4) for _ in range(2)]
+    for batch in torch.arange(40).split(16):
+        trainer.train(batch, generators[0])
+
+        taken, own = images[batch], labels[batch]
+        if strategy != "none":
+            taken = augment(taken, generators[1], shared=False)
+        torch.rand((), generator=generators[1])  # whether to mix
+        parts = [(1.0, torch.arange(len(batch)))]
+        if cutmix_prob:
+            taken, positions, ratio = cutmix(taken, torch.arange(len(batch)), generators[1])
+            parts = [(float(ratio), parts[0][1]), (1 - float(ratio), positions)]
+        log_probabilities = twin(taken).log_softmax(dim=1)
+        loss = torch.zeros((), dtype=torch.float64)
+        for i in range(len(batch)):
+            for share, sources in parts:
+                j = int(sources[i])
+                loss = loss - share * weights[batch[j]] * log_probabilities[i, own[j]] / len(batch)
+        sgd.zero_grad()
+        loss.backward()
+        sgd.step()
+
+    for values, expected in zip(trained.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(values, expected, rtol=1e-12, atol=1e-14)
+
+
+def test_equal_weights_train_bit_for_bit_as_none(digits: ImageData) -> None:
+    ones = torch.ones(40, dtype=torch.float64)
+    plain, weighted = (run(evaluation(digits, weights=weights)) for weights in (None, ones))
+    assert plain.scores == weighted.scores
+    for values, expected in zip(
+        weighted.network.parameters(), plain.network.parameters(), strict=True
+    ):
+        assert torch.equal(values, expected)
+
+
+def test_weights_are_equivalent_to_repeated_images(digits: ImageData) -> None:
+    """Whole numbers, one batch a step: the set with copies gives the same weights."""
+    times = torch.tensor([1, 3, 2, 1, 1, 4])
+    images, labels = digits.normalize(digits.train_images[:6]).double(), digits.train_labels[:6]
+    results = []
+    for rows, weights in (
+        (torch.arange(6), times.double() / times.double().mean()),
+        (torch.arange(6).repeat_interleave(times), None),
+    ):
+        trained = network().double()
+        recipe = dataclasses.replace(RECIPE, augment=Augmentation(strategy="none"), cutmix_prob=0.0)
+        trainer = NetworkTrainer(
+            trained,
+            recipe,
+            lambda batch, rows=rows: (images[rows][batch], labels[rows][batch]),  # type: ignore[misc]
+            Execution(),
+            weights,
+        )
+        for _ in range(5):
+            trainer.train(torch.arange(len(rows)), torch.Generator())
+        results.append(list(trained.parameters()))
+    for weighted, repeated in zip(*results, strict=True):
+        torch.testing.assert_close(weighted, repeated, rtol=1e-10, atol=1e-12)
+
+
+def test_weights_go_with_the_images_through_shuffling(digits: ImageData) -> None:
+    """Images of weight zero have no influence on a network without weight decay."""
+    recipe = dataclasses.replace(RECIPE, batch_size=8, augment=Augmentation(strategy="none"))
+    weights = torch.tensor([2.0, 0.0]).repeat(20)
+    plain = run(evaluation(digits, recipe, 1, weights=weights))
+    changed = dataclasses.replace(digits, train_images=digits.train_images.clone())
+    changed.train_images[1:40:2] = 255 - changed.train_images[1:40:2]
+    recipe = dataclasses.replace(recipe, cutmix_prob=0.0)
+    without_mixing = [
+        run(evaluation(data, recipe, 1, weights=weights)).scores for data in (digits, changed)
+    ]
+    assert without_mixing[0] == without_mixing[1]
+    assert plain.scores != without_mixing[0], "mixed images carry the pixels of others"
 
 
 def test_training_on_real_images_learns(digits: ImageData) -> None:

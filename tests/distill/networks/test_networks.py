@@ -236,7 +236,7 @@ def test_vgg_leaves_out_the_first_poolings_for_small_images() -> None:
 
 
 def test_vgg_learns_from_the_smallest_images() -> None:
-    """Without the later poolings in place of the first ones, the loss stayed at the logarithm."""
+    """Poolings left out at the end instead of the start gave a loss of log(classes)."""
     network = build("vgg11", channels=1, image_size=(8, 8))
     batch, labels = images(8, 1, 8, 8), torch.arange(8) % 4
     sgd = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)

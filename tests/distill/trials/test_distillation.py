@@ -12,13 +12,19 @@ from distill.config.distillation import ResolvedDistillation
 from distill.datasets import ImageData
 from distill.datasets.images import with_classes
 from distill.dream.loop import Dream
+from distill.dream.multiformation import encode
 from distill.errors import InterruptedTrialError, UserError
 from distill.evaluation.recipe import random_images_baseline
 from distill.kinds import COMMON_COLUMNS, kind_of
 from distill.runtime.checkpoint import LocalFolder, load_checkpoint, save_checkpoint
 from distill.trials.base import Progress, Result
 from distill.trials.distillation import CURVE_COLUMNS, DistillationTrial
-from distill.trials.distilled_files import DistilledSet, read_distilled, to_uint8
+from distill.trials.distilled_files import (
+    DistilledSet,
+    load_distilled,
+    read_distilled,
+    to_uint8,
+)
 from distill.trials.runner import check, run
 
 pytestmark = pytest.mark.lengthy
@@ -96,6 +102,112 @@ def test_what_is_evaluated_is_what_is_saved(digits: ImageData, tiny: Tiny) -> No
 
     expected = digits.normalize(to_uint8(trial.dream.images.flatten(end_dim=1)).float() / 255)
     assert torch.equal(trial._evaluation.images, expected)
+
+
+def test_weights_in_training_are_those_of_the_clusters_at_the_start(
+    digits: ImageData, tiny: Tiny
+) -> None:
+    """Every stored image starts from one cluster of its class and has that cluster's size."""
+    config = tiny(weights="size", weights_in="training", ipc=5, factor=1, n_outer=0)
+    trial = DistillationTrial(config, digits)
+    dream, weights = trial.dream, trial.dream.stored_weights
+    assert weights is not None
+    n_train = len(digits.train_images)
+    for label, sizes in enumerate(dream.cluster_sizes):
+        shares = weights[5 * label : 5 * label + 5] / 50 * n_train
+        torch.testing.assert_close(shares.sort().values, sizes.sort().values.double().cpu())
+    assert weights.mean() == pytest.approx(1, rel=1e-12)
+    trial.advance()
+    assert trial._evaluation is not None
+    assert trial._evaluation._trainer.weights is not None
+    assert torch.equal(trial._evaluation._trainer.weights, weights.float())
+
+
+def test_a_stored_image_has_the_masses_of_all_its_parts(digits: ImageData, tiny: Tiny) -> None:
+    """By the images themselves: which clusters the parts of each stored image started from."""
+    values = {"weights": "size", "weights_in": "training", "n_outer": 0}
+    trial = DistillationTrial(tiny(**values, ipc=2, factor=2), digits)
+    parts = Dream(tiny(**values, ipc=8, factor=1), digits)  # the same clusters, one an image
+    assert trial.dream.stored_weights is not None
+    assert parts.stored_weights is not None
+    for label in range(10):
+        stored, single = trial.dream.images[label], parts.images[label]
+        # The parts of the first image are 0, 2, 4 and 6, those of the second the others.
+        torch.testing.assert_close(stored, encode(single, 2))
+        expected = parts.stored_weights[8 * label : 8 * label + 8].reshape(4, 2).mean(dim=0)
+        weights = trial.dream.stored_weights[2 * label : 2 * label + 2]
+        torch.testing.assert_close(weights, expected)
+
+    trial.advance()
+    assert trial._evaluation is not None
+    used = trial._evaluation._trainer.weights
+    assert used is not None
+    for label in range(10):  # image i of the training set is part i // 20 of image i mod 20
+        rows = torch.arange(80) % 20 // 2 == label
+        assert torch.equal(
+            used[rows], trial.dream.stored_weights[2 * label : 2 * label + 2].float().repeat(4)
+        )
+
+
+def test_weights_act_only_where_they_are_asked_to(digits: ImageData, tiny: Tiny) -> None:
+    """Matching alone moves other images, training alone scores the same ones differently."""
+    ways = {
+        "none": {"weights": "none"},
+        **{way: {"weights": "size", "weights_in": way} for way in ("matching", "training", "both")},
+    }
+    shared = {"ipc": 4, "cluster_interval": 1, "n_representatives": 6, "eval_epochs": 20}
+    results = {name: run(tiny(**shared, **values), digits) for name, values in ways.items()}
+    sets = {name: distilled(result) for name, result in results.items()}
+    losses = {name: result.row["test_loss_mean"] for name, result in results.items()}
+
+    assert torch.equal(sets["training"].images, sets["none"].images)
+    assert torch.equal(sets["both"].images, sets["matching"].images)
+    assert not torch.equal(sets["matching"].images, sets["none"].images)
+    assert len(set(losses.values())) == 4
+    for name, images in sets.items():
+        assert (images.weights is not None) == (name in ("training", "both"))
+    trained, both = sets["training"].weights, sets["both"].weights
+    assert trained is not None
+    assert both is not None
+    assert trained.mean() == pytest.approx(1, rel=1e-12)
+    assert torch.equal(trained, both)
+    assert [results[name].row["weights_in"] for name in ("none", "both")] == ["matching", "both"]
+
+
+def test_decoded_images_have_the_weights_of_the_stored_ones(
+    digits: ImageData, tiny: Tiny, tmp_path: Path
+) -> None:
+    config = tiny(weights="size", weights_in="both", ipc=2)
+    result = run(config, digits)
+    files = DistillationTrial.extra_files(config, result)
+    (tmp_path / "decoded.parquet").write_bytes(files["decoded.parquet"])
+    stored, decoded = distilled(result), load_distilled(tmp_path / "decoded.parquet")
+
+    assert stored.weights is not None
+    assert decoded.weights is not None
+    assert torch.equal(decoded.weights, stored.weights.repeat(4))
+    assert torch.equal(decoded.labels, stored.labels.repeat(4))
+
+
+@pytest.mark.parametrize("n_units", [1, 3, 5, 8])
+def test_a_resumed_weighted_trial_ends_bit_for_bit_the_same(
+    digits: ImageData, tiny: Tiny, tmp_path: Path, n_units: int
+) -> None:
+    config = tiny(weights="size", weights_in="both", ipc=2)
+    plain = run(config, digits)
+    done = 0
+
+    def stop() -> bool:
+        nonlocal done
+        done += 1
+        return done == n_units
+
+    with pytest.raises(InterruptedTrialError, match="stopped in outer iteration"):
+        run(config, digits, checkpoint_folder=LocalFolder(tmp_path), should_stop=stop)
+    resumed = run(config, digits, checkpoint_folder=LocalFolder(tmp_path))
+
+    assert repeatable(resumed) == repeatable(plain)
+    assert plain.artifacts["distilled"].equals(resumed.artifacts["distilled"])
 
 
 def test_zero_outer_iterations_evaluate_the_initial_images(digits: ImageData, tiny: Tiny) -> None:

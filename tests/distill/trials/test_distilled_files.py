@@ -6,6 +6,7 @@ import subprocess
 import sys
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -99,7 +100,61 @@ def test_a_table_and_its_file_hold_the_same_set(tmp_path: Path) -> None:
     assert torch.equal(from_table.images, some_images())
     assert torch.equal(from_file.images, some_images())
     assert torch.equal(from_table.labels, from_file.labels)
-    assert from_table[2:] == from_file[2:] == (CLASS_NAMES, {"ipc": "2"})
+    assert from_table[2:] == from_file[2:] == (CLASS_NAMES, {"ipc": "2"}, None)
+
+
+WEIGHTS = torch.tensor([0.5, 1.5, 0.0, 2.25, 1 / 3, 1.25], dtype=torch.float64)
+
+
+def test_weights_come_back_exactly(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    save_distilled(path, some_images(), LABELS, CLASS_NAMES, weights=WEIGHTS)
+    table = distilled_table(some_images(), LABELS, CLASS_NAMES, weights=WEIGHTS)
+    for read in (read_distilled(table), load_distilled(path)):
+        assert read.weights is not None
+        assert read.weights.dtype == torch.float64
+        assert torch.equal(read.weights, WEIGHTS)
+        assert torch.equal(read.images, some_images())
+    assert table.column_names == ["image", "label", "weight"]
+    features = json.loads(pq.read_schema(path).metadata[b"huggingface"])["info"]["features"]
+    assert features["weight"] == {"_type": "Value", "dtype": "float64"}
+    save_distilled(tmp_path / "b.parquet", some_images(), LABELS, CLASS_NAMES)
+    data = load_dataset(f"parquet:{path},test={tmp_path}/b.parquet")
+    assert data.train_labels.tolist() == LABELS.tolist(), "the weights are not taken for labels"
+
+
+def test_without_weights_there_is_no_column() -> None:
+    assert distilled_table(some_images(), LABELS, CLASS_NAMES).column_names == ["image", "label"]
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (WEIGHTS[:5], r"weights must have the shape \(6,\), got \(5,\)"),
+        (-WEIGHTS, "weights must be finite, at least 0 and not all 0, got -0.5"),
+        (WEIGHTS / 0, "weights must be finite, .* got inf"),
+        (0 * WEIGHTS, "weights must be finite, .* got only zeros"),
+    ],
+)
+def test_bad_weights_are_refused(tmp_path: Path, weights: Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        save_distilled(tmp_path / "out", some_images(), LABELS, CLASS_NAMES, weights=weights)
+    assert names_in(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ([1.0, None, 1.0, 1.0, 1.0, 1.0], "the column 'weight' must hold a number in every row"),
+        (["1"] * 6, "the column 'weight' must hold a number in every row"),
+        ([1.0, -2.0, 1.0, 1.0, 1.0, 1.0], r"weights must be finite, .* got -2\.0"),
+    ],
+)
+def test_bad_weights_in_a_file_are_named(tmp_path: Path, cells: list[Any], message: str) -> None:
+    table = distilled_table(some_images(), LABELS, CLASS_NAMES)
+    pq.write_table(table.append_column("weight", [cells]), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=rf"a\.parquet: {message}"):
+        load_distilled(tmp_path / "a.parquet")
 
 
 def test_own_parquet_source_reads_it(tmp_path: Path) -> None:

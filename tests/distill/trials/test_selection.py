@@ -13,6 +13,7 @@ from distill.config.selection import SelectionConfig
 from distill.datasets import ImageData, load_dataset
 from distill.datasets.images import with_classes
 from distill.errors import InterruptedTrialError, UserError
+from distill.evaluation.classifier_evaluation import ClassifierEvaluation
 from distill.kinds import COMMON_COLUMNS, KINDS
 from distill.runtime.checkpoint import LocalFolder
 from distill.selection.registry import SELECTORS
@@ -523,6 +524,93 @@ def test_coresets_are_scored_as_distilled_images_are(digits: ImageData) -> None:
     assert result.row["test_accuracy_mean"] > 0.7
     assert result.row["test_accuracy_best_mean"] >= result.row["test_accuracy_mean"]
     assert result.curve == []
+
+
+WEIGHTED: list[dict[str, Any]] = [
+    {"selector": "herding", "fraction": 0.05},
+    {"selector": "k_center", "ipc": 6, "embedding": "pixels"},
+    {"selector": "nearest_center", "ipc": 6, "embedding": "pixels"},
+    {"selector": "nearest_center", "ipc": 5, "recipe": "distillation"},
+    {"selector": "cluster_grid", "fraction": 0.05},
+]
+
+
+@pytest.mark.parametrize("changes", WEIGHTED, ids=lambda case: "-".join(map(str, case.values())))
+def test_weights_are_the_shares_of_the_images_chosen(
+    digits: ImageData, changes: dict[str, Any]
+) -> None:
+    if changes.get("recipe") == "distillation":
+        changes = changes | {"network": "convnet", "width": 8, "depth": 2, "eval_epochs": 30}
+    plain, weighted = (run(digits, **changes, weights_in=way) for way in ("matching", "training"))
+    columns = selection_of(weighted)
+
+    assert selection_of(plain) == {k: v for k, v in columns.items() if k != "weight"}
+    assert weighted.row["test_loss_mean"] != plain.row["test_loss_mean"]
+    chosen = [times > 0 for times in columns["times_selected"]]
+    assert [weight is not None for weight in columns["weight"]] == chosen
+    weights = [weight for weight in columns["weight"] if weight is not None]
+    assert sum(weights) == pytest.approx(len(weights), rel=1e-12)
+    assert max(weights) > (1.02 if changes["selector"] == "cluster_grid" else 1.2)
+    # Every class has as much weight as it has images in the pool.
+    n = len(columns["label"])
+    for label in (0, 1):
+        rows = [i for i in range(n) if columns["label"][i] == label]
+        share = sum(columns["weight"][i] or 0.0 for i in rows) / len(weights)
+        assert share == pytest.approx(len(rows) / n, rel=1e-9)
+    if changes["selector"] in ("nearest_center", "cluster_grid"):
+        groups = list(zip(columns["label"], columns["cluster"], strict=True))
+        ratios: dict[int, list[float]] = {0: [], 1: []}
+        for i in range(n):
+            if chosen[i]:
+                same = [j for j in range(n) if groups[j] == groups[i]]
+                mass = len(same) / sum(chosen[j] for j in same)
+                ratios[columns["label"][i]].append(columns["weight"][i] / mass)
+        for label in (0, 1):  # in proportion: a small group may have given no image
+            assert ratios[label] == pytest.approx([ratios[label][0]] * len(ratios[label]))
+
+
+def test_weights_in_training_reach_the_loss(digits: ImageData) -> None:
+    """In the order of the images; the training loss of the curve is the weighted one."""
+    trial = trial_of(digits, selector="k_center", embedding="pixels", ipc=4, weights_in="training")
+    trial.advance()
+    assert trial.selection.selection is not None
+    evaluation = trial._evaluation
+    assert isinstance(evaluation, ClassifierEvaluation)
+    assert evaluation.weights is not None
+
+    pool = trial.selection.pool
+    pixels = pool.images.flatten(1).float() / 255
+    rows = trial.selection.selection.rows
+    masses = [0] * 8
+    for point, label in zip(pixels, pool.labels, strict=True):
+        distances = (pixels[rows] - point).norm(dim=1)
+        distances[pool.labels[rows] != label] = torch.inf
+        masses[int(distances.argmin())] += 1
+    expected = torch.tensor(masses) * 8 / len(pixels)
+    torch.testing.assert_close(evaluation.weights, expected)
+    assert torch.equal(evaluation.images, pool.images[rows])
+
+
+@pytest.mark.parametrize("n_units", [2, 4, 5])
+def test_a_resumed_weighted_selection_ends_bit_for_bit_the_same(
+    digits: ImageData, tmp_path: Path, n_units: int
+) -> None:
+    config = small(selector="k_center", ipc=5, weights_in="training", n_eval=2)
+    plain = run_trial(config, digits)
+    done = 0
+
+    def stop() -> bool:
+        nonlocal done
+        done += 1
+        return done == n_units
+
+    folder = LocalFolder(tmp_path)
+    with pytest.raises(InterruptedTrialError):
+        run_trial(config, digits, checkpoint_folder=folder, should_stop=stop)
+    resumed = run_trial(config, digits, checkpoint_folder=folder)
+
+    assert repeatable(resumed) == repeatable(plain)
+    assert selection_of(resumed) == selection_of(plain)
 
 
 def test_published_sampler_takes_a_third_of_the_test_photos() -> None:
