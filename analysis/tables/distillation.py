@@ -24,6 +24,7 @@ from analysis.tables.layout import (
     Scope,
     Table,
     TableLayout,
+    against_variant,
     printed_order,
 )
 from analysis.tables.topics import AGREEMENT, BEST, RANKS, SPREAD, TEST_IMAGES
@@ -42,8 +43,11 @@ VARIANT_LABELS = {
     ("init", "noise"): "start from noise",
     ("match", "gradients"): "",
     ("match", "none"): "start only",
+    ("weights_in", "matching"): "",
+    ("weights_in", "training"): "weights in training",
+    ("weights_in", "both"): "weights in matching and training",
 }
-"""What the label of a row says of its start and of what is matched."""
+"""What the label of a row says of its start, of what is matched and where weights act."""
 
 PAPER_DATASET, PAPER_EMBEDDING = "cifar10", "features"
 """What the published numbers are of, whatever a table is of."""
@@ -234,6 +238,13 @@ def _with_and_without_weights(rows: Sequence[Row]) -> list[Pair]:
     ]
 
 
+def _weights_in_training(rows: Sequence[Row]) -> list[Pair]:
+    """Returns every row whose weights act in training and that of the same variant without any."""
+    return against_variant(
+        rows, "weights_in", "matching", values_of=lambda values: (values[0], "F")
+    )
+
+
 def _methods(rows: Sequence[Row]) -> list[Pair]:
     """Returns every row without weights and the baseline."""
     baseline = next(i for i, row in enumerate(rows) if row.is_baseline)
@@ -258,6 +269,12 @@ RANKING = Topic(
     title="The printed order of the methods, each less the next one (paired by seed)",
     subject="The printed order of methods",
     comparisons="neighbours in print",
+)
+WEIGHTS_IN_TRAINING = Topic(
+    name="weights-in-training",
+    title="Weights in training, against the same method without weights (paired by seed)",
+    subject="Weights in training",
+    comparisons="comparisons with and without",
 )
 METHODS = Topic(
     name="methods",
@@ -296,7 +313,7 @@ LAYOUT = DistillationLayout(
         RowField(name="weights", value=weights_of, order=WEIGHTS.index),
     ),
     baseline={"clusterer": "kmeans", "weights": "F"},
-    variant_fields=("init", "match"),
+    variant_fields=("init", "match", "weights_in"),
     usual_options={"dbscan": {"eps": 15.0, "min_samples": 2}},
     title_fields=("dataset", "ipc", "embedding"),
     reproduced_score="accuracy_best",
@@ -312,6 +329,11 @@ LAYOUT = DistillationLayout(
             pairs=_with_and_without_weights,
             differences="T from F of the same method",
             pooled="mean over methods",
+        ),
+        Question(
+            topic=WEIGHTS_IN_TRAINING,
+            pairs=_weights_in_training,
+            differences="weights in training from F",
         ),
     ),
     further_findings="analysis.findings.distillation:further_findings",

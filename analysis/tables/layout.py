@@ -14,7 +14,7 @@ and overrides the methods of `TableLayout` where its tables say more.
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -503,6 +503,28 @@ def printed_order(rows: Sequence[Row]) -> list[Pair]:
         Pair(row=above, baseline=below, label=f"{rows[above].label} − {rows[below].label}")
         for above, below in pairwise(by_rank)
     ]
+
+
+def against_variant(
+    rows: Sequence[Row], name: str, value: Any, values_of: Callable[[Values], Values] = tuple
+) -> list[Pair]:
+    """Returns every row in which an option has another value, with the row where it has this one.
+
+    Args:
+        rows: of the table.
+        name: of the option, one of `TableLayout.option_names`.
+        value: of the rows that the others are compared with.
+        values_of: the values of that row, from those of the other.
+    """
+    places = {(row.values, frozenset(row.options)): i for i, row in enumerate(rows)}
+    pairs = []
+    for i, row in enumerate(rows):
+        options = dict(row.options)
+        plain = frozenset((options | {name: value}).items())
+        baseline = places.get((values_of(row.values), plain))
+        if options.get(name, value) != value and baseline is not None:
+            pairs.append(Pair(row=i, baseline=baseline, label=row.label))
+    return pairs
 
 
 def fingerprint_note(table: Table) -> list[str]:

@@ -31,6 +31,7 @@ from analysis.tables.layout import (
     Table,
     TableLayout,
     against_baseline,
+    against_variant,
     printed_order,
 )
 from analysis.tables.notes import provenance_note
@@ -74,6 +75,10 @@ class SelectionLayout(TableLayout):
         if options:
             parts.append(f"({options})")
         return " ".join(parts)
+
+    def option_text(self, name: str, value: Any) -> str:
+        """Returns an option in a label: `weighted` where images have weights in training."""
+        return "weighted" if name == "weights_in" else super().option_text(name, value)
 
     def row_columns(self, scope: Scope, row: Row) -> dict[str, Any]:
         """Returns selector, number of images and options of a row."""
@@ -259,11 +264,24 @@ RANKING = Topic(
     subject="The printed order of rows",
     comparisons="neighbours in print",
 )
+
+
+def _weighted(rows: Sequence[Row]) -> list[Pair]:
+    """Returns every row with weights in training and that of the same images without."""
+    return against_variant(rows, "weights_in", "matching")
+
+
 SELECTORS = Topic(
     name="selectors",
     title="Ways of choosing training images, against random 10 % (paired by seed)",
     subject="Ways of choosing images",
     comparisons="comparisons with random 10 %",
+)
+WEIGHTED = Topic(
+    name="weighted",
+    title="Weights in training, against the same images without (paired by seed)",
+    subject="Weights in training",
+    comparisons="comparisons with and without",
 )
 ORDER = Topic(
     name="order",
@@ -292,7 +310,7 @@ _PAPER2 = SelectionLayout(
     ),
     baseline={"selector": "random", "fraction": 0.1},
     # The protocols may differ in these, and their rows are the same.
-    variant_fields=("equal_steps", "norm_statistics", "val_fraction"),
+    variant_fields=("equal_steps", "norm_statistics", "val_fraction", "weights_in"),
     means=(
         MeanColumn(name="loss", number="loss"),
         MeanColumn(name="images", number="n_trained_on", is_count=True),
@@ -308,6 +326,7 @@ _PAPER2 = SelectionLayout(
             names_untested=True,
         ),
         Question(topic=ORDER, pairs=_random_subsets, names_untested=True),
+        Question(topic=WEIGHTED, pairs=_weighted),
     ),
     further_findings="analysis.findings.selection:further_findings",
     further_topics=(AGREEMENT, WHY, BEST, SPREAD, TEST_IMAGES),
@@ -334,6 +353,7 @@ _CORESETS = CoresetLayout(
             differences="from random",
             names_untested=True,
         ),
+        Question(topic=WEIGHTED, pairs=_weighted),
     ),
 )
 

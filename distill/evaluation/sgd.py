@@ -61,9 +61,26 @@ class BatchLoss(Protocol):
             labels: (n,) int64.
             other_labels: (n,) of the images that CutMix pasted; None without it.
             ratio: 0-d, share of an image's pixels that were not replaced; None without CutMix.
-            weights: (n,) of the images in the loss, see `weighted_cross_entropy`; None: equal ones.
-            other_weights: (n,) of the images that CutMix pasted; None without it or without weights.
+            weights: (n,) of the images in the loss, see `weighted_cross_entropy`; None: equal.
+            other_weights: (n,) of the images that CutMix pasted; None without it or weights.
         """
+
+
+def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+    """Returns the 0-d mean over the images of weight · cross-entropy.
+
+    The sum is divided by the number of images and not by that of their weights: over batches of any
+    kind its mean is then the weighted loss on the whole set. With CutMix, the loss of a label has
+    the weight of the image that the label came with.
+
+    Args:
+        logits: (n, n_classes).
+        labels: (n,) int64, or (n, n_classes) probabilities.
+        weights: (n,); None: equal ones.
+    """
+    if weights is None:
+        return F.cross_entropy(logits, labels)
+    return (weights * F.cross_entropy(logits, labels, reduction="none")).mean()
 
 
 def cross_entropy_loss(

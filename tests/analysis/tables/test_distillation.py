@@ -512,6 +512,34 @@ def test_starts_and_starts_without_matching_are_rows_of_one_table() -> None:
     assert table.entries[table.baseline].label == "K-Means"
 
 
+def test_weights_in_training_are_rows_compared_with_those_without() -> None:
+    trials = [
+        *rows_of("kmeans", "none", [0.5, 0.6]),
+        *rows_of("kmeans", "size", [0.52, 0.6]),
+        *rows_of("kmeans", "size", [0.55, 0.67], weights_in="training"),
+        *rows_of("kmeans", "size", [0.5, 0.65], weights_in="both"),
+        *rows_of("kmeans", "none", [0.4, 0.42], match="none"),
+        *rows_of("kmeans", "size", [0.45, 0.47], weights_in="training", match="none"),
+        *rows_of("birch", "size", [0.45, 0.47], weights_in="training"),  # nothing without weights
+    ]
+    (table,) = build(frame_of(trials)).tables
+    asked = {answered.question.topic.name: answered for answered in table.tested}
+    (in_training, in_matching) = (asked["weights-in-training"], asked["weights"])
+    rows = table.row_names
+    names = {rows[pair.row]: rows[pair.baseline] for pair in in_training.pairs}
+
+    assert names == {
+        "K-Means (weights in training) T": "K-Means F",
+        "K-Means (weights in matching and training) T": "K-Means F",
+        "K-Means (start only, weights in training) T": "K-Means (start only) F",
+    }
+    differences = [difference.mean for difference in in_training.family.differences]
+    assert sorted(differences) == pytest.approx([0.025, 0.05, 0.06])
+    of_matching = {rows[pair.row] for pair in in_matching.pairs}
+    assert "K-Means T" in of_matching
+    assert not of_matching & names.keys()
+
+
 def test_balanced_accuracies_stand_below_where_they_differ() -> None:
     rows = [
         row | {"test_balanced_accuracy_mean": row["test_accuracy_mean"] - gap}

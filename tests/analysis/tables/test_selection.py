@@ -269,6 +269,22 @@ def test_coresets_are_compared_with_random_images_of_their_number() -> None:
     ) in notes
 
 
+def test_weighted_coresets_are_compared_with_the_same_images_without() -> None:
+    rows = [
+        *coresets(),
+        *coreset_rows("nearest_center", (0.45, 0.44), ipc=10, weights_in="training"),
+        *coreset_rows("k_center", (0.3, 0.31), ipc=10),
+        *coreset_rows("k_center", (0.3, 0.33), ipc=10, weights_in="training"),
+    ]
+    (_, ten) = build(frame_of(rows)).tables
+    (asked,) = [asked for asked in ten.tested if asked.question.topic.name == "weighted"]
+
+    assert {ten.labels[pair.row]: ten.labels[pair.baseline] for pair in asked.pairs} == {
+        "nearest center (weighted)": "nearest center",
+        "k-center (weighted)": "k-center",
+    }
+
+
 def test_on_other_images_what_is_reported_says_what_it_is_of() -> None:
     (found,) = build(frame_of(coreset_rows("random", (0.8,), dataset="digits", ipc=10))).tables
 

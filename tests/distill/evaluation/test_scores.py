@@ -164,7 +164,7 @@ def test_weighted_training_is_plain_sgd_on_weighted_losses(
         recipe,
         lambda batch: (images[batch], labels[batch]),
         Execution(),
-        weights,
+        weights=weights,
     )
     twin = network().double()
     sgd = torch.optim.SGD(twin.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
@@ -220,7 +220,7 @@ def test_weights_are_equivalent_to_repeated_images(digits: ImageData) -> None:
             recipe,
             lambda batch, rows=rows: (images[rows][batch], labels[rows][batch]),  # type: ignore[misc]
             Execution(),
-            weights,
+            weights=weights,
         )
         for _ in range(5):
             trainer.train(torch.arange(len(rows)), torch.Generator())
