@@ -33,6 +33,20 @@ def _paper_1_rows(**dbscan: Any) -> tuple[Row, ...]:
     )
 
 
+def _weighted_in_training(*clusterers: str) -> tuple[Row, ...]:
+    """Returns methods whose weights act in training, alone and in matching, too.
+
+    And the start of the first one without matching. One image a class has no others to be weighted
+    against, so this is for more.
+    """
+    rows: tuple[Row, ...] = tuple(
+        {"clusterer": name, "weights": "size", "weights_in": where}
+        for name in clusterers
+        for where in ("training", "both")
+    )
+    return (*rows, {**rows[0], "match": "none"})
+
+
 def _start_only(*clusterers: str) -> tuple[Row, ...]:
     """Returns the starts of some methods without any matching; of `random` random real images."""
     return tuple(
@@ -91,8 +105,10 @@ _FURTHER_CLUSTERERS = (
 """Beyond both papers."""
 
 
-def _extended_rows() -> tuple[Row, ...]:
+def _extended_rows(ipc: int) -> tuple[Row, ...]:
     """Returns paper 1's rows, the variants of their parameters, controls, and its future work.
+
+    And, for more than one image a class, weights that act in training.
 
     The radii of DBSCAN lie close to 15: with an untrained network nine of ten images are noise at
     10, and all are one cluster at 20. In gradient space the radius is a quantile, since 15 is a
@@ -112,6 +128,7 @@ def _extended_rows() -> tuple[Row, ...]:
         *(row for name in partitions for row in _weighted(name, **gradients)),
         *_weighted("agglomerative", linkage="ward", **gradients),
         *_weighted("dbscan", eps_quantile=0.5, min_samples=2, **gradients),
+        *(_weighted_in_training(*partitions) if ipc > 1 else ()),
     )
 
 
@@ -241,13 +258,17 @@ SMALL = Grid(
 EXTENDED = Grid(
     name="extended",
     summary="paper and its future work: BIRCH, ipc 50 and 100, gradient space, all linkages, "
-    "eps × MinPts, eight further clusterings, controls, 5 seeds: 1440 trials, a GPU cluster "
-    "for weeks",
-    configs=grid_configs(
-        DistillationConfig,
-        base={"dataset": "cifar10"},
-        rows=_extended_rows(),
-        ipcs=(1, 10, 50, 100),
+    "eps × MinPts, eight further clusterings, weights in training, controls, 5 seeds: 1575 "
+    "trials, a GPU cluster for weeks",
+    configs=tuple(
+        config
+        for ipc in (1, 10, 50, 100)
+        for config in grid_configs(
+            DistillationConfig,
+            base={"dataset": "cifar10"},
+            rows=_extended_rows(ipc),
+            ipcs=(ipc,),
+        )
     ),
     n_seeds=5,
 )

@@ -124,20 +124,42 @@ EXTENDED = Grid(
     needs_dataset=True,
 )
 
+_COMPARING: tuple[Row, ...] = (
+    *({"selector": selector} for selector in _GREEDY),
+    *({"selector": "nearest_center", "clusterer": name} for name in CLUSTERERS),
+)
+"""Selectors by which images stand for unequally many others."""
+
+
+def _coreset_rows(ipc: int) -> tuple[Row, ...]:
+    """Returns every way of choosing images; for more than one a class, with weights in training."""
+    return (
+        {"selector": "random"},
+        *_COMPARING,
+        {"selector": "nearest_center", "n_clusters": 1},
+        *(row | {"weights_in": "training"} for row in _COMPARING if ipc > 1),
+    )
+
+
 CORESET = Grid(
     name="coreset",
     summary="real images in place of distilled ones: every way of choosing them on CIFAR-10, "
-    "ipc 1, 10 and 50, with the evaluation of the distillation, 5 seeds: 150 trials, a GPU",
-    configs=grid_configs(
-        SelectionConfig,
-        base={"dataset": "cifar10", "recipe": "distillation", "network": "convnet", "n_eval": 3},
-        rows=(
-            {"selector": "random"},
-            *({"selector": selector} for selector in _GREEDY),
-            *({"selector": "nearest_center", "clusterer": name} for name in CLUSTERERS),
-            {"selector": "nearest_center", "n_clusters": 1},
-        ),
-        ipcs=(1, 10, 50),
+    "with and without weights in training, ipc 1, 10 and 50, with the evaluation of the "
+    "distillation, 5 seeds: 230 trials, a GPU",
+    configs=tuple(
+        config
+        for ipc in (1, 10, 50)
+        for config in grid_configs(
+            SelectionConfig,
+            base={
+                "dataset": "cifar10",
+                "recipe": "distillation",
+                "network": "convnet",
+                "n_eval": 3,
+            },
+            rows=_coreset_rows(ipc),
+            ipcs=(ipc,),
+        )
     ),
     n_seeds=5,
 )

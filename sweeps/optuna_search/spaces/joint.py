@@ -16,10 +16,15 @@ BASE = {"ipc": 10}
 def suggest(trial: optuna.Trial) -> dict[str, Any]:
     """Returns the fields of one trial. A class of digits has 125 training images."""
     clusterer = trial.suggest_categorical("clusterer", searched_names(CLUSTERERS))
+    weights: dict[str, Any] = {"weights": trial.suggest_categorical("weights", ["none", "size"])}
+    if weights["weights"] == "size":
+        weights["weights_in"] = trial.suggest_categorical(
+            "weights_in", ["matching", "training", "both"]
+        )
     return {
         "clusterer": clusterer,
         **suggest_options(trial, CLUSTERERS, clusterer),
-        "weights": trial.suggest_categorical("weights", ["none", "size"]),
+        **weights,
         "cluster_interval": trial.suggest_int("cluster_interval", 1, 50, log=True),
         "n_representatives": trial.suggest_int("n_representatives", 16, 120, log=True),
         "lr_img": trial.suggest_float("lr_img", 1e-5, 1e-1, log=True),

@@ -24,8 +24,8 @@ BOTH = ("published", "sound")
         ("paper", (9 + 5) * 2 * 3),
         ("small", (10 + 5 + 9 + 9) * 2 * 8),
         # 8 partitions and birch, 8 linkages, 18 of dbscan, 16 of further clusterers, 10 controls,
-        # 12 of gradients
-        ("extended", (8 + 8 + 18 + 16 + 10 + 12) * 4 * 5),
+        # 12 of gradients; from ipc 10 on, 9 with weights in training
+        ("extended", ((8 + 8 + 18 + 16 + 10 + 12) * 4 + 9 * 3) * 5),
     ],
 )
 def test_the_number_of_trials(name: str, n_trials: int) -> None:
@@ -165,6 +165,20 @@ def test_a_preset_with_both_protocols_keeps_those_asked_for() -> None:
     assert [len(part) for part in parts] == [9 * 2, 24 * 2]
     assert {c.trial_id for part in parts for c in part} == {c.trial_id for c in whole}
     assert [{c.protocol for c in part} for part in parts] == [{"published"}, {"sound"}]
+
+
+def test_extended_preset_has_weights_in_training_where_they_act() -> None:
+    rows = [c for c in PRESETS["extended"].configs if c.trains_with_weights]
+
+    assert {c.ipc for c in rows} == {10, 50, 100}
+    assert {(c.clusterer, c.weights_in) for c in rows} == {
+        (name, where)
+        for name in ("kmeans", "kmeans++", "kmedoids", "birch")
+        for where in ("training", "both")
+    }
+    assert {(c.clusterer, c.weights_in) for c in rows if c.match == "none"} == {
+        ("kmeans", "training")
+    }
 
 
 def test_controls_cross_start_and_matched_batches() -> None:

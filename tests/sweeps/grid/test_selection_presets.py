@@ -28,7 +28,7 @@ def plan_of(name: str, **options: object) -> list[SelectionConfig]:
         ("quickstart", (6 + 9) * 3),
         ("paper", (7 + 7) * 5),
         ("extended", 73 * 5),
-        ("coreset", 10 * 3 * 5),
+        ("coreset", (10 * 3 + 8 * 2) * 5),
     ],
 )
 def test_the_number_of_trials(name: str, n_trials: int) -> None:
@@ -131,6 +131,12 @@ def test_the_coreset_preset_evaluates_as_distilled_images_are() -> None:
     assert {config["ipc"] for config in plan} == {1, 10, 50}
     assert {config["eval_epochs"] for config in plan} == {1000}
     assert {c["clusterer"] for c in plan if c.selector == "nearest_center"} == set(CLUSTERERS)
+    weighted = [c for c in plan if c.trains_with_weights]
+    assert {c["ipc"] for c in weighted} == {10, 50}
+    assert {c.selector for c in weighted} == {"herding", "k_center", "nearest_center"}
+    assert {c.replace(weights_in="matching").trial_id for c in weighted} < {
+        c.trial_id for c in plan
+    }
 
 
 def test_a_preset_without_images_asks_for_them() -> None:

@@ -67,11 +67,13 @@ def test_names_may_be_spelt_like_options() -> None:
 
 
 def test_joint_asks_for_the_clusterers_own_parameters_only() -> None:
-    common = {"clusterer", "weights", "cluster_interval", "n_representatives", "lr_img"}
+    common = {"clusterer", "weights", "weights_in"}
+    common |= {"cluster_interval", "n_representatives", "lr_img"}
     with_options = {"kmeans++", "kmedoids", "dbscan", "agglomerative", "birch"}
     with_options |= {"hdbscan", "gmm", "spectral"}
     seen = set()
     for config, params in draw(load_space("joint"), n=200):
+        assert ("weights_in" in params) == (config.weights == "size")
         options = set(params) - common
         seen.add(config.clusterer)
         assert options <= set(fields_of(CLUSTERERS[config.clusterer].options))
@@ -132,6 +134,7 @@ def test_a_fixed_choice_decides_which_parameters_there_are() -> None:
         "eps_quantile",
         "min_samples",
         "weights",
+        "weights_in",
         "cluster_interval",
         "n_representatives",
     }
