@@ -4,10 +4,11 @@ A small set stands for the training images as a quantisation of their empirical 
 (1/N) Σ δ(xᵢ, yᵢ): the measure Σ (mⱼ / N) δ(cⱼ, yⱼ), in which every chosen image cⱼ carries the
 number mⱼ of images of its class that it stands for, its *mass*. For given images, the masses of
 their Voronoi cells (the images of the class that are nearest to each) make the transport distance
-to the data smallest, and the clusters of k-means are such cells; so the weighted loss on the small
-set is nearer to the loss on all images than the unweighted one. Weights are masses divided by their
-mean over the whole set, not over a class: a class of twice as many training images counts twice,
-as it does among all images. Where classes are equally large this is a mean of one in every class.
+to the data smallest, and with it the bound on the difference between the weighted loss on the small
+set and the loss on all images; the clusters of k-means are the cells of their centers. Weights are
+masses divided by their mean over the whole set, not over a class: a class of twice as many training
+images counts twice, as it does among all images. Where classes are equally large this is a mean of
+one in every class.
 
 References:
     Graf & Luschgy, Foundations of quantization for probability distributions, Springer 2000 (§ 3).
