@@ -22,7 +22,7 @@ from typing import Any
 
 import pandas as pd
 
-from distill.config.evaluation import FILE, EvaluationConfig
+from distill.config.evaluation import EQUAL_SETS, FILE, EvaluationConfig
 from distill.config.sets import SETS
 from distill.errors import UserError, require_known, shortened
 from distill.sets.content import set_paths
@@ -70,6 +70,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="augmentations, each names joined by _; none is without CutMix, too (default: that of "
         "the data set)",
     )
+    group.add_argument(
+        "--weights-in",
+        default="matching",
+        metavar="NAME,…",
+        help="training: images count by the weights that the set carries, chosen ones by the share "
+        "of their class that they stand for; matching: equally (default)",
+    )
     real = ", ".join(name for name in SETS if name not in (FILE, "random"))
     group.add_argument(
         "--beside",
@@ -107,12 +114,16 @@ def _grid(parsed: argparse.Namespace) -> Grid[EvaluationConfig]:
         _names("--labels", parsed.labels),
         _names("--networks", parsed.networks),
         _augmentations(parsed.augmentations),
+        _names("--weights-in", parsed.weights_in),
     )
     base = {"dataset": parsed.dataset or "digits"}
     configs = tuple(
-        EvaluationConfig(**base, **row, labels=labels, network=network, **augmentation)
-        for labels, network, augmentation in recipes
+        EvaluationConfig(
+            **base, **row, labels=labels, network=network, **augmentation, weights_in=weights_in
+        )
+        for labels, network, augmentation, weights_in in recipes
         for row in (*real, *files)
+        if weights_in == "matching" or row["set"] not in EQUAL_SETS
     )
     return Grid(name="evaluate", summary="", configs=configs, n_seeds=N_SEEDS)
 

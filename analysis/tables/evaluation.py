@@ -18,7 +18,13 @@ from analysis.tables.declarations import (
     RowField,
     Topic,
 )
-from analysis.tables.layout import Scope, Table, TableLayout, against_baseline
+from analysis.tables.layout import (
+    WEIGHTED_QUESTION,
+    Scope,
+    Table,
+    TableLayout,
+    against_baseline,
+)
 from analysis.tables.percent import percent
 from distill.config.sets import SETS
 
@@ -66,7 +72,9 @@ class EvaluationLayout(TableLayout):
         )
 
     def option_text(self, name: str, value: Any) -> str:
-        """Returns an option in a label; a hash by its first digits."""
+        """Returns an option in a label; a hash by its first digits, weights in training as such."""
+        if name == "weights_in":
+            return "weighted"
         return f"content {value[:6]}" if name == "set_hash" else super().option_text(name, value)
 
     def row_columns(self, scope: Scope, row: Row) -> dict[str, Any]:
@@ -144,6 +152,7 @@ LAYOUT = EvaluationLayout(
     baseline={"set": BASELINE},
     title_fields=("dataset", "network", "labels"),
     size_field="ipc",
+    variant_fields=("weights_in",),
     means=(
         MeanColumn(name="cover", number="coverage"),
         MeanColumn(name="divers.", number="diversity"),
@@ -154,6 +163,7 @@ LAYOUT = EvaluationLayout(
     headings={"reproduced": "reproduced\nlast epoch (n)", "sound": "here\nlast epoch (n)"},
     questions=(
         Question(topic=SETS_TOPIC, pairs=_against_random, differences="from random real images"),
+        WEIGHTED_QUESTION,
     ),
     joint_figures="analysis.figures.evaluation:plots",
     images=Images(folder="samples", label="Images trained on"),

@@ -37,6 +37,7 @@ from analysis.tables.declarations import (
 )
 from analysis.tables.notes import balance_note, provenance_note
 from analysis.tables.questions import AskedQuestion
+from analysis.tables.topics import WEIGHTED
 from distill.components import plain_type, resolve_reference
 from distill.config.base import Config
 from distill.kinds import KINDS
@@ -525,6 +526,15 @@ def against_variant(
         if options.get(name, value) != value and baseline is not None:
             pairs.append(Pair(row=i, baseline=baseline, label=row.label))
     return pairs
+
+
+def _weighted(rows: Sequence[Row]) -> list[Pair]:
+    """Returns every row with weights in training and that of the same images without."""
+    return against_variant(rows, "weights_in", "matching")
+
+
+WEIGHTED_QUESTION = Question(topic=WEIGHTED, pairs=_weighted)
+"""What weights in training do to chosen images and to sets."""
 
 
 def fingerprint_note(table: Table) -> list[str]:

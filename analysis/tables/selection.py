@@ -26,12 +26,12 @@ from analysis.tables.declarations import (
     Values,
 )
 from analysis.tables.layout import (
+    WEIGHTED_QUESTION,
     Printed,
     Scope,
     Table,
     TableLayout,
     against_baseline,
-    against_variant,
     printed_order,
 )
 from analysis.tables.notes import provenance_note
@@ -266,22 +266,11 @@ RANKING = Topic(
 )
 
 
-def _weighted(rows: Sequence[Row]) -> list[Pair]:
-    """Returns every row with weights in training and that of the same images without."""
-    return against_variant(rows, "weights_in", "matching")
-
-
 SELECTORS = Topic(
     name="selectors",
     title="Ways of choosing training images, against random 10 % (paired by seed)",
     subject="Ways of choosing images",
     comparisons="comparisons with random 10 %",
-)
-WEIGHTED = Topic(
-    name="weighted",
-    title="Weights in training, against the same images without (paired by seed)",
-    subject="Weights in training",
-    comparisons="comparisons with and without",
 )
 ORDER = Topic(
     name="order",
@@ -326,7 +315,7 @@ _PAPER2 = SelectionLayout(
             names_untested=True,
         ),
         Question(topic=ORDER, pairs=_random_subsets, names_untested=True),
-        Question(topic=WEIGHTED, pairs=_weighted),
+        WEIGHTED_QUESTION,
     ),
     further_findings="analysis.findings.selection:further_findings",
     further_topics=(AGREEMENT, WHY, BEST, SPREAD, TEST_IMAGES),
@@ -353,7 +342,7 @@ _CORESETS = CoresetLayout(
             differences="from random",
             names_untested=True,
         ),
-        Question(topic=WEIGHTED, pairs=_weighted),
+        WEIGHTED_QUESTION,
     ),
 )
 

@@ -21,6 +21,12 @@ TEST_IMAGES = Topic(
     title="Differences with the uncertainty of the test images (bootstrap over images and seeds, "
     "each interval by itself: no verdicts)",
 )
+WEIGHTED = Topic(
+    name="weighted",
+    title="Weights in training, against the same images without (paired by seed)",
+    subject="Weights in training",
+    comparisons="comparisons with and without",
+)
 RANKS = Topic(
     name="ranks",
     title="Ranks over settings (Friedman, Nemenyi)",

@@ -417,6 +417,11 @@ class Config(ABC):
                 f"classes must name at least two, each once, got {','.join(self.classes)!r}"
             )
 
+    @property
+    def trains_with_weights(self) -> bool:
+        """Whether images count by their weights where networks are trained on them; if it can be."""
+        return bool(getattr(self, "weights_in", "matching") != "matching")
+
     def substitutions(self) -> dict[str, Any]:
         """Returns the fields that are others in the resolved configuration, by name.
 

@@ -33,7 +33,6 @@ class DistillationConfig(Config):
     # fmt: off
     clusterer: str = choice("kmeans", CLUSTERERS, "clustering that picks the representative real images", group="method")
     weights: Literal["none", "size", "published"] = option("none", "weights of the representatives: cluster sizes, none, or paper 1's inert ones", group="method")
-    weights_in: Literal["matching", "training", "both"] = option("matching", "where weights act: in the matching loss, in the training of the networks that test the images (by the clusters that these started from), or in both", group="method")
     embedding: str = choice("features", EMBEDDINGS, "space that is clustered", group="method")
     n_representatives: int = option(None, "representatives per class and matching step (K)", group="method", minimum=1)
     cluster_interval: int = option(10, "inner loops between two clusterings", group="method", minimum=1)
@@ -61,6 +60,7 @@ class DistillationConfig(Config):
     cutmix_prob: float = option(0.5, "probability of CutMix for a batch, here and in the evaluation", group="network", minimum=0, maximum=1)
     cutmix_beta: float = option(1.0, "beta distribution of CutMix", group="network", above=0)
 
+    weights_in: Literal["matching", "training", "both"] = option("matching", "where weights act: in the matching loss, in the training of the networks that test the images (by the clusters that these started from), or in both", group="evaluation")
     n_eval: int = option(5, "fresh networks trained on the final images", group="evaluation", minimum=1)
     n_eval_curve: int = option(1, "fresh networks at each point of the curve", group="evaluation", minimum=1)
     eval_every: int = option(None, "outer iterations between points of the curve; 0: no curve", group="evaluation", minimum=0)
@@ -89,7 +89,7 @@ class DistillationConfig(Config):
         if self.init in ("random", "noise"):
             raise UserError(
                 f"{given} needs a start from clusters, whose sizes are the weights, got init "
-                f"{self.init!r}; use init clusters or kmeans"
+                f"{self.init!r}; use init clusters, centroids or kmeans"
             )
         if self.init == "clusters" and self.clusterer == "agglomerative_published":
             raise UserError(
@@ -109,11 +109,6 @@ class DistillationConfig(Config):
         """Returns the defaults of the data set, and the learning rate of the images."""
         lr_img = default_lr_img(values["dataset"], values["ipc"], values["image_size"])
         return dataset_defaults(values["dataset"]) | {"lr_img": lr_img}
-
-    @property
-    def trains_with_weights(self) -> bool:
-        """Whether the images count by their weights where networks are trained on them."""
-        return self.weights_in != "matching"
 
     @property
     def outer_iterations(self) -> int:

@@ -6,7 +6,7 @@ The recipe is that of the evaluation of distilled images, with the same defaults
 # ruff: noqa: E501 - one line an option: it is read as a table
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from distill.components import choice, component_of, option
 from distill.config.base import Config
@@ -18,6 +18,9 @@ from distill.parsing import number
 
 FILE = "file"
 """The component of sets that are read from files."""
+
+EQUAL_SETS = ("random", "all")
+"""Sets of real images that stand for equally many."""
 
 _FROM_FILES = ("set_hash", "ipc", "factor")
 """Options of a set in files whose defaults are in these."""
@@ -43,6 +46,7 @@ class EvaluationConfig(Config):
     set: str = choice("random", SETS, "what networks are trained on: a path (see docs/judging.md) or a way to choose real images", group="method", other=FILE)
     labels: str = choice("hard", LABELS, "labels that networks are trained on; soft: fixed ones, the set's own or else a teacher's; teacher: a teacher's for every augmented view", group="method")
 
+    weights_in: Literal["matching", "training", "both"] = option("matching", "training: images count by the weights that the set carries, chosen ones by the share of their class that they stand for; matching, which evaluations do not do: equally; both: as training", group="training")
     network: str = choice("convnet", NETWORKS, "network that is trained", group="training", excluded=("photo_cnn",))
     n_eval: int = option(5, "fresh networks trained on the set", group="training", minimum=1)
     eval_epochs: int = option(None, "epochs of training on the set", group="training", minimum=1)
@@ -60,6 +64,11 @@ class EvaluationConfig(Config):
             raise UserError("set 'file' stands for a path; give the path itself")
         if self.protocol != "sound":
             raise UserError(f"an evaluation has no protocol {self.protocol!r}; use protocol sound")
+        if self.trains_with_weights and self.set in EQUAL_SETS:
+            raise UserError(
+                f"weights_in {self.weights_in!r} needs a set with weights, got set {self.set!r}, "
+                "whose images stand for equally many; use weights_in matching"
+            )
         numbers = {name: self.numbers(name) for name in ("set_mean", "set_std")}
         if bool(numbers["set_mean"]) != bool(numbers["set_std"]):
             raise UserError("give set_mean and set_std together, one number for each channel")
@@ -114,6 +123,10 @@ class EvaluationConfig(Config):
             "factor": stored.factor or 1,
         }
         return defaults | found
+
+    def substitutions(self) -> dict[str, Any]:
+        """Returns `training` in place of `both`: nothing is matched."""
+        return {"weights_in": "training"} if self.weights_in == "both" else {}
 
     def identity_values(self) -> dict[str, Any]:
         """Returns the values that identify the trial: of a set in files its content, not its place.

@@ -108,11 +108,6 @@ class SelectionConfig(Config):
                 )
 
     @property
-    def trains_with_weights(self) -> bool:
-        """Whether the chosen images count by their weights where networks are trained on them."""
-        return self.weights_in != "matching"
-
-    @property
     def _compares_images(self) -> bool:
         return "embedding" in fields_of(SELECTORS[self.selector].options)
 

@@ -475,7 +475,7 @@ class Dream:
         """
         clusterings = self._cluster_all(self.clusterer, self._points(self.clusterer), counts)
         self._note_sizes(clusterings, counts)
-        means = []
+        means, represented = [], []
         for label, clustering in enumerate(clusterings):
             sizes, k = clustering.sizes, counts[label]
             n_clusters = int((sizes > 0).sum())
@@ -489,6 +489,9 @@ class Dream:
             pixels = images.flatten(start_dim=1).float() / 255
             centroids = cluster_means(pixels, clustering.labels, len(sizes))[largest]
             means.append(centroids.unflatten(1, images.shape[1:]))
+            represented.append(sizes[largest])
+        if self.config.trains_with_weights:
+            self.stored_weights = self._weights_of_start(represented)
         return means
 
     def _initial_positions(self, counts: Sequence[int]) -> list[Tensor]:
@@ -512,14 +515,20 @@ class Dream:
                     f"{k} initial images are needed (ipc · factor²)"
                 )
         if self.config.trains_with_weights:
-            self.stored_weights = self._weights_of_start(chosen)
+            self.stored_weights = self._weights_of_start([found.weights for found in chosen])
         return [found.indices[:k] for found, k in zip(chosen, counts, strict=True)]
 
-    def _weights_of_start(self, chosen: Sequence[Representatives]) -> Tensor:
-        """Returns `stored_weights`; a stored image has the masses of all its parts."""
+    def _weights_of_start(self, represented: Sequence[Tensor]) -> Tensor:
+        """Returns `stored_weights`; a stored image has the masses of all its parts.
+
+        Args:
+            represented: of each class, the images that the first ones represent, in any unit.
+        """
         masses = []
-        for found, n, indices in zip(chosen, self.n_stored, self.data.class_indices, strict=True):
-            of_parts = found.weights[: n * self.factor**2].cpu().reshape(self.factor**2, n)
+        for of_class, n, indices in zip(
+            represented, self.n_stored, self.data.class_indices, strict=True
+        ):
+            of_parts = of_class[: n * self.factor**2].cpu().reshape(self.factor**2, n)
             masses.append(class_masses(of_parts.sum(dim=0), len(indices)))
         return training_weights(masses)
 

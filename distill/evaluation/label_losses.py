@@ -11,7 +11,8 @@ and a temperature T, means over a batch, in nats:
 
 After CutMix an image holds parts of two: hard labels and fixed soft labels enter in proportion to
 their areas, a teacher sees the mixed image itself, as in RDED (Sun et al., CVPR 2024) and
-DD-Ranking (Li et al., 2025). Shapes: n images of a batch, m of the set, k classes.
+DD-Ranking (Li et al., 2025). Weights of images go with the labels, to a teacher's in proportion to
+the areas. Shapes: n images of a batch, m of the set, k classes.
 """
 
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distill.evaluation.sgd import cross_entropy_loss
+from distill.evaluation.sgd import cross_entropy_loss, weighted_cross_entropy
 from distill.networks.base import Network
 
 
@@ -61,6 +62,8 @@ class SoftLabelLoss:
         labels: Tensor,
         other_labels: Tensor | None = None,
         ratio: Tensor | None = None,
+        weights: Tensor | None = None,
+        other_weights: Tensor | None = None,
     ) -> Tensor:
         """Returns the mean loss.
 
@@ -70,12 +73,15 @@ class SoftLabelLoss:
             labels: (n,) int64, rows of the set.
             other_labels: (n,), rows of the images that CutMix pasted; None without it.
             ratio: 0-d, share of an image that is its own; None without CutMix.
+            weights: (n,) of the images in the loss; None: equal.
+            other_weights: (n,) of the images that CutMix pasted; None without it or weights.
         """
-        loss = self._soft_loss(logits, images, labels, other_labels, ratio)
+        mixing = (other_labels, ratio, weights, other_weights)
+        loss = self._soft_loss(logits, images, labels, *mixing)
         if self.name != "mixture":
             return loss
         other = None if other_labels is None else self.hard[other_labels]
-        hard = cross_entropy_loss(logits, images, self.hard[labels], other, ratio)
+        hard = cross_entropy_loss(logits, images, self.hard[labels], other, *mixing[1:])
         return self.hard_share * hard + (1 - self.hard_share) * loss
 
     def _soft_loss(
@@ -85,21 +91,30 @@ class SoftLabelLoss:
         rows: Tensor,
         other_rows: Tensor | None,
         ratio: Tensor | None,
+        weights: Tensor | None,
+        other_weights: Tensor | None,
     ) -> Tensor:
         if self.teacher is not None:
             with torch.no_grad():
                 targets = self.teacher(images)
-            return self._to_targets(logits, targets)
+            if weights is not None and ratio is not None and other_weights is not None:
+                weights = ratio * weights + (1 - ratio) * other_weights
+            return self._to_targets(logits, targets, weights)
         assert self.soft is not None
-        loss = self._to_targets(logits, self.soft[rows])
+        loss = self._to_targets(logits, self.soft[rows], weights)
         if other_rows is None or ratio is None:
             return loss
-        return ratio * loss + (1 - ratio) * self._to_targets(logits, self.soft[other_rows])
+        others = self._to_targets(logits, self.soft[other_rows], other_weights)
+        return ratio * loss + (1 - ratio) * others
 
-    def _to_targets(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def _to_targets(self, logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
         if self.name == "cross_entropy":
-            return F.cross_entropy(logits, targets.softmax(dim=1))
+            return weighted_cross_entropy(logits, targets.softmax(dim=1), weights)
         scaled = (logits / self.temperature).log_softmax(dim=1)
         wanted = (targets / self.temperature).log_softmax(dim=1)
-        divergence = F.kl_div(scaled, wanted, reduction="batchmean", log_target=True)
+        if weights is None:
+            divergence = F.kl_div(scaled, wanted, reduction="batchmean", log_target=True)
+        else:
+            each = F.kl_div(scaled, wanted, reduction="none", log_target=True).sum(dim=1)
+            divergence = (weights * each).mean()
         return self.temperature**2 * divergence

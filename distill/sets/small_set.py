@@ -24,7 +24,7 @@ class SmallSet:
         images: (n, c, h, w) float32, range [0, 1]; learnt pixels may lie outside.
         labels: (n,) int64, in the order of the data set's classes.
         soft: (n, k) float32, whose softmax gives the soft labels; None: the set has none.
-        weights: (n,) float32 with mean 1 over each class; None: the set has none.
+        weights: (n,) float32 with mean 1; None: the set has none.
         factor: parts along each side of a multi-formation, at least 1.
         found: one line that says what the set is.
         recipe_hints: how the writer trained on it, as `name value` texts.
@@ -169,7 +169,7 @@ def _check_factor(factor: int, data: ImageData) -> None:
 
 
 def _weights(weights: Tensor | None, labels: Tensor) -> Tensor | None:
-    """Returns weights with mean 1 over each class.
+    """Returns weights with mean 1 over the set: a class may count more, as its images may.
 
     Raises:
         UserError: they are not one finite, non-negative number for each image, or all are 0.
@@ -180,14 +180,11 @@ def _weights(weights: Tensor | None, labels: Tensor) -> Tensor | None:
         raise UserError(f"there must be {len(labels)} weights, got {tuple(weights.shape)}")
     if not bool(weights.isfinite().all()) or bool((weights < 0).any()):
         raise UserError("weights must be finite and at least 0")
-    scaled = weights.float().clone()
+    weights = weights.double()
     for label in range(int(labels.max()) + 1):
-        rows = labels == label
-        mean = scaled[rows].mean()
-        if not float(mean) > 0:
+        if not float(weights[labels == label].sum()) > 0:
             raise UserError(f"all weights of class {label} are 0")
-        scaled[rows] = scaled[rows] / mean
-    return scaled
+    return (weights / weights.mean()).float()
 
 
 def _some(names: Sequence[str]) -> str:

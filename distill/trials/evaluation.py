@@ -83,7 +83,9 @@ class EvaluationTrial(Trial):
         self._set: TrainingSet | None = None
         if config.is_file:
             small = small_set_of(config, data)
-            self._set = training_set_of(small, data.train_images.device)
+            self._set = training_set_of(
+                small, data.train_images.device, with_weights=config.trains_with_weights
+            )
         else:
             self._selection = ImageSelection(selection_of(config), data, on_warning=on_warning)
         carries_soft = self._set is not None and self._set.soft is not None
@@ -186,7 +188,13 @@ class EvaluationTrial(Trial):
         """Returns the real images that were chosen."""
         assert self._selection is not None
         images, labels = self._selection.chosen()
-        return TrainingSet(images=images, labels=labels, soft=None, n_stored=len(labels))
+        return TrainingSet(
+            images=images,
+            labels=labels,
+            soft=None,
+            n_stored=len(labels),
+            weights=self._selection.weights(),
+        )
 
     def _new_evaluation(self) -> Evaluation:
         config, data, training = self.config, self.data, self._set
@@ -203,6 +211,7 @@ class EvaluationTrial(Trial):
             execution=self.execution,
             epochs=config.epochs,
             loss=loss,
+            weights=training.weights,
         )
 
     def _loss(self, training: TrainingSet) -> tuple[BatchLoss, Tensor]:

@@ -25,12 +25,14 @@ class TrainingSet(NamedTuple):
         labels: (n,) int64.
         soft: (n, k) float32, whose softmax gives soft labels; None: the set carries none.
         n_stored: images that the set stores; n is factor² times as large.
+        weights: (n,) by which they count in training; None: equally.
     """
 
     images: Tensor
     labels: Tensor
     soft: Tensor | None
     n_stored: int
+    weights: Tensor | None
 
 
 def small_set_of(config: ResolvedEvaluation, data: ImageData) -> SmallSet:
@@ -64,15 +66,31 @@ def small_set_of(config: ResolvedEvaluation, data: ImageData) -> SmallSet:
     )
 
 
-def training_set_of(small: SmallSet, device: torch.device) -> TrainingSet:
-    """Returns the training images that a set stores, those of a multi-formation enlarged."""
+def training_set_of(
+    small: SmallSet, device: torch.device, *, with_weights: bool = False
+) -> TrainingSet:
+    """Returns the training images that a set stores, those of a multi-formation enlarged.
+
+    Args:
+        small: the set.
+        device: of the images.
+        with_weights: whether they count by the weights of the set, a part by those of its image.
+
+    Raises:
+        UserError: they shall, and the set has none.
+    """
     n_parts = small.factor**2
-    soft = small.soft
+    soft, weights = small.soft, None
+    if with_weights:
+        if small.weights is None:
+            raise UserError(f"the set carries no weights ({small.found}); use weights_in matching")
+        weights = small.weights.repeat(n_parts).to(device)
     return TrainingSet(
         images=decode(small.images, small.factor).to(device),
         labels=small.labels.repeat(n_parts).to(device),
         soft=None if soft is None else soft.repeat(n_parts, 1).to(device),
         n_stored=len(small.labels),
+        weights=weights,
     )
 
 
@@ -90,6 +108,7 @@ def selection_of(config: ResolvedEvaluation) -> ResolvedSelection:
     return SelectionConfig(
         **config.data_arguments(),
         on_small_class=config.on_small_class,
+        weights_in=config.weights_in,
         eval_split=config.eval_split,
         seed=config.seed,
         selector=selector,

@@ -14,6 +14,8 @@ def method_label(config: Config) -> str:
     words = [str(config[config.method_field])]
     words += [_option(name, value) for name, value in method_options(config).items()]
     words += switches(config)
+    if config.trains_with_weights:
+        words.append(_option("weights_in", config["weights_in"]))
     return "".join(f"{choice}: " for choice in method_choices(config).values()) + " ".join(words)
 
 

@@ -60,6 +60,16 @@ def test_plan_crosses_labels_networks_and_augmentations(files: list[str]) -> Non
     assert recipes == {("color_crop", 0.5), ("none", 0.0)}
 
 
+def test_only_sets_that_can_have_weights_are_planned_with_them(files: list[str]) -> None:
+    words = [files[0], "--beside", "herding,all", "--weights-in", "matching,training"]
+    plan = COMMAND.plan([*words, "--seeds", "1"])
+
+    assert [(Path(c.set).name, c.weights_in) for c in plan] == [
+        *((name, "matching") for name in ("random", "herding", "all", "set1.pt")),
+        *((name, "training") for name in ("herding", "set1.pt")),
+    ]
+
+
 def test_a_plan_does_not_read_the_files_again(files: list[str]) -> None:
     plan = COMMAND.plan([files[0], "--seeds", "1"])
     identities = {c.trial_id for c in plan}
@@ -81,6 +91,10 @@ BAD = [
     (["nowhere.pt"], "no such set: 'nowhere.pt'"),
     (["{file}", "--beside", "herdng"], "unknown set 'herdng'; did you mean 'herding'?"),
     (["{file}", "--labels", "sort"], "unknown labels 'sort'"),
+    (
+        ["{file}", "--weights-in", "all"],
+        "unknown weights_in 'all' (known: matching, training, both)",
+    ),
     (["{file}", "--networks", "resnet99"], "unknown network 'resnet99'; did you mean"),
     (["{file}", "--on", "cifar11"], "unknown dataset 'cifar11'"),
     (["{file}", "--set", "n_outer=2"], "unknown field in --set 'n_outer'"),

@@ -89,6 +89,7 @@ BY_NAME = {
     "--on": WORDS,
     "--labels": WORDS,
     "--networks": WORDS,
+    "--weights-in": WORDS,
     "--augmentations": WORDS[1:],
     "--beside": WORDS[1:],
     "SET": PATHS,

@@ -60,6 +60,20 @@ def test_a_changed_file_has_a_row_of_its_own() -> None:
     assert [len(row.trials) for row in table.entries] == [4, 4, 2]
 
 
+def test_weighted_sets_are_compared_with_random_images_and_with_themselves() -> None:
+    rows = evaluation_rows_of("random", RANDOM, ipc=1)
+    rows += evaluation_rows_of("a/dc.pt", GOOD)
+    rows += evaluation_rows_of("a/dc.pt", [score + 0.02 for score in GOOD], weights_in="training")
+    (table,) = build(frame_of(rows), kinds=["evaluation"]).tables
+    asked = {answered.question.topic.name: answered for answered in table.tested}
+    (pair,) = asked["weighted"].pairs
+
+    assert table.labels == ("random real images", "dc", "dc (weighted)")
+    assert (table.labels[pair.row], table.labels[pair.baseline]) == ("dc (weighted)", "dc")
+    assert asked["weighted"].family.differences[0].mean == pytest.approx(0.02)
+    assert table.rows.sound_difference.tolist()[1:] == pytest.approx([0.1, 0.12])
+
+
 def test_tables_need_neither_the_files_nor_torch(capsys: pytest.CaptureFixture[str]) -> None:
     """The paths do not exist; `tests/test_imports.py` holds that nothing imports torch at once."""
     loaded = set(sys.modules)

@@ -183,7 +183,7 @@ def test_json_and_back() -> None:
             (
                 {"weights_in": "both", "weights": "size", "init": init},
                 f"weights_in 'both' needs a start from clusters, whose sizes are the weights, got "
-                f"init {init!r}; use init clusters or kmeans",
+                f"init {init!r}; use init clusters, centroids or kmeans",
             )
             for init in ("random", "noise")
         ),

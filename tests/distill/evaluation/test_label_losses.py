@@ -67,6 +67,39 @@ def test_cutmix_mixes_fixed_and_hard_labels_by_area() -> None:
     assert found == pytest.approx(0.3 * parts[0] + 0.7 * parts[1], rel=1e-12)
 
 
+@pytest.mark.parametrize("name", ["kl", "cross_entropy", "mixture"])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_weights_of_whole_numbers_are_copies_of_images(name: str, mixed: bool) -> None:
+    """The mean over 4 images with weights of mean one is that over the images with copies."""
+    loss = SoftLabelLoss(hard=HARD, soft=SOFT, name=name, temperature=2.0, hard_share=0.25)
+    times = torch.tensor([2, 1, 1, 4])
+    weights = times.double() / 2
+    copies = torch.arange(4).repeat_interleave(times)
+    mixing = (OTHERS, RATIO, weights, weights) if mixed else (None, None, weights, None)
+    found = float(loss(LOGITS, IMAGES, ROWS, *mixing))
+    copied = loss(
+        LOGITS[copies],
+        IMAGES[copies],
+        ROWS[copies],
+        *((OTHERS[copies], RATIO) if mixed else (None, None)),
+    )
+
+    assert found == pytest.approx(float(copied), rel=1e-12)
+
+
+def test_a_pasted_fixed_label_has_the_weight_of_its_image() -> None:
+    loss = SoftLabelLoss(hard=HARD, soft=SOFT, name="kl", temperature=2.0)
+    weights, others = torch.tensor([2.0, 0, 1, 1]), torch.tensor([0.0, 3, 1, 0])
+    each = [
+        [plain_kl(LOGITS[i : i + 1], SOFT[rows[i : i + 1]], 2.0) for i in range(4)]
+        for rows in (ROWS, OTHERS)
+    ]
+    expected = 0.3 * np.mean(weights.numpy() * each[0]) + 0.7 * np.mean(others.numpy() * each[1])
+
+    found = float(loss(LOGITS, IMAGES, ROWS, OTHERS, RATIO, weights.double(), others.double()))
+    assert found == pytest.approx(float(expected), rel=1e-12)
+
+
 def test_a_teacher_labels_the_images_that_the_student_sees() -> None:
     teacher = build_network(
         "convnet",

@@ -104,11 +104,13 @@ def test_what_is_evaluated_is_what_is_saved(digits: ImageData, tiny: Tiny) -> No
     assert torch.equal(trial._evaluation.images, expected)
 
 
+@pytest.mark.parametrize("init", ["clusters", "centroids"])
 def test_weights_in_training_are_those_of_the_clusters_at_the_start(
-    digits: ImageData, tiny: Tiny
+    digits: ImageData, tiny: Tiny, init: str
 ) -> None:
     """Every stored image starts from one cluster of its class and has that cluster's size."""
-    config = tiny(weights="size", weights_in="training", ipc=5, factor=1, n_outer=0)
+    start = {"init": init, "n_outer": 0, "ipc": 5, "factor": 1}
+    config = tiny(weights="size", weights_in="training", **start)
     trial = DistillationTrial(config, digits)
     dream, weights = trial.dream, trial.dream.stored_weights
     assert weights is not None

@@ -79,6 +79,41 @@ def test_a_set_of_chosen_images_scores_as_these_do(digits: ImageData, tmp_path: 
     assert columns[0]["n_stored"] == columns[1]["n_stored"] == 20
 
 
+@pytest.mark.parametrize("labels", ["hard", "teacher"])
+def test_weights_of_a_set_count_as_those_of_chosen_images(
+    digits: ImageData, tmp_path: Path, labels: str
+) -> None:
+    """The same images and weights, chosen and from a file, train the same networks."""
+    values = {"labels": labels, "seed": 3, **(TEACHER if labels == "teacher" else {})}
+    chosen = finished(config_of(set="k_center", ipc=2, weights_in="training", **values), digits)
+    assert chosen._set is not None
+    assert chosen._set.weights is not None
+    stored = {
+        "images": chosen._set.images,
+        "labels": chosen._set.labels,
+        "weights": chosen._set.weights * 7,
+    }
+    path = str(tmp_path / "set.pt")
+    torch.save(stored, path)
+    read, equal = (
+        finished(config_of(set=path, weights_in=way, **values), digits)
+        for way in ("both", "matching")
+    )
+    scores = [t.result_columns(is_ok=True)["network_scores"] for t in (chosen, read, equal)]
+    losses = [of_networks["convnet"]["losses"] for of_networks in scores]
+
+    assert read.config.weights_in == "training", "nothing is matched"
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    assert losses[2] != pytest.approx(losses[0], rel=1e-3)
+
+
+def test_weights_need_a_set_that_has_them(digits: ImageData, set_file: Path) -> None:
+    with pytest.raises(UserError, match=r"carries no weights \(IDC.*use weights_in matching"):
+        check(config_of(set=str(set_file), weights_in="training"), digits)
+    with pytest.raises(UserError, match=r"got set 'random', whose images stand for equally many"):
+        config_of(set="random", weights_in="training")
+
+
 def test_factor_enlarges_the_parts_of_each_image(digits: ImageData, tmp_path: Path) -> None:
     images = torch.cat([digits.train_images[rows[:4]] for rows in digits.class_indices])
     by_part = images.view(10, 4, 1, 8, 8).transpose(0, 1).flatten(0, 1)

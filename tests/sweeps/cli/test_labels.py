@@ -21,6 +21,7 @@ from sweeps.cli.labels import method_label, number_ranges, trial_label
             DistillationConfig(embedding="gradients", projection_dim=8, clusterer="birch"),
             "gradients: birch",
         ),
+        (DistillationConfig(weights="size", weights_in="both"), "kmeans weights_in=both"),
         (SelectionConfig(), "random"),
         (SelectionConfig(fraction=0.25, equal_steps=True), "random fraction=0.25 equal_steps"),
         (
