@@ -28,10 +28,11 @@ from analysis.findings.answers import answers
 from analysis.tables.build import build_from
 from analysis.tables.layout import Table, layout_of
 from analysis.tables.percent import percent, plus_minus
-from distill.config.distillation import DistillationConfig
+from distill.config.base import Config
 from distill.errors import UserError
 from distill.kinds import KINDS
-from sweeps.full_grid import COMMAND
+from sweeps import cats_vs_dogs, full_grid
+from sweeps.grid.command import GridCommand
 from sweeps.store.schema import trial_schema
 from sweeps.store.store import Store
 
@@ -52,23 +53,27 @@ class Result:
         title: of its section.
         command: that makes it; runs what is missing when given again.
         hardware: it ran on.
-        shown: labels of the rows without weights that the README shows.
+        shown: labels of the rows without weights that the README shows; none: it has no table.
         pictured: rows of which a seed's distilled images are kept as pictures.
     """
 
     title: str
     command: str
     hardware: str
-    shown: tuple[str, ...]
+    shown: tuple[str, ...] = ()
     pictured: tuple[str, ...] = ()
 
-    def plan(self) -> list[DistillationConfig]:
+    def plan(self) -> list[Config]:
         """Returns the trials of the command."""
-        return COMMAND.plan(shlex.split(self.command)[len(_LAUNCH) :])
+        _, _, script, *arguments = shlex.split(self.command)  # uv run SCRIPT …
+        return list(_COMMANDS[script].plan(arguments))
 
 
-_LAUNCH = ("uv", "run", "sweeps/full_grid.py")
-"""Words of a command before its arguments."""
+_COMMANDS: dict[str, GridCommand[Any]] = {
+    "sweeps/full_grid.py": full_grid.COMMAND,
+    "sweeps/cats_vs_dogs.py": cats_vs_dogs.COMMAND,
+}
+"""Script → the command that it is."""
 
 RESULTS = {
     "paper1-small": Result(
@@ -82,6 +87,13 @@ RESULTS = {
             *("Random (K-Means start)", "Random real images"),
         ),
         pictured=("K-Means F", "K-Medoids F", "DBSCAN F", "Agglomerative F", "Random F"),
+    ),
+    "paper2-photos": Result(
+        title="Paper 2 on small photos",
+        command="uv run sweeps/cats_vs_dogs.py --preset paper "
+        "--dataset parquet:cats-vs-dogs-0.parquet "
+        "--set image_size=48 --set test_fraction=0.2 --set train_per_class=1200",
+        hardware="two shared x86-64 cores without a GPU, one thread a trial",
     ),
 }
 """Name of the folder → the sweep."""
@@ -161,8 +173,9 @@ def regenerate(target: Path) -> None:
                 shutil.copyfile(file, folder / file.name)
         (folder / MADE_WITH).write_text(f"matplotlib {mpl.__version__}\n")
         (folder / "README.md").write_text(page(name, result, sweeps), encoding="utf-8")
-        text = readme.read_text(encoding="utf-8")
-        readme.write_text(_with_part(text, name, part(name, result, sweeps)), encoding="utf-8")
+        if result.shown:
+            text = readme.read_text(encoding="utf-8")
+            readme.write_text(_with_part(text, name, part(name, result, sweeps)), encoding="utf-8")
 
 
 def _kept(out: Path) -> Iterator[Path]:
@@ -246,7 +259,7 @@ def _with_part(text: str, name: str, content: str) -> str:
     """Returns a document with the text between the marks of a result replaced."""
     begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
     if begin not in text or end not in text:
-        return text
+        raise UserError(f"README.md has no marks for the table of {name!r}: {begin.strip()}, {end}")
     before, rest = text.split(begin)
     return f"{before}{begin}{content}\n{end}{rest.split(end)[1]}"
 
