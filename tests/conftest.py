@@ -1,6 +1,7 @@
 """Fixtures for the whole suite."""
 
 import os
+import signal
 from collections.abc import Callable
 
 import pytest
@@ -14,6 +15,12 @@ os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 
 # The tests' tensors are tiny: a second thread only waits, and badly so on a busy machine.
 torch.set_num_threads(1)
+
+
+# A script that starts the suite in the background makes it ignore SIGINT, and the commands that
+# tests interrupt would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
