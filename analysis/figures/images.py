@@ -100,7 +100,7 @@ def build(table: pa.Table) -> ImageGrid | None:
     by_class: dict[int, list[Image.Image]] = {label: [] for label in sorted(set(labels))}
     try:
         for label, cell in zip(labels, table["image"].to_pylist(), strict=True):
-            image = Image.open(io.BytesIO(cell["bytes"]))
+            image = Image.open(io.BytesIO(cell["bytes"]), formats=["PNG"])
             by_class[label].append(image.convert("RGB"))
     except (UnidentifiedImageError, OSError, TypeError, KeyError):
         return None

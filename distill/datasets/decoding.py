@@ -18,14 +18,21 @@ The rules are the same for every source:
 - The first frame of an animation is used.
 - `image_size` resizes to exactly that many pixels square, bilinear with antialiasing; the aspect
   ratio is not kept and nothing is cropped.
+
+Memory is bounded by the arrays of the result, the encoded pictures of one batch and, however many
+threads there are, `MAX_BYTES_AT_ONCE` for pictures that are being decoded; a single picture that
+needs more (`BYTES_PER_PIXEL` times its pixels) is decoded alone. Whether the arrays of the result
+fit is checked before they are allocated.
 """
 
 import dataclasses
 import functools
 import os
+import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -33,11 +40,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from distill.datasets.damaged import is_uniform, load_what_decodes, with_end
 from distill.datasets.rows import OnCorrupt, Part, Picture, Rows
 from distill.errors import UserError
+from distill.runtime.memory import available_bytes, readable_bytes, return_freed_memory
 
 FORMATS = (
     *("AVIF", "BMP", "DIB", "GIF", "HEIF", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "QOI"),
@@ -48,7 +56,17 @@ FORMATS = (
 MAX_LISTED = 100
 """Largest number of corrupt images that are listed, left out or kept; all of them are counted."""
 
+MAX_BYTES_AT_ONCE = 2**30
+"""Largest number of bytes of the pictures that are decoded at the same time, one GiB."""
+
+BYTES_PER_PIXEL = 16
+"""Memory for each pixel of a picture that is decoded: Pillow's four bytes, and copies of these."""
+
+_SMALL_BYTES = 2**20  # pictures below that do not wait: a batch of them is a quarter of a GiB
+_LARGE_BYTES = 2**28  # pictures after which freed memory goes back: each thread would keep some
+_MAX_PICTURES = 256  # decoded ones that wait for their place in the result
 _PICTURES_PER_TASK = 32  # per thread: large enough to amortise the overhead of small images
+_STRIP_PIXELS = 2**20  # whose values are converted at a time, in up to 16 bytes each
 _MAX_16_BIT = 65535
 _HALF_16_BIT = 32767  # largest value without the upper bit
 _GREY_MODES = {"1", "L", "LA", "La"}
@@ -165,10 +183,15 @@ def decode_rows(
     with ThreadPoolExecutor(_n_threads()) as pool, warnings.catch_warnings():
         # Corrupt EXIF blocks, huge pictures, …: nothing that changes a pixel.
         warnings.filterwarnings("ignore", module=r"PIL\.")
-        for batch in rows.batches():
+        for batch in _small_batches(rows, arrays, image_size):
             pictures = [picture for _, picture in batch]
             outcomes = _decode_batch(
-                pool, pictures, image_size, value_range, keeps_damaged=on_corrupt == "keep"
+                pool,
+                pictures,
+                keeps_damaged=on_corrupt == "keep",
+                image_size=image_size,
+                value_range=value_range,
+                n_pixels=arrays.n_pixels if image_size is None else None,
             )
             for (place, _), outcome in zip(batch, outcomes, strict=True):
                 if not isinstance(outcome, str):
@@ -197,6 +220,23 @@ def decode_rows(
         damaged=tuple(damaged.first),
         notices=tuple(values.notices(value_range)),
     )
+
+
+def _small_batches(
+    rows: Rows, arrays: "_PartArrays", image_size: int | None
+) -> Iterator[list[tuple[str, Picture]]]:
+    """Yields the pictures of the rows in order, so many at once that their pixels are few bytes.
+
+    The first one comes alone unless `image_size` says how large all are: the arrays tell the size.
+    """
+    for batch in rows.batches():
+        start = 0
+        while start < len(batch):
+            n_pixels = image_size**2 if image_size is not None else arrays.n_pixels
+            n = 1 if n_pixels is None else MAX_BYTES_AT_ONCE // (3 * n_pixels)
+            n = min(max(n, 1), _MAX_PICTURES)
+            yield batch[start : start + n]
+            start += n
 
 
 @dataclass
@@ -266,6 +306,7 @@ class _PartArrays:
         """Adds a (c, h, w) image to its part."""
         if self.images is None:
             self.first_place = place
+            self._require_memory(image.shape)
             self.images = [np.empty((n, *image.shape), dtype=np.uint8) for n in self.capacities]
         channels, *size = self.images[0].shape[1:]
         if list(image.shape[1:]) != size:
@@ -276,9 +317,27 @@ class _PartArrays:
             )
         if image.shape[0] > channels:
             # This happens at most once; with colour images at the first or second image.
+            self._require_memory((image.shape[0], *size))
             self.images = [np.repeat(images, image.shape[0], axis=1) for images in self.images]
         self.images[part][len(self.rows[part])] = image  # broadcasts a grey image to RGB
         self.rows[part].append(row)
+
+    @property
+    def n_pixels(self) -> int | None:
+        """Pixels of each image; None before the first one."""
+        return None if self.images is None else self.images[0].shape[2] * self.images[0].shape[3]
+
+    def _require_memory(self, shape: tuple[int, ...]) -> None:
+        """Raises a UserError where images of a (c, h, w) shape do not fit into memory."""
+        n = sum(self.capacities)
+        needed, available = n * int(np.prod(shape, dtype=np.int64)), available_bytes()
+        if available is not None and needed > available:
+            size = "×".join(map(str, shape))
+            raise UserError(
+                f"the {n:,} images of {size} values need {readable_bytes(needed)}, "
+                f"{readable_bytes(available)} of memory are available; --image-size N makes them "
+                "smaller, --train-per-class N takes fewer"
+            )
 
     def filled(self, part: Part) -> NDArray[np.uint8]:
         """Returns the images of a part, without the unused capacity for corrupt ones."""
@@ -290,24 +349,69 @@ def _n_threads() -> int:
     return min(16, os.cpu_count() or 1)
 
 
+class _Budget:
+    """Bytes that threads may hold at the same time; one that needs more than all gets them alone.
+
+    Args:
+        n_bytes: largest sum.
+    """
+
+    def __init__(self, n_bytes: int) -> None:
+        self._n_bytes = n_bytes
+        self._in_use = 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def hold(self, n_bytes: int) -> Iterator[None]:
+        """Waits until so many bytes are free, and takes them for the time of the context."""
+        if n_bytes <= _SMALL_BYTES:
+            yield
+            return
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._in_use == 0 or self._in_use + n_bytes <= self._n_bytes
+            )
+            self._in_use += n_bytes
+        try:
+            yield
+        finally:
+            if n_bytes >= _LARGE_BYTES:
+                return_freed_memory()
+            with self._changed:
+                self._in_use -= n_bytes
+                self._changed.notify_all()
+
+
+_BUDGET = _Budget(MAX_BYTES_AT_ONCE)
+"""For all threads of the process."""
+
+
 def _decode_batch(
     pool: ThreadPoolExecutor,
     pictures: list[Picture],
-    image_size: int | None,
-    value_range: tuple[float, float] | None,
     *,
     keeps_damaged: bool,
+    **options: Any,
 ) -> list[_Pixels | str]:
-    """Returns the pixels or the reason for their absence, for every picture, in order."""
-    starts = range(0, len(pictures), _PICTURES_PER_TASK)
-    tasks = [pictures[start : start + _PICTURES_PER_TASK] for start in starts]
-    decode = functools.partial(
-        _decode_or_keep if keeps_damaged else _decode_or_reason,
-        image_size=image_size,
-        value_range=value_range,
-        formats=_formats(),
-    )
-    done = pool.map(lambda task: [decode(picture) for picture in task], tasks)
+    """Returns the pixels or the reason for their absence, for every picture, in order.
+
+    Args:
+        pool: of the threads that decode.
+        pictures: to decode.
+        keeps_damaged: whether damaged pictures are kept as far as they decode.
+        options: of `_decode`.
+    """
+    n_per_task = min(_PICTURES_PER_TASK, -(-len(pictures) // _n_threads()))
+    starts = range(0, len(pictures), n_per_task)
+    tasks = [pictures[start : start + n_per_task] for start in starts]
+    options["formats"] = _formats()
+
+    def decode(task: list[Picture]) -> list[_Pixels | str]:
+        if keeps_damaged:
+            return [_decode_or_keep(picture, **options) for picture in task]
+        return [_decode_or_reason(picture, **options) for picture in task]
+
+    done = pool.map(decode, tasks)
     return [outcome for outcomes in done for outcome in outcomes]
 
 
@@ -365,15 +469,61 @@ def _decode(
     image_size: int | None,
     value_range: tuple[float, float] | None,
     formats: tuple[str, ...],
+    n_pixels: int | None = None,
     is_damaged: bool = False,
 ) -> _Pixels:
-    is_deep = False
+    """Returns the pixels of a picture.
+
+    Args:
+        picture: picture to decode.
+        image_size: pixels per side to resize to; None keeps the size.
+        value_range: stored values that become 0 and 255; None: those of the pixel format.
+        formats: Pillow's names of formats.
+        n_pixels: pixels that it must have to be used; another one is not decoded, and has no
+            values but a size. None: any number.
+        is_damaged: whether to load as much as decodes.
+
+    Raises:
+        Exception: any error of Pillow for a corrupt file.
+    """
     if picture is None:
         raise ValueError("it has no bytes")
+    convert = functools.partial(
+        _pixels, image_size=image_size, value_range=value_range, is_damaged=is_damaged
+    )
     if isinstance(picture, np.ndarray):
-        image = Image.fromarray(picture)
+        return convert(Image.fromarray(picture), is_deep=False)
+    require_regular_file(picture)
+    source: Path | BytesIO
+    if is_damaged:
+        source = with_end(picture)
     else:
-        image, is_deep = _loaded(picture, formats, is_damaged=is_damaged)
+        source = BytesIO(picture) if isinstance(picture, bytes) else picture
+    with Image.open(source, formats=formats) as opened:
+        size = opened.width * opened.height
+        if n_pixels is not None and size != n_pixels:
+            # Of any size without memory: whoever asked refuses it by its shape.
+            return _Pixels(values=np.broadcast_to(np.uint8(0), (1, opened.height, opened.width)))
+        with _BUDGET.hold(BYTES_PER_PIXEL * size):
+            is_deep = _stores_16_bits(opened)
+            return convert(_loaded(opened, is_damaged=is_damaged), is_deep=is_deep)
+
+
+def require_regular_file(picture: Picture) -> None:
+    """Raises a ValueError for the path of a pipe or a device: opening one may wait for ever."""
+    if isinstance(picture, Path) and picture.exists() and not picture.is_file():
+        raise ValueError("not a regular file")
+
+
+def _pixels(
+    image: Image.Image,
+    *,
+    image_size: int | None,
+    value_range: tuple[float, float] | None,
+    is_deep: bool,
+    is_damaged: bool,
+) -> _Pixels:
+    """Returns the pixels of a loaded image; see `_decode`."""
     is_cut = is_deep and image.mode not in _16_BIT_MODES
     if is_cut and value_range is not None:
         raise ValueError(
@@ -397,31 +547,14 @@ def _decode(
     return _Pixels(values=pixels, stored=stored, is_deep=is_deep, is_cut=is_cut)
 
 
-def _loaded(
-    picture: Path | bytes, formats: tuple[str, ...], *, is_damaged: bool
-) -> tuple[Image.Image, bool]:
-    """Returns a picture with its pixels, the right way up, and whether it stores 16 bits.
-
-    Args:
-        picture: content or path of the file.
-        formats: Pillow's names of formats.
-        is_damaged: whether to load as much as decodes.
-    """
-    if isinstance(picture, Path) and picture.exists() and not picture.is_file():
-        raise ValueError("not a regular file")  # opening a pipe would wait for ever
-    source: Path | BytesIO
+def _loaded(opened: ImageFile.ImageFile, *, is_damaged: bool) -> Image.Image:
+    """Returns an opened picture with its pixels, the right way up."""
     if is_damaged:
-        source = with_end(picture)
+        load_what_decodes(opened)
     else:
-        source = BytesIO(picture) if isinstance(picture, bytes) else picture
-    with Image.open(source, formats=formats) as opened:
-        is_deep = _stores_16_bits(opened)
-        if is_damaged:
-            load_what_decodes(opened)
-        else:
-            opened.load()
-        turned = opened.getexif().get(ExifTags.Base.Orientation, 1) != 1
-        return ImageOps.exif_transpose(opened) if turned else opened, is_deep
+        opened.load()
+    turned = opened.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    return ImageOps.exif_transpose(opened) if turned else opened
 
 
 def _stores_16_bits(opened: Image.Image) -> bool:
@@ -444,11 +577,27 @@ def _range_of(image: Image.Image) -> tuple[float, float]:
 def _scaled(image: Image.Image, value_range: tuple[float, float]) -> Image.Image:
     """Returns an image of mode L, RGB, F or 16 bits in mode L or RGB, scaled to 0 … 255."""
     low, high = value_range
-    values = np.asarray(image).astype(np.float64)
-    if not np.isfinite(values).all():
-        raise ValueError("pixels are not finite numbers")
-    scaled = np.floor((values - low) * (255 / (high - low)) + 0.5)
-    return Image.fromarray(scaled.clip(0, 255).astype(np.uint8))
+
+    def scaled(values: NDArray[Any]) -> NDArray[Any]:
+        if not np.isfinite(values).all():
+            raise ValueError("pixels are not finite numbers")
+        return np.floor((values.astype(np.float64) - low) * (255 / (high - low)) + 0.5)
+
+    return _in_strips(image, scaled)
+
+
+def _in_strips(image: Image.Image, function: Callable[[NDArray[Any]], NDArray[Any]]) -> Image.Image:
+    """Returns the values that a function makes of those of an image, clipped to 0 … 255.
+
+    It gets some rows at a time: the values of all of them may take 16 bytes each.
+    """
+    values = np.asarray(image)
+    found = np.empty(values.shape, dtype=np.uint8)
+    n_rows = max(1, _STRIP_PIXELS // image.width)
+    for first in range(0, len(values), n_rows):
+        rows = slice(first, first + n_rows)
+        found[rows] = function(values[rows]).clip(0, 255)
+    return Image.fromarray(found)
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
@@ -458,13 +607,13 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
     if image.mode in _GREY_MODES:
         return image.convert("L")
     if image.mode in _16_BIT_MODES:
-        values = np.asarray(image).astype(np.int64)
-        if values.min() < 0 or values.max() > _MAX_16_BIT:
+        low, high = _range_of(image)
+        if low < 0 or high > _MAX_16_BIT:
             raise ValueError(
-                f"grey values from {values.min()} to {values.max()} do not fit into 16 bits; "
+                f"grey values from {low:.0f} to {high:.0f} do not fit into 16 bits; "
                 "--value-range LOW:HIGH scales them"
             )
-        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+        return _in_strips(image, lambda values: (values.astype(np.int64) + 128) // 257)
     if image.mode == "F":
         raise ValueError(
             "floating-point pixels have no agreed range; --value-range LOW:HIGH gives it"

@@ -234,7 +234,7 @@ def _check_no_splits(
 
 def _annotations(folder: Path) -> Path | None:
     """Returns the file that lists the classes of the images of a split."""
-    found = sorted(folder.glob("*annotations.txt"))
+    found = sorted(file for file in folder.glob("*annotations.txt") if file.is_file())
     return found[0] if found else None
 
 

@@ -15,7 +15,7 @@ from distill.datasets.builtin import (
     mnist_5k_rows,
     torchvision_rows,
 )
-from distill.datasets.decoding import Decoded, decode_rows
+from distill.datasets.decoding import Decoded, decode_rows, require_regular_file
 from distill.datasets.folder import folder_rows
 from distill.datasets.images import ImageData, channel_statistics, fingerprint_of
 from distill.datasets.parquet import parquet_rows
@@ -132,9 +132,11 @@ def describe_source(name: str, data_root: Path | str = "data") -> str | None:
     rows = _source_rows(name, root, "skip")
     (place, first), *_ = next(rows.batches(), [("", None)])
     try:
+        require_regular_file(first)
         picture = first.read_bytes() if isinstance(first, Path) else b"" if first is None else first
-    except OSError as error:
-        raise UserError(f"cannot read the image {place}: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot read the image {place}: {reason}") from None
     content = hashlib.sha256(repr(rows.class_names).encode() + bytes(picture))
     content.update(rows.labels.tobytes() + rows.parts.tobytes())
     n_images, n_classes = len(rows.labels), len(rows.class_names)

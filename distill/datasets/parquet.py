@@ -32,7 +32,9 @@ from distill.datasets.rows import PART_NAMES, OnCorrupt, Part, Picture, Rows, va
 from distill.datasets.splits import describe_parts, exact_part, parts_in
 from distill.errors import UserError, require_known
 
-_BATCH = 256  # rows whose encoded and decoded images are in memory in addition to the result
+_BATCH = 256  # most rows whose encoded images are in memory in addition to the result
+_BATCH_BYTES = 2**27  # about so many bytes of encoded images, at least one row
+_LABEL_BATCH = 2**16  # rows whose labels are read at a time
 _SYNTAX = "parquet:ITEM[,ITEM…], an ITEM being PATH, train=PATH, val=PATH, test=PATH, image=COLUMN "
 _SYNTAX += "or label=COLUMN"
 _PART_KEYS = {"train": Part.TRAIN, "val": Part.VAL, "test": Part.TEST}
@@ -316,7 +318,7 @@ def _read_table(
         features = _features(schema, path)
         image = _image_column(schema, features, image, path)
         label = _label_column(schema, features, label, path)
-        cells = pq.ParquetFile(path).read(columns=[label]).column(label).to_pylist()
+        cells = _cells(path, label)
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from error
     labels, rows = _labels(cells, label, path, skips=skips)
@@ -340,6 +342,23 @@ def _read_table(
         ),
         notices=notices,
     )
+
+
+def _cells(path: Path, column: str) -> list[Any]:
+    """Returns the cells of a column, read by so many rows that a wrong number of rows is harmless.
+
+    Raises:
+        UserError: the file says that it has other rows than it holds.
+    """
+    with pq.ParquetFile(path) as file:
+        batches = file.iter_batches(_LABEL_BATCH, columns=[column])
+        cells = [cell for batch in batches for cell in batch.column(0).to_pylist()]
+        if len(cells) != file.metadata.num_rows:
+            raise UserError(
+                f"{path} says that it has {file.metadata.num_rows:,} rows, and holds "
+                f"{len(cells):,}: it is damaged; download or write it again"
+            )
+    return cells
 
 
 def _names(feature: dict[str, Any], path: Path) -> tuple[str, ...] | None:
@@ -502,7 +521,8 @@ def _batches(tables: list[_Table]) -> Iterator[list[tuple[str, Picture]]]:
         wanted = set(table.labelled.rows)
         try:
             with pq.ParquetFile(table.path) as file:
-                for batch in file.iter_batches(_BATCH, columns=[table.image_column]):
+                n_rows = _rows_at_once(file.metadata)
+                for batch in file.iter_batches(n_rows, columns=[table.image_column]):
                     values = batch.column(0).to_pylist()
                     yield [
                         (f"{table.path} row {row + i}", _picture(value, table.path, row + i))
@@ -512,6 +532,13 @@ def _batches(tables: list[_Table]) -> Iterator[list[tuple[str, Picture]]]:
                     row += len(values)
         except (pa.ArrowException, OSError) as error:
             raise _unreadable(table.path, error) from error
+
+
+def _rows_at_once(metadata: pq.FileMetaData) -> int:
+    """Returns how many rows of a file are read at a time, by their mean size, uncompressed."""
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    n_bytes = max((group.total_byte_size / max(group.num_rows, 1) for group in groups), default=0)
+    return int(min(_BATCH, max(1, _BATCH_BYTES // max(n_bytes, 1))))
 
 
 def _picture(value: dict[str, Any] | bytes | None, table: Path, row: int) -> Picture:

@@ -27,7 +27,7 @@ def set_paths(name: str) -> tuple[Path, ...]:
     parts = (name,) if whole.exists() else tuple(part.strip() for part in name.split(","))
     paths = tuple(user_path(part) for part in parts)
     for part, path in zip(parts, paths, strict=True):
-        if not part or not path.exists():
+        if not part or not (path.is_file() or path.is_dir()):  # a pipe would wait for ever
             raise UserError(
                 f"no such set: {shortened(part)}; give a file or folder, IMAGES.pt,LABELS.pt, or "
                 "the name of a way to choose real images"

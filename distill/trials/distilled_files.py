@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from distill.datasets.decoding import decode_rows
+from distill.datasets.decoding import decode_picture, decode_rows
 from distill.datasets.parquet import read_rows
 from distill.datasets.rows import Part
 from distill.errors import UserError
@@ -188,13 +188,10 @@ def read_distilled(table: pa.Table) -> DistilledSet:
     """Returns what `distilled_table` made a table of."""
     metadata = table.schema.metadata or {}
     features = json.loads(metadata[b"huggingface"])["info"]["features"]
-    pictures = [
-        np.atleast_3d(np.asarray(Image.open(BytesIO(cell["bytes"]))))
-        for cell in table["image"].to_pylist()
-    ]
+    pictures = [decode_picture(cell["bytes"]) for cell in table["image"].to_pylist()]
     noted = json.loads(metadata.get(b"distill", b"{}"))
     return DistilledSet(
-        images=torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous(),
+        images=torch.from_numpy(np.stack(pictures)),
         labels=torch.tensor(table["label"].to_pylist()),
         class_names=tuple(features["label"]["names"]),
         metadata={str(key): str(value) for key, value in noted.items()},

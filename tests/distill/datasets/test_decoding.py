@@ -1,7 +1,12 @@
 """Decoding: pixel formats, resizing, corrupt images."""
 
+import os
 import struct
+import subprocess
+import sys
+import threading
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +14,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from distill.datasets import describe_notices, load_dataset
-from distill.datasets.decoding import decode_picture
+from distill.datasets import decoding, describe_notices, load_dataset
+from distill.datasets.decoding import _Budget, _PartArrays, decode_picture
+from distill.datasets.rows import Part
 from distill.errors import UserError
 from tests.distill.datasets.sources import (
     encoded,
@@ -282,3 +288,96 @@ def test_bytes_of_other_formats_are_not_opened(tmp_path: Path) -> None:
                                   "QOI", "SGI", "TGA", "TIFF", "WEBP", "MPO"])  # fmt: skip
 def test_raster_formats_are_decoded(kind: str) -> None:
     assert decode_picture(encoded(picture(1, (16, 16)), kind)).shape == (3, 16, 16)
+
+
+# Memory
+
+
+def test_large_pictures_share_a_budget_of_bytes() -> None:
+    """Eight threads that need 300 MB each of one GiB: three at the same time, not more."""
+    budget = _Budget(2**30)
+    running, most = [], []
+    lock, third = threading.Lock(), threading.Event()
+
+    def decode(index: int) -> None:
+        with budget.hold(300_000_000):
+            with lock:
+                running.append(index)
+                most.append(len(running))
+                if len(running) == 3:
+                    third.set()
+            third.wait(30)
+            with lock:
+                running.remove(index)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(decode, range(8)))
+    assert max(most) == 3
+
+
+def test_a_picture_beyond_the_budget_is_decoded_alone() -> None:
+    budget = _Budget(1000_000_000)
+    inside, order = threading.Event(), []
+
+    def small() -> None:
+        with budget.hold(2_000_000):
+            order.append("small")
+
+    with ThreadPoolExecutor(1) as pool:
+        with budget.hold(5_000_000_000):
+            waiting = pool.submit(small)
+            assert not inside.wait(0.2)
+            order.append("large")
+        waiting.result(30)
+    assert order == ["large", "small"]
+
+
+def test_pictures_of_another_size_are_not_decoded(tmp_path: Path) -> None:
+    """A corrupt one of another size is refused for its size: its pixels are never looked at."""
+    first = encoded(picture(1))
+    broken = encoded(picture(2, (60, 40)))[:-100]
+    path = write_parquet(tmp_path / "a.parquet", [first] * 9 + [broken], [0, 1] * 5)
+    with pytest.raises(UserError, match=r"differ in size: .* row 0 has 6×4 .* row 9 has 60×40"):
+        load_dataset(f"parquet:{path}", on_corrupt="skip")
+
+
+def test_images_that_do_not_fit_into_memory_are_refused() -> None:
+    """10¹² images of 72 bytes: nothing is allocated."""
+    arrays = _PartArrays([10**12, 0, 0])
+    with pytest.raises(UserError, match=r"the 1,000,000,000,000 images of 3×4×6 values need 72 TB"):
+        arrays.append(0, Part.TRAIN, np.zeros((3, 4, 6), dtype=np.uint8), "a.png")
+
+
+def test_strips_do_not_change_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values of all 16-bit levels, in one strip and in 256: equal to the rule without strips."""
+    levels = np.arange(2**16, dtype=np.uint16).reshape(256, 256)
+    expected = [(level + 128) // 257 for level in range(2**16)]
+    scaled = np.clip(np.floor((np.arange(2**16) - 100.0) * (255 / 29_900) + 0.5), 0, 255)
+    for n_pixels in (2**20, 256):
+        monkeypatch.setattr(decoding, "_STRIP_PIXELS", n_pixels)
+        assert decode_picture(grey16(levels)).flatten().tolist() == expected
+        found = decode_picture(grey16(levels), value_range=(100, 30_000))
+        assert found.flatten().tolist() == scaled.tolist()
+
+
+@pytest.mark.lengthy
+def test_peak_memory_does_not_grow_with_threads(tmp_path: Path) -> None:
+    """Twelve pictures of 48 million pixels: 192 MB each in Pillow, 2.3 GB all together."""
+    Image.effect_mandelbrot((8000, 6000), (-3, -2.5, 2, 2.5), 9).convert("RGB").save(
+        tmp_path / "a.jpg", quality=20
+    )
+    for index in range(12):
+        (tmp_path / "data" / "ab"[index % 2]).mkdir(parents=True, exist_ok=True)
+        os.link(tmp_path / "a.jpg", tmp_path / "data" / "ab"[index % 2] / f"{index}.jpg")
+    script = (
+        "import os, resource\n"
+        "os.cpu_count = lambda: 16\n"
+        "from distill.datasets import load_dataset\n"
+        "from distill.datasets.decoding import MAX_BYTES_AT_ONCE\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        f"load_dataset('folder:{tmp_path}/data', image_size=16, test_fraction=0.5)\n"
+        "grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before\n"
+        "print(1024 * grown / MAX_BYTES_AT_ONCE)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert float(ran.stdout) < 1

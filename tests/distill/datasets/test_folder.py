@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from distill.datasets import describe_notices, load_dataset
+from distill.datasets import describe_notices, describe_source, load_dataset
 from distill.errors import UserError
 from tests.distill.datasets.sources import (
     NAMES,
@@ -332,6 +332,17 @@ def test_named_pipe_does_not_hang(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"pipe\.png: not a regular file"):
         load_dataset(f"folder:{tmp_path}")
     assert load_dataset(f"folder:{tmp_path}", on_corrupt="skip").n_corrupt == 1
+    (tmp_path / "cat" / "pipe.png").rename(tmp_path / "cat" / "000.png")  # the first image
+    with pytest.raises(UserError, match=r"000\.png: not a regular file"):
+        describe_source(f"folder:{tmp_path}")
+
+
+def test_annotations_that_are_a_pipe_do_not_hang(tmp_path: Path) -> None:
+    annotations = tiny_imagenet(tmp_path) / "val" / "val_annotations.txt"
+    annotations.unlink()
+    os.mkfifo(annotations)
+    data = load_dataset(f"folder:{tmp_path}", test_fraction=0.5)
+    assert "left out: test, val (" in the_notice(data, "left out")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Parquet files: parts, columns, class names, labels."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from distill.datasets import load_dataset
+from distill.datasets import describe_source, load_dataset
+from distill.datasets.parquet import parquet_rows
 from distill.errors import UserError
 from tests.distill.datasets.sources import (
     NAMES,
@@ -331,3 +333,54 @@ def test_odd_metadata_is_refused(tmp_path: Path, metadata: str, message: str) ->
     with pytest.raises(UserError, match=message) as caught:
         load_dataset(f"parquet:{path}")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("claimed", [10_008, 10**6, 4 * 10**12])
+def test_wrong_number_of_rows_is_refused(tmp_path: Path, claimed: int) -> None:
+    """Reading so many rows at once would ask for terabytes."""
+    n = 10_007  # its bytes in the footer are those of nothing else
+    path = write_parquet(tmp_path / "a.parquet", [None] * n, [0, 1] * (n // 2) + [0], names=None)
+    pq.write_table(pq.read_table(path), path, row_group_size=n)
+    content = path.read_bytes()
+    size = int.from_bytes(content[-8:-4], "little")
+    footer = content[-8 - size : -8]
+    assert footer.count(thrift_integer(n)) >= 3  # of the file, the row group and its columns
+    footer = footer.replace(thrift_integer(n), thrift_integer(claimed))
+    tail = footer + len(footer).to_bytes(4, "little") + b"PAR1"
+    path.write_bytes(content[: -8 - size] + tail)
+    assert pq.read_metadata(path).num_rows == claimed
+
+    with pytest.raises(UserError, match=rf"says that it has {claimed:,} rows, and holds 10,007"):
+        load_dataset(f"parquet:{path}", on_corrupt="skip")
+
+
+def thrift_integer(number: int) -> bytes:
+    """Returns a positive integer in Thrift's compact protocol: zigzag, seven bits a byte."""
+    left, found = 2 * number, b""
+    while left > 127:
+        found += bytes([left & 127 | 128])
+        left >>= 7
+    return found + bytes([left])
+
+
+def test_large_cells_are_read_a_few_at_a_time(tmp_path: Path) -> None:
+    """Cells of 60 MB of equal bytes, a few in the file: 128 MiB of them are read at a time."""
+    cells = [bytes([index]) * 60_000_000 for index in range(5)]
+    path = write_parquet(tmp_path / "a.parquet", cells, [0, 1, 0, 1, 0])
+    pq.write_table(pq.read_table(path), path, row_group_size=5, compression="zstd")
+    assert path.stat().st_size < 1_000_000
+    batches = parquet_rows(str(path), "skip").batches()
+    assert [len(batch) for batch in batches] == [2, 2, 1]
+
+
+def test_paths_of_pipes_are_no_images(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    cells = [{"bytes": None, "path": "pipe.png"}] * 10
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    table = pa.table({"image": pa.array(cells, kind), "label": [0, 1] * 5})
+    pq.write_table(table, tmp_path / "a.parquet")
+    name = f"parquet:{tmp_path}/a.parquet"
+    with pytest.raises(UserError, match=r"a\.parquet row 0: not a regular file"):
+        load_dataset(name)
+    with pytest.raises(UserError, match=r"a\.parquet row 0: not a regular file"):
+        describe_source(name)

@@ -1,7 +1,9 @@
 """Small sets in every form: read, checked, brought into the range and classes of a data set."""
 
 import dataclasses
+import os
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -385,3 +387,23 @@ def test_hash_of_a_folder_has_the_names_of_its_classes(tmp_path: Path) -> None:
     assert content_hash(str(tmp_path)) == before
     (tmp_path / "cat").rename(tmp_path / "dog")
     assert content_hash(str(tmp_path)) != before
+
+
+@pytest.mark.parametrize("name", ["set.pt", "set.parquet"])
+def test_set_that_is_a_pipe_does_not_hang(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(UserError, match=r"no such set: .*set\.p"):
+        read_set(str(tmp_path / name))
+    with pytest.raises(UserError, match=r"no such set: .*set\.p"):
+        content_hash(str(tmp_path / name))
+
+
+def test_set_with_postscript_is_never_opened(tmp_path: Path) -> None:
+    """Pillow would start Ghostscript, and with it the program in the file."""
+    drawing = BytesIO()
+    Image.new("RGB", (8, 8)).save(drawing, format="EPS")
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "0.png").write_bytes(drawing.getvalue())
+    with pytest.raises(UserError, match=r"0\.png: not an image in a known format"):
+        read_set(str(tmp_path))
