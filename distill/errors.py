@@ -43,6 +43,10 @@ class InfeasibleClusteringError(DreamSweepError):
     """A clustering leaves nothing to choose from (for example DBSCAN: every point is noise)."""
 
 
+class InsufficientMemoryError(DreamSweepError, MemoryError):
+    """A step needs more memory than there is; raised before any of it is allocated."""
+
+
 class SlowerWarning(UserWarning):
     """A fast path is unavailable on this machine; results are the same, but take longer."""
 

@@ -45,6 +45,7 @@ from distill.clustering.base import (
     cluster_means,
     inertia_of,
     pairwise_squares,
+    require_memory_for_pairs,
 )
 from distill.clustering.hierarchy import (
     BLOCK,
@@ -56,6 +57,9 @@ from distill.clustering.hierarchy import (
 )
 from distill.clustering.labels import components, number_by_first_occurrence
 from distill.errors import require_known
+
+_BYTES_PER_PAIR = 16
+"""Memory for each pair of points: its distance in float64, and as much of work space."""
 
 
 @final
@@ -106,6 +110,9 @@ class Agglomerative(BatchClusterer):
 
     def _build_hierarchies(self, points: Sequence[Tensor]) -> list[Merges]:
         """Returns the hierarchy of every class; one of them has at least two points."""
+        n = max(len(members) for members in points)
+        n_matrices = 1 if self.linkage == "single" else len(points)
+        require_memory_for_pairs(points[0], n_matrices * n * n, _BYTES_PER_PAIR, n)
         if self.linkage == "single":
             return [minimum_spanning_tree(_pairwise_squares(members)) for members in points]
         counts = [len(members) for members in points]

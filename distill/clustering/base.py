@@ -13,6 +13,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from distill.errors import InsufficientMemoryError
+from distill.runtime.memory import available_bytes, readable_bytes
+
 NOISE = -1
 """Label of a point that belongs to no cluster."""
 
@@ -111,6 +114,7 @@ class Clusterer(ABC):
             ValueError: the points are not an (n, d) floating-point matrix of finite numbers with
                 n and d at least 1, or `n_clusters` is outside [1, n].
             InfeasibleClusteringError: the method finds no cluster at all.
+            InsufficientMemoryError: it needs a matrix that does not fit into memory.
         """
         check_points(points, n_clusters)
         return self._fit(points, n_clusters, generator)
@@ -245,6 +249,45 @@ def without_tf32() -> Iterator[None]:
         yield
     finally:
         torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def require_memory_for_pairs(
+    points: Tensor, n_pairs: int, bytes_per_pair: int, n_points: int
+) -> None:
+    """Raises an error where values for pairs of points do not fit into memory.
+
+    Call it before anything is allocated.
+
+    Args:
+        points: on the device that the values are on.
+        n_pairs: number of pairs.
+        bytes_per_pair: bytes of all values of a pair that are in memory at the same time.
+        n_points: points of the largest class, for the message.
+
+    Raises:
+        InsufficientMemoryError: they do not fit; the message says what can be done.
+    """
+    needed, available = n_pairs * bytes_per_pair, _available_bytes(points.device)
+    if available is not None and needed > available:
+        raise InsufficientMemoryError(
+            f"the distances between the {n_points:,} points of a class need "
+            f"{readable_bytes(needed)} ({bytes_per_pair} bytes a pair), "
+            f"{readable_bytes(available)} are available; take fewer images (--train-per-class), or "
+            "a clusterer without such a matrix, such as hdbscan or minibatch_kmeans"
+        )
+
+
+def _available_bytes(device: torch.device) -> int | None:
+    """Returns the memory that this process can still allocate on a device; None: unknown."""
+    if device.type == "cpu":
+        return available_bytes()
+    if device.type != "cuda":
+        return None
+    free, total = torch.cuda.mem_get_info(device)
+    reserved = torch.cuda.memory_reserved(device)
+    share = torch.cuda.get_per_process_memory_fraction(device)
+    cached = reserved - torch.cuda.memory_allocated(device)
+    return max(0, min(free, int(share * total) - reserved) + cached)
 
 
 def squared_distances(points: Tensor, others: Tensor) -> Tensor:

@@ -40,6 +40,7 @@ from distill.clustering.base import (
     Clustering,
     cluster_means,
     pairwise_squares,
+    require_memory_for_pairs,
 )
 from distill.clustering.labels import number_by_first_occurrence, roots_of
 from distill.errors import InfeasibleClusteringError, UserError
@@ -109,7 +110,7 @@ class DBSCAN(Clusterer):
                 f"all {len(points)} points are noise: min_samples is {self.min_samples}; "
                 f"lower it to at most {len(points)}"
             )
-        distances = _Distances(points)
+        distances = _Distances(points, bytes_beside=1)
         eps = self._radius(distances)
         adjacent = distances.at_most(eps)
         n_near = [rows.sum(dim=1, dtype=torch.int32) for rows in _blocks(adjacent)]
@@ -176,15 +177,25 @@ class _Distances:
         slack: (n,) error bounds: the error of a pair is at most the sum of its two bounds.
     """
 
-    def __init__(self, points: Tensor) -> None:
+    def __init__(self, points: Tensor, *, bytes_beside: int = 0) -> None:
         """Computes the squared distances and their error bounds.
 
         The error of an inner product of d terms is below d · u · ‖x‖ ‖y‖ with u half the spacing of
         the dtype at 1; with the norms, the centring and the sums of `pairwise_squares` it stays
         below 2 (d + 8) u (‖x‖² + ‖y‖²). The slack is twice that, because the value that an entry is
         compared with can have the same error.
+
+        Args:
+            points: (n, d) floating point.
+            bytes_beside: bytes of each pair that the caller needs in addition.
+
+        Raises:
+            InsufficientMemoryError: the matrix does not fit into memory.
         """
         self.points = points.to(torch.promote_types(points.dtype, torch.float32))
+        n = len(points)
+        n_bytes = self.points.element_size() + bytes_beside
+        require_memory_for_pairs(points, n * n, n_bytes, n)
         self.squares = pairwise_squares(self.points)
         norms = (self.points - self.points.mean(dim=0)).square().sum(dim=1)
         self.slack = norms * (2 * (points.shape[1] + 8) * torch.finfo(self.points.dtype).eps)

@@ -28,7 +28,12 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from distill.clustering.base import BatchClusterer, Clustering, pairwise_squares
+from distill.clustering.base import (
+    BatchClusterer,
+    Clustering,
+    pairwise_squares,
+    require_memory_for_pairs,
+)
 from distill.clustering.fasterpam import fasterpam, fasterpam_classes
 from distill.clustering.medoids import total_deviation
 from distill.errors import UserError
@@ -76,10 +81,13 @@ class KMedoids(BatchClusterer):
         self, points: Sequence[Tensor], n_clusters: int, generators: Sequence[torch.Generator]
     ) -> list[Clustering]:
         counts = [len(members) for members in points]
+        n = max(counts)
+        n_matrices = len(points) + (len(points) > 1)  # with several, one beside its place
+        require_memory_for_pairs(points[0], n_matrices * n * n, points[0].element_size(), n)
         if len(points) == 1:
             distances = euclidean_distances(points[0])[None]
         else:  # smaller classes are padded with zeros, which do not change any sum
-            distances = points[0].new_zeros(len(points), max(counts), max(counts))
+            distances = points[0].new_zeros(len(points), n, n)
             for members, matrix in zip(points, distances, strict=True):
                 matrix[: len(members), : len(members)] = euclidean_distances(members)
         starts = self._start(distances, counts, n_clusters, generators)

@@ -13,7 +13,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from distill.clustering.base import Clusterer, Clustering
+from distill.clustering.base import Clusterer, Clustering, require_memory_for_pairs
 from distill.clustering.greedy import farthest_first, herd, locate_facilities, similarities
 from distill.clustering.medoids import clustering_of_medoids
 
@@ -65,4 +65,6 @@ class FacilityLocation(Clusterer):
 
     def _fit(self, points: Tensor, n_clusters: int, generator: torch.Generator) -> Clustering:
         del generator
+        n = len(points)
+        require_memory_for_pairs(points, n * n, points.element_size(), n)
         return clustering_of_medoids(points, locate_facilities(similarities(points), n_clusters))

@@ -18,7 +18,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from distill.clustering.base import Clusterer, Clustering
+from distill.clustering.base import Clusterer, Clustering, require_memory_for_pairs
 from distill.clustering.medoids import total_deviation
 from distill.errors import UserError
 
@@ -40,6 +40,8 @@ class SklearnExtraKMedoids(Clusterer):
 
     def _fit(self, points: Tensor, n_clusters: int, generator: torch.Generator) -> Clustering:
         seed = torch.randint(2**31, (1,), generator=generator, device=generator.device).item()
+        n = len(points)
+        require_memory_for_pairs(points.cpu(), n * n, 2 * points.element_size(), n)
         library = _import_kmedoids()(
             n_clusters, method="alternate", init="heuristic", random_state=int(seed)
         )

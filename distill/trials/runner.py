@@ -315,8 +315,9 @@ def run_to_end(
         status, message = "infeasible", str(error)
     except DivergedError as error:
         status, message = "diverged", str(error)
-    except torch.cuda.OutOfMemoryError as error:
-        status, message = "out_of_memory", str(error).splitlines()[0]
+    except (torch.cuda.OutOfMemoryError, MemoryError) as error:
+        status = "out_of_memory"
+        message = (str(error) or "memory of the process is used up").splitlines()[0]
     return Finished(
         trial=trial,
         status=status,

@@ -13,7 +13,7 @@ from torch import Tensor
 from distill.clustering.base import NOISE, Clusterer, Clustering, cluster_means, spawn_generators
 from distill.clustering.registry import CLUSTERERS
 from distill.components import fields_of
-from distill.errors import InfeasibleClusteringError
+from distill.errors import InfeasibleClusteringError, InsufficientMemoryError
 from distill.selection.representatives import rule_for, select
 from tests.distill.clustering.blobs import blobs
 
@@ -230,3 +230,29 @@ def test_a_new_process_gives_the_same_clusterings() -> None:
 
     assert runs[0] == runs[1]
     assert len(runs[0].splitlines()) == len(RUNNABLE)
+
+
+NEEDS_ALL_PAIRS = {
+    "kmedoids": 4,
+    "dbscan": 5,
+    "agglomerative": 16,
+    "birch": 4,
+    "facility_location": 4,
+    "kmedoids_published": 4,
+    "dbscan_published": 5,
+    "agglomerative_published": 16,
+}
+"""Clusterers with a matrix of all pairs, and its bytes a pair for points in float32."""
+
+
+@pytest.mark.parametrize("name", NEEDS_ALL_PAIRS)
+def test_matrices_that_do_not_fit_are_not_allocated(name: str) -> None:
+    """Ten million points: 400 TB and more, beyond any machine, and no byte of it is touched."""
+    points = torch.arange(10_000_000, dtype=torch.float32)[:, None]
+    n_bytes = NEEDS_ALL_PAIRS[name]
+    message = (
+        rf"the distances between the 10,000,000 points of a class need {n_bytes * 100:,} TB "
+        rf"\({n_bytes} bytes a pair\), .* are available; take fewer images .* or minibatch_kmeans"
+    )
+    with pytest.raises(InsufficientMemoryError, match=message):
+        clusterer_of(name).fit(points, 2, torch.Generator().manual_seed(0))

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -451,3 +453,39 @@ def test_checkpoint_of_an_older_version_starts_the_trial_anew(
     ]
     assert result.row["n_resumes"] == 0
     assert repeatable(result) == repeatable(run(config, digits))
+
+
+def test_clustering_that_does_not_fit_leaves_a_record() -> None:
+    """40,000 points need 8 GB in DBSCAN; the process may have 2 GB more than it has."""
+    script = """
+import dataclasses, json, resource
+import torch
+from distill import DistillationConfig, load_dataset, run
+
+data = load_dataset("digits")
+n = 40_000
+many = dataclasses.replace(
+    data,
+    train_images=data.train_images[:1].repeat(2 * n, 1, 1, 1),
+    train_labels=torch.arange(2 * n) % 2,
+    test_images=data.test_images[data.test_labels < 2],
+    test_labels=data.test_labels[data.test_labels < 2],
+    class_names=("0", "1"),
+)
+config = DistillationConfig(
+    clusterer="dbscan", eps=1.0, embedding="pixels", n_outer=1, n_inner=1, n_eval=1,
+    eval_epochs=1, width=8, depth=1,
+)
+torch.zeros(1000, 1000) @ torch.zeros(1000, 1000)  # threads take address space, too
+with open("/proc/self/status") as file:
+    size = next(int(line.split()[1]) for line in file if line.startswith("VmSize:"))
+limit = size * 1024 + 2 * 10**9
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+row = run(config, many).row
+print(json.dumps([row["status"], row["status_message"]]))
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    status, message = json.loads(ran.stdout)
+    assert status == "out_of_memory"
+    assert "the 40,000 points of a class need 8 GB (5 bytes a pair)" in message
+    assert "take fewer images (--train-per-class)" in message
