@@ -239,6 +239,7 @@ KINDS = Kinds(
         result_columns={
             "matching_loss": float,
             "matching_seconds": float,
+            "saturated_share": float,  # of the values of the learnt images, 0 or 255
             **CLUSTER_QUALITY_COLUMNS,
         },
         curve_columns={

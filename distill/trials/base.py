@@ -210,6 +210,10 @@ class Trial(ABC):
             is_ok: whether it came to its end.
         """
 
+    def final_notices(self) -> list[str]:
+        """Returns what the user should know about the result of a trial that came to its end."""
+        return []
+
     def artifacts(self) -> dict[str, pa.Table]:
         """Returns what it leaves as tables, by name; called once it came to its end."""
         return {}

@@ -48,6 +48,13 @@ from distill.trials.image_sheet import sheet_png
 CURVE_COLUMNS = tuple(KINDS[DistillationConfig.kind].curve_columns)
 """Columns of the curve: one record per outer iteration, and one for the start."""
 
+_FEWEST_BETWEEN = 0.25
+"""Share of values between the bounds below which learnt images are saturated, as a multiple of that
+of the training images: these may have many at the bounds themselves, such as black margins."""
+
+_CHUNK = 1024
+"""Images whose values are counted at a time."""
+
 
 @dataclass
 class _Clock:
@@ -310,7 +317,6 @@ class DistillationTrial(Trial):
 
     def result_columns(self, *, is_ok: bool) -> dict[str, Any]:
         """Returns scores, losses, cluster statistics and seconds; see `distill.kinds`."""
-        del is_ok
         config = self.config
         final = self.final_scores.get(config.network, {})
         statistics = self.dream.cluster_statistics
@@ -321,6 +327,7 @@ class DistillationTrial(Trial):
             "network_scores": self.final_scores,
             "correct_images": self._correct or None,
             "matching_loss": self.dream.matching_loss,
+            "saturated_share": saturated_share(self.stored_images()) if is_ok else None,
             **{name: statistics.get(name) for name in CLUSTER_COLUMNS},
             **{name: sizes.get(name) for name in SIZE_COLUMNS},
             **self.dream.quality_columns(),
@@ -328,6 +335,18 @@ class DistillationTrial(Trial):
             **{f"{part}_seconds": spent for part, spent in seconds.items()},
             "evaluation_seconds": self.seconds_evaluating,
         }
+
+    def final_notices(self) -> list[str]:
+        """Returns a line where the image optimiser drove nearly all pixels to the bounds."""
+        between = 1 - saturated_share(self.stored_images())
+        between_real = 1 - saturated_share(self.data.train_images)
+        if not self.config.outer_iterations or between >= _FEWEST_BETWEEN * between_real:
+            return []
+        return [
+            f"{1 - between:.0%} of the pixel values of the learnt images are 0 or 255, "
+            f"of the training images {1 - between_real:.0%}: the images are saturated; lower "
+            f"lr_img (now {self.config.lr_img:g})"
+        ]
 
     @classmethod
     def extra_files(cls, config: ResolvedDistillation, result: Result) -> dict[str, bytes]:
@@ -366,3 +385,18 @@ class DistillationTrial(Trial):
             metadata=metadata,
         )
         return {"distilled": table}
+
+
+def saturated_share(images: Tensor) -> float:
+    """Returns the share of the values of 8-bit images that are 0 or 255, in [0, 1].
+
+    Args:
+        images: (n, c, h, w) uint8, n at least 1.
+
+    Example:
+        >>> import torch
+        >>> saturated_share(torch.tensor([0, 1, 255, 255], dtype=torch.uint8).view(1, 1, 2, 2))
+        0.75
+    """
+    chunks = images.split(_CHUNK)
+    return sum(int(((part == 0) | (part == 255)).sum()) for part in chunks) / images.numel()

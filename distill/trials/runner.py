@@ -57,7 +57,7 @@ def run(
         on_progress: called after every unit of work; must be quick.
         should_stop: asked after every unit of work.
         on_warning: called with a line about corrupt checkpoints, checkpoints that cannot be saved,
-            and training images that are left out.
+            training images that are left out, and results that cannot be right.
         execution: how the arithmetic is carried out; it may differ when a trial resumes.
         is_checked: whether `check` passed for this configuration and these images.
 
@@ -120,6 +120,9 @@ def run(
         "notices": notices_of(resolved, data),
         **provenance(data.train_images.device),
     }
+    for notice in trial.final_notices() if trial is not None and is_ok else []:
+        on_warning(notice)
+        row["notices"].append(notice)
     network = trial.saved_network() if trial is not None and is_ok else None
     if is_ok and network is None and execution.save_network:
         on_warning(

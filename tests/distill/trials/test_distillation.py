@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -489,3 +490,26 @@ print(json.dumps([row["status"], row["status_message"]]))
     assert status == "out_of_memory"
     assert "the 40,000 points of a class need 8 GB (5 bytes a pair)" in message
     assert "take fewer images (--train-per-class)" in message
+
+
+def test_saturated_images_are_counted_and_noticed(digits: ImageData, tiny: Tiny) -> None:
+    """An update of thousands drives every pixel to a bound: an `ok` row at chance level."""
+    warnings: list[str] = []
+    result = run(tiny(lr_img=1e6, eval_every=0), digits, on_warning=warnings.append)
+    images = read_distilled(result.artifacts["distilled"]).images.numpy()
+    share = float(np.isin(images, (0, 255)).mean())
+    assert result.row["status"] == "ok"
+    assert result.row["saturated_share"] == pytest.approx(share)
+    assert share > 0.9
+    (notice,) = [line for line in result.row["notices"] if "saturated" in line]
+    assert notice in warnings
+    assert notice.endswith("the images are saturated; lower lr_img (now 1e+06)")
+    assert notice.startswith(f"{share:.0%} of the pixel values of the learnt images are 0 or 255")
+
+
+def test_images_that_are_not_saturated_give_no_notice(digits: ImageData, tiny: Tiny) -> None:
+    """Real digits, of whose values half are 0."""
+    result = run(tiny(n_outer=0), digits)
+    images = read_distilled(result.artifacts["distilled"]).images.numpy()
+    assert result.row["saturated_share"] == pytest.approx(np.isin(images, (0, 255)).mean())
+    assert not [line for line in result.row["notices"] if "saturated" in line]
