@@ -1,17 +1,39 @@
 """Graceful shutdown: collect stop signals instead of dying of them."""
 
+import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+def stop_signal_numbers() -> tuple[int, ...]:
+    """Returns the signals that ask for a graceful shutdown: SIGINT, SIGTERM and SIGHUP.
+
+    SIGHUP, which a closed terminal sends, is left out where it is ignored already, as by `nohup`.
+    """
+    is_ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return (signal.SIGINT, signal.SIGTERM, *(() if is_ignored else (signal.SIGHUP,)))
+
+
+class Terminal:
+    """The terminal of a process, as long as it is there: writing to a closed one is an error."""
+
+    def __init__(self) -> None:
+        self._descriptors = [number for number in (1, 2) if os.isatty(number)]
+
+    def leave(self) -> None:
+        """Makes standard output and error that were the terminal write to nowhere."""
+        for number in self._descriptors:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, number)
+            os.close(nowhere)
 
 
 @contextmanager
 def signal_handlers(
-    handlers: Mapping[int, Callable[[int, FrameType | None], Any]],
+    handlers: Mapping[int, Callable[[int, FrameType | None], Any] | signal.Handlers],
 ) -> Iterator[dict[int, Any]]:
     """Installs signal handlers for the time of the context; gives those that they replace.
 
@@ -30,13 +52,16 @@ def signal_handlers(
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM in a list; a second signal of a kind acts as it did before."""
+    """Collects stop signals in a list; a second signal of a kind acts as it did before."""
     received: list[int] = []
+    terminal = Terminal()
 
     def note(number: int, frame: FrameType | None) -> None:
         del frame
         received.append(number)
+        if number == signal.SIGHUP:
+            terminal.leave()
         signal.signal(number, previous[number])
 
-    with signal_handlers(dict.fromkeys(STOP_SIGNALS, note)) as previous:
+    with signal_handlers(dict.fromkeys(stop_signal_numbers(), note)) as previous:
         yield received

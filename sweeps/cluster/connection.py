@@ -3,12 +3,12 @@
 import contextlib
 import logging
 import os
-import shutil
+import signal
 import socket
 import sys
-import tempfile
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,10 @@ from typing import Any
 import ray
 
 from distill.errors import UserError
+from distill.runtime.signals import signal_handlers
 from sweeps.cli.job import in_job
 from sweeps.cli.options import DEFAULT_GPU_SHARE, RunOptions, check_address
+from sweeps.cluster.leftovers import PREFIX, temporary_folder
 
 CONNECT_SECONDS = 10.0
 """Seconds for a cluster to answer."""
@@ -32,6 +34,9 @@ MAX_FOLDER_BYTES = MAX_SOCKET_BYTES - len(
     "/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.1"
 )
 """Length of Ray's temporary folder, whose sockets have such paths."""
+
+MAX_PARENT_BYTES = MAX_FOLDER_BYTES - len(f"/{PREFIX}12345678")
+"""Length of the path of the folder that it is made in."""
 
 PACKAGES = Path(__file__).parents[2]
 """Folder of the packages: the project's in a checkout, else where they are installed."""
@@ -140,35 +145,30 @@ def connect(address: str | None) -> Iterator[Cluster]:
 
 
 @contextmanager
-def session_folder() -> Iterator[str | None]:
+def session_folder() -> Iterator[str]:
     """Yields a folder for the session of a Ray that is started on this machine.
 
-    None where Ray's default can be used. Below a long temporary folder, such as Slurm's, the paths
-    of Ray's sockets are longer than the system allows; then a short folder is made for the time of
-    the context. Ray puts objects there, too, that do not fit into memory.
+    It lies in the folder for temporary files; where the paths of Ray's sockets would be longer than
+    the system allows, as below Slurm's, in one with a short path. Ray puts its logs there, and
+    objects that do not fit into memory. At the end the folder goes, and what still runs in it; what
+    killed sweeps have left goes at the beginning of the next one.
 
     Raises:
         UserError: no short folder can be written to.
     """
     parent = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"  # noqa: S108
-    if len(os.fsencode(Path(parent).absolute() / "ray")) <= MAX_FOLDER_BYTES:
-        yield None
-        return
-    for short in SHORT_PARENTS:
+    parents = [str(Path(parent).absolute()), *SHORT_PARENTS]
+    fitting = [one for one in parents if len(os.fsencode(one)) <= MAX_PARENT_BYTES]
+    with contextlib.ExitStack() as made:
         try:
-            folder = tempfile.mkdtemp(prefix="ray-", dir=short)
+            folder = made.enter_context(temporary_folder(fitting))
         except OSError:
-            continue
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-        return
-    raise UserError(
-        f"the temporary folder {parent} has too long a path for Ray's sockets, and "
-        f"{', '.join(SHORT_PARENTS)} cannot be written to; set RAY_TMPDIR to a folder with a path "
-        f"of at most {MAX_FOLDER_BYTES - len('/ray')} bytes"
-    )
+            raise UserError(
+                f"the temporary folder {parent} has too long a path for Ray's sockets or cannot be "
+                f"written to, and {', '.join(SHORT_PARENTS)} cannot be written to; set RAY_TMPDIR "
+                f"to a folder with a path of at most {MAX_PARENT_BYTES} bytes"
+            ) from None
+        yield str(folder)
 
 
 def _start(address: str, folder: str | None) -> None:
@@ -180,9 +180,20 @@ def _start(address: str, folder: str | None) -> None:
         # The code is uploaded to the nodes; inside a job Ray has done that already.
         options["runtime_env"] = code_environment(PACKAGES)
     try:
-        ray.init(address=address, **options)
+        with _ignoring_hangups():
+            ray.init(address=address, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise _no_connection(address, error) from None
+
+
+def _ignoring_hangups() -> AbstractContextManager[Any]:
+    """Makes what is started meanwhile ignore SIGHUP: a closed terminal sends it to Ray's, too.
+
+    The driver ends them; without them it could not shut down gracefully.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return contextlib.nullcontext()
+    return signal_handlers({signal.SIGHUP: signal.SIG_IGN})
 
 
 def code_environment(folder: Path) -> dict[str, Any]:

@@ -25,8 +25,9 @@ from ray.tune.stopper import Stopper
 from distill.config.base import Config
 from distill.datasets import ImageData
 from distill.kinds import config_from_dict
-from distill.runtime.signals import signal_handlers
+from distill.runtime.signals import Terminal, signal_handlers, stop_signal_numbers
 from sweeps.cli.display import SweepDisplay
+from sweeps.cluster.leftovers import temporary_folder
 from sweeps.cluster.metrics import SweepMetrics
 from sweeps.cluster.plan_searcher import InOrder, PlanSearcher, most_waiting
 from sweeps.cluster.shared_data import DataKey, data_key, fetch_data, share_data
@@ -120,7 +121,7 @@ def run_trials(
         metrics = SweepMetrics(order.sweep, n_planned, display.warn)
         callback = _Callback(order, display, metrics, attempts or {})
         search, waiting = _search(source, max_concurrent)
-        with tempfile.TemporaryDirectory(prefix="ray-tune-") as folder:
+        with temporary_folder([tempfile.gettempdir()]) as folder:
             tuner = tune.Tuner(
                 tune.with_resources(with_data, tune.PlacementGroupFactory([bundle])),
                 tune_config=tune.TuneConfig(
@@ -134,7 +135,7 @@ def run_trials(
                 ),
                 run_config=tune.RunConfig(
                     name=order.sweep,
-                    storage_path=folder,
+                    storage_path=str(folder),
                     failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
                     callbacks=[callback],
                     stop=callback.stopper,
@@ -309,7 +310,7 @@ class _Signals:
     """Signals received, and whether Tune runs to act on them.
 
     Attributes:
-        received: SIGTERM, if it was received.
+        received: SIGTERM or SIGHUP, if it was received.
         tuning: whether Tune runs, which takes the first SIGINT.
         repeated: whether a second SIGINT was received.
     """
@@ -321,13 +322,15 @@ class _Signals:
 
 @contextmanager
 def _tune_signals() -> Iterator[_Signals]:
-    """Shuts down gracefully on SIGTERM, as Tune does on SIGINT and SIGUSR1 only."""
+    """Shuts down gracefully on SIGTERM and SIGHUP, as Tune does on SIGINT and SIGUSR1 only."""
     signals = _Signals()
 
     def note(number: int, frame: FrameType | None) -> None:
         del frame
         signals.received = number
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
+        if number == signal.SIGHUP:
+            terminal.leave()
         if not signals.tuning:
             raise KeyboardInterrupt
         os.kill(os.getpid(), signal.SIGUSR1)
@@ -339,7 +342,9 @@ def _tune_signals() -> Iterator[_Signals]:
             signal.default_int_handler(number, frame)
         signals.repeated = True
 
-    with signal_handlers({signal.SIGTERM: note, signal.SIGINT: interrupt}):
+    terminal = Terminal()
+    handlers = {number: note for number in stop_signal_numbers() if number != signal.SIGINT}
+    with signal_handlers({**handlers, signal.SIGINT: interrupt}):
         yield signals
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from distill.errors import UserError
 from sweeps.cli.options import RunOptions, add_run_options
 from sweeps.cluster.connection import (
     MAX_FOLDER_BYTES,
+    MAX_PARENT_BYTES,
     PACKAGES,
     Cluster,
     code_environment,
@@ -85,11 +87,13 @@ def test_variables_of_ray_are_set_before_ray_is_imported(module: str) -> None:
 
 
 def test_short_temporary_folder_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("RAY_TMPDIR", raising=False)
-    monkeypatch.setenv("TMPDIR", "/" + "x" * (MAX_FOLDER_BYTES - len("//ray")))
-
-    with session_folder() as folder:
-        assert folder is None
+    with tempfile.TemporaryDirectory(dir="/tmp") as parent:
+        monkeypatch.delenv("RAY_TMPDIR", raising=False)
+        monkeypatch.setenv("TMPDIR", parent)
+        with session_folder() as folder:
+            assert Path(folder).parent == Path(parent)
+            assert len(folder) <= MAX_FOLDER_BYTES
+        assert not Path(folder).exists()
 
 
 @pytest.mark.parametrize("variable", ["TMPDIR", "RAY_TMPDIR"])
@@ -97,10 +101,9 @@ def test_long_temporary_folder_is_replaced_for_a_while(
     variable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
-    monkeypatch.setenv(variable, "/" + "x" * (MAX_FOLDER_BYTES - len("/ray")))
+    monkeypatch.setenv(variable, "/" + "x" * MAX_PARENT_BYTES)
 
     with session_folder() as folder:
-        assert folder is not None
         assert len(folder) <= MAX_FOLDER_BYTES
         (Path(folder) / "session").mkdir()
     assert not Path(folder).exists()
