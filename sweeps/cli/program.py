@@ -39,11 +39,15 @@ def run_command(main: Callable[[], int]) -> int:
     """Calls the body of a command; turns bad usage and interruptions into exit codes.
 
     Returns:
-        The body's exit code; 2 after a UserError, 130 after a KeyboardInterrupt.
+        The body's exit code; 2 after a UserError and where a store cannot be reached, 130 after a
+        KeyboardInterrupt.
     """
     try:
         return main()
     except UserError as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 2
+    except ConnectionError as error:  # of a store: nothing that the code could do about it
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -8,8 +8,10 @@ import contextlib
 import datetime as dt
 import itertools
 import os
+import queue
 import re
 import shutil
+import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +39,12 @@ _HARMLESS = ("region", "scheme", "endpoint_override", "allow_bucket_creation", "
 
 MIN_SECRET = 4
 """Least length of a secret that is removed from messages; shorter ones occur in any text."""
+
+REACH_SECONDS = 25.0
+"""Seconds for the first answer of an object store."""
+
+_GCS_RETRY_SECONDS = 5  # for each of several requests; pyarrow's default is a quarter of an hour
+_REASON_CHARACTERS = 240  # of a library's message that are shown
 
 N_CONNECTIONS = 16
 """Files read at once from an object store, where each takes tens of milliseconds."""
@@ -274,10 +282,49 @@ class Files:
             uri += ("&" if "?" in uri else "?") + "allow_delayed_open=true"
         try:
             file_system, base = pa.fs.FileSystem.from_uri(uri)
-        except (pa.ArrowException, ValueError, OSError, ImportError) as error:
+        except OSError as error:  # the region of a bucket is asked for, a library is loaded
+            raise self._unreachable("opened", error) from None
+        except (pa.ArrowException, ValueError, ImportError) as error:
             reason = _scrubbed(str(error), self.uri)
             raise UserError(f"{self.shown} cannot be opened: {reason}") from None
+        self._reach(uri)
         return file_system, base.rstrip("/")
+
+    def _reach(self, uri: str) -> None:
+        """Asks for the place once, in a limited time: some file systems retry for 20 minutes.
+
+        Raises:
+            ConnectionError: no answer in `REACH_SECONDS`, or one that says that it cannot be used.
+        """
+        if uri.startswith(("gs:", "gcs:")) and "retry_limit_seconds=" not in uri:
+            uri += ("&" if "?" in uri else "?") + f"retry_limit_seconds={_GCS_RETRY_SECONDS}"
+        answer: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
+
+        def ask() -> None:
+            try:
+                file_system, base = pa.fs.FileSystem.from_uri(uri)
+                file_system.get_file_info(base.rstrip("/"))
+                answer.put(None)
+            except Exception as error:  # also pyarrow's, which are no OSError
+                answer.put(error)
+
+        # Not a pool: the process would wait at its end for a thread that hangs.
+        threading.Thread(target=ask, daemon=True, name="reach-store").start()
+        try:
+            error = answer.get(timeout=REACH_SECONDS)
+        except queue.Empty:
+            error = TimeoutError(f"no answer within {REACH_SECONDS:g} seconds")
+        if error is not None:
+            raise self._unreachable("reached", error) from None
+
+    def _unreachable(self, what: str, error: Exception) -> ConnectionError:
+        reason = _scrubbed(str(error), self.uri)
+        if len(reason) > _REASON_CHARACTERS:
+            reason = f"{reason[:_REASON_CHARACTERS]}…"
+        return ConnectionError(
+            f"{self.shown} cannot be {what}: {reason}; check the network, the credentials and the "
+            "name"
+        )
 
 
 class FilesFolder:

@@ -35,3 +35,11 @@ def test_command_line_can_be_pasted_into_a_shell(installed: bool, start: str) ->
 
 def test_command_without_arguments_has_no_trailing_space() -> None:
     assert command_line(program_of("analyse", installed=True), []) == "uv run dream-sweep analyse"
+
+
+def test_store_that_cannot_be_reached_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def body() -> int:
+        raise ConnectionError("gs://bucket/x cannot be reached:\nno network")
+
+    assert run_command(body) == 2
+    assert capsys.readouterr().err == "error: gs://bucket/x cannot be reached: no network\n"

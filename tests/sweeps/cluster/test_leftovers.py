@@ -163,7 +163,7 @@ def test_other_folders_and_other_processes_stay(
     assert remove_leftovers(tmp_path) == [folder]
     assert reader.poll() is None
     assert not is_running(child)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{PREFIX}unknown", "ray"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ray", f"{PREFIX}unknown"]
 
 
 def test_no_place_for_a_folder_is_an_error(tmp_path: Path) -> None:

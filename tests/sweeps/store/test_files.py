@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import socket
 from pathlib import Path
 
 import pytest
@@ -159,3 +160,33 @@ def test_uris_keep_their_query_behind_a_longer_path() -> None:
         "s3://bucket/my%20path/trials?endpoint_override=host:1&scheme=http"
     )
     assert pickle.loads(pickle.dumps(files)).uri == files.uri  # noqa: S301 - our own bytes
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://key:password@bucket/x?scheme=http&region=us-east-1&endpoint_override=127.0.0.1:{}",
+        "gs://anonymous@bucket/x?scheme=http&endpoint_override=127.0.0.1:{}",
+    ],
+)
+def test_store_that_does_not_answer_is_an_error_in_time(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that takes connections and says nothing: retries would take a quarter of an hour."""
+    monkeypatch.setattr("sweeps.store.files.REACH_SECONDS", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        files = Files(uri.format(server.getsockname()[1]))
+        with pytest.raises(ConnectionError, match=r"cannot be reached: no answer within 1 seconds"):
+            files.exists("a")
+        with pytest.raises(ConnectionError, match=r"check the network, the credentials and the na"):
+            files.read("a")
+
+
+def test_store_that_refuses_connections_is_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    uri = f"gs://anonymous@bucket/x?scheme=http&endpoint_override=127.0.0.1:{port}"
+    with pytest.raises(ConnectionError, match=r"gs://…@bucket/x.* cannot be reached") as caught:
+        Files(uri + "&retry_limit_seconds=1").stamps("trials")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
