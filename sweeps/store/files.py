@@ -8,13 +8,12 @@ import contextlib
 import datetime as dt
 import itertools
 import os
-import queue
 import re
 import shutil
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -281,50 +280,60 @@ class Files:
             # One request for a small file in place of the three of an upload in parts.
             uri += ("&" if "?" in uri else "?") + "allow_delayed_open=true"
         try:
-            file_system, base = pa.fs.FileSystem.from_uri(uri)
-        except OSError as error:  # the region of a bucket is asked for, a library is loaded
-            raise self._unreachable("opened", error) from None
+            return _within(REACH_SECONDS, lambda: _open_and_ask(uri))
+        except OSError as error:
+            reason = _scrubbed(str(error), self.uri)
+            if len(reason) > _REASON_CHARACTERS:
+                reason = f"{reason[:_REASON_CHARACTERS]}…"
+            raise ConnectionError(
+                f"{self.shown} cannot be reached: {reason}; check the network, the credentials and "
+                "the name"
+            ) from None
         except (pa.ArrowException, ValueError, ImportError) as error:
             reason = _scrubbed(str(error), self.uri)
             raise UserError(f"{self.shown} cannot be opened: {reason}") from None
-        self._reach(uri)
-        return file_system, base.rstrip("/")
 
-    def _reach(self, uri: str) -> None:
-        """Asks for the place once, in a limited time: some file systems retry for 20 minutes.
 
-        Raises:
-            ConnectionError: no answer in `REACH_SECONDS`, or one that says that it cannot be used.
-        """
-        if uri.startswith(("gs:", "gcs:")) and "retry_limit_seconds=" not in uri:
-            uri += ("&" if "?" in uri else "?") + f"retry_limit_seconds={_GCS_RETRY_SECONDS}"
-        answer: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
+def _open_and_ask(uri: str) -> tuple[Any, str]:
+    """Returns the file system of a URI and the path in it, once the place has answered.
 
-        def ask() -> None:
-            try:
-                file_system, base = pa.fs.FileSystem.from_uri(uri)
-                file_system.get_file_info(base.rstrip("/"))
-                answer.put(None)
-            except Exception as error:  # also pyarrow's, which are no OSError
-                answer.put(error)
+    Raises:
+        OSError: it cannot be reached or used.
+        Exception: pyarrow does not take the URI.
+    """
+    file_system, base = pa.fs.FileSystem.from_uri(uri)
+    asked = file_system
+    if uri.startswith(("gs:", "gcs:")) and "retry_limit_seconds=" not in uri:
+        limited = f"{uri}{'&' if '?' in uri else '?'}retry_limit_seconds={_GCS_RETRY_SECONDS}"
+        asked, _ = pa.fs.FileSystem.from_uri(limited)
+    base = base.rstrip("/")
+    try:
+        asked.get_file_info(base)
+    except pa.ArrowException as error:  # Azure's, which are no OSError
+        raise OSError(str(error)) from error
+    return file_system, base
 
-        # Not a pool: the process would wait at its end for a thread that hangs.
-        threading.Thread(target=ask, daemon=True, name="reach-store").start()
+
+def _within(seconds: float, function: Callable[[], Result]) -> Result:
+    """Returns what a function returns, or raises what it raises, in a limited time.
+
+    Raises:
+        TimeoutError: it takes longer; its thread goes on, and does not keep the process alive.
+    """
+    outcome: Future[Result] = Future()
+
+    def call() -> None:
         try:
-            error = answer.get(timeout=REACH_SECONDS)
-        except queue.Empty:
-            error = TimeoutError(f"no answer within {REACH_SECONDS:g} seconds")
-        if error is not None:
-            raise self._unreachable("reached", error) from None
+            outcome.set_result(function())
+        except Exception as error:
+            outcome.set_exception(error)
 
-    def _unreachable(self, what: str, error: Exception) -> ConnectionError:
-        reason = _scrubbed(str(error), self.uri)
-        if len(reason) > _REASON_CHARACTERS:
-            reason = f"{reason[:_REASON_CHARACTERS]}…"
-        return ConnectionError(
-            f"{self.shown} cannot be {what}: {reason}; check the network, the credentials and the "
-            "name"
-        )
+    # Not a pool: the process would wait at its end for a thread that hangs.
+    threading.Thread(target=call, daemon=True, name="reach-store").start()
+    try:
+        return outcome.result(timeout=seconds)
+    except TimeoutError:
+        raise TimeoutError(f"no answer within {seconds:g} seconds") from None
 
 
 class FilesFolder:
