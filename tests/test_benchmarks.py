@@ -44,3 +44,15 @@ def test_the_whole_trial_is_compared() -> None:
     )
 
     assert "trial of 1 inner loops" in out
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_classes() -> None:
+    """From 200 classes on, a pass takes the same number of them."""
+    lines = run("many_classes.py", "--classes", "200", "400", "--width", "64").splitlines()[1:]
+    (few, at_once, few_mib, _), (many, at_once_of_many, many_mib, _) = (
+        [float(word) for word in line.split()] for line in lines
+    )
+    assert (few, many) == (200, 400)
+    assert at_once == at_once_of_many < 200
+    assert many_mib < 1.5 * few_mib

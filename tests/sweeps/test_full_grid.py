@@ -256,6 +256,7 @@ def test_kill_9_loses_only_work_since_the_last_checkpoint(tmp_path: Path, what: 
     [
         pytest.param(signal.SIGINT, 130, id="Ctrl-C"),
         pytest.param(signal.SIGTERM, 143, id="SIGTERM", marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, 129, id="SIGHUP", marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.ray
@@ -290,6 +291,25 @@ def test_interruption_is_graceful_and_prints_how_to_resume(
     assert f"checkpoint {newest.parent}" in again.stderr
     assert "is corrupt" in again.stderr
     (row,) = load_results(results).to_dict("records")
+    assert row["test_accuracy_mean"] == undisturbed(config)
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_a_driver_that_is_stopped_and_continued_goes_on(tmp_path: Path) -> None:
+    """As by Ctrl-Z for half a minute: nothing is lost, resumed or reported."""
+    results = tmp_path / "results"
+    (config,) = planned(*LONG)
+    process = start(results, *LONG)
+    wait_for(lambda: checkpoints(results), process)
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(30)
+    process.send_signal(signal.SIGCONT)
+    output, errors = process.communicate(timeout=LIMIT_SECONDS)
+    assert process.returncode == 0, errors
+    assert "1 of 1 trials finished: 1 ok" in output
+    (row,) = load_results(results).to_dict("records")
+    assert row["n_resumes"] == 0
     assert row["test_accuracy_mean"] == undisturbed(config)
 
 

@@ -320,7 +320,9 @@ def test_help_of_a_selection_says_what_each_component_has(
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "sigterm"]
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+    ids=["ctrl-c", "sigterm", "hangup"],
 )
 def test_a_signalled_run_resumes_with_the_same_command(
     tmp_path: Path, number: int, code: int
