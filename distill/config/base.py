@@ -342,21 +342,39 @@ class Config(ABC):
         """
         return cls(**values)
 
-    def identity_values(self) -> dict[str, Any]:
-        """Returns the values that identify the trial: those of the resolved configuration."""
-        return self.resolve().to_dict()
+    @classmethod
+    def identifying_values(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns those values of a resolved configuration that identify the trial."""
+        return dict(values)
+
+    @classmethod
+    def identity_of(cls, values: Mapping[str, Any], *, schema_version: int = SCHEMA_VERSION) -> str:
+        """Returns the trial_id of a resolved configuration's values, such as the columns of a row.
+
+        Args:
+            values: fields and options as plain values, in any order; what does not apply is None
+                or left out.
+            schema_version: of the code that the values come from.
+
+        Example:
+            >>> from distill import DistillationConfig
+            >>> config = DistillationConfig(ipc=10)
+            >>> DistillationConfig.identity_of(config.resolve().to_dict()) == config.trial_id
+            True
+        """
+        identifying = {
+            name: value
+            for name, value in cls.identifying_values(values).items()
+            if value is not None and NEUTRAL_VALUES.get(name) != value
+        }
+        content = [schema_version, cls.kind, identifying]
+        canonical = json.dumps(content, sort_keys=True, ensure_ascii=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     @functools.cached_property
     def trial_id(self) -> str:
         """16 hexadecimal digits: the hash of the resolved configuration and the schema version."""
-        values = {
-            name: value
-            for name, value in self.identity_values().items()
-            if value is not None and NEUTRAL_VALUES.get(name) != value
-        }
-        content = [SCHEMA_VERSION, self.kind, values]
-        canonical = json.dumps(content, sort_keys=True, ensure_ascii=True)
-        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+        return self.identity_of(self.resolve().to_dict())
 
     # --- checks ---------------------------------------------------------------------------------
 

@@ -128,13 +128,17 @@ class EvaluationConfig(Config):
         """Returns `training` in place of `both`: nothing is matched."""
         return {"weights_in": "training"} if self.weights_in == "both" else {}
 
-    def identity_values(self) -> dict[str, Any]:
+    @classmethod
+    def identifying_values(cls, values: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the values that identify the trial: of a set in files its content, not its place.
 
         A set that is moved or renamed is the same one, and one that is changed is another.
         """
-        values = super().identity_values()
-        return values | {"set": FILE} if self.is_file else values
+        found = super().identifying_values(values)
+        name = found.get("set")
+        if name is not None:
+            found["set"] = component_of(cls.static_fields()["set"], name)
+        return found
 
     def resolve(self) -> "ResolvedEvaluation":
         """Returns the configuration with every default filled in; idempotent."""
