@@ -62,11 +62,14 @@ CLUSTER_QUALITY_COLUMNS: Columns = {
 """How well representatives stand for their class (`distill.clustering.quality`): means over classes
 at the last clustering, and over all clusterings of the loop. Null for random choices."""
 
+STATUSES = ("ok", "infeasible", "diverged", "out_of_memory")
+"""How a trial may end."""
+
 COMMON_COLUMNS: Columns = {
     "trial_id": str,
     "schema_version": int,
     "kind": str,
-    "status": str,  # ok, infeasible, diverged or out_of_memory
+    "status": str,  # one of STATUSES
     "status_message": str,
     "n_classes": int,
     "n_train": int,

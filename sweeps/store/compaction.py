@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sweeps.store.checks import CHECKS_VERSION
 from sweeps.store.files import Files, Stamp, unique_name
 from sweeps.store.rows import (
     conformed,
@@ -25,6 +26,9 @@ COMPACT_FROM = 500
 
 SETTLED_SECONDS = 60.0
 """Age of a file from which its time stamp differs from that of a later replacement."""
+
+_CHECKED = {b"checks_version": CHECKS_VERSION.encode()}
+"""Metadata of a compacted file: the checks that its rows passed, which are not repeated."""
 
 _STAMP_FIELDS = [("_file_size", pa.int64()), ("_file_mtime_ns", pa.int64())]
 
@@ -50,11 +54,21 @@ def compact(files: Files, schema: pa.Schema, *, minimum: int, settled_seconds: f
     if len(new_names) < minimum:
         return 0
     new = read_tables(files, "trials", sorted(new_names), parse_row, schema)
-    content = table_content(pa.concat_tables([known, stamped(new, stamps)]))
-    files.write(f"compacted/{unique_name()}.parquet", content)
+    put_compacted(files, pa.concat_tables([known, stamped(new, stamps)]))
     for name in older:
         files.delete(f"compacted/{name}")
     return len(new)
+
+
+def put_compacted(files: Files, rows: pa.Table) -> None:
+    """Writes a compacted file.
+
+    Args:
+        files: of the store.
+        rows: that passed `sweeps.store.checks.check_row`, as `stamped` returns them.
+    """
+    content = table_content(rows.replace_schema_metadata(_CHECKED))
+    files.write(f"compacted/{unique_name()}.parquet", content)
 
 
 def read_compacted(
@@ -82,8 +96,8 @@ def read_compacted(
             continue  # replaced by a newer one since it was listed; the rows have their files
         with contextlib.suppress(pa.ArrowException, OSError, KeyError):
             file = pq.ParquetFile(pa.BufferReader(content))
-            if file.schema_arrow.names != whole.names:
-                continue  # written by another version, which may have fewer columns
+            if file.schema_arrow.names != whole.names or file.schema_arrow.metadata != _CHECKED:
+                continue  # of another version, which may have fewer columns or checks
             table = conformed(file.read(wanted), part)
             tables.append(table.filter(_unchanged(table, stamps, seen)))
     return names, pa.concat_tables(tables)

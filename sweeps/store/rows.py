@@ -9,8 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sweeps.store.checks import InvalidFileError, check_row, checksum
 from sweeps.store.files import Files, Stamp
-from sweeps.store.schema import curve_schema, trial_schema
+from sweeps.store.schema import CHECKSUM, curve_schema, trial_schema
 
 MERGED_AT_ONCE = 256
 """Tables of one row that are kept until they become one: each takes over a hundred kilobytes."""
@@ -19,10 +20,6 @@ Parse = Callable[[str, bytes, pa.Schema], pa.Table]
 """`parse_row` or `parse_curve`."""
 
 _TRIAL_ID = re.compile(r"[0-9a-f]{16}")
-
-
-class InvalidFileError(Exception):
-    """A file does not hold what its name says; the message has the reason."""
 
 
 def check_trial_id(trial_id: object) -> str:
@@ -45,16 +42,28 @@ def row_content(row: Mapping[str, Any]) -> bytes:
             may be the dictionary that a trial gives, `correct_images` its texts in base64.
 
     Raises:
-        ValueError: an unknown column, a value of a wrong type, or no status.
+        ValueError: an unknown column, a value of a wrong type, or a row that would not count when
+            it is read (`sweeps.store.checks`).
     """
     values = dict(row)
     if not isinstance(values.get("network_scores"), str | None):
         values["network_scores"] = json.dumps(values["network_scores"])
     if values.get("correct_images") is not None:
         values["correct_images"] = [_as_bytes(one) for one in values["correct_images"]]
-    if values.get("status") is None:
-        raise ValueError(f"a row needs a status, got {values.get('status')!r}")
-    return _parquet([values], trial_schema())
+    table = _table([values], trial_schema())
+    found = _not_null(table)
+    found[CHECKSUM] = checksum(found)
+    try:
+        check_row(found)
+    except InvalidFileError as error:
+        raise ValueError(f"the row is not valid: {error}") from None
+    return _parquet(_table([found], trial_schema()))
+
+
+def _not_null(table: pa.Table) -> dict[str, Any]:
+    """Returns the values of a table of one row that are not null, by name."""
+    columns = zip(table.schema.names, table.columns, strict=True)
+    return {name: column[0].as_py() for name, column in columns if not column.null_count}
 
 
 def _as_bytes(packed: str | bytes) -> bytes:
@@ -67,23 +76,27 @@ def curve_content(trial_id: str, curve: Iterable[Mapping[str, Any]]) -> bytes:
     Raises:
         ValueError: an unknown column or a value of a wrong type.
     """
-    return _parquet([{**point, "trial_id": trial_id} for point in curve], curve_schema())
+    return _parquet(_table([{**point, "trial_id": trial_id} for point in curve], curve_schema()))
 
 
-def _parquet(rows: list[dict[str, Any]], schema: pa.Schema) -> bytes:
-    """Returns rows as a Parquet file that is quick to read although it is small.
-
-    Most of the time goes into parsing the metadata of the columns: without dictionaries, statistics
-    and a copy of the schema it is a third of the size and takes two thirds of the time.
-    """
+def _table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Returns rows as a table; raises a ValueError for what the schema does not hold."""
     known = set(schema.names)
     unknown = sorted({name for row in rows for name in row if name not in known})
     if unknown:
         raise ValueError(f"the schema has no column {', '.join(unknown)}")
     try:
-        table = pa.Table.from_pylist(rows, schema=schema)
+        return pa.Table.from_pylist(rows, schema=schema)
     except (pa.ArrowException, TypeError) as error:
         raise ValueError(f"a value does not fit the schema: {error}") from None
+
+
+def _parquet(table: pa.Table) -> bytes:
+    """Returns a table as a Parquet file that is quick to read although it is small.
+
+    Most of the time goes into parsing the metadata of the columns: without dictionaries, statistics
+    and a copy of the schema it is a third of the size and takes two thirds of the time.
+    """
     content = pa.BufferOutputStream()
     pq.write_table(
         table,
@@ -108,13 +121,14 @@ def parse_row(path: str, content: bytes, schema: pa.Schema) -> pa.Table:
         schema: see `trial_schema`.
 
     Raises:
-        InvalidFileError: it does not hold such a row.
+        InvalidFileError: it does not hold such a row, or one that cannot be right.
     """
-    table = _parse(path, content, schema)
+    file, table = _parse(path, content, schema)
     if len(table) != 1:
         raise InvalidFileError(f"it has {len(table)} rows, not one")
-    if table["status"][0].as_py() is None:
-        raise InvalidFileError("its row has no status")
+    known = set(schema.names)
+    unknown = [name for name in file.schema.names if name not in known]
+    check_row(_not_null(file.select(unknown)) | _not_null(table))
     return table
 
 
@@ -129,17 +143,21 @@ def parse_curve(path: str, content: bytes, schema: pa.Schema) -> pa.Table:
     Raises:
         InvalidFileError: it does not hold a curve.
     """
-    return _parse(path, content, schema)
+    return _parse(path, content, schema)[1]
 
 
-def _parse(path: str, content: bytes, schema: pa.Schema) -> pa.Table:
-    """Returns the table of a Parquet file whose rows are all of the trial it is named after."""
+def _parse(path: str, content: bytes, schema: pa.Schema) -> tuple[pa.Table, pa.Table]:
+    """Returns the table of a Parquet file, as it is and by the schema.
+
+    Its rows are all of the trial that it is named after.
+    """
     trial_id = path.rpartition("/")[2].removesuffix(".parquet")
     if not is_trial_id(trial_id):
         raise InvalidFileError("its name is not a trial_id")
     try:
-        file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
-        table = conformed(file.read(use_threads=False), schema)
+        reader = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+        file = reader.read(use_threads=False)
+        table = conformed(file, schema)
     except (pa.ArrowException, OSError, KeyError) as error:
         reason = str(error).split("\n", 1)[0]
         raise InvalidFileError(f"it is damaged or not a file of this store ({reason})") from None
@@ -147,7 +165,7 @@ def _parse(path: str, content: bytes, schema: pa.Schema) -> pa.Table:
         raise InvalidFileError("it has no trial_id")
     if any(other != trial_id for other in table["trial_id"].to_pylist()):
         raise InvalidFileError("it is of another trial than its name says")
-    return table
+    return file, table
 
 
 def table_content(table: pa.Table) -> bytes:

@@ -22,6 +22,9 @@ SWEEP_COLUMNS: Mapping[str, Any] = {
 }
 """Columns that a sweep adds to the row of a trial."""
 
+CHECKSUM = "checksum"
+"""Column that the store adds: the hash of all others (`sweeps.store.checks`)."""
+
 _IDENTITY = ("trial_id", "schema_version", "kind", "status", "status_message")
 
 _ARROW_TYPES = {
@@ -40,8 +43,8 @@ def trial_schema() -> pa.Schema:
     """Returns the schema of rows: one row for each trial, of any kind.
 
     In this order: which trial it is, the sweep it ran in, the configuration columns of all kinds,
-    results of every kind (`distill.kinds.COMMON_COLUMNS`), results of single kinds. Columns of
-    another kind are null. Accuracies are fractions in [0, 1]; times are seconds.
+    results of every kind (`distill.kinds.COMMON_COLUMNS`), results of single kinds, the checksum.
+    Columns of another kind are null. Accuracies are fractions in [0, 1]; times are seconds.
 
     Raises:
         ValueError: two kinds, or their components, have a column of one name and two types.
@@ -51,6 +54,7 @@ def trial_schema() -> pa.Schema:
     parts |= {f"the configuration of {n!r}": kind.config_columns for n, kind in KINDS.items()}
     parts["results of all kinds"] = COMMON_COLUMNS
     parts |= {f"the results of {n!r}": kind.result_columns for n, kind in KINDS.items()}
+    parts["the store"] = {CHECKSUM: str}
     return _schema(parts)
 
 

@@ -24,9 +24,9 @@ from distill.config.base import SCHEMA_VERSION
 from distill.config.distillation import DistillationConfig
 from sweeps.grid.distillation_presets import EXTENDED
 from sweeps.grid.plan import make_plan
-from sweeps.store.compaction import stamped
+from sweeps.store.compaction import put_compacted, stamped
 from sweeps.store.files import Files
-from sweeps.store.rows import row_content, table_content
+from sweeps.store.rows import row_content
 from sweeps.store.schema import trial_schema
 from sweeps.store.store import Store
 
@@ -111,7 +111,7 @@ def _fill(store: Store, n_trials: int, n_seeds: int) -> None:
             (Path(store.uri) / "trials" / f"{config.trial_id}.parquet").write_bytes(b"")
     files = Files(store.uri)
     rows = stamped(pa.concat_tables(tables), files.stamps("trials"))
-    files.write("compacted/benchmark.parquet", table_content(rows))
+    put_compacted(files, rows)
 
 
 def _grids(n_trials: int, n_seeds: int) -> Iterator[list[DistillationConfig]]:
