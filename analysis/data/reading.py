@@ -132,8 +132,8 @@ def load(*uris: str | Path, on_invalid: Callable[[str], None] = _warn) -> Sweeps
 
     Args:
         uris: paths or URIs of the results, at least one.
-        on_invalid: called with a message of one line for every file that is not a valid row; by
-            default the message is printed to the standard error.
+        on_invalid: called with a message of one line for every file that is not a valid row or
+            record; by default the message is printed to the standard error.
 
     Raises:
         UserError: there is no store, it cannot be read, or it is of another schema.
@@ -146,8 +146,8 @@ def load(*uris: str | Path, on_invalid: Callable[[str], None] = _warn) -> Sweeps
     for store in stores:
         frames.append(load_results(store.uri, on_invalid=on_invalid))
         try:
-            submissions += store.submissions()
-            failures = store.failures() | failures
+            submissions += store.submissions(on_invalid)
+            failures = store.failures(on_invalid) | failures
         except OSError as error:
             raise UserError(f"results {store.shown} cannot be read: {error}") from None
     results = frames[0]
@@ -173,4 +173,6 @@ def _planned(
     for record in submissions:
         trial_ids, plan = record.get("trial_ids") or (), record.get("plan") or ()
         if len(trial_ids) == len(plan):
-            yield from zip(trial_ids, plan, strict=True)
+            for trial_id, values in zip(trial_ids, plan, strict=True):
+                if isinstance(values, dict):
+                    yield trial_id, values

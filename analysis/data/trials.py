@@ -313,17 +313,20 @@ def _configured(
     for trial_id, values in configs.items():
         # Seeds differ and no other value depends on them: each setting is resolved once.
         shared = {k: v for k, v in values.items() if k != "seed"}
-        key = json.dumps(shared, sort_keys=True)
+        try:
+            key = json.dumps(shared, sort_keys=True)
+        except RecursionError:  # nested deeper than any configuration
+            continue
         if key not in resolved:
             resolved[key] = _resolved(kind, shared)
-        found = resolved[key]
-        if found is not None:
+        found, seed = resolved[key], values.get("seed")
+        if found is not None and isinstance(seed, int | None):
             config, default_seed = found
             yield TrialRecord(
                 trial_id=trial_id,
                 state=state,
                 status=status,
-                seed=int(values.get("seed", default_seed)),
+                seed=default_seed if seed is None else seed,
                 config=config,
                 numbers=unknown,
             )

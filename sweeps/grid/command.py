@@ -198,7 +198,7 @@ class GridCommand(Generic[AnyConfig]):
         results = load_results(store.uri, on_invalid=_warn)
         planned = {config.trial_id for config in plan}
         results = results[results["trial_id"].isin(planned)]
-        failures = {k: v for k, v in store.failures().items() if k in planned}
+        failures = {k: v for k, v in store.failures(_warn).items() if k in planned}
         document |= end_document(plan, results.to_dict("records"), failures)
         document |= outcome_document(outcome, command)
         if len(results):

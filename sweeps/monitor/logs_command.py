@@ -52,8 +52,8 @@ def _main(arguments: list[str]) -> int:
         store.check()
         trial_id = _trial_of(parsed.trial, store)
         # The failures first: they are deleted after the row is written.
-        failures = store.failures_of(trial_id)
-        row = store.read_row(trial_id)
+        failures = store.failures_of(trial_id, _warn)
+        row = store.read_row(trial_id, _warn)
     except OSError as error:
         raise UserError(f"results {store.shown} cannot be read: {error}") from None
     if parsed.json:
@@ -63,6 +63,10 @@ def _main(arguments: list[str]) -> int:
     return 0
 
 
+def _warn(message: str) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
 def _trial_of(text: str, store: Store) -> str:
     """Returns the trial_id that a text is or begins.
 
@@ -70,8 +74,8 @@ def _trial_of(text: str, store: Store) -> str:
         UserError: no trial, or several; with the nearest.
     """
     known = store.known_ids()
-    for record in store.submissions():
-        known.update(record.get("trial_ids", ()))
+    for record in store.submissions(_warn):
+        known.update(record.get("trial_ids") or ())
     found = sorted(trial_id for trial_id in known if trial_id.startswith(text.lower()))
     if len(found) == 1 and text:
         return found[0]

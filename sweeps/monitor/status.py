@@ -7,10 +7,11 @@ Free of torch and Ray.
 """
 
 import datetime as dt
+import functools
 import shlex
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -157,10 +158,18 @@ class StatusReader:
     Args:
         store: the results.
         last_only: whether only the sweep that was started last counts.
+        on_invalid: called with a line for every file that is left out, once for each line.
     """
 
-    def __init__(self, store: Store, *, last_only: bool = False) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        last_only: bool = False,
+        on_invalid: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._store = store
+        self._on_invalid = functools.cache(on_invalid)
         self._last_only = last_only
         self._stamps: dict[str, Stamp] | None = None
         self._rows: dict[str, Row] = {}
@@ -184,8 +193,9 @@ class StatusReader:
         store = self._store
         store.check()
         # The rows last: a trial that finishes meanwhile is then finished, not gone.
-        saved, failures = store.checkpoints(), store.failures()
-        plans = _Plans(store.dated_submissions(), store, last_only=self._last_only)
+        saved, failures = store.checkpoints(), store.failures(self._on_invalid)
+        submissions = store.dated_submissions(self._on_invalid)
+        plans = _Plans(submissions, store, last_only=self._last_only)
         self._update_rows()
         self._configs.add(plans.points)
         self._configs.add({i: trial.values.get("config") for i, trial in saved.items()})
@@ -219,15 +229,17 @@ class StatusReader:
         """Reads the rows that are new or were replaced since the last time."""
         stamps = self._store.row_stamps()
         if self._stamps is None:
-            frame = self._store.results(on_invalid=lambda _: None)
+            frame = self._store.results(self._on_invalid)
             self._rows = {row["trial_id"]: row for row in frame.to_dict("records")}
             self._stamps = stamps
             return
         for trial_id, stamp in stamps.items():
             if self._stamps.get(trial_id) != stamp:
-                row = self._store.read_row(trial_id) if is_trial_id(trial_id) else None
-                if row is not None:
-                    self._rows[trial_id] = row
+                self._rows.pop(trial_id, None)
+                if is_trial_id(trial_id):
+                    row = self._store.read_row(trial_id, self._on_invalid)
+                    if row is not None:
+                        self._rows[trial_id] = row
         self._rows = {i: row for i, row in self._rows.items() if i in stamps}
         self._stamps = stamps
 
@@ -269,7 +281,7 @@ class _Configs:
         if trial_id not in self._made and trial_id in self._points:
             try:
                 self._made[trial_id] = config_from_dict(self._points[trial_id])
-            except (ValueError, TypeError, AttributeError):
+            except (ValueError, TypeError, AttributeError, RecursionError):
                 self._made[trial_id] = None
         return self._made.get(trial_id)
 
@@ -343,10 +355,10 @@ class _Plans:
         self._ids: dict[str, set[str]] = {}
         self.points: dict[str, Any] = {}
         for started_at, record in submissions[-1:] if last_only else submissions:
-            name, is_search = str(record.get("name")), "trial_ids" not in record
+            name, ids = str(record.get("name")), record.get("trial_ids")
+            is_search = ids is None
             self._newest[name, is_search] = started_at, record
-            if not is_search:
-                ids = record["trial_ids"]
+            if ids is not None:
                 points = record.get("plan") or [None] * len(ids)
                 self._ids.setdefault(name, set()).update(ids)
                 self.points.update(zip(ids, points, strict=False))
@@ -419,7 +431,7 @@ class _Plans:
 
 
 def _command(record: Mapping[str, Any]) -> str:
-    words = [str(word) for word in (record.get("script"), *record.get("command", ())) if word]
+    words = [str(word) for word in (record.get("script"), *(record.get("command") or ())) if word]
     return shlex.join(words)
 
 

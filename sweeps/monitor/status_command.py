@@ -71,7 +71,7 @@ def _main(arguments: list[str]) -> int:
     parsed = status_parser().parse_args(arguments)
     if not parsed.every >= LEAST_SECONDS:
         raise UserError(f"--every must be at least {LEAST_SECONDS:g} seconds, got {parsed.every:g}")
-    reader = StatusReader(Store(parsed.results), last_only=parsed.last)
+    reader = StatusReader(Store(parsed.results), last_only=parsed.last, on_invalid=_warn)
     try:
         if parsed.watch:
             with suppress(KeyboardInterrupt):
@@ -81,6 +81,10 @@ def _main(arguments: list[str]) -> int:
     except BrokenPipeError:  # its reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def _warn(message: str) -> None:
+    print(f"warning: {message}", file=sys.stderr)
 
 
 def _watch(reader: StatusReader, parsed: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 import shlex
 import statistics
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -150,7 +151,7 @@ def failure_counts(study: SearchStudy, store: Store, confirmed: Iterable[Config]
         for trial in study.counted
         if trial.state == TrialState.FAIL
     )
-    failures = store.failures()
+    failures = store.failures(lambda message: print(f"warning: {message}", file=sys.stderr))
     reasons.update(
         str(failures[config.trial_id].get("message", "unknown"))
         for config in confirmed

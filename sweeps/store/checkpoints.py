@@ -6,12 +6,12 @@ A checkpoint is a safetensors file whose header holds the trial's values as JSON
 Free of torch.
 """
 
-import json
 import re
 from dataclasses import dataclass
 from typing import Any
 
 from sweeps.store.files import Files
+from sweeps.store.records import parsed_json
 from sweeps.store.rows import is_trial_id
 
 FOLDER = "checkpoints"
@@ -98,7 +98,7 @@ def checkpoint_values(files: Files, path: str) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     try:
-        values = json.loads(json.loads(content[8:end])["__metadata__"]["values"])
+        values = parsed_json(parsed_json(content[8:end])["__metadata__"]["values"])
     except (ValueError, KeyError, TypeError):
         return {}
     return values if isinstance(values, dict) else {}

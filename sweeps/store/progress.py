@@ -55,7 +55,7 @@ def progress_of(
     planned = {config.trial_id for config in plan}
     exists = store.exists()
     statuses = store.statuses(on_invalid=on_invalid) if exists else {}
-    failures = store.failures() if exists else {}
+    failures = store.failures(on_invalid) if exists else {}
     finished = {trial_id: statuses[trial_id] for trial_id in planned & statuses.keys()}
     failed = {trial_id: failures[trial_id] for trial_id in planned & failures.keys()}
     again = {

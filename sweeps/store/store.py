@@ -22,7 +22,6 @@ Free of torch and Ray: the analysis reads with it.
 
 import contextlib
 import datetime as dt
-import json
 import re
 import uuid
 import warnings
@@ -39,10 +38,10 @@ from distill.config.base import SCHEMA_VERSION
 from distill.errors import UserError
 from sweeps.store import records
 from sweeps.store.checkpoints import SavedTrial, saved_trials
+from sweeps.store.checks import InvalidFileError
 from sweeps.store.compaction import COMPACT_FROM, SETTLED_SECONDS, compact, read_compacted
 from sweeps.store.files import Files, FilesFolder, Stamp
 from sweeps.store.rows import (
-    InvalidFileError,
     check_trial_id,
     curve_content,
     is_trial_id,
@@ -184,8 +183,10 @@ class Store:
     def _check_description(self) -> None:
         """Raises a UserError unless the store exists and has the schema version of this code."""
         try:
-            description = json.loads(self._files.read("sweep.json"))
+            description = records.parsed_json(self._files.read("sweep.json"))
             version = description["schema_version"]
+            if type(version) is not int:
+                raise TypeError("the version is no whole number")
         except FileNotFoundError:
             raise UserError(f"there are no results at {self.shown}: it has no sweep.json") from None
         except OSError as error:
@@ -196,12 +197,13 @@ class Store:
                 "finished trials stay finished"
             ) from None
         if version != SCHEMA_VERSION:
-            writer = description.get("created_by", "another version")
-            raise UserError(self._refusal(version, writer))
+            writer = description.get("created_by")
+            is_named = isinstance(writer, str) and writer.isprintable()
+            raise UserError(self._refusal(version, writer if is_named else "another version"))
 
-    def _refusal(self, version: object, writer: object) -> str:
+    def _refusal(self, version: int, writer: str) -> str:
         reason = "trials have other identities and columns there"
-        if isinstance(version, int) and version > SCHEMA_VERSION:
+        if version > SCHEMA_VERSION:
             what_to_do = "read or continue them with that version or a newer one"
         else:
             what_to_do = (
@@ -235,12 +237,22 @@ class Store:
         """Whether a trial is finished: a valid row exists."""
         return self.read_row(trial_id) is not None
 
-    def read_row(self, trial_id: str) -> dict[str, Any] | None:
-        """Returns a finished trial's row, by the columns of `trial_schema`; else None."""
+    def read_row(
+        self, trial_id: str, on_invalid: Callable[[str], None] = lambda _: None
+    ) -> dict[str, Any] | None:
+        """Returns a finished trial's row, by the columns of `trial_schema`; else None.
+
+        Args:
+            trial_id: of the trial.
+            on_invalid: called with a line for a file that is not a row.
+        """
         try:
             path = f"trials/{check_trial_id(trial_id)}.parquet"
             table = parse_row(path, self._files.read(path), trial_schema())
-        except (FileNotFoundError, InvalidFileError):
+        except FileNotFoundError:
+            return None
+        except InvalidFileError as error:
+            on_invalid(f"{self.shown}/{path} is left out: {error}")
             return None
         row: dict[str, Any] = table.to_pylist()[0]
         return row
@@ -317,12 +329,15 @@ class Store:
         """
         records.put_failure(self._files, trial_id, record)
 
-    def failures(self) -> dict[str, dict[str, Any]]:
+    def failures(self, on_invalid: Callable[[str], None] = _warn) -> dict[str, dict[str, Any]]:
         """Returns the last record of every trial that failed and has no row, by its trial_id.
 
         The last is that of the highest attempt: clocks of nodes may differ.
+
+        Args:
+            on_invalid: called with a line for every file in `failures` that is not a record.
         """
-        last = records.last_failures(self._files)
+        last = records.last_failures(self._files, on_invalid)
         finished = self._files.stamps("trials") if last else {}
         return {
             trial_id: record
@@ -330,9 +345,16 @@ class Store:
             if not (f"{trial_id}.parquet" in finished and self.has_row(trial_id))
         }
 
-    def failures_of(self, trial_id: str) -> list[dict[str, Any]]:
-        """Returns the records of all failed attempts at a trial without a row, first to last."""
-        return records.failures_of(self._files, trial_id)
+    def failures_of(
+        self, trial_id: str, on_invalid: Callable[[str], None] = _warn
+    ) -> list[dict[str, Any]]:
+        """Returns the records of all failed attempts at a trial without a row, first to last.
+
+        Args:
+            trial_id: of the trial.
+            on_invalid: see `failures`.
+        """
+        return records.failures_of(self._files, trial_id, on_invalid)
 
     def known_ids(self) -> set[str]:
         """Returns the trial_ids of all finished trials, failures and checkpoints, by file names."""
@@ -356,13 +378,23 @@ class Store:
         """
         return records.put_submission(self._files, record)
 
-    def submissions(self) -> list[dict[str, Any]]:
-        """Returns the records of all submissions, oldest first; damaged files are left out."""
-        return records.submissions(self._files)
+    def submissions(self, on_invalid: Callable[[str], None] = _warn) -> list[dict[str, Any]]:
+        """Returns the records of all submissions, oldest first.
 
-    def dated_submissions(self) -> list[tuple[dt.datetime, dict[str, Any]]]:
-        """Returns when each sweep was started, UTC by its driver's clock, and its record."""
-        return records.dated_submissions(self._files)
+        Args:
+            on_invalid: called with a line for every file in `submissions` that is not a record.
+        """
+        return records.submissions(self._files, on_invalid)
+
+    def dated_submissions(
+        self, on_invalid: Callable[[str], None] = _warn
+    ) -> list[tuple[dt.datetime, dict[str, Any]]]:
+        """Returns when each sweep was started, UTC by its driver's clock, and its record.
+
+        Args:
+            on_invalid: see `submissions`.
+        """
+        return records.dated_submissions(self._files, on_invalid)
 
     def compact(
         self, *, minimum: int = COMPACT_FROM, settled_seconds: float = SETTLED_SECONDS

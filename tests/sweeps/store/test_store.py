@@ -132,7 +132,14 @@ def test_version_1_store_is_refused_with_what_to_do(tmp_path: Path) -> None:
     assert names_in(tmp_path) == before
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "{", "[]", "{}", "5", '"schema_version"', "[" * 100_000),
+        *('{"schema_version": "2"}', '{"schema_version": 2.0}', '{"schema_version": true}'),
+        *('{"schema_version": null}', '{"a":' * 1_000 + "2" + "}" * 1_000),
+    ],
+)
 def test_a_damaged_description_says_what_to_do(store: Store, content: str) -> None:
     put(store, CONFIGS[0])
     (folder_of(store) / "sweep.json").write_text(content)
@@ -188,7 +195,7 @@ def test_the_store_can_be_pickled_and_loads_neither_torch_nor_ray(store: Store) 
 
 def test_a_result_comes_back(store: Store) -> None:
     assert put(store, CONFIGS[1])
-    assert put(store, CONFIGS[0], eps=0.25, status="infeasible", test_accuracy_mean=None)
+    assert put(store, CONFIGS[0], status="infeasible", test_accuracy_mean=None)
 
     assert store.statuses(fail) == {IDS[0]: "infeasible", IDS[1]: "ok"}
     assert store.has_row(IDS[0])
@@ -229,14 +236,15 @@ def test_results_are_a_frame_sorted_and_typed(store: Store) -> None:
 
 def test_more_rows_than_are_merged_at_once(store: Store) -> None:
     n = MERGED_AT_ONCE * 2 + 3
-    for i in range(n):
-        row = row_of(CONFIGS[0], trial_id=f"{i:016x}", total_seconds=float(i))
-        (folder_of(store) / "trials" / f"{i:016x}.parquet").write_bytes(row_content(row))
+    configs = [DistillationConfig(seed=seed) for seed in range(n)]
+    for config in configs:
+        row = row_of(config, total_seconds=float(config.seed), test_accuracy_mean=0.5)
+        file_of(store, config).write_bytes(row_content(row))
 
     frame = load_results(store.uri, on_invalid=fail)
 
-    assert frame["trial_id"].tolist() == [f"{i:016x}" for i in range(n)]
-    assert frame["total_seconds"].tolist() == list(range(n))
+    assert frame["trial_id"].tolist() == sorted(config.trial_id for config in configs)
+    assert sorted(frame["total_seconds"]) == list(range(n))
     assert len(store.statuses(fail)) == n
 
 
@@ -268,8 +276,8 @@ def test_curves_of_finished_trials(store: Store) -> None:
 
 def test_pandas_reads_the_folder_as_it_is(store: Store) -> None:
     put(store, CONFIGS[0])
-    put(store, CONFIGS[1], eps=0.5)
-    put(store, CONFIGS[2], linkage="ward")
+    put(store, DistillationConfig(clusterer="dbscan", eps=0.5))
+    put(store, DistillationConfig(clusterer="agglomerative", linkage="ward"))
     (folder_of(store) / "trials" / f".{IDS[0]}.parquet.tmp-1").write_bytes(b"half")
 
     plain = pd.read_parquet(store.uri_of("trials")).sort_values("trial_id", ignore_index=True)
@@ -326,7 +334,7 @@ def test_only_trial_ids_become_names_of_files(store: Store, trial_id: Any) -> No
     [
         ({"acuracy": 0.5}, [], "the schema has no column acuracy"),
         ({"ipc": "ten"}, [], "a value does not fit the schema: .*ten"),
-        ({"status": None}, [], "a row needs a status"),
+        ({"status": None}, [], "its status must be one of .*, got null"),
         ({}, [{"epok": 1}], "the schema has no column epok"),
     ],
 )
@@ -371,7 +379,7 @@ def of_another_trial(path: Path) -> None:
 
 
 def without_status(path: Path) -> None:
-    pq.write_table(pa.Table.from_pylist([{"trial_id": path.stem}]), path)
+    pq.write_table(pq.read_table(path).drop_columns(["status"]), path)
 
 
 def of_two_rows(path: Path) -> None:
@@ -393,7 +401,7 @@ def twice_the_same_column(path: Path) -> None:
         (foreign, "it has no trial_id"),
         (of_another_type, "damaged or not a file of this store .*ten"),
         (of_another_trial, "it is of another trial than its name says"),
-        (without_status, "its row has no status"),
+        (without_status, "its status must be one of .*, got null"),
         (of_two_rows, "it has 2 rows, not one"),
         (twice_the_same_column, "damaged or not a file of this store"),
     ],
@@ -450,14 +458,18 @@ def test_damaged_curves_are_named(store: Store) -> None:
 
 
 def test_missing_columns_are_null_and_unknown_ones_left_out(store: Store) -> None:
-    row = {"trial_id": IDS[0], "schema_version": 2, "status": "ok", "ipc": 10, "nonsense": 1.0}
-    pq.write_table(pa.Table.from_pylist([row]), file_of(store, CONFIGS[0]))
-    put(store, CONFIGS[1])
+    """As rows of earlier versions lack columns, which have no checksum, and later ones add some."""
+    for config in CONFIGS[:2]:
+        put(store, config)
+    path = file_of(store, CONFIGS[0])
+    table = pq.read_table(path).drop_columns(["checksum", "weights_in", "n_threads", "n_corrupt"])
+    pq.write_table(table.append_column("nonsense", pa.array([1.0])), path)
 
     frame = load_results(store.uri, on_invalid=fail).set_index("trial_id")
 
-    assert frame["ipc"].to_dict() == {IDS[0]: 10, IDS[1]: 1}
-    assert frame["clusterer"].isna().to_dict() == {IDS[0]: True, IDS[1]: False}
+    assert frame["ipc"].to_dict() == {IDS[0]: 1, IDS[1]: 1}
+    assert frame["weights_in"].isna().to_dict() == {IDS[0]: True, IDS[1]: False}
+    assert frame["n_corrupt"].isna().to_dict() == {IDS[0]: True, IDS[1]: False}
     assert "nonsense" not in frame.columns
 
 
@@ -514,8 +526,38 @@ def test_damaged_records_are_left_out(store: Store) -> None:
     )
     (folder_of(store) / "failures" / "readme.txt").write_text("mine")
 
-    assert [record["name"] for record in store.submissions()] == ["first", "second"]
-    assert store.failures() == {IDS[0]: {"attempt": 1}}
+    named: list[str] = []
+    found = store.submissions(named.append)
+    assert [record["name"] for record in found] == ["first", "second"]
+    assert store.failures(named.append) == {IDS[0]: {"attempt": 1}}
+    assert store.failures_of(IDS[1], named.append) == []
+    folders = [Path(line.partition(" is left out: it is no record (")[0]).parent for line in named]
+    assert [folder.name for folder in folders] == ["failures", "failures"]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ('{"config": ["a"]}', "config must be an object, got ['a']"),
+        ('{"config": {"ipc": {"a": 1}}}', "ipc of config must be a value, got {'a': 1}"),
+        ('{"config": {"classes": [["a"]]}}', "classes of config must be a value, got [['a']]"),
+        ('{"attempt": "first"}', "attempt must be a whole number, got 'first'"),
+        ('{"message": 5}', "message must be a text, got 5"),
+        ("[" * 100_000, "it is nested too deep"),
+        ('{"a":' * 1_000 + "1" + "}" * 1_000, "it is nested too deep"),
+        ("5", "it must be an object, got 5"),
+        ("{", "Expecting property name"),
+    ],
+)
+def test_a_record_that_cannot_be_right_is_named(store: Store, content: str, reason: str) -> None:
+    path = folder_of(store) / "failures" / f"{IDS[0]}-20260101T000000000000Z-00000000.json"
+    path.write_text(content)
+    store.put_failure(IDS[1], {"attempt": 1})
+    named: list[str] = []
+
+    assert store.failures(named.append) == {IDS[1]: {"attempt": 1}}
+    assert len(named) == 1
+    assert named[0].startswith(f"{path} is left out: it is no record ({reason}")
 
 
 def test_checkpoints_live_in_the_store_until_the_trial_finishes(store: Store) -> None:
@@ -621,7 +663,7 @@ def test_two_writers_of_the_same_trials_leave_one_row_each(store: Store) -> None
 
 
 def test_readers_see_whole_rows_at_every_moment(store: Store) -> None:
-    put(store, DistillationConfig(seed=1000))
+    put(store, DistillationConfig(seed=400))
     writer = start_writer(store, "a", 60)
     counts: list[tuple[int, int]] = []
     while writer.poll() is None or not counts:
@@ -667,7 +709,7 @@ def settle(store: Store, config: DistillationConfig, seconds: float = 1000.0) ->
 def compacted(store: Store) -> Store:
     """A store of five rows, of which a copy has been made."""
     for config in CONFIGS[:5]:
-        put(store, config, eps=0.25 if config.seed % 2 else None)
+        put(store, config, gpu_share=0.25 if config.seed % 2 else None)
         settle(store, config)
     assert store.compact(minimum=5) == 5
     assert len(names_in(folder_of(store) / "compacted")) == 1
@@ -706,12 +748,17 @@ def test_a_deleted_row_is_not_finished_whatever_the_copy_says(compacted: Store) 
 
 def test_a_replaced_row_wins_over_its_copy(compacted: Store) -> None:
     size = file_of(compacted, CONFIGS[0]).stat().st_size
-    put(compacted, CONFIGS[0], total_seconds=13.5, replace=True)
+    seconds = next(
+        seconds  # the checksums of pages take more or fewer bytes
+        for seconds in map(float, range(100))
+        if len(row_content(row_of(CONFIGS[0], total_seconds=seconds))) == size
+    )
+    put(compacted, CONFIGS[0], total_seconds=seconds, replace=True)
     assert file_of(compacted, CONFIGS[0]).stat().st_size == size, "the time alone must tell"
 
     frame = load_results(compacted.uri, on_invalid=fail).set_index("trial_id")
 
-    assert frame["total_seconds"].to_dict() == dict.fromkeys(IDS[1:5], 12.5) | {IDS[0]: 13.5}
+    assert frame["total_seconds"].to_dict() == dict.fromkeys(IDS[1:5], 12.5) | {IDS[0]: seconds}
 
 
 def test_a_row_damaged_since_is_not_finished(compacted: Store) -> None:
