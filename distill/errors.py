@@ -53,8 +53,19 @@ class SlowerWarning(UserWarning):
 
 def one_line(error: BaseException) -> str:
     """Returns the message of an error in one line that every terminal can print."""
-    text = " ".join(str(error).split())
-    return text.encode(errors="backslashreplace").decode()
+    return printable(" ".join(str(error).split()))
+
+
+def printable(text: str) -> str:
+    r"""Returns a text in which characters that are not printed are escaped.
+
+    Such as control characters, lone surrogates and marks that change the direction of writing.
+
+    Example:
+        >>> printable("café \x1b[31m\u202e")
+        'café \\x1b[31m\\u202e'
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def shortened(value: object) -> str:

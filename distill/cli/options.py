@@ -18,11 +18,17 @@ MAX_THREADS = 1024
 """CPU threads of a trial; torch would try to start any number."""
 
 
+MAX_MESSAGE = 500
+"""Characters of a message of argparse, which may hold a whole argument, that are shown."""
+
+
 class OneLineParser(argparse.ArgumentParser):
     """An argument parser whose errors are one clear line, with the nearest option suggested."""
 
     def error(self, message: str) -> NoReturn:
         """Raises a UserError instead of printing the usage and exiting."""
+        if len(message) > MAX_MESSAGE:
+            message = f"{message[:MAX_MESSAGE]}…"
         raise UserError(f"{message}; see --help")
 
     def actions(self) -> list[argparse.Action]:

@@ -8,9 +8,10 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from distill.cli.options import OneLineParser
-from distill.errors import UserError
+from distill.cli.options import OneLineParser, ParsedOption
+from distill.errors import UserError, shortened
 from distill.kinds import config_from_dict
+from distill.parsing import path_or_uri
 from sweeps.cli.json_output import json_text
 from sweeps.cli.labels import trial_label
 from sweeps.cli.program import run_command
@@ -39,7 +40,13 @@ def logs_parser() -> OneLineParser:
         description="Show what a failed trial said at each attempt: message, traceback, host.",
         allow_abbrev=False,
     )
-    parser.add_argument("results", metavar="RESULTS", help="folder or URI of the results")
+    parser.add_argument(
+        "results",
+        action=ParsedOption,
+        parse=path_or_uri,
+        metavar="RESULTS",
+        help="folder or URI of the results",
+    )
     parser.add_argument("trial", metavar="TRIAL", help="trial_id, or a beginning that only it has")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
@@ -81,11 +88,13 @@ def _trial_of(text: str, store: Store) -> str:
         return found[0]
     if found:
         named = ", ".join(found[:MOST_NAMED]) + (", …" if len(found) > MOST_NAMED else "")
-        raise UserError(f"trial {text!r} is ambiguous: {len(found)} begin with it: {named}")
+        raise UserError(
+            f"trial {shortened(text)} is ambiguous: {len(found)} begin with it: {named}"
+        )
     beginnings = {trial_id[: max(len(text), 4)]: trial_id for trial_id in sorted(known)}
     close = difflib.get_close_matches(text.lower(), beginnings, n=3, cutoff=0.3)
     hint = f"; the nearest: {', '.join(beginnings[name] for name in close)}" if close else ""
-    raise UserError(f"no trial of {store.shown} begins with {text!r}{hint}")
+    raise UserError(f"no trial of {store.shown} begins with {shortened(text)}{hint}")
 
 
 def _document(

@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from distill.cli.options import OneLineParser
+from distill.cli.options import OneLineParser, ParsedOption
 from distill.errors import UserError
+from distill.parsing import path_or_uri
 from sweeps.cli.json_output import json_text
 from sweeps.cli.program import run_command
 from sweeps.monitor.render import WIDTH, status_text
@@ -49,7 +50,13 @@ def status_parser() -> OneLineParser:
         "while nothing runs.",
         allow_abbrev=False,
     )
-    parser.add_argument("results", metavar="RESULTS", help="folder or URI of the results")
+    parser.add_argument(
+        "results",
+        action=ParsedOption,
+        parse=path_or_uri,
+        metavar="RESULTS",
+        help="folder or URI of the results",
+    )
     parser.add_argument("--watch", action="store_true", help="look again until Ctrl-C")
     parser.add_argument(
         "--every",

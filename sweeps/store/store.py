@@ -15,7 +15,7 @@
 
 A row is written last, by an atomic write, and any number of drivers, trials and readers may work
 on one store at once. `load_results` reads it; `pandas.read_parquet` on `trials` works as well.
-Deleting a row's file makes its trial run again.
+Deleting a row's file makes its trial run again; so does changing it (`sweeps.store.checks`).
 
 Free of torch and Ray: the analysis reads with it.
 """

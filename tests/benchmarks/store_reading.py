@@ -50,15 +50,14 @@ def main(n_trials: int = 10_000) -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder) / "results")
         store.create()
-        rows = [_row_of(name) for name in CLUSTERERS]
         start = time.perf_counter()
         images = pa.table({"image": [os.urandom(1_000) for _ in range(10)]})
         curve = [{"outer": outer, "matching_loss": 0.1} for outer in range(20)]
         for i in range(N_PUT):
-            store.put_result(_numbered(rows, i), curve, {"distilled": images})
+            store.put_result(_row(i), curve, {"distilled": images})
         print(f"put_result    {(time.perf_counter() - start) / N_PUT * 1000:9.1f} ms a trial")
         for i in range(N_PUT, n_trials):
-            row = _numbered(rows, i)
+            row = _row(i)
             path = Path(store.uri) / "trials" / f"{row['trial_id']}.parquet"
             path.write_bytes(row_content(row))
         _read(store, "nothing")
@@ -68,9 +67,13 @@ def main(n_trials: int = 10_000) -> None:
         _read(store, "compact", "load_results", "statuses")
 
 
-def _row_of(clusterer: str) -> dict[str, Any]:
-    config = DistillationConfig(dataset="cifar10", clusterer=clusterer)
+def _row(i: int) -> dict[str, Any]:
+    """A row of its own clusterer, seed and numbers."""
+    clusterer = tuple(CLUSTERERS)[i % len(CLUSTERERS)]
+    config = DistillationConfig(dataset="cifar10", clusterer=clusterer, seed=i)
+    numbers = ("test_accuracy_mean", "test_loss_mean", "total_seconds")
     return {
+        "trial_id": config.trial_id,
         "schema_version": SCHEMA_VERSION,
         "kind": "distillation",
         "status": "ok",
@@ -85,17 +88,9 @@ def _row_of(clusterer: str) -> dict[str, Any]:
         "fingerprint": "0123456789abcdef" * 4,
         "torch_version": "2.11.0",
         "device": "NVIDIA H200",
+        "started_at": f"2026-01-{i % 28 + 1:02d}T{i % 24:02d}:00:00+00:00",
+        **dict.fromkeys(numbers, i / 1_000_000),
     }
-
-
-def _numbered(rows: list[dict[str, Any]], i: int) -> dict[str, Any]:
-    """A row of its own id, seed and numbers."""
-    numbers = dict.fromkeys(
-        ("test_accuracy_mean", "test_loss_mean", "total_seconds"), i / 1000000.0
-    )
-    started_at = f"2026-01-{i % 28 + 1:02d}T{i % 24:02d}:00:00+00:00"
-    identity = {"trial_id": f"{i:016x}", "seed": i, "started_at": started_at}
-    return rows[i % len(rows)] | identity | numbers
 
 
 def _read(store: Store, *calls: str) -> None:

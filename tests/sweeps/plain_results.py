@@ -18,7 +18,7 @@ def row_of(config: DistillationConfig, **changes: Any) -> dict[str, Any]:
         "status_message": "",
         "attempt": 1,
         **config.resolve().to_dict(),
-        "test_accuracy_mean": 0.5 + config.seed / 1000,
+        "test_accuracy_mean": 0.5 + config.seed % 500 / 1000,
         "test_accuracy_std": 0.01,
         "network_scores": {"convnet": {"accuracies": [0.49, 0.51]}},
         "n_corrupt": 0,

@@ -3,9 +3,12 @@
 The options are read from the parsers themselves: one that is in no class here fails.
 """
 
+# ruff: noqa: S311 - values of tests, not secrets
 import argparse
+import collections
 import functools
 import json
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -243,6 +246,100 @@ def test_odd_command_line_is_one_line_and_touches_nothing(
     refused(arguments, capsys)
 
     assert list(tmp_path.iterdir()) == []
+
+
+STOPPERS = {"search": ["--results", "{set}/x"], "distill": ["--out", "{set}/x"]}
+"""Verb → arguments that end a command, whose other arguments are right, before any work."""
+
+
+def any_text(generator: random.Random) -> str:
+    """Returns a text that may be odd for any option, or right for some."""
+    odd = [*UNPRINTABLE, *WHOLE_NUMBERS, *NUMBERS, *PATHS, *NAMES, *WORDS, *FIELD]
+    odd += [text for texts in BY_NAME.values() for text in texts]
+    odd += [
+        *(f"{name}={text}" for name in ("ipc", "eps", "classes") for text in ("1", "x,y", "-0"))
+    ]
+    alphabets = [
+        "0123456789.-e",
+        "abc,=:/~",
+        "äß漢😀\u202e\u200f\u0301",
+        "\x00\x07\x1b\x7f\ud800 \n",
+    ]
+    text = generator.choice(odd)
+    if generator.random() < 0.5:
+        size = generator.randint(0, 20)
+        drawn = generator.choices("".join(generator.sample(alphabets, 2)), k=size)
+        text = generator.choice(["", text[:100]]) + "".join(drawn)
+    return text if "://" not in text else text.replace("://", ":")  # no other machine is asked
+
+
+def any_arguments(generator: random.Random, small_set: str) -> list[str]:
+    """Returns the arguments of a command with an odd value of one of its options."""
+    verb = generator.choice([*PARSERS, "distill", "distill", *READING])
+    text = any_text(generator)
+    if verb in READING:
+        return [
+            verb,
+            *generator.choice([[text], ["nowhere", text], ["nowhere", f"--every={text}"]]),
+        ]
+    kind = generator.choice(list(KINDS.values()))
+    parser = trial_parser(kind) if verb == "distill" else PARSERS[verb]
+    # An address that is right is connected to, which takes a minute.
+    actions = [action for action in parser._actions if action.dest != "address"]
+    action = generator.choice(actions)
+    related = [*RELATED[verb], *(["--kind", kind.name] if verb == "distill" else [])]
+    odd = [f"{action.option_strings[-1]}={text}"] if action.option_strings else [text]
+    stopper = STOPPERS.get(verb, [])
+    return [verb, *(word.format(set=small_set) for word in [*related, *stopper]), *odd]
+
+
+def count_ends(
+    n: int, seed: int, small_set: str, capsys: pytest.CaptureFixture[str]
+) -> collections.Counter[tuple[str, int]]:
+    """Runs n commands with an odd value each: 0, or 2 and one line; nothing is left behind."""
+    generator = random.Random(seed)
+    ends: collections.Counter[tuple[str, int]] = collections.Counter()
+    for _ in range(n):
+        arguments = any_arguments(generator, small_set)
+        shown = [argument[:80] for argument in arguments]
+        code = main(arguments)
+        captured = capsys.readouterr()
+        ends[arguments[0], code] += 1
+        assert code in (0, 2), (shown, captured.err)
+        assert "Traceback" not in captured.err, (shown, captured.err)
+        if code == 2:
+            assert captured.err.startswith("error: "), (shown, captured.err)
+            assert captured.err[:-1].isprintable(), (shown, captured.err)
+            assert captured.err[-1] == "\n", (shown, captured.err)
+            assert len(captured.err) < 2000, (shown, captured.err)
+            assert captured.out == "", shown
+        assert list(Path().iterdir()) == [], shown
+    return ends
+
+
+def test_odd_values_drawn_at_random_end_with_0_or_2(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    small_set: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ends = count_ends(60, 0, small_set, capsys)
+    assert ends.total() == 60
+
+
+@pytest.mark.slow
+def test_many_odd_values_drawn_at_random_end_with_0_or_2(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    small_set: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ends = count_ends(1_000, 1, small_set, capsys)
+    with capsys.disabled():
+        for (verb, code), count in sorted(ends.items()):
+            print(f"\n{verb}: {count} ended with {code}", end="")
 
 
 def nested(depth: int) -> str:

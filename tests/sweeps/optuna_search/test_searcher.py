@@ -361,10 +361,10 @@ def test_an_interrupted_trial_is_gone_on_with(search: Search, store: Store) -> N
     assert states(study) == ["FAIL", "FAIL", "COMPLETE", "COMPLETE"]
 
 
-def test_a_row_that_is_no_number_fails_and_the_search_goes_on(search: Search, store: Store) -> None:
+def test_a_row_without_a_score_fails_and_the_search_goes_on(search: Search, store: Store) -> None:
     tune, study = search(n_trials=2)
     tune_id, config = tune.next() or pytest.fail("no trial")
-    put(store, config, math.nan)
+    put(store, config, None)
     tune.end(tune_id)
     finish(tune, store, 0.5)
 
