@@ -11,6 +11,7 @@ import pyarrow as pa
 from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 
 from analysis.figures.plot import numbers_csv
+from distill.errors import printable
 
 MAX_COLUMNS = 10
 """Images of a class that are shown."""
@@ -121,7 +122,7 @@ def _class_names(metadata: dict[bytes, bytes]) -> list[str]:
         names: Any = about["info"]["features"]["label"]["names"]
     except (KeyError, ValueError, TypeError):
         return []
-    return [str(name) for name in names]
+    return [printable(str(name)) for name in names]
 
 
 def draw(sheet: ImageGrid, *, enlarged: bool = True) -> Image.Image:

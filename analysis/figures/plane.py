@@ -17,9 +17,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.figures.style import INK, MUTED, legend_below, look, new_figure
+from distill.errors import printable
 
 MAX_CLASSES = 4
 """Classes that are drawn, one below the other."""
+
+MAX_NAME = 30
+"""Characters of the name of a class that are drawn."""
 
 MAX_POINTS = 20_000
 """Images that are drawn; of more, every second, third, … is."""
@@ -122,7 +126,8 @@ def draw(numbers: pd.DataFrame) -> Figure:
         _lines(row[1], own_grids, clusters)
         _scatter(row[2], of_class, clusters, alpha=0.1)
         _scatter(row[2], chosen, clusters, alpha=0.9)
-        row[0].set_ylabel(f"{name}\ncomponent 2")
+        label = printable(name if len(name) <= MAX_NAME else f"{name[:MAX_NAME]}…")
+        row[0].set_ylabel(f"{label}\ncomponent 2", parse_math=False)
     for axes, title in zip(panels[0], PANELS, strict=True):
         axes.set_title(title)
     for axes in panels.flat:

@@ -22,6 +22,7 @@ from analysis.statistics.equivalence import EQUIVALENT, UNDECIDED
 from analysis.tables.declarations import Topic
 from analysis.tables.layout import Table, layout_of
 from analysis.tables.rows import PROTOCOLS
+from analysis.tables.sheet import markdown_text
 from analysis.tables.topics import AGREEMENT
 from distill.components import resolve_reference
 from distill.kinds import KINDS
@@ -113,14 +114,17 @@ def _count_line(found: Sequence[Finding], topic: Topic, protocol: str) -> str:
 
 def markdown(found: Sequence[Finding]) -> str:
     """Returns findings as Markdown."""
-    lines = ["# Findings", "", *(f"- {line}" for line in in_short(found))]
+    lines = ["# Findings", "", *(f"- {markdown_text(line)}" for line in in_short(found))]
     if found:
         lines += ["", READING]
     for setting, topics in grouped(found):
-        lines += ["", f"## {setting}"]
+        lines += ["", f"## {markdown_text(setting)}"]
         for topic, of_topic in topics:
             lines += ["", f"**{topic.title}**", ""]
-            lines += [f"- {finding.verdict}: {'; '.join(finding.cases)}" for finding in of_topic]
+            lines += [
+                f"- {finding.verdict}: {markdown_text('; '.join(finding.cases))}"
+                for finding in of_topic
+            ]
     return "\n".join(lines) + "\n"
 
 

@@ -3,6 +3,7 @@
 Nothing is computed here. What is written depends on the sheet alone, byte for byte.
 """
 
+import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -128,18 +129,19 @@ def _aligned(column: Column) -> list[str]:
     ]
 
 
+_ENTITY = re.compile(r"&(?=#?\w+;)")
+
+
 def markdown(sheet: Sheet) -> str:
     """Returns a sheet as Markdown, title and notes included; ends in a newline."""
     columns = [*sheet.keys, *sheet.columns]
-    headings = [_markdown_text(column.heading.replace("\n", " ")) for column in columns]
+    headings = [markdown_text(column.heading.replace("\n", " ")) for column in columns]
     rules = ["---:" if column.is_number else ":---" for column in columns]
-    rows = zip(
-        *([_markdown_text(cell) for cell in column.cells] for column in columns), strict=True
-    )
-    lines = [f"**{_markdown_text(sheet.title)}**", ""]
+    rows = zip(*([markdown_text(cell) for cell in column.cells] for column in columns), strict=True)
+    lines = [f"**{markdown_text(sheet.title)}**", ""]
     lines += [_markdown_row(cells) for cells in (headings, rules, *rows)]
     if sheet.notes:
-        lines += ["", *(f"- {_markdown_text(note)}" for note in sheet.notes)]
+        lines += ["", *(f"- {markdown_text(note)}" for note in sheet.notes)]
     return "\n".join(lines) + "\n"
 
 
@@ -147,8 +149,15 @@ def _markdown_row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _markdown_text(text: str) -> str:
-    for character in "\\`*_[]<>|":
+def markdown_text(text: str) -> str:
+    r"""Returns a text as Markdown that shows it: markup, HTML and mathematics are escaped.
+
+    Example:
+        >>> markdown_text("a_b <i> $x$ &amp; c")
+        'a\\_b \\<i\\> \\$x\\$ &amp;amp; c'
+    """
+    text = _ENTITY.sub("&amp;", text)
+    for character in "\\`*_[]<>|$":
         text = text.replace(character, f"\\{character}")
     return text.replace("\n", " ")
 

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from distill.errors import printable
+
 DATASET_LABELS = {
     "cifar10": "CIFAR-10",
     "cifar100": "CIFAR-100",
@@ -20,7 +22,7 @@ def dataset_label(dataset: str) -> str:
     """Returns the printed name of a data set: a known name, or the names of its files."""
     source, colon, paths = dataset.partition(":")
     if colon:
-        names = (path.rstrip("/").split("/")[-1] for path in paths.split(","))
+        names = (printable(path.rstrip("/").split("/")[-1]) for path in paths.split(","))
         return f"{source} {' + '.join(names)}"
     return DATASET_LABELS.get(dataset, dataset)
 
@@ -41,7 +43,7 @@ def value_text(value: Any) -> str:
         return f"{value:g}"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    return str(value)
+    return printable(str(value))
 
 
 def setting_texts(values: Mapping[str, Any]) -> list[str]:

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from distill.errors import printable
 from distill.trials.distilled_files import checked_pixels, picture, png_bytes
 
 _BACKGROUND, _INK = (255, 255, 255), (0, 0, 0)
@@ -41,6 +42,7 @@ def sheet_png(
         ValueError: shapes or labels do not fit together, or `columns` or `scale` is below 1.
     """
     pixels, label_list = checked_pixels(images, labels, class_names)
+    class_names = tuple(map(printable, class_names))
     members: list[list[int]] = [[] for _ in class_names]
     for row, label in enumerate(label_list):
         members[label].append(row)

@@ -289,8 +289,8 @@ def any_arguments(generator: random.Random, small_set: str) -> list[str]:
     action = generator.choice(actions)
     related = [*RELATED[verb], *(["--kind", kind.name] if verb == "distill" else [])]
     odd = [f"{action.option_strings[-1]}={text}"] if action.option_strings else [text]
-    stopper = STOPPERS.get(verb, [])
-    return [verb, *(word.format(set=small_set) for word in [*related, *stopper]), *odd]
+    stopper = [word.format(set=small_set) for word in STOPPERS.get(verb, [])]
+    return [verb, *(word.format(set=small_set) for word in related), *odd, *stopper]
 
 
 def count_ends(
