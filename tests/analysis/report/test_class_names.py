@@ -53,8 +53,8 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
             Image.fromarray(pixels.astype(np.uint8)).save(content, "PNG")
             images.append({"bytes": content.getvalue(), "path": None})
             labels.append(label)
-    label = {"_type": "ClassLabel", "names": NAMES}
-    features = {"image": {"_type": "Image"}, "label": label}
+    names = {"_type": "ClassLabel", "names": NAMES}
+    features = {"image": {"_type": "Image"}, "label": names}
     metadata = {"huggingface": json.dumps({"info": {"features": features}})}
     table = pa.table({"image": images, "label": labels}).replace_schema_metadata(metadata)
     path = tmp_path_factory.mktemp("data") / "odd.parquet"
@@ -111,11 +111,11 @@ class Tags(HTMLParser):
 
     def __init__(self) -> None:
         super().__init__()
-        self.tags: list[str] = []
+        self.tags: list[tuple[str, list[tuple[str, str | None]]]] = []
         self.text = ""
 
-    def handle_starttag(self, tag: str, attributes: object) -> None:
-        self.tags.append(tag)
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, attributes))
 
     def handle_data(self, data: str) -> None:
         self.text += data
@@ -125,7 +125,10 @@ def test_a_page_shows_names_as_they_are_and_runs_none(output: Path) -> None:
     page = texts_of(output, "html")["report.html"]
     tags = Tags()
     tags.feed(page)
-    assert "script" not in tags.tags
+    scripts = [dict(attributes) for tag, attributes in tags.tags if tag == "script"]
+    assert {script.get("type") for script in scripts} == {None, "application/json"}
+    assert sum("type" not in script for script in scripts) == 1, "the page's own"
+    assert len(re.findall("</script>", page, re.IGNORECASE)) == len(scripts)
     assert MARKUP in tags.text
     assert TEX in tags.text
     assert "\\u202eright\\u200fto" in tags.text
