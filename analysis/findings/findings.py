@@ -3,6 +3,7 @@
 The layout of a table says which questions are asked, and what else is found in it.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 
 from analysis.data.configs import PUBLISHED
@@ -114,18 +115,22 @@ def _count_line(found: Sequence[Finding], topic: Topic, protocol: str) -> str:
 
 def markdown(found: Sequence[Finding]) -> str:
     """Returns findings as Markdown."""
-    lines = ["# Findings", "", *(f"- {markdown_text(line)}" for line in in_short(found))]
+    lines = ["# Findings", "", *(f"- {_text(line)}" for line in in_short(found))]
     if found:
         lines += ["", READING]
     for setting, topics in grouped(found):
-        lines += ["", f"## {markdown_text(setting)}"]
+        lines += ["", f"## {_text(setting)}"]
         for topic, of_topic in topics:
             lines += ["", f"**{topic.title}**", ""]
             lines += [
-                f"- {finding.verdict}: {markdown_text('; '.join(finding.cases))}"
-                for finding in of_topic
+                f"- {finding.verdict}: {_text('; '.join(finding.cases))}" for finding in of_topic
             ]
     return "\n".join(lines) + "\n"
+
+
+def _text(text: str) -> str:
+    """Returns a text as Markdown; underscores within words mean nothing there."""
+    return re.sub(r"(?<=\w)\\_(?=\w)", "_", markdown_text(text))
 
 
 def grouped(
