@@ -29,9 +29,13 @@ from distill.runtime.signals import stop_signals
 from distill.trials.base import Result
 from distill.trials.distilled_files import parquet_bytes
 from distill.trials.runner import check, load_images, notices_of, run, trial_class_of
+from distill.trials.set_card import CARD
 
 RECORD = "result.json"
 """File whose presence means that all others are complete."""
+
+_SUFFIXES = (".json", ".csv", ".parquet", ".png", ".pt")
+"""Of the files of a run, beside the card."""
 
 BASELINE_COLUMNS = ("random_images_accuracy_mean", "random_images_accuracy_std")
 
@@ -180,7 +184,7 @@ def _prepare(folder: Path, config: Config, *, overwrite: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if overwrite:
             for path in folder.iterdir():
-                if path.suffix in (".json", ".csv", ".parquet", ".png", ".pt"):
+                if path.suffix in _SUFFIXES or path.name == CARD:
                     path.unlink()
             remove_checkpoints(LocalFolder(folder / "checkpoints"))
         content = _json({"kind": config.kind, **config.to_dict()})

@@ -7,13 +7,17 @@ from distill.sets.public_codes import mtt_files, read_tensor_file, read_two_file
 from distill.sets.stored import StoredSet
 from distill.sets.tensor_files import SUFFIXES
 
+OWN_FILE = "distilled.parquet"
+"""Name of this project's sets in their folders."""
+
 
 def read_set(name: str, repetition: int = 0) -> StoredSet:
     """Returns the set that a path names.
 
     Forms: a Parquet file in the Hub's layout (this project's `distilled.parquet` among them), a
     folder with one folder of images for each class, files of `torch.save` in the forms of the
-    public codes (`distill.sets.public_codes`), a folder with one such file or MTT's two.
+    public codes (`distill.sets.public_codes`), a folder with `distilled.parquet`, one Parquet file
+    or MTT's two.
 
     Args:
         name: a path, or `IMAGES.pt,LABELS.pt`.
@@ -39,6 +43,8 @@ def read_set(name: str, repetition: int = 0) -> StoredSet:
         if pair is not None:
             return read_two_files(*pair)
         parquet = sorted(path.glob("*.parquet"))
+        if path / OWN_FILE in parquet:  # beside those that its card names
+            return read_parquet_file(path / OWN_FILE)
         if len(parquet) == 1:
             return read_parquet_file(parquet[0])
         return read_class_folders(path)

@@ -44,6 +44,7 @@ from distill.trials.distilled_files import (
     to_uint8,
 )
 from distill.trials.image_sheet import sheet_png
+from distill.trials.set_card import CARD, notes_of, set_card
 
 CURVE_COLUMNS = tuple(KINDS[DistillationConfig.kind].curve_columns)
 """Columns of the curve: one record per outer iteration, and one for the start."""
@@ -350,7 +351,7 @@ class DistillationTrial(Trial):
 
     @classmethod
     def extra_files(cls, config: ResolvedDistillation, result: Result) -> dict[str, bytes]:
-        """Returns a picture of the images, and with multi-formation those that they hold."""
+        """Returns the card, a picture, and with multi-formation the images that they hold."""
         table = result.artifacts["distilled"]
         distilled = read_distilled(table)
         files = {"distilled.png": sheet_png(*distilled[:3])}
@@ -364,7 +365,7 @@ class DistillationTrial(Trial):
                 metadata=distilled.metadata | {"factor": "1"},
             )
             files["decoded.parquet"] = parquet_bytes(decoded)
-        return files
+        return files | {CARD: set_card(config, result.row, table).encode()}
 
     @classmethod
     def reference_accuracies(
@@ -375,14 +376,13 @@ class DistillationTrial(Trial):
 
     def artifacts(self) -> dict[str, pa.Table]:
         """Returns `distilled`: the (n_classes · ipc) images in the Hub's layout, class by class."""
-        metadata = {"trial_id": self.config.trial_id, "factor": str(self.config.factor)}
         labels = self.dream.stored_labels().cpu()
         table = distilled_table(
             self.stored_images().cpu(),
             labels,
             self.data.class_names,
             weights=self.dream.stored_weights,
-            metadata=metadata,
+            metadata=notes_of(self.config, self.data),
         )
         return {"distilled": table}
 

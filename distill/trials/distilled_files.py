@@ -171,6 +171,18 @@ def with_soft_labels(table: pa.Table, soft: Tensor) -> pa.Table:
     return table.append_column(SOFT_COLUMN, column)
 
 
+def noted_in(table: pa.Table) -> dict[str, str]:
+    """Returns what the writer of a table noted; empty for one of other origin."""
+    noted = json.loads((table.schema.metadata or {}).get(b"distill", b"{}"))
+    return {str(key): str(value) for key, value in noted.items()}
+
+
+def with_notes(table: pa.Table, notes: Mapping[str, str]) -> pa.Table:
+    """Returns a table of `distilled_table` with further notes."""
+    noted = json.dumps(noted_in(table) | dict(notes), sort_keys=True)
+    return table.replace_schema_metadata(table.schema.metadata | {b"distill": noted.encode()})
+
+
 def _class_names(table: pa.Table) -> tuple[str, ...]:
     """Returns the class names of a table of `distilled_table`."""
     features = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
@@ -189,12 +201,11 @@ def read_distilled(table: pa.Table) -> DistilledSet:
     metadata = table.schema.metadata or {}
     features = json.loads(metadata[b"huggingface"])["info"]["features"]
     pictures = [decode_picture(cell["bytes"]) for cell in table["image"].to_pylist()]
-    noted = json.loads(metadata.get(b"distill", b"{}"))
     return DistilledSet(
         images=torch.from_numpy(np.stack(pictures)),
         labels=torch.tensor(table["label"].to_pylist()),
         class_names=tuple(features["label"]["names"]),
-        metadata={str(key): str(value) for key, value in noted.items()},
+        metadata=noted_in(table),
         weights=_weights_of(table) if WEIGHT_COLUMN in table.schema.names else None,
     )
 

@@ -42,6 +42,7 @@ def test_a_run_writes_everything_and_prints_a_summary(
     row = json.loads((out / "result.json").read_text())
 
     assert sorted(path.name for path in out.iterdir()) == [
+        "README.md",
         "config.json",
         "curve.csv",
         "decoded.parquet",

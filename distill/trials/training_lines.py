@@ -1,0 +1,324 @@
+"""Training on a distilled set in plain PyTorch: the lines that the card of a set prints.
+
+They follow the recipe of the evaluation (`distill.evaluation.scores`, `distill.augment`) and need
+torch, pandas, pyarrow and Pillow, not this project: the set is read, its parts are enlarged, and
+fresh ConvNets are trained and tested. The draws differ from those of this project, the
+distributions do not.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from textwrap import indent
+from typing import Any
+
+from distill.augment.siamese import GEOMETRIC, Augmentation
+from distill.evaluation.scores import LR_DECAY
+from distill.networks.base import first_padding
+
+Block = tuple[str, str]
+"""A heading and lines of Python; the blocks are run in their order, in one process."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinesOf:
+    """What the lines depend on.
+
+    Attributes:
+        recipe: `n_eval`, the `eval_…` fields, `cutmix_prob` and `cutmix_beta` of a resolved
+            configuration.
+        network: options of the ConvNet: `width`, `depth`, `norm`, `pooling`.
+        mean: of each channel, of pixels in [0, 1], that images are normalised by.
+        std: standard deviation of each channel.
+        image_size: (height, width) in pixels.
+        n_classes: number of classes.
+        factor: parts along each side of a multi-formation.
+        is_weighted: whether images count by the column `weight`.
+
+    Example:
+        >>> recipe = {"n_eval": 1, "eval_epochs": 300, "eval_batch_size": 64, "eval_lr": 0.1}
+        >>> recipe |= {"eval_momentum": 0.9, "eval_weight_decay": 5e-4, "eval_augment": "none"}
+        >>> recipe |= {"cutmix_prob": 0.0, "cutmix_beta": 1.0}
+        >>> network = {"width": 32, "depth": 3, "norm": "instance", "pooling": "avg"}
+        >>> size = {"image_size": (8, 8), "n_classes": 10, "factor": 1}
+        >>> given = LinesOf(
+        ...     recipe=recipe, network=network, mean=(0.3,), std=(0.4,), is_weighted=False, **size
+        ... )
+        >>> [heading for heading, _ in training_lines(given)]
+        ['Read it', 'Train on it']
+    """
+
+    recipe: dict[str, Any]
+    network: dict[str, Any]
+    mean: Sequence[float]
+    std: Sequence[float]
+    image_size: tuple[int, int]
+    n_classes: int
+    factor: int
+    is_weighted: bool
+
+    @property
+    def channels(self) -> int:
+        """Channels of the images."""
+        return len(self.mean)
+
+
+def training_lines(given: LinesOf) -> list[Block]:
+    """Returns the blocks of a script that trains on `distilled.parquet`, in its folder.
+
+    It tests on `test.parquet`, images and labels in the same layout.
+    """
+    blocks = [
+        ("Read it", _reading(given)),
+        ("Build a ConvNet", _network(given)),
+        ("Change images at random", _augmentation(given)),
+        ("Mix images", _mixing(given)),
+        ("Train on it", _training(given)),
+    ]
+    return [(heading, lines) for heading, lines in blocks if lines]
+
+
+def _reading(given: LinesOf) -> str:
+    mode = {1: "L", 3: "RGB"}[given.channels]
+    lines = f"""\
+import io
+import random
+
+import numpy
+import pandas
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import nn
+
+torch.set_default_device("cuda" if torch.cuda.is_available() else "cpu")
+mean = torch.tensor({_numbers(given.mean)}).view(-1, 1, 1)
+std = torch.tensor({_numbers(given.std)}).view(-1, 1, 1)
+
+
+def read(path):
+    table = pandas.read_parquet(path)
+    pictures = [Image.open(io.BytesIO(cell["bytes"])).convert("{mode}") for cell in table["image"]]
+    pixels = torch.tensor(numpy.stack([numpy.atleast_3d(picture) for picture in pictures]))
+    return pixels.permute(0, 3, 1, 2) / 255, torch.tensor(table["label"].tolist())
+
+
+images, labels = read("distilled.parquet")
+test_images, test_labels = read("test.parquet")  # yours: images and labels in the same layout
+"""
+    factor = given.factor
+    if factor > 1:
+        height, width = given.image_size
+        part = f"{math.ceil(height / factor)}, {math.ceil(width / factor)}"
+        padding = f"(0, {-width % factor}, 0, {-height % factor})"
+        padded = f"F.pad(images, {padding}, value=0.5)" if height % factor or width % factor else ""
+        lines += f"""\
+# Each image holds {factor} × {factor} training images.
+height, width = {part}
+{f"images = {padded}" if padded else ""}
+parts = [
+    images[:, :, row * height : (row + 1) * height, column * width : (column + 1) * width]
+    for row in range({factor})
+    for column in range({factor})
+]
+images = F.interpolate(torch.cat(parts), size={given.image_size}, mode="bilinear")
+labels = labels.repeat({factor**2})
+""".replace("\n\n", "\n")
+    if given.is_weighted:
+        repeated = f".repeat({factor**2})" if factor > 1 else ""
+        lines += f"""\
+weights = torch.tensor(pandas.read_parquet("distilled.parquet")["weight"].tolist()){repeated}
+"""
+    return lines + "images, test_images = (images - mean) / std, (test_images - mean) / std\n"
+
+
+def _augmentation(given: LinesOf) -> str:
+    """Returns the function `augment`; empty where nothing is changed."""
+    augmentation = Augmentation(strategy=given.recipe["eval_augment"])
+    names = augmentation.transforms
+    body = []
+    if "flip" in names:
+        body.append(
+            f"x = torch.where(torch.rand(n, 1, 1, 1) < {augmentation.flip_prob}, x.flip(3), x)\n"
+        )
+    if "color" in names:
+        body.append(_color(augmentation, given.channels))
+    if set(names) & set(GEOMETRIC):
+        body.append(_geometric(augmentation, given.image_size))
+    if "cutout" in names:
+        body.append(_cutout(augmentation, given.image_size))
+    if not body:
+        return ""
+    return "def augment(x):\n    n = len(x)\n" + indent("".join(body), "    ") + "    return x\n"
+
+
+def _color(augmentation: Augmentation, channels: int) -> str:
+    lines = f"x = x + {augmentation.brightness} * (torch.rand(n, 1, 1, 1) - 0.5)  # brightness\n"
+    if channels > 1:
+        lines += f"""\
+grey = x.mean(1, keepdim=True)
+x = grey + {augmentation.saturation} * torch.rand(n, 1, 1, 1) * (x - grey)  # saturation
+"""
+    return f"""\
+{lines}middle = x.mean((1, 2, 3), keepdim=True)
+x = middle + (torch.rand(n, 1, 1, 1) + {augmentation.contrast}) * (x - middle)  # contrast
+"""
+
+
+def _geometric(augmentation: Augmentation, image_size: tuple[int, int]) -> str:
+    height, width = image_size
+    rows, columns = (int(side * augmentation.crop_pad + 0.5) for side in image_size)
+    smallest = 1 / augmentation.scale
+    aspect = "" if height == width else f" * {height} / {width}"
+    inverse = "" if height == width else f" * {width} / {height}"
+    columns_shift = (
+        f"move[:, 0, 2] = torch.randint(-{columns}, {columns + 1}, (n,)) * 2 / {width}\n"
+    )
+    cases = {
+        "crop": columns_shift
+        + f"move[:, 1, 2] = torch.randint(-{rows}, {rows + 1}, (n,)) * 2 / {height}\n",
+        "scale": f"move[:, [0, 1], [0, 1]] = {smallest!r} + torch.rand(n, 2) * "
+        f"{augmentation.scale - smallest!r}\n",
+        "rotate": f"""\
+angle = torch.deg2rad((2 * torch.rand(n) - 1) * {augmentation.rotate})
+move[:, 0, 0] = move[:, 1, 1] = angle.cos()
+move[:, 0, 1], move[:, 1, 0] = -angle.sin(){aspect}, angle.sin(){inverse}
+""",
+        "translate": columns_shift,
+    }
+    named = [name for name in augmentation.transforms if name in GEOMETRIC]
+    lines = "move = torch.eye(2, 3).repeat(n, 1, 1)\n"
+    if len(named) == 1:
+        lines += cases[named[0]]
+    else:
+        lines += f"kind = random.choice({named!r})  # one for the batch\n".replace("'", '"')
+        for name in named:
+            lines += f'if kind == "{name}":\n' + indent(cases[name], "    ")
+    return lines + (
+        "grid = F.affine_grid(move, x.shape, align_corners=False)\n"
+        "x = F.grid_sample(x, grid, align_corners=False)\n"
+    )
+
+
+def _cutout(augmentation: Augmentation, image_size: tuple[int, int]) -> str:
+    lines = "hidden = True\n"
+    for side, shape in zip(image_size, ("(1, 1, -1, 1)", "(1, 1, 1, -1)"), strict=True):
+        box = int(side * augmentation.cutout + 0.5)
+        lines += f"""\
+first = torch.randint(0, {side + 1 - box % 2}, (n, 1, 1, 1)) - {box // 2}
+place = torch.arange({side}).view{shape} - first
+hidden = hidden & (place >= 0) & (place < {box})
+"""
+    return lines + "x = x.masked_fill(hidden, 0)\n"
+
+
+def _mixing(given: LinesOf) -> str:
+    """Returns the functions of CutMix; empty without it."""
+    recipe = given.recipe
+    if recipe["cutmix_prob"] == 0:
+        return ""
+    first = _loss("labels[batch]", "batch", is_weighted=given.is_weighted)
+    second = _loss("labels[others]", "others", is_weighted=given.is_weighted)
+    return f"""\
+def cutmix(x, partners):
+    side = (1 - random.betavariate({recipe["cutmix_beta"]}, {recipe["cutmix_beta"]})) ** 0.5
+    rows, columns = (
+        slice(max(center - int(side * length) // 2, 0), center + int(side * length) // 2)
+        for length in x.shape[2:]
+        for center in [random.randrange(length)]
+    )
+    mixed = x.clone()
+    mixed[:, :, rows, columns] = x[partners][:, :, rows, columns]
+    return mixed, 1 - x[0, 0, rows, columns].numel() / x[0, 0].numel()
+
+
+def mixed_loss(network, batch, x):
+    partners = torch.randperm(len(x))
+    others = batch[partners]
+    x, share = cutmix(x, partners)
+    logits = network(x)
+    first = {first}
+    return share * first + (1 - share) * {second}
+"""
+
+
+def _training(given: LinesOf) -> str:
+    recipe = given.recipe
+    epochs = recipe["eval_epochs"]
+    milestones = sorted({2 * epochs // 3, 5 * epochs // 6})
+    is_augmented = bool(Augmentation(strategy=recipe["eval_augment"]).transforms)
+    taken = "augment(images[batch])" if is_augmented else "images[batch]"
+    if recipe["cutmix_prob"] > 0:
+        chosen = f"mixed_loss if random.random() < {recipe['cutmix_prob']} else plain_loss"
+        loss = f"({chosen})(network, batch, x)"
+    else:
+        loss = "plain_loss(network, batch, x)"
+    optimizer = (
+        f"lr={recipe['eval_lr']}, momentum={recipe['eval_momentum']}, "
+        f"weight_decay={recipe['eval_weight_decay']}"
+    )
+    return f"""\
+def plain_loss(network, batch, x):
+    logits = network(x)
+    return {_loss("labels[batch]", "batch", is_weighted=given.is_weighted)}
+
+
+accuracies = []
+for seed in range({recipe["n_eval"]}):
+    torch.manual_seed(seed)
+    random.seed(seed)
+    network = convnet().train()
+    optimizer = torch.optim.SGD(network.parameters(), {optimizer})
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, {milestones}, gamma={LR_DECAY})
+    for _ in range({epochs}):
+        for batch in torch.randperm(len(images)).split({recipe["eval_batch_size"]}):
+            x = {taken}
+            loss = {loss}
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        schedule.step()
+    with torch.no_grad():
+        network.eval()
+        found = torch.cat([network(part).argmax(1) for part in test_images.split(256)])
+    accuracies.append((found == test_labels).float().mean().item())
+print(f"accuracy: {{100 * sum(accuracies) / len(accuracies):.2f}} %")
+"""
+
+
+def _loss(labels: str, rows: str, *, is_weighted: bool) -> str:
+    if not is_weighted:
+        return f"F.cross_entropy(logits, {labels})"
+    return f'(weights[{rows}] * F.cross_entropy(logits, {labels}, reduction="none")).mean()'
+
+
+def _network(given: LinesOf) -> str:
+    """Returns the lines that make a ConvNet, whose default initial weights are this project's."""
+    width, depth, norm, pooling = (given.network[n] for n in ("width", "depth", "norm", "pooling"))
+    extra = first_padding(given.channels, given.image_size)
+    shrinks = 1 if pooling == "none" else 2**depth
+    height, columns = ((side + 2 * extra) // shrinks for side in given.image_size)
+    norms = {"instance": f"nn.GroupNorm({width}, {width})", "batch": f"nn.BatchNorm2d({width})"}
+    poolings = {"avg": "nn.AvgPool2d(2)", "max": "nn.MaxPool2d(2)"}
+    padding = "1" if not extra else f"{1 + extra} if block == 0 else 1"
+    layers = [
+        f"nn.Conv2d({given.channels} if block == 0 else {width}, {width}, 3, padding={padding})",
+        *([norms[norm]] if norm in norms else []),
+        "nn.ReLU()",
+        *([poolings[pooling]] if pooling in poolings else []),
+    ]
+    listed = "".join(f"        {layer},\n" for layer in layers)
+    return f"""\
+def convnet():
+    layers = []
+    for block in range({depth}):
+        layers += [
+{indent(listed, "    ")}\
+        ]
+    classifier = nn.Linear({width * height * columns}, {given.n_classes})
+    return nn.Sequential(*layers, nn.Flatten(), classifier)
+"""
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return "[" + ", ".join(f"{value:.8g}" for value in values) + "]"
