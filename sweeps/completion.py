@@ -24,6 +24,7 @@ from distill.kinds import KINDS
 from sweeps import cats_vs_dogs, evaluate_sets, full_grid
 from sweeps.cli.program import DREAM_SWEEP, run_command
 from sweeps.grid.options import PROTOCOLS
+from sweeps.monitor.export_command import export_parser
 from sweeps.monitor.logs_command import logs_parser
 from sweeps.monitor.status_command import status_parser
 from sweeps.optuna_search.options import search_parser
@@ -34,7 +35,7 @@ SHELLS = ("bash", "zsh")
 
 _DATASETS = tuple(name for name in DATASET_NAMES if not name.endswith(":"))
 _FILES = {"config": shtab.FILE, "sets": shtab.FILE}
-_FOLDERS = dict.fromkeys(("out", "results", "data_root", "also"), shtab.DIRECTORY)
+_FOLDERS = dict.fromkeys(("out", "results", "data_root", "also", "folder"), shtab.DIRECTORY)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -115,6 +116,7 @@ def _verbs() -> dict[str, tuple[str, Sequence[OneLineParser], Mapping[str, Itera
         ),
         "status": ("show how far sweeps are", [status_parser()], {}),
         "logs": ("show what a failed trial said", [logs_parser()], {}),
+        "export": ("write a distilled set to a folder", [export_parser()], {}),
         "analyse": ("make tables and figures", [analysis_parser()], {"names": tuple(PARTS)}),
         "completion": ("complete in a shell", [completion_parser()], {"shell": SHELLS}),
     }

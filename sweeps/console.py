@@ -65,6 +65,12 @@ def _logs(arguments: list[str]) -> int:
     return show_logs(arguments)
 
 
+def _export(arguments: list[str]) -> int:
+    from sweeps.monitor.export_command import main as export_set
+
+    return export_set(arguments)
+
+
 def _analyse(arguments: list[str]) -> int:
     from analysis.__main__ import main as analyse
 
@@ -85,6 +91,7 @@ VERBS = {
     "search": Verb("search for good parameters with Optuna on Ray (sweeps/search.py)", _search),
     "status": Verb("show how far the sweeps of some results are, now or live", _status),
     "logs": Verb("show what a failed trial said", _logs),
+    "export": Verb("write the distilled set of a trial to a folder, with its card", _export),
     "analyse": Verb("make tables, figures and a report (python -m analysis)", _analyse),
     "completion": Verb("print a script that completes commands in bash or zsh", _completion),
 }

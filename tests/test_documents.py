@@ -24,6 +24,7 @@ from distill.networks.registry import NETWORKS
 from distill.selection.registry import SELECTORS
 from sweeps import cats_vs_dogs, evaluate_sets, full_grid, load_results
 from sweeps.completion import completion_parser
+from sweeps.monitor.export_command import export_parser
 from sweeps.monitor.logs_command import logs_parser
 from sweeps.monitor.status_command import status_parser
 from sweeps.optuna_search.options import search_parser
@@ -142,6 +143,7 @@ CHECKS: dict[str, Callable[[list[str]], object]] = {
     "search": check_search,
     "status": status_parser().parse_args,
     "logs": logs_parser().parse_args,
+    "export": export_parser().parse_args,
     "analyse": check_analysis,
     "completion": completion_parser().parse_args,
 }

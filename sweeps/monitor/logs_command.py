@@ -3,23 +3,20 @@
 Exit codes: 0; 2 bad usage, a trial that is unknown, or a prefix of several.
 """
 
-import difflib
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from distill.cli.options import OneLineParser, ParsedOption
-from distill.errors import UserError, shortened
+from distill.errors import UserError
 from distill.kinds import config_from_dict
 from distill.parsing import path_or_uri
 from sweeps.cli.json_output import json_text
 from sweeps.cli.labels import trial_label
 from sweeps.cli.program import run_command
 from sweeps.monitor.summary import label_of
+from sweeps.monitor.trial_names import find_trial
 from sweeps.store.store import Store
-
-MOST_NAMED = 5
-"""Trials that a message names."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -57,7 +54,7 @@ def _main(arguments: list[str]) -> int:
     store = Store(parsed.results)
     try:
         store.check()
-        trial_id = _trial_of(parsed.trial, store)
+        trial_id = find_trial(parsed.trial, store, _warn)
         # The failures first: they are deleted after the row is written.
         failures = store.failures_of(trial_id, _warn)
         row = store.read_row(trial_id, _warn)
@@ -72,29 +69,6 @@ def _main(arguments: list[str]) -> int:
 
 def _warn(message: str) -> None:
     print(f"warning: {message}", file=sys.stderr)
-
-
-def _trial_of(text: str, store: Store) -> str:
-    """Returns the trial_id that a text is or begins.
-
-    Raises:
-        UserError: no trial, or several; with the nearest.
-    """
-    known = store.known_ids()
-    for record in store.submissions(_warn):
-        known.update(record.get("trial_ids") or ())
-    found = sorted(trial_id for trial_id in known if trial_id.startswith(text.lower()))
-    if len(found) == 1 and text:
-        return found[0]
-    if found:
-        named = ", ".join(found[:MOST_NAMED]) + (", …" if len(found) > MOST_NAMED else "")
-        raise UserError(
-            f"trial {shortened(text)} is ambiguous: {len(found)} begin with it: {named}"
-        )
-    beginnings = {trial_id[: max(len(text), 4)]: trial_id for trial_id in sorted(known)}
-    close = difflib.get_close_matches(text.lower(), beginnings, n=3, cutoff=0.3)
-    hint = f"; the nearest: {', '.join(beginnings[name] for name in close)}" if close else ""
-    raise UserError(f"no trial of {store.shown} begins with {shortened(text)}{hint}")
 
 
 def _document(

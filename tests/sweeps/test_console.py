@@ -17,7 +17,7 @@ def test_help_shows_every_verb_with_a_line(
     assert main(arguments) == 0
 
     lines = capsys.readouterr().out.splitlines()
-    names = "distill grid photos evaluate search status logs analyse completion"
+    names = "distill grid photos evaluate search status logs export analyse completion"
     assert list(VERBS) == names.split()
     for name, verb in VERBS.items():
         (line,) = (line for line in lines if line.split()[:1] == [name])

@@ -109,7 +109,7 @@ RELATED: dict[str, list[str]] = {
 }
 """Verb → arguments beside an odd one: right in themselves; {set} is the path of a small set."""
 
-READING = ("status", "logs", "completion")
+READING = ("status", "logs", "export", "completion")
 """Verbs without options of numbers, names or fields; tested with their own commands."""
 
 

@@ -1,0 +1,30 @@
+"""Trials by their ids or the beginnings of these."""
+
+import difflib
+
+from distill.errors import UserError
+from sweeps.store.store import Store
+
+MOST_NAMED = 5
+"""Trials that a message names."""
+
+
+def find_trial(text: str, store: Store) -> str:
+    """Returns the trial_id that a text is or begins.
+
+    Raises:
+        UserError: no trial, or several; with the nearest.
+    """
+    known = store.known_ids()
+    for record in store.submissions():
+        known.update(record.get("trial_ids", ()))
+    found = sorted(trial_id for trial_id in known if trial_id.startswith(text.lower()))
+    if len(found) == 1 and text:
+        return found[0]
+    if found:
+        named = ", ".join(found[:MOST_NAMED]) + (", …" if len(found) > MOST_NAMED else "")
+        raise UserError(f"trial {text!r} is ambiguous: {len(found)} begin with it: {named}")
+    beginnings = {trial_id[: max(len(text), 4)]: trial_id for trial_id in sorted(known)}
+    close = difflib.get_close_matches(text.lower(), beginnings, n=3, cutoff=0.3)
+    hint = f"; the nearest: {', '.join(beginnings[name] for name in close)}" if close else ""
+    raise UserError(f"no trial of {store.shown} begins with {text!r}{hint}")
