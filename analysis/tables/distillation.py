@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.data.configs import PUBLISHED
+from analysis.data.configs import PUBLISHED, Options
 from analysis.data.published import load_published
 from analysis.tables import texts
 from analysis.tables.declarations import (
@@ -19,6 +19,7 @@ from analysis.tables.declarations import (
     Topic,
     Values,
 )
+from analysis.tables.evaluation import set_label
 from analysis.tables.layout import (
     Printed,
     Scope,
@@ -28,12 +29,18 @@ from analysis.tables.layout import (
     printed_order,
 )
 from analysis.tables.topics import AGREEMENT, BEST, RANKS, SPREAD, TEST_IMAGES
+from distill.components import fields_of
 from distill.config.base import DATA_FIELDS
 from distill.config.defaults import default_lr_img
 from distill.config.distillation import DistillationConfig
+from distill.config.sets import START_SET, StoredSetOptions
 
 WEIGHTS = ("T", "F", "inert")
 """With weights, without, and with paper 1's, which have no effect, outside its own protocol."""
+
+_START = f"{START_SET}:"
+_SET_FIELDS = tuple(fields_of(StoredSetOptions))
+"""Options of a set that a trial starts from."""
 
 VARIANT_LABELS = {
     ("init", "clusters"): "",
@@ -103,7 +110,24 @@ class DistillationLayout(TableLayout):
         """Returns an option in a label; words stand alone, usual starts and losses not at all."""
         if (name, value) in VARIANT_LABELS:
             return VARIANT_LABELS[name, value]
+        if name == "init":
+            return f"start from {set_label(value.removeprefix(_START))}"
+        if name == "set_hash":
+            return f"content {value[:6]}"
         return texts.options_text([(name, value)])
+
+    def changed_options(self, config: Mapping[str, Any]) -> Options:
+        """Returns the options of a trial that are not the defaults.
+
+        Those of a set that it starts from without reading the files: results are analysed where
+        these need not be.
+        """
+        if not str(config.get("init")).startswith(_START):
+            return super().changed_options(config)
+        changed = dict(super().changed_options({**config, "init": "random"}))
+        given = {name: config.get(name) for name in ("init", *_SET_FIELDS)}
+        changed |= {name: value for name, value in given.items() if value not in (None, "", 0)}
+        return tuple((name, changed[name]) for name in self.option_names if name in changed)
 
     def label(self, values: Values, options: str) -> str:
         """Returns the label of a row."""
@@ -313,7 +337,7 @@ LAYOUT = DistillationLayout(
         RowField(name="weights", value=weights_of, order=WEIGHTS.index),
     ),
     baseline={"clusterer": "kmeans", "weights": "F"},
-    variant_fields=("init", "match", "weights_in"),
+    variant_fields=("init", *_SET_FIELDS, "match", "weights_in"),
     usual_options={"dbscan": {"eps": 15.0, "min_samples": 2}},
     title_fields=("dataset", "ipc", "embedding"),
     reproduced_score="accuracy_best",

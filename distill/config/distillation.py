@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from distill.clustering.registry import CLUSTERERS, EMBEDDINGS
-from distill.components import choice, option
+from distill.components import choice, component_of, option
 from distill.config.base import Config
 from distill.config.defaults import dataset_defaults, default_lr_img
-from distill.errors import UserError
+from distill.config.sets import INITS, START_SET, check_set_constants
+from distill.errors import UserError, require_known
 from distill.networks.registry import NETWORKS
 
 
@@ -39,7 +40,7 @@ class DistillationConfig(Config):
 
     ipc: int = option(1, "images per class that are kept", group="synthetic images", minimum=1)
     factor: int = option(None, "multi-formation: each image holds factor × factor training images", group="synthetic images", minimum=1)
-    init: Literal["clusters", "kmeans", "centroids", "random", "noise"] = option("clusters", "start from representatives, from those of k-means whatever the clusterer, from the mean images of the clusters, from random real images or from noise", group="synthetic images")
+    init: str = choice("clusters", INITS, "start from representatives, from those of k-means whatever the clusterer, from the mean images of the clusters, from random real images, from noise, or from the set in a file, set:PATH (see docs/judging.md)", group="synthetic images", other=START_SET)
     n_outer: int = option(None, "outer iterations, each with a fresh network", group="synthetic images", minimum=0)
     n_inner: int = option(None, "inner loops (matching steps per class) in an outer iteration", group="synthetic images", minimum=1)
     match: Literal["gradients", "features", "both", "none"] = option("gradients", "what is matched; both is DREAM+, none keeps the start as it is", group="synthetic images")
@@ -74,6 +75,8 @@ class DistillationConfig(Config):
     # fmt: on
 
     def _check(self) -> None:
+        if component_of(self.static_fields()["init"], self.init) == START_SET:
+            self._check_start_set()
         if not self.trains_with_weights:
             return
         given = f"weights_in {self.weights_in!r}"
@@ -86,7 +89,7 @@ class DistillationConfig(Config):
             raise UserError(
                 f"{given} needs weights 'size', got weights {self.weights!r}; set weights size"
             )
-        if self.init in ("random", "noise"):
+        if self.init in ("random", "noise") or self.start_set is not None:
             raise UserError(
                 f"{given} needs a start from clusters, whose sizes are the weights, got init "
                 f"{self.init!r}; use init clusters, centroids or kmeans"
@@ -97,18 +100,49 @@ class DistillationConfig(Config):
                 "starts from the first images; use init kmeans"
             )
 
+    def _check_start_set(self) -> None:
+        prefix, _, name = self.init.partition(":")
+        if prefix != START_SET:
+            require_known("init", self.init, (*(n for n in INITS if n != START_SET), "set:PATH"))
+        if not name:
+            raise UserError(f"init {self.init!r} needs the path of a set; give set:PATH")
+        check_set_constants(self)
+        from distill.sets.content import absolute_name  # noqa: PLC0415 - loads torch
+
+        # Trials run in other folders. The path is no part of the identity.
+        object.__setattr__(self, "init", f"{START_SET}:{absolute_name(name)}")
+
+    @property
+    def start_set(self) -> str | None:
+        """Path of the set that the images start from; None: they start otherwise."""
+        name = self.init.removeprefix(f"{START_SET}:")
+        return None if name == self.init else name
+
     @classmethod
     def running(cls, name: str, values: Mapping[str, Any]) -> str:
         """Returns the clusterer that runs: under the published protocol paper 1's variant."""
-        chosen: str = values[name]
+        chosen = super().running(name, values)
         if name == "clusterer" and values["protocol"] == "published":
             return CLUSTERERS[chosen].published or chosen
         return chosen
 
     def derived_defaults(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Returns the defaults of the data set, and the learning rate of the images."""
+        """Returns the defaults of the data set, learning rate of the images and hash of a set.
+
+        The files of a set are read only where its hash is not given.
+        """
         lr_img = default_lr_img(values["dataset"], values["ipc"], values["image_size"])
-        return dataset_defaults(values["dataset"]) | {"lr_img": lr_img}
+        defaults = dataset_defaults(values["dataset"]) | {"lr_img": lr_img}
+        if self.start_set is not None and values.get("set_hash") is None:
+            from distill.sets.content import content_hash  # noqa: PLC0415 - loads torch
+
+            defaults["set_hash"] = content_hash(self.start_set)
+        return defaults
+
+    def identity_values(self) -> dict[str, Any]:
+        """Returns the values that identify the trial: of a set to start from its content."""
+        values = super().identity_values()
+        return values if self.start_set is None else values | {"init": START_SET}
 
     @property
     def outer_iterations(self) -> int:

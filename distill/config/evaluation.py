@@ -11,10 +11,9 @@ from typing import Any, ClassVar, Literal
 from distill.components import choice, component_of, option
 from distill.config.base import Config
 from distill.config.defaults import dataset_defaults
-from distill.config.sets import LABELS, SETS
+from distill.config.sets import LABELS, SETS, check_set_constants
 from distill.errors import UserError
 from distill.networks.registry import NETWORKS
-from distill.parsing import number
 
 FILE = "file"
 """The component of sets that are read from files."""
@@ -69,23 +68,7 @@ class EvaluationConfig(Config):
                 f"weights_in {self.weights_in!r} needs a set with weights, got set {self.set!r}, "
                 "whose images stand for equally many; use weights_in matching"
             )
-        numbers = {name: self.numbers(name) for name in ("set_mean", "set_std")}
-        if bool(numbers["set_mean"]) != bool(numbers["set_std"]):
-            raise UserError("give set_mean and set_std together, one number for each channel")
-        if min(numbers["set_std"], default=1.0) <= 0:
-            raise UserError(f"set_std must be above 0, got {','.join(self['set_std'])}")
-        if numbers["set_mean"] and self["set_range"] not in (None, "normalized"):
-            raise UserError(
-                f"set_mean and set_std are for set_range 'normalized', got {self['set_range']!r}"
-            )
-
-    def numbers(self, name: str) -> tuple[float, ...]:
-        """Returns the numbers of `set_mean` or `set_std`; none where it is not given.
-
-        Raises:
-            UserError: a part is no number.
-        """
-        return tuple(number(name, text) for text in self[name] or ())
+        check_set_constants(self)
 
     @property
     def is_file(self) -> bool:

@@ -1,31 +1,25 @@
 """What an evaluation trains on: a small set or real images, and the labels, with their options."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from distill.clustering.registry import CLUSTERERS
 from distill.components import Component, Registry, choice, option
+from distill.errors import UserError
 from distill.networks.registry import NETWORKS
-from distill.parsing import MAX_INT64
+from distill.parsing import MAX_INT64, number
 from distill.selection.registry import POOL_EMBEDDINGS
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileOptions:
-    """Options of a set in files, see `distill.sets.read`; these give the first three.
+class StoredSetOptions:
+    """How a set in files is read, see `distill.sets.read`.
 
     `set_hash` makes the content a part of the trial's identity: a set that changes is another
     trial, and one that changes under a planned trial is refused.
     """
 
     set_hash: str = option(None, "hash of the set's content; default: that of the files")
-    ipc: int = option(None, "images of the largest class; default: that of the files", minimum=1)
-    factor: int = option(
-        None,
-        "multi-formation: each image holds factor × factor training images; default: as the files "
-        "say, else 1",
-        minimum=1,
-    )
     set_range: Literal["unit", "bytes", "normalized"] | None = option(
         None, "range of the pixels, 0 … 1, 0 … 255 or normalised; default: it is found out"
     )
@@ -38,6 +32,41 @@ class FileOptions:
     repetition: int = option(
         0, "which set of a file with several (DC, DSA, DM), counted from 0", minimum=0
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileOptions(StoredSetOptions):
+    """Options of a set in files that is judged; the files give hash, `ipc` and `factor`."""
+
+    ipc: int = option(None, "images of the largest class; default: that of the files", minimum=1)
+    factor: int = option(
+        None,
+        "multi-formation: each image holds factor × factor training images; default: as the files "
+        "say, else 1",
+        minimum=1,
+    )
+
+
+def set_numbers(config: Any, name: str) -> tuple[float, ...]:
+    """Returns the numbers of a configuration's `set_mean` or `set_std`; none where not given.
+
+    Raises:
+        UserError: a part is no number.
+    """
+    return tuple(number(name, text) for text in config[name] or ())
+
+
+def check_set_constants(config: Any) -> None:
+    """Raises a UserError where `set_mean`, `set_std` and `set_range` do not fit together."""
+    numbers = {name: set_numbers(config, name) for name in ("set_mean", "set_std")}
+    if bool(numbers["set_mean"]) != bool(numbers["set_std"]):
+        raise UserError("give set_mean and set_std together, one number for each channel")
+    if min(numbers["set_std"], default=1.0) <= 0:
+        raise UserError(f"set_std must be above 0, got {','.join(config['set_std'])}")
+    if numbers["set_mean"] and config["set_range"] not in (None, "normalized"):
+        raise UserError(
+            f"set_mean and set_std are for set_range 'normalized', got {config['set_range']!r}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +112,22 @@ SETS = Registry(
 
 SELECTOR_OF = {"all": "base"}
 """Names of sets whose selectors are named otherwise."""
+
+START_SET = "set"
+"""The way to start a distillation from a set in files; a prefix of its path, `set:PATH`."""
+
+INITS = Registry(
+    "init",
+    {
+        "clusters": Component(),
+        "kmeans": Component(),
+        "centroids": Component(),
+        "random": Component(),
+        "noise": Component(),
+        START_SET: Component(options=StoredSetOptions),
+    },
+)
+"""Starts of a distillation."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,6 +35,7 @@ from distill.datasets import ImageData
 from distill.dream.image_optimizer import ImageOptimizer
 from distill.dream.matching import Matcher, check_matchable, mixes_images
 from distill.dream.multiformation import decode, encode
+from distill.dream.set_start import images_of_start, start_set_of
 from distill.errors import DivergedError, InfeasibleClusteringError, SlowerWarning, UserError
 from distill.evaluation.class_sizes import (
     check_class_sizes,
@@ -442,6 +443,8 @@ class Dream:
         if config.init == "noise":
             noise = torch.randn(shape, generator=self.generators["init"])
             return (noise / 4 + 0.5).clamp_(0, 1).to(self.device)
+        if config.start_set is not None:
+            return images_of_start(config, data)
         counts = [n * self.factor**2 for n in self.n_stored]
         with self.clock.part("clustering"):
             if config.init == "centroids":
@@ -655,8 +658,9 @@ def check_fit(config: ResolvedDistillation, data: ImageData) -> None:
     """Checks, before any work, that a configuration can be run on a data set.
 
     Raises:
-        UserError: a class is too small, a network, clusterer or augmentation cannot be built, the
-            network has nothing to match, or the points to be clustered would not fit into memory.
+        UserError: a class is too small, the set to start from does not fit, a network, clusterer or
+            augmentation cannot be built, the network has nothing to match, or the points to be
+            clustered would not fit into memory.
     """
     if config.eval_split == "val" and len(data.val_images) == 0:
         raise UserError(f"data set {data.name!r} gives no validation images; raise val_fraction")
@@ -670,3 +674,5 @@ def check_fit(config: ResolvedDistillation, data: ImageData) -> None:
     if config.embedding == "gradients" and config["projection_dim"] is None:
         check_gradient_size(sum(sizes), data.n_classes, network.classifier.in_features)
     check_class_sizes(config, data)
+    if config.start_set is not None:
+        start_set_of(config, data)

@@ -16,15 +16,20 @@ _N_SHOWN = 3
 def stored_per_class(config: ResolvedDistillation, class_sizes: Sequence[int]) -> list[int]:
     """Returns the synthetic images that are stored of each class: `ipc`, or fewer.
 
-    A class starts from factor² real images for each stored one, unless it starts from noise.
+    A class starts from factor² real images for each stored one, unless it starts from noise or a
+    set.
 
     Args:
         config: gives `ipc`, `factor`, `init` and `on_small_class`.
         class_sizes: training images of each class.
     """
-    if config.on_small_class == "error" or config.init == "noise":
+    if config.on_small_class == "error" or not _starts_from_real(config):
         return [config.ipc] * len(class_sizes)
     return [min(config.ipc, size // config.factor**2) for size in class_sizes]
+
+
+def _starts_from_real(config: ResolvedDistillation) -> bool:
+    return config.init != "noise" and config.start_set is None
 
 
 def representatives_per_class(
@@ -59,7 +64,7 @@ def check_class_sizes(config: ResolvedDistillation, data: ImageData) -> None:
             )
         return
     needs = {"n_representatives": ("representatives", config.n_representatives)}
-    if config.init != "noise":
+    if _starts_from_real(config):
         needs["ipc · factor²"] = ("initial images", config.ipc * config.factor**2)
     for need, (what, k) in needs.items():
         if k > size:

@@ -24,6 +24,11 @@ RecipeConfig = ResolvedDistillation | ResolvedEvaluation
 """The configurations that have a recipe of training on small sets."""
 
 
+SET_PURPOSE = "evaluation of a set"
+"""Purpose of the evaluations of sets in files, which all have the same initial weights and order of
+batches at a seed: also of those that a distillation started from."""
+
+
 def network_for(
     config: RecipeConfig, data: ImageData, name: str, generator: torch.Generator
 ) -> Network:

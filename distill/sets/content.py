@@ -37,6 +37,16 @@ def set_paths(name: str) -> tuple[Path, ...]:
     return paths
 
 
+def absolute_name(name: str) -> str:
+    """Returns the name of a set with absolute paths; they need not exist.
+
+    Raises:
+        UserError: a path cannot be one.
+    """
+    parts = (name,) if user_path(name).exists() else name.split(",")
+    return ",".join(str(user_path(part.strip()).absolute()) for part in parts)
+
+
 def set_files(name: str) -> list[Path]:
     """Returns the files of a set: all those in its folders, hidden ones left out; sorted.
 

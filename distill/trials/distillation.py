@@ -18,12 +18,18 @@ from distill.config.distillation import DistillationConfig, ResolvedDistillation
 from distill.datasets import ImageData
 from distill.dream.loop import Dream, check_fit
 from distill.dream.multiformation import decode
+from distill.dream.set_start import start_set_of
 from distill.evaluation.class_sizes import (
     describe_caps,
     representatives_per_class,
     stored_per_class,
 )
-from distill.evaluation.recipe import evaluation_of, network_for, random_images_baseline
+from distill.evaluation.recipe import (
+    SET_PURPOSE,
+    evaluation_of,
+    network_for,
+    random_images_baseline,
+)
 from distill.evaluation.scores import Evaluation, mean_and_std, score_columns
 from distill.kinds import CLUSTER_COLUMNS, KINDS
 from distill.networks.precision import precision_of
@@ -45,6 +51,7 @@ from distill.trials.distilled_files import (
 )
 from distill.trials.image_sheet import sheet_png
 from distill.trials.set_card import CARD, notes_of, set_card
+from distill.trials.training_sets import set_notices
 
 CURVE_COLUMNS = tuple(KINDS[DistillationConfig.kind].curve_columns)
 """Columns of the curve: one record per outer iteration, and one for the start."""
@@ -123,9 +130,9 @@ class DistillationTrial(Trial):
 
     @classmethod
     def notices(cls, config: ResolvedDistillation, data: ImageData) -> list[str]:
-        """Returns a line about classes that give fewer images than asked for."""
+        """Returns lines about small classes, and about the set that the images start from."""
         sizes = [len(indices) for indices in data.class_indices]
-        return describe_caps(
+        return _start_notices(config, data) + describe_caps(
             data.class_names,
             sizes,
             {"n_representatives": config.n_representatives, "ipc": config.ipc},
@@ -206,6 +213,9 @@ class DistillationTrial(Trial):
         # Without matching, the networks are those of the trials that go on from this start.
         is_start = config.match == "none" and plan.outer == config.outer_iterations
         outer = config.n_outer if is_start else plan.outer
+        purpose = f"evaluation of {plan.network_name} at {outer}"
+        if config.start_set is not None and plan.outer == config.outer_iterations:
+            purpose = SET_PURPOSE  # as the set itself is judged
         stored = self.stored_images()
         decoded = decode(stored.float() / 255, self.dream.factor)
         labels, weights = self.dream.stored_labels(), self.dream.stored_weights
@@ -217,7 +227,7 @@ class DistillationTrial(Trial):
             decoded,
             labels.repeat(n_parts),
             n_networks=plan.n_networks,
-            purpose=f"evaluation of {plan.network_name} at {outer}",
+            purpose=purpose,
             execution=self.execution,
             weights=None if weights is None else weights.repeat(n_parts),
         )
@@ -400,3 +410,24 @@ def saturated_share(images: Tensor) -> float:
     """
     chunks = images.split(_CHUNK)
     return sum(int(((part == 0) | (part == 255)).sum()) for part in chunks) / images.numel()
+
+
+def _start_notices(config: ResolvedDistillation, data: ImageData) -> list[str]:
+    """Returns what the set that the images start from is, and what of it is not used."""
+    if config.start_set is None:
+        return []
+    small = start_set_of(config, data)
+    lines = set_notices(config.start_set, small, data)
+    unused = {"soft labels": small.soft is not None, "weights": small.weights is not None}
+    names = " and ".join(name for name, is_there in unused.items() if is_there)
+    if names:
+        lines.append(f"set {config.start_set}: its {names} are not used, only images and classes")
+    half_level = 0.5 / 255  # what rounding to 8 bits hides
+    beyond = (small.images < -half_level) | (small.images > 1 + half_level)
+    outside = float(beyond.float().mean())
+    if outside > 0:
+        lines.append(
+            f"set {config.start_set}: {100 * outside:.2g} % of its pixels are outside 0 … 1 and "
+            "clamped to it"
+        )
+    return lines

@@ -17,7 +17,7 @@ from distill.augment.siamese import Augmentation
 from distill.config.evaluation import EvaluationConfig, ResolvedEvaluation
 from distill.datasets import ImageData
 from distill.evaluation.label_losses import SoftLabelLoss
-from distill.evaluation.recipe import evaluation_of, network_for
+from distill.evaluation.recipe import SET_PURPOSE, evaluation_of, network_for
 from distill.evaluation.scores import Evaluation, score_columns
 from distill.evaluation.set_statistics import SetStatistics, set_statistics
 from distill.evaluation.sgd import BatchLoss, cross_entropy_loss
@@ -25,7 +25,6 @@ from distill.evaluation.teacher import Teacher
 from distill.kinds import CLUSTER_COLUMNS, CLUSTER_SIZE_COLUMNS, KINDS
 from distill.networks.precision import precision_of
 from distill.runtime.execution import AUTOMATIC, Execution
-from distill.selection.pool import seen_images
 from distill.selection.samples import sample
 from distill.trials.base import (
     Progress,
@@ -47,6 +46,7 @@ from distill.trials.image_sheet import sheet_png
 from distill.trials.training_sets import (
     TrainingSet,
     selection_of,
+    set_notices,
     small_set_of,
     training_set_of,
 )
@@ -110,23 +110,15 @@ class EvaluationTrial(Trial):
         if not config.is_file:
             return []
         small = small_set_of(config, data)
-        lines = [f"set {config.set}: {small.found}"]
+        lines = set_notices(config.set, small, data)
         counts = torch.bincount(small.labels, minlength=data.n_classes)
         if int(counts.min()) < int(counts.max()):
             lines.append(
                 f"set {config.set}: its classes have {int(counts.min())} to {int(counts.max())} "
                 f"images; real images beside it have {int(counts.max())} each"
             )
-        n_test = int(seen_images(to_uint8(small.images), data.test_images.cpu()).sum())
-        if n_test:
-            lines.append(
-                f"set {config.set}: {n_test} of its images are test images, pixel by pixel; its "
-                "score is no measure of what networks learn from it"
-            )
         if config.labels == "soft" and small.soft is None:
             lines.append(f"set {config.set}: it carries no soft labels; a teacher gives them")
-        if small.recipe_hints:
-            lines.append(f"set {config.set}: its writer noted {', '.join(small.recipe_hints)}")
         return lines
 
     @property
@@ -207,7 +199,7 @@ class EvaluationTrial(Trial):
             training.images,
             labels,
             n_networks=config.n_eval,
-            purpose="evaluation of a set",  # not its name: sets at a seed are paired
+            purpose=SET_PURPOSE,  # not its name: sets at a seed are paired
             execution=self.execution,
             epochs=config.epochs,
             loss=loss,

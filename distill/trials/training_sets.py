@@ -11,10 +11,10 @@ from distill.config.sets import SELECTOR_OF
 from distill.datasets import ImageData
 from distill.dream.multiformation import decode
 from distill.errors import UserError, shortened
-from distill.sets.content import content_hash
-from distill.sets.pixel_range import Constants
-from distill.sets.read import read_set
-from distill.sets.small_set import SmallSet, fit_set
+from distill.evaluation.planned_set import fitted_set_of, stored_set_of
+from distill.selection.pool import seen_images
+from distill.sets.small_set import SmallSet
+from distill.trials.distilled_files import to_uint8
 
 
 class TrainingSet(NamedTuple):
@@ -39,31 +39,15 @@ def small_set_of(config: ResolvedEvaluation, data: ImageData) -> SmallSet:
     """Returns the set in the files of a configuration, fitted to the data set.
 
     Raises:
-        UserError: it is not the set that was planned, or see `read_set` and `fit_set`.
+        UserError: see `stored_set_of` and `fitted_set_of`; or it has another ipc.
     """
-    found = content_hash(config.set)
-    if found != config["set_hash"]:
-        raise UserError(
-            f"the set {shortened(config.set)} has changed: its hash is {found}, that of the trial "
-            f"{config['set_hash']}; run the command again to judge it as it is now"
-        )
-    stored = read_set(config.set, config["repetition"])
+    stored = stored_set_of(config, config.set)
     if stored.ipc != config["ipc"]:
         raise UserError(
             f"the set {shortened(config.set)} has {stored.ipc} images of its largest class, "
             f"got ipc {config['ipc']}; leave ipc out"
         )
-    constants = None
-    if config["set_mean"]:
-        mean, std = (torch.tensor(config.numbers(name)) for name in ("set_mean", "set_std"))
-        constants = Constants("set_mean and set_std", mean, std)
-    return fit_set(
-        stored,
-        data,
-        factor=config["factor"],
-        pixel_range=config["set_range"],
-        constants=constants,
-    )
+    return fitted_set_of(config, stored, data, config["factor"])
 
 
 def training_set_of(
@@ -92,6 +76,26 @@ def training_set_of(
         n_stored=len(small.labels),
         weights=weights,
     )
+
+
+def set_notices(name: str, small: SmallSet, data: ImageData) -> list[str]:
+    """Returns what a set is, and where it departs from the usual, one line each.
+
+    Args:
+        name: path of the set.
+        small: the set.
+        data: the data set.
+    """
+    lines = [f"set {name}: {small.found}"]
+    n_test = int(seen_images(to_uint8(small.images), data.test_images.cpu()).sum())
+    if n_test:
+        lines.append(
+            f"set {name}: {n_test} of its images are test images, pixel by pixel; its "
+            "score is no measure of what networks learn from it"
+        )
+    if small.recipe_hints:
+        lines.append(f"set {name}: its writer noted {', '.join(small.recipe_hints)}")
+    return lines
 
 
 def selection_of(config: ResolvedEvaluation) -> ResolvedSelection:
