@@ -3,10 +3,14 @@
 Runs a trial of any kind, by default a distillation, and writes its results to a folder:
 `result.json`, `curve.csv`, the images as Parquet (the Hub's image layout) and PNG, `config.json`.
 The same command resumes where it was interrupted, or says that it is finished.
+
+`python -m distill evaluate SET --on NAME` judges a set: it is short for
+`python -m distill --kind evaluation --set SET --dataset NAME`.
 """
 
 import argparse
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,15 +25,20 @@ from distill.cli.options import (
 )
 from distill.config.base import Config
 from distill.config.distillation import DistillationConfig
+from distill.config.evaluation import EvaluationConfig
 from distill.errors import InapplicableOptionError, UserError, one_line, shortened
 from distill.kinds import KINDS, Kind
 from distill.parsing import path
+
+EVALUATE = "evaluate"
+"""First argument of the command that judges a set."""
 
 _EXAMPLES = {
     "distillation": "Example: python -m distill --dataset cifar10 --data-root data "
     "--clusterer kmedoids --ipc 10 --n-outer 40",
     "selection": "Example: python -m distill --kind selection --selector cluster_grid "
     "--fraction 0.25 --val-fraction 0.1",
+    "evaluation": "Example: python -m distill evaluate dc.pt --on cifar10 --eval-epochs 300",
 }
 
 
@@ -39,13 +48,22 @@ def main(arguments: list[str] | None = None) -> int:
     0: finished; 1: the trial ended without a result (its `result.json` says why); 2: bad usage;
     130 or 143: interrupted, the same command resumes.
     """
+    given = sys.argv[1:] if arguments is None else arguments
+    judges = given[:1] == [EVALUATE]
     try:
-        first = _first_options(arguments)
+        first = _first_options(given[1:] if judges else given)
         values = _values_of_file(first.config)
+        if judges:
+            first.kind = first.kind or EvaluationConfig.kind
         kind = _kind(first, values)
-        parsed = trial_parser(kind).parse_args(arguments)
+        if judges and kind.config is not EvaluationConfig:
+            raise UserError(f"{EVALUATE} runs an evaluation, got kind {kind.name!r}; leave it out")
+        parsed = trial_parser(kind, judges=judges).parse_args(given[1:] if judges else given)
         options = run_options(parsed)
-        config = _config(kind, values, given_values(parsed, kind.config), first.config)
+        changes = given_values(parsed, kind.config)
+        if judges:
+            changes |= _judged(parsed.sets, {**values, **changes})
+        config = _config(kind, values, changes, first.config)
         # torch takes seconds to import: only once the options are known to be right.
         from distill.cli.command import run_command
 
@@ -108,12 +126,36 @@ def _config(
         ) from None
 
 
-def trial_parser(kind: Kind) -> OneLineParser:
-    """Returns the parser of the command for trials of a kind."""
+def _judged(sets: list[str], given: dict[str, Any]) -> dict[str, Any]:
+    """Returns the set that `evaluate` names; nothing where `--set` or a file gives it.
+
+    Raises:
+        UserError: there is not exactly one set.
+    """
+    if len(sets) > 1:
+        raise UserError(
+            f"{EVALUATE} judges one set, got {len(sets)}; judge several, also beside random "
+            f"images, with dream-sweep evaluate {shlex.join(sets)}"
+        )
+    if bool(sets) == ("set" in given):
+        raise UserError(
+            f"give one SET to judge: a .parquet or .pt file, IMAGES.pt,LABELS.pt or a folder; got "
+            f"{'it twice' if sets else 'none'}"
+        )
+    return {"set": sets[0]} if sets else {}
+
+
+def trial_parser(kind: Kind, *, judges: bool = False) -> OneLineParser:
+    """Returns the parser of the command for trials of a kind.
+
+    Args:
+        kind: of the trials.
+        judges: whether it is that of `evaluate`, which takes the set as an argument.
+    """
     kinds = "; ".join(f"{name}: {known.summary}" for name, known in KINDS.items())
     parser = OneLineParser(
         prog="python -m distill",
-        usage="python -m distill [options]",
+        usage=f"python -m distill {f'{EVALUATE} SET ' if judges else ''}[options]",
         description=f"Run one trial: {kind.summary}. Without any option: distil real handwritten "
         "digits, about a minute on two CPU cores.",
         epilog=_EXAMPLES.get(kind.name),
@@ -133,6 +175,9 @@ def trial_parser(kind: Kind) -> OneLineParser:
         help="start from a config.json of another run",
     )
     add_run_options(parser.add_argument_group("where and how to run (no influence on the result)"))
+    if judges:
+        parser.add_argument("sets", nargs="*", metavar="SET", help="a set to judge, as for --set")
+        parser.add_argument("--on", dest="dataset", metavar="NAME", help="the same as --dataset")
     add_config_options(parser, kind.config)
     return parser
 

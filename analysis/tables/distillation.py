@@ -124,10 +124,10 @@ class DistillationLayout(TableLayout):
         """
         if not str(config.get("init")).startswith(_START):
             return super().changed_options(config)
-        changed = dict(super().changed_options({**config, "init": "random"}))
-        given = {name: config.get(name) for name in ("init", *_SET_FIELDS)}
-        changed |= {name: value for name, value in given.items() if value not in (None, "", 0)}
-        return tuple((name, changed[name]) for name in self.option_names if name in changed)
+        start = ("init", *_SET_FIELDS)
+        others = super().changed_options({**config, **dict.fromkeys(start)})
+        given = ((name, config.get(name)) for name in start)
+        return (*((n, v) for n, v in given if v not in (None, "", 0, ())), *others)
 
     def label(self, values: Values, options: str) -> str:
         """Returns the label of a row."""

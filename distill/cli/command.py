@@ -8,7 +8,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import torch
@@ -133,7 +133,8 @@ def _is_small(config: Config, data: ImageData) -> bool:
 def _default_folder(config: Config) -> Path:
     dataset = config.dataset.split(":", 1)[0]
     ipc = config["ipc"] if "ipc" in config.declared_fields() else None
-    parts = [dataset, str(config[config.method_field])]
+    method = str(config[config.method_field])  # of a set its path: the name of the first file
+    parts = [dataset, PurePath(method.split(",", maxsplit=1)[0]).stem]
     parts += [] if ipc is None else [f"ipc{ipc}"]
     return Path("distilled") / "-".join([*parts, config.trial_id])
 

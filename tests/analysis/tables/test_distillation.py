@@ -551,3 +551,17 @@ def test_balanced_accuracies_stand_below_where_they_differ() -> None:
         "Balanced accuracy, the mean of the classes' own ones, in %: K-Means F 30.00."
         in table.layout.more_notes(table)
     )
+
+
+def test_starts_from_sets_are_rows_by_their_content() -> None:
+    """The files need not be where results are analysed."""
+    start = {"init": "set:/nowhere/dc.pt", "factor": 2}
+    rows = [
+        *rows_of("kmeans", "none", [0.5, 0.6]),
+        *rows_of("kmeans", "none", [0.55, 0.65], **start, set_hash="0123456789abcdef"),
+        *rows_of("kmeans", "none", [0.3, 0.3], **start, set_hash="f" * 16),
+    ]
+    labels = only_table(rows).rows["label"].dropna().tolist()
+
+    assert "K-Means (start from dc, content 012345)" in labels
+    assert "K-Means (start from dc, content ffffff)" in labels

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -389,6 +390,67 @@ def test_the_command_judges_a_file(
     set_file.write_bytes(b"changed")
     assert main(arguments) == 2
     assert "error: " in capsys.readouterr().err
+
+
+SMALL = "--eval-epochs 1 --n-eval 1 --width 4 --depth 1 --seed 3".split()
+
+
+@pytest.mark.parametrize("option", ["--on", "--dataset"])
+def test_evaluate_is_the_kind_with_the_set_as_argument(
+    option: str, set_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    long = ["--kind", "evaluation", "--set", str(set_file), "--dataset", "digits"]
+
+    assert main([*long, *SMALL, "--out", "long"]) == 0
+    assert main(["evaluate", str(set_file), option, "digits", *SMALL]) == 0
+
+    (short,) = Path("distilled").iterdir()
+    rows = [json.loads((folder / "result.json").read_text()) for folder in (Path("long"), short)]
+    assert rows[0]["trial_id"] == rows[1]["trial_id"]
+    assert rows[0]["network_scores"] == rows[1]["network_scores"]
+    assert short.name == f"digits-idc-ipc2-{rows[0]['trial_id']}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give one SET to judge"),
+        (["a.pt", "b.pt"], "judges one set, got 2; .* dream-sweep evaluate a.pt b.pt"),
+        (["a.pt", "--set", "b.pt"], "got it twice"),
+        (["a.pt", "--kind", "selection"], "evaluate runs an evaluation, got kind 'selection'"),
+        (["nowhere.pt"], r"no such set: 'nowhere\.pt'"),
+        (["x" * 300], "cannot use the path|no such set"),
+        (["a\x00b"], "cannot use the path|character"),
+        (["a.pt", "--on", "cifar11"], "unknown dataset 'cifar11'; did you mean 'cifar10'"),
+        (["a.pt", "--onn", "digits"], "unknown option '--onn'"),
+    ],
+)
+def test_bad_usage_of_evaluate_is_one_line(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert main(["evaluate", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error)
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_of_evaluate_names_the_set(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["evaluate", "--help"])
+    assert stopped.value.code == 0
+    printed = capsys.readouterr().out
+    assert "usage: python -m distill evaluate SET [options]" in printed
+    assert "--on NAME" in printed
+    assert "--label-loss" in printed
 
 
 def test_checkpoints_hold_the_state_of_every_part(digits: ImageData, tmp_path: Path) -> None:
