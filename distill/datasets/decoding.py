@@ -151,6 +151,10 @@ def is_image(path: Path) -> bool:
             return True
 
 
+class MixedSizesError(UserError):
+    """Pictures of several sizes that are not to be resized."""
+
+
 def decode_rows(
     rows: Rows,
     *,
@@ -174,7 +178,8 @@ def decode_rows(
         on_progress: called with (pictures done, pictures in total) after every batch.
 
     Raises:
-        UserError: a picture cannot be read, sizes differ, or no picture is left.
+        UserError: a picture cannot be read or no picture is left; a `MixedSizesError` where sizes
+            differ.
     """
     arrays = _PartArrays(np.bincount(rows.parts, minlength=len(Part)).tolist())
     corrupt, damaged = _Listed(), _Listed()
@@ -310,7 +315,7 @@ class _PartArrays:
             self.images = [np.empty((n, *image.shape), dtype=np.uint8) for n in self.capacities]
         channels, *size = self.images[0].shape[1:]
         if list(image.shape[1:]) != size:
-            raise UserError(
+            raise MixedSizesError(
                 f"the images differ in size: {self.first_place} has {size[1]}×{size[0]} pixels, "
                 f"{place} has {image.shape[2]}×{image.shape[1]}; --image-size N resizes all of "
                 "them to N×N"

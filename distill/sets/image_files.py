@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from distill.datasets.decoding import decode_rows
+from distill.datasets.decoding import MixedSizesError, decode_rows
 from distill.datasets.folder import folder_rows
 from distill.datasets.parquet import read_rows
 from distill.datasets.rows import Part, Rows
@@ -64,7 +64,11 @@ def read_class_folders(path: Path) -> StoredSet:
 
 
 def _decoded(rows: Rows) -> tuple[Tensor, Tensor]:
-    decoded = decode_rows(rows)
+    try:
+        decoded = decode_rows(rows)
+    except MixedSizesError as error:  # only data sets are resized
+        found = str(error).partition(";")[0]
+        raise UserError(f"{found}; a set has one size, store its images alike") from None
     images = torch.from_numpy(decoded.images[Part.TRAIN])
     return images, torch.from_numpy(decoded.labels[Part.TRAIN])
 

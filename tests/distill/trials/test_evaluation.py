@@ -3,11 +3,14 @@
 import dataclasses
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
+from torch import Tensor
 
 from distill.__main__ import main
 from distill.config.evaluation import EvaluationConfig
@@ -441,6 +444,80 @@ def test_bad_usage_of_evaluate_is_one_line(
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+class Code:
+    """Runs code where a pickle with it is loaded."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (exec, ("open('was_run', 'w')",))
+
+
+LABELS = torch.arange(10)
+
+BAD_SETS: dict[str, tuple[Callable[[Tensor], Any], str]] = {
+    "classes": (lambda x: [torch.cat([x, x[:1]]), torch.arange(11)], "digits has 10 classes"),
+    "nan": (lambda x: [x / 0 * 0, LABELS], "640 pixels of 10 of 10 images are NaN or infinite"),
+    "code": (lambda _: {"data": Code()}, "code in a file is never run"),
+    "below": (lambda x: [x, LABELS - 1], "labels must number the classes from 0, got -1"),
+    "above": (lambda x: [x, LABELS + 5], r"labels up to 14, digits has 10 classes \(0 … 9\)"),
+    "empty": (lambda x: [x[:9], LABELS[:9]], "1 of 10 classes have no image in the set: '9'"),
+    "large": (
+        lambda x: [x.repeat(300, 1, 1, 1), LABELS.repeat(300)],
+        "300 images of class '0', digits only",
+    ),
+    "list": (lambda x: [list(x), LABELS], "it must hold DC's dictionary"),
+    "size": (lambda x: [x.repeat(1, 1, 2, 2), LABELS], "of digits 8×8; .* with --image-size 16"),
+}
+
+
+@pytest.mark.parametrize("command", ["evaluate", "init"])
+@pytest.mark.parametrize("name", BAD_SETS)
+def test_a_bad_set_is_one_line_and_code_2(
+    command: str,
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    change, message = BAD_SETS[name]
+    torch.save(change(torch.rand(10, 1, 8, 8)), "set.pt")
+    start = ["--init", "set:set.pt", "--factor", "1", "--ipc", "300" if name == "large" else "1"]
+
+    assert main([command, "set.pt"] if command == "evaluate" else start) == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error)
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["set.pt"]
+
+
+@pytest.mark.parametrize("command", ["evaluate", "init"])
+def test_images_of_mixed_sizes_are_one_line_and_code_2(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for label in range(10):
+        (tmp_path / str(label)).mkdir()
+        Image.new("L", (8, 8 + label % 2)).save(tmp_path / str(label) / "image.png")
+
+    start = ["--init", f"set:{tmp_path}", "--factor", "1"]
+    assert main([command, str(tmp_path)] if command == "evaluate" else start) == 2
+    error = capsys.readouterr().err
+    assert re.match(r"error: the images differ in size: .* 8×8 .* 8×9; a set has one size", error)
+    assert error.count("\n") == 1
+
+
+def test_an_unknown_format_is_one_line_and_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "set.npz").write_bytes(b"no tensors")
+
+    for arguments in (["evaluate", f"{tmp_path}/set.npz"], ["--init", f"set:{tmp_path}/set.npz"]):
+        assert main(arguments) == 2
+        error = capsys.readouterr().err
+        assert re.match(r"error: unknown format of the set .*set\.npz: known are \.parquet", error)
+        assert error.count("\n") == 1
 
 
 def test_help_of_evaluate_names_the_set(capsys: pytest.CaptureFixture[str]) -> None:
