@@ -32,6 +32,7 @@ COMMANDS = {
     "search": ("sweeps/search.py",),
     "status": ("-m", "sweeps.monitor.status_command"),
     "logs": ("-m", "sweeps.monitor.logs_command"),
+    "export": ("-m", "sweeps.monitor.export_command"),
     "analyse": ("-m", "analysis"),
     "completion": ("-m", "sweeps.completion"),
 }

@@ -123,7 +123,9 @@ def check_trial(arguments: list[str]) -> None:
     name = arguments[arguments.index("--kind") + 1] if "--kind" in arguments else "distillation"
     kind = KINDS[name]
     given = given_values(trial_parser(kind).parse_args(arguments), kind.config)
-    kind.config.from_dict(given).resolve()
+    config = kind.config.from_dict(given)
+    if getattr(config, "start_set", None) is None:  # whose file the document does not bring
+        config.resolve()
 
 
 def check_search(arguments: list[str]) -> None:

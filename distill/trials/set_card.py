@@ -162,8 +162,9 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     """Returns the 95 % interval of the mean by Student's t; NaN for fewer than two values.
 
     Example:
-        >>> [round(end, 4) for end in interval([0.5, 0.6, 0.7])]
-        [0.3516, 0.8484]
+        >>> low, high = interval([0.5, 0.6, 0.7])
+        >>> round(low, 4), round(high, 4)
+        (0.3516, 0.8484)
     """
     n = len(values)
     if n < 2:

@@ -44,8 +44,8 @@ class LinesOf:
         >>> given = LinesOf(
         ...     recipe=recipe, network=network, mean=(0.3,), std=(0.4,), is_weighted=False, **size
         ... )
-        >>> [heading for heading, _ in training_lines(given)]
-        ['Read it', 'Train on it']
+        >>> tuple(heading for heading, _ in training_lines(given))
+        ('Read it', 'Build a ConvNet', 'Train on it')
     """
 
     recipe: dict[str, Any]
