@@ -84,7 +84,7 @@ def set_card(config: ResolvedDistillation, row: Mapping[str, Any], table: pa.Tab
     classes = ", ".join(stored.class_names)
     parts = [
         _head(len(stored.labels), name, has_decoded=config.factor > 1),
-        f"# {name}, distilled to {config.ipc} images per class",
+        f"# {name}, distilled to {config.ipc} image{'s' * (config.ipc > 1)} per class",
         f"{len(stored.labels)} learnt images of {len(stored.class_names)} classes ({classes}), "
         f"{'×'.join(map(str, stored.images.shape[1:]))}, 8 bit. `label` is the class"
         + (", `weight` how much an image counts in training" if stored.weights is not None else "")
