@@ -19,8 +19,8 @@ from analysis.findings.answers import answers
 from analysis.findings.claims import Finding
 from analysis.findings.findings import findings, in_short, markdown
 from analysis.statistics.equivalence import SMALLEST_EFFECT
-from analysis.tables.build import Tables, build_from, joined_tables
-from analysis.tables.files import write_table
+from analysis.tables.build import Tables, build_from, joined_tables, joint_tables_of
+from analysis.tables.files import write_joint_table, write_table
 from analysis.tables.layout import layout_of
 from analysis.tables.printing import line_width, print_opening, print_sheets, unstarted_lines
 from analysis.tables.render import sheet
@@ -163,10 +163,14 @@ def _tables(work: _Work, folder: Path) -> None:
     console = Console()
     print_opening(answers(work.tables.tables), console)
     print_sheets([sheet(table) for table in work.tables.tables], console)
+    joint = joint_tables_of(work.tables.tables)
+    print_sheets([table.sheet for table in joint], console)
     for line in wrapped(unstarted_lines(work.tables), line_width(console)):
         print(line)
     for table in work.tables.tables:
         write_table(table, folder)
+    for joint_table in joint:
+        write_joint_table(joint_table, folder)
     if work.tables.tables:
         print(f"\ntables as .md, .tex, .txt and .csv: {folder}")
 

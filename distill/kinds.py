@@ -60,7 +60,8 @@ CLUSTER_QUALITY_COLUMNS: Columns = {
     f"{name}_{when}": float for name in _QUALITIES for when in ("last", "mean")
 }
 """How well representatives stand for their class (`distill.clustering.quality`): means over classes
-at the last clustering, and over all clusterings of the loop. Null for random choices."""
+at the last clustering, and over all clusterings of the loop; random choices are measured at the
+last one only."""
 
 STATUSES = ("ok", "infeasible", "diverged", "out_of_memory")
 """How a trial may end."""

@@ -1,12 +1,12 @@
 """Figures of the tables of distillations: everything that they have data for."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import pandas as pd
 
 from analysis.data.reading import Sweeps
-from analysis.figures import cluster_sizes, clusters, cost, curves
+from analysis.figures import cluster_sizes, clusters, cost, curves, quality, ranks
 from analysis.figures.bands import VARIANT_LINES
 from analysis.figures.plot import ENDINGS, Plot
 from analysis.tables.layout import Table
@@ -50,6 +50,12 @@ def plots_of_table(table: Table, sweeps: Sweeps) -> Iterator[Plot]:
                 numbers=numbers,
                 draw=cluster_sizes.draw,
             )
+
+
+def joint_plots(tables: Sequence[Table]) -> Iterator[Plot]:
+    """Yields the figures over several tables: mean ranks, and what goes with accuracy."""
+    yield from ranks.plots(tables)
+    yield from quality.plots(tables)
 
 
 def _finished(table: Table) -> pd.DataFrame:

@@ -20,6 +20,7 @@ from analysis.findings.claims import (
     pooled_case,
     setting_of,
 )
+from analysis.findings.quality import quality_findings
 from analysis.statistics.families import Family, family_of
 from analysis.statistics.ranks import compare_ranks
 from analysis.tables.declarations import Pair
@@ -40,7 +41,7 @@ def joint_findings(tables: Sequence[Table]) -> list[Finding]:
     found = [finding for pair in _sizes(tables) for finding in _weights_by_size(*pair)]
     for protocol in PROTOCOLS.values():
         found += _ranks(tables, protocol)
-    return found
+    return found + quality_findings(tables)
 
 
 # --- weights × images a class --------------------------------------------------------------------

@@ -21,7 +21,7 @@ from analysis.findings.findings import READING, grouped, in_short
 from analysis.report.drawings import hover_values, inline_svg
 from analysis.report.markup import Markup, joined, tag
 from analysis.report.tables import sheet_table, table
-from analysis.tables.build import Tables
+from analysis.tables.build import Tables, joint_tables_of
 from analysis.tables.layout import layout_of
 from analysis.tables.printing import unstarted_lines
 from analysis.tables.render import sheet
@@ -91,6 +91,9 @@ def tables_section(tables: Tables) -> Markup:
     for printed in map(sheet, tables.tables):
         parts.append(tag("h3", printed.title))
         parts.append(sheet_table(printed))
+    for joint in joint_tables_of(tables.tables):
+        parts.append(tag("h3", joint.sheet.title))
+        parts.append(sheet_table(joint.sheet))
     return joined(parts, (tag("p", line) for line in unstarted_lines(tables)))
 
 

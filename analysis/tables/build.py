@@ -20,9 +20,11 @@ from analysis.tables.layout import (
     integer_columns,
     layout_of,
 )
+from analysis.tables.quality import JointTable
 from analysis.tables.questions import AskedQuestion, ask, resolution_of, score_matrix
 from analysis.tables.rows import PROTOCOLS, frame_of, interval_numbers, mean_number, score_numbers
 from analysis.tables.variants import RowGrouping
+from distill.components import resolve_reference
 from distill.kinds import KINDS
 
 
@@ -89,6 +91,18 @@ def joined_tables(parts: Iterable[Tables]) -> Tables:
         tables=tuple(table for part in parts for table in part.tables),
         unstarted=tuple(entry for part in parts for entry in part.unstarted),
     )
+
+
+def joint_tables_of(tables: Iterable[Table]) -> list[JointTable]:
+    """Returns the tables over all tables of each layout."""
+    found: list[JointTable] = []
+    groups: dict[int, list[Table]] = {}
+    for table in tables:
+        groups.setdefault(id(table.layout), []).append(table)
+    for group in groups.values():
+        build_joint = resolve_reference(group[0].layout.joint_tables)
+        found += build_joint(group) if build_joint is not None else []
+    return found
 
 
 def build_from(

@@ -28,7 +28,7 @@ from analysis.tables.layout import (
     against_variant,
     printed_order,
 )
-from analysis.tables.topics import AGREEMENT, BEST, RANKS, SPREAD, TEST_IMAGES
+from analysis.tables.topics import AGREEMENT, BEST, QUALITY, RANKS, SPREAD, TEST_IMAGES
 from distill.components import fields_of
 from distill.config.base import DATA_FIELDS
 from distill.config.defaults import default_lr_img
@@ -361,11 +361,22 @@ LAYOUT = DistillationLayout(
         ),
     ),
     further_findings="analysis.findings.distillation:further_findings",
-    further_topics=(AGREEMENT, LEVEL, BEST, SPREAD, TEST_IMAGES, LOSSES, INTERACTION, RANKS),
+    further_topics=(
+        AGREEMENT,
+        LEVEL,
+        BEST,
+        SPREAD,
+        TEST_IMAGES,
+        LOSSES,
+        INTERACTION,
+        RANKS,
+        QUALITY,
+    ),
     joint_findings="analysis.findings.joint:joint_findings",
+    joint_tables="analysis.tables.quality:joint_tables",
     remark="analysis.findings.distillation:published_noise",
     figures="analysis.figures.distillation:plots_of_table",
-    joint_figures="analysis.figures.ranks:plots",
+    joint_figures="analysis.figures.distillation:joint_plots",
     sweep_figures="analysis.figures.growth:plots",
     images=Images(folder="distilled", label="Distilled images"),
 )

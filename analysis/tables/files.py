@@ -5,8 +5,9 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.tables.layout import Table
+from analysis.tables.quality import JointTable
 from analysis.tables.render import sheet
-from analysis.tables.sheet import latex, markdown, text_lines, wrapped
+from analysis.tables.sheet import Sheet, latex, markdown, text_lines, wrapped
 
 TEXT_WIDTH = 100
 
@@ -21,13 +22,25 @@ def write_table(table: Table, folder: Path) -> list[Path]:
     Raises:
         OSError: a file cannot be written.
     """
-    printed = sheet(table)
+    return _write(sheet(table), csv(table), folder)
+
+
+def write_joint_table(table: JointTable, folder: Path) -> list[Path]:
+    """Writes a table over several tables as `write_table` does.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    return _write(table.sheet, _csv(table.numbers), folder)
+
+
+def _write(printed: Sheet, numbers: str, folder: Path) -> list[Path]:
     text = [*wrapped([printed.title], TEXT_WIDTH), *text_lines(printed, TEXT_WIDTH)]
     contents = {
         "txt": "\n".join(text) + "\n",
         "md": markdown(printed),
         "tex": latex(printed),
-        "csv": csv(table),
+        "csv": numbers,
     }
     files = []
     for ending, content in contents.items():
@@ -48,5 +61,9 @@ def csv(table: Table) -> str:
             rows = rows.copy(deep=False)
             column = pd.Series([value] * len(rows), index=rows.index, dtype=object)
             rows.insert(position, name, column)
+    return _csv(rows)
+
+
+def _csv(rows: pd.DataFrame) -> str:
     # Ten digits: those beyond depend on the order of a sum.
     return str(rows.to_csv(index=False, float_format="%.10g", lineterminator="\n"))

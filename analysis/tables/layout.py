@@ -215,6 +215,8 @@ class TableLayout:
         further_topics: of those.
         joint_findings: reference of a function from all tables of the layout to findings over
             several of them; None: none. Their topics are among `further_topics`.
+        joint_tables: reference of a function from all tables of the layout to tables over them
+            (`analysis.tables.quality.JointTable`); None: none.
         remark: reference of a function that returns the last line of the summary; None: none.
         figures: reference of a generator of the figures of a table, from it and the sweeps.
         joint_figures: reference of a generator of figures over all tables of the layout.
@@ -248,6 +250,7 @@ class TableLayout:
     further_findings: Any = None
     further_topics: tuple[Topic, ...] = ()
     joint_findings: Any = None
+    joint_tables: Any = None
     remark: Any = None
     figures: Any = None
     joint_figures: Any = None

@@ -31,3 +31,9 @@ RANKS = Topic(
     name="ranks",
     title="Ranks over settings (Friedman, Nemenyi)",
 )
+QUALITY = Topic(
+    name="quality",
+    title="What goes with accuracy: quality of the clusterings (Spearman's ρ over all methods, "
+    "bootstrap over seeds, each interval by itself)",
+    sentence="{table}: {cases}.",
+)

@@ -87,7 +87,7 @@ class Dream:
         cluster_sizes: for each class the (k,) int64 sizes of its clusters at the last clustering;
             empty before there is one.
         cluster_quality: means over classes at the last clustering, by `QUALITY_COLUMNS`; empty
-            before there is one, and for random choices.
+            before there is one, and for random choices before the last one.
     """
 
     def __init__(
@@ -186,7 +186,7 @@ class Dream:
         if self.inner == 0:
             self._begin_outer_iteration()
         if self.outer == self.inner == 0:  # the clustering of the start has another size
-            self._quality_sums, self._last_labels = {}, []
+            self._quality_sums, self._last_labels, self.cluster_quality = {}, [], {}
         if self.inner % self.config.cluster_interval == 0:
             with self.clock.part("clustering"):
                 self._choose_representatives()
@@ -223,8 +223,13 @@ class Dream:
             self.images.clamp_(0, 1)
 
     def _choose_representatives(self) -> None:
-        chosen = self._select_all(self.clusterer, self.config.clusterer, self.n_chosen)
-        use_weights = self.config.weights != "none" and self.config.weights_in != "training"
+        config = self.config
+        is_last = (
+            self.outer == config.outer_iterations - 1
+            and self.inner + config.cluster_interval >= config.n_inner
+        )
+        chosen = self._select_all(self.clusterer, config.clusterer, self.n_chosen, is_last=is_last)
+        use_weights = config.weights != "none" and config.weights_in != "training"
         self.representatives = [
             (
                 indices[found.indices],
@@ -234,7 +239,7 @@ class Dream:
         ]
 
     def _select_all(
-        self, clusterer: Clusterer, name: str, counts: Sequence[int]
+        self, clusterer: Clusterer, name: str, counts: Sequence[int], *, is_last: bool
     ) -> list[Representatives]:
         """Embeds and clusters every class and chooses so many representatives of each.
 
@@ -242,8 +247,10 @@ class Dream:
             clusterer: that clusters.
             name: of it, which decides how representatives are chosen.
             counts: representatives of each class.
+            is_last: whether no clustering follows, the only one at which random choices, which
+                need no embedding, are embedded and measured.
         """
-        points = self._points(clusterer)
+        points = self._points(clusterer, embeds_always=is_last)
         clusterings = self._cluster_all(clusterer, points, counts)
         rule = rule_for(name)
         chosen = [
@@ -251,7 +258,8 @@ class Dream:
             for class_points, clustering, k in zip(points, clusterings, counts, strict=True)
         ]
         self._note_sizes(clusterings, [len(found.indices) for found in chosen])
-        self._measure(points, clusterings, chosen, clusterer)
+        if clusterer.uses_points or is_last:
+            self._measure(points, clusterings, chosen, over_run=clusterer.uses_points)
         return chosen
 
     def _note_sizes(self, clusterings: Sequence[Clustering], n_chosen: Sequence[int]) -> None:
@@ -275,11 +283,17 @@ class Dream:
         points: Sequence[Tensor],
         clusterings: Sequence[Clustering],
         chosen: Sequence[Representatives],
-        clusterer: Clusterer,
+        *,
+        over_run: bool,
     ) -> None:
-        """Takes the quality of a clustering, of its embedding's points."""
-        if not clusterer.uses_points:  # these are positions
-            return
+        """Takes the quality of a clustering, of its embedding's points.
+
+        Args:
+            points: of every class.
+            clusterings: of them.
+            chosen: their representatives.
+            over_run: whether it counts in the means over the run.
+        """
         by_class = [
             class_quality(own_points, clustering, found.indices, found.weights)
             for own_points, clustering, found in zip(points, clusterings, chosen, strict=True)
@@ -290,6 +304,8 @@ class Dream:
                 quality["stability"] = stability(now, before)
         self._last_labels = labels
         self.cluster_quality = mean_quality(by_class)
+        if not over_run:
+            return
         for name, value in self.cluster_quality.items():
             total, count = self._quality_sums.get(name, (0.0, 0))
             self._quality_sums[name] = total + value, count + 1
@@ -312,10 +328,15 @@ class Dream:
             for class_points, k in zip(points, counts, strict=True)
         ]
 
-    def _points(self, clusterer: Clusterer) -> list[Tensor]:
-        """Returns the points of every class that are clustered."""
-        embeds_for_more = self.published or self.config["projection_dim"] is not None
-        if not clusterer.uses_points and not embeds_for_more:
+    def _points(self, clusterer: Clusterer, *, embeds_always: bool = False) -> list[Tensor]:
+        """Returns the points of every class that are clustered.
+
+        Args:
+            clusterer: that clusters.
+            embeds_always: whether clusterers that do not use points get them, too.
+        """
+        embeds_always |= self.published or self.config["projection_dim"] is not None
+        if not clusterer.uses_points and not embeds_always:
             # Positions instead of features, which cost more than the choice: the result is the
             # same. Elsewhere an embedding draws random numbers, or moves batch-norm statistics.
             return [
@@ -510,7 +531,8 @@ class Dream:
             clusterer = CLUSTERERS.build(name)
         if name == "agglomerative_published":  # as paper 1: the first images
             return [torch.arange(k, device=self.device) for k in counts]
-        chosen = self._select_all(clusterer, name, counts)
+        is_last = self.config.outer_iterations == 0
+        chosen = self._select_all(clusterer, name, counts, is_last=is_last)
         for name, found, k in zip(self.data.class_names, chosen, counts, strict=True):
             if len(found.indices) < k:
                 raise InfeasibleClusteringError(

@@ -380,7 +380,22 @@ def test_quality_is_of_the_loops_clusterings(digits: ImageData, tiny: Tiny) -> N
     assert dream._quality_sums["stability"][1] == 1, "of the second with the first"
 
 
-def test_random_choices_have_no_quality(digits: ImageData, tiny: Tiny) -> None:
-    dream = Dream(tiny(clusterer="random", n_inner=2), digits)
+def test_random_choices_are_measured_at_the_last_clustering_only(
+    digits: ImageData, tiny: Tiny
+) -> None:
+    config = tiny(clusterer="random", init="kmeans", n_outer=2, n_inner=2, cluster_interval=1)
+    dream = Dream(config, digits)
+    for _ in range(3):
+        dream.inner_loop()
+        assert dream.quality_columns() == {}
     dream.inner_loop()
-    assert dream.quality_columns() == {}
+    columns = dream.quality_columns()
+    assert {name.rpartition("_")[2] for name in columns} == {"last"}
+    # As many random representatives as the reference has: their ratio is one up to chance.
+    assert 0.7 < columns["quantization_error_last"] < 1.4
+    assert columns["effective_clusters_last"] == pytest.approx(config.n_representatives, rel=0.01)
+
+
+def test_random_starts_without_matching_are_measured(digits: ImageData, tiny: Tiny) -> None:
+    dream = Dream(tiny(clusterer="random", match="none", ipc=4), digits)
+    assert 0.7 < dream.quality_columns()["quantization_error_last"] < 1.4
