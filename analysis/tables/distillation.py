@@ -34,6 +34,7 @@ from distill.config.base import DATA_FIELDS
 from distill.config.defaults import default_lr_img
 from distill.config.distillation import DistillationConfig
 from distill.config.sets import START_SET, StoredSetOptions
+from distill.selection.registry import DIFFICULTIES, PICKS, QUOTAS, StratifiedOptions
 
 WEIGHTS = ("T", "F", "inert")
 """With weights, without, and with paper 1's, which have no effect, outside its own protocol."""
@@ -53,8 +54,22 @@ VARIANT_LABELS = {
     ("weights_in", "matching"): "",
     ("weights_in", "training"): "weights in training",
     ("weights_in", "both"): "weights in matching and training",
+    ("pick", "nearest"): "",
+    **{("pick", name): f"{name} picks" for name in PICKS if name != "nearest"},
+    ("quota", "one"): "",
+    **{("quota", name): f"{name} quotas" for name in QUOTAS if name != "one"},
+    **{("difficulty", name): f"by {DIFFICULTIES.label(name)}" for name in DIFFICULTIES},
 }
 """What the label of a row says of its start, of what is matched and where weights act."""
+
+PICK_OPTIONS = tuple(
+    dict.fromkeys(
+        name
+        for options in (StratifiedOptions, *(DIFFICULTIES[d].options for d in DIFFICULTIES))
+        for name in fields_of(options)
+    )
+)
+"""Options of picks and quotas."""
 
 PAPER_DATASET, PAPER_EMBEDDING = "cifar10", "features"
 """What the published numbers are of, whatever a table is of."""
@@ -337,7 +352,10 @@ LAYOUT = DistillationLayout(
         RowField(name="weights", value=weights_of, order=WEIGHTS.index),
     ),
     baseline={"clusterer": "kmeans", "weights": "F"},
-    variant_fields=("init", *_SET_FIELDS, "match", "weights_in"),
+    variant_fields=(
+        *("init", *_SET_FIELDS, "match", "weights_in"),
+        *("pick", "quota", *PICK_OPTIONS),
+    ),
     usual_options={"dbscan": {"eps": 15.0, "min_samples": 2}},
     title_fields=("dataset", "ipc", "embedding"),
     reproduced_score="accuracy_best",

@@ -257,6 +257,12 @@ CLUSTERERS = Registry(
 )
 """Names as in configurations, results and tables; the order is that of tables."""
 
+WITH_NOISE = ("dbscan", "hdbscan", "dbscan_published")
+"""Clusterers that leave images in no cluster."""
+
+CHOOSES_ITSELF = ("facility_location", "k_center", "herding", "random")
+"""Clusterers whose representatives are images that they choose, with clusters made afterwards."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class GradientOptions:

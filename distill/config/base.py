@@ -53,6 +53,8 @@ NEUTRAL_VALUES: Mapping[str, Any] = {
     "augment_selector": "random",
     "augment_contrast": False,
     "weights_in": "matching",
+    "pick": "nearest",
+    "quota": "one",
 }
 """Fields and options that were added after `SCHEMA_VERSION` was last raised, with the value that
 stands for what trials did before. It is left out of the identity, so that earlier results stay

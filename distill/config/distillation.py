@@ -9,9 +9,11 @@ from distill.clustering.registry import CLUSTERERS, EMBEDDINGS
 from distill.components import choice, component_of, option
 from distill.config.base import Config
 from distill.config.defaults import dataset_defaults, default_lr_img
+from distill.config.picks import check_picks, chooses_otherwise
 from distill.config.sets import INITS, START_SET, check_set_constants
 from distill.errors import UserError, require_known
 from distill.networks.registry import NETWORKS
+from distill.selection.registry import PICK_HELP, PICKS, QUOTA_HELP, QUOTAS
 
 
 @dataclass(frozen=True, kw_only=True, init=False)
@@ -36,6 +38,8 @@ class DistillationConfig(Config):
     weights: Literal["none", "size", "published"] = option("none", "weights of the representatives: cluster sizes, none, or paper 1's inert ones", group="method")
     embedding: str = choice("features", EMBEDDINGS, "space that is clustered", group="method")
     n_representatives: int = option(None, "representatives per class and matching step (K)", group="method", minimum=1)
+    pick: str = choice("nearest", PICKS, PICK_HELP, group="method")
+    quota: str = choice("one", QUOTAS, QUOTA_HELP, group="method")
     cluster_interval: int = option(10, "inner loops between two clusterings", group="method", minimum=1)
 
     ipc: int = option(1, "images per class that are kept", group="synthetic images", minimum=1)
@@ -77,8 +81,16 @@ class DistillationConfig(Config):
     def _check(self) -> None:
         if component_of(self.static_fields()["init"], self.init) == START_SET:
             self._check_start_set()
-        if not self.trains_with_weights:
-            return
+        check_picks(self, self.clusterer)
+        if chooses_otherwise(self) and self.match == "none" and self.init != "clusters":
+            raise UserError(
+                f"pick {self.pick!r} with quota {self.quota!r} has no effect: nothing is matched, "
+                f"and init {self.init!r} starts from other images; use init clusters"
+            )
+        if self.trains_with_weights:
+            self._check_weights()
+
+    def _check_weights(self) -> None:
         given = f"weights_in {self.weights_in!r}"
         if self.protocol == "published":
             raise UserError(

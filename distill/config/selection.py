@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 from distill.components import choice, fields_of, option
 from distill.config.base import Config
 from distill.config.defaults import DATASET_DEFAULTS
+from distill.config.picks import check_picks, chooses_otherwise
 from distill.config.recipes import RECIPES
 from distill.errors import UserError
 from distill.networks.registry import NETWORKS
@@ -54,6 +55,7 @@ class SelectionConfig(Config):
     # fmt: on
 
     def _check(self) -> None:
+        self._check_picks()
         if self.trains_with_weights and not self._compares_images:
             raise UserError(
                 f"weights_in {self.weights_in!r} needs a selector that compares images, got "
@@ -70,6 +72,21 @@ class SelectionConfig(Config):
                 raise UserError("equal_steps applies to recipe 'classifier' only; leave it out")
         if self.protocol == "published":
             self._check_published()
+
+    def _check_picks(self) -> None:
+        check_picks(self, self["clusterer"] or "kmeans")
+        if not chooses_otherwise(self):
+            return
+        pick, embedding = self["pick"] or "nearest", self["embedding"] or "features"
+        if self["center"] == "medoid" and pick != "nearest":
+            raise UserError(
+                f"center 'medoid' applies to pick 'nearest' only, got pick {pick!r}; leave it out"
+            )
+        if self["difficulty"] in ("loss", "margin") and embedding != "features":
+            raise UserError(
+                f"difficulty {self['difficulty']!r} is that of the network that gives features, "
+                f"got embedding {embedding!r}; use embedding features or difficulty el2n"
+            )
 
     def _check_published(self) -> None:
         if SELECTORS[self.selector].published is None:

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from distill.augment.siamese import Augmentation, draw_uniforms
 from distill.clustering.base import Clusterer, Clustering, cluster_means
-from distill.clustering.embeddings import check_gradient_size, embed
+from distill.clustering.embeddings import CHUNK, check_gradient_size, embed
 from distill.clustering.quality import class_quality, mean_quality, stability
 from distill.clustering.registry import CLUSTERERS
 from distill.clustering.sizes import size_columns
@@ -42,16 +42,20 @@ from distill.evaluation.class_sizes import (
     representatives_per_class,
     stored_per_class,
 )
+from distill.evaluation.el2n import ErrorNorms
 from distill.evaluation.recipe import network_for
 from distill.evaluation.sgd import NetworkTrainer, SGDRecipe, load_network_state, network_state
-from distill.networks.base import reset_parameters, width_of
+from distill.networks.base import Network, reset_parameters, width_of
 from distill.networks.layers import norm_relu_pool
 from distill.networks.precision import set_precision
 from distill.runtime.clock import PartClock
 from distill.runtime.execution import AUTOMATIC, Execution
 from distill.runtime.graphs import StepGraphs
+from distill.selection.difficulty import difficulty_of
 from distill.selection.masses import class_masses, training_weights
-from distill.selection.representatives import Representatives, rule_for, select
+from distill.selection.picks import Picking, build_picking
+from distill.selection.registry import QUOTAS
+from distill.selection.representatives import Picks, Representatives, rule_for, select
 
 PURPOSES = ("weights", "clustering", "batches", "augmentation", "init")
 """Purposes of random numbers; each has a separate generator, on the CPU."""
@@ -114,7 +118,7 @@ class Dream:
         set_precision(self.network, execution.precision)
         norm_relu_pool.prepare(self.network)
         self.network.train(not self.published)
-        self.trainer = self._new_trainer(execution)
+        self.trainer = self._new_trainer(self.network, execution)
         self.clusterer = build_clusterer(config)
         self.augment = Augmentation(strategy=config.augment)
         self.matcher = Matcher(
@@ -132,6 +136,14 @@ class Dream:
         self.cluster_quality: dict[str, float] = {}
         self._quality_sums: dict[str, tuple[float, int]] = {}
         self._last_labels: list[Tensor] = []
+        self.picking = picking_of(config)
+        self._error_norms: Tensor | None = None
+        if self.picking is not None:
+            seed = derive_seed(config.seed, "pick")
+            self.generators["pick"] = torch.Generator().manual_seed(seed)
+            if self.picking.needs_difficulty and config["difficulty"] == "el2n":
+                with self.clock.part("network"):
+                    self._error_norms = self._el2n(execution)
         self.representatives: list[tuple[Tensor, Tensor]] = []
         self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
         self._labels = torch.arange(data.n_classes, device=self.device)
@@ -252,15 +264,86 @@ class Dream:
         """
         points = self._points(clusterer, embeds_always=is_last)
         clusterings = self._cluster_all(clusterer, points, counts)
-        rule = rule_for(name)
+        rule, generator = rule_for(name), self.generators["clustering"]
+        picks = self._picks(points) if clusterer is self.clusterer else [None] * len(points)
         chosen = [
-            select(class_points, clustering, k, rule, self.generators["clustering"])
-            for class_points, clustering, k in zip(points, clusterings, counts, strict=True)
+            select(class_points, clustering, k, rule, generator, of_class)
+            for class_points, clustering, k, of_class in zip(
+                points, clusterings, counts, picks, strict=True
+            )
         ]
         self._note_sizes(clusterings, [len(found.indices) for found in chosen])
         if clusterer.uses_points or is_last:
             self._measure(points, clusterings, chosen, over_run=clusterer.uses_points)
         return chosen
+
+    def _picks(self, points: Sequence[Tensor]) -> Sequence[Picks | None]:
+        """Returns what the images of each class are picked by; None: by their distance."""
+        if self.picking is None:
+            return [None] * len(points)
+        difficulties: list[Tensor] | list[None] = [None] * len(points)
+        if self.picking.needs_difficulty:
+            difficulties = [self._difficulty(i, of_class) for i, of_class in enumerate(points)]
+        return [
+            Picks(picking=self.picking, difficulty=scores, generator=self.generators["pick"])
+            for scores in difficulties
+        ]
+
+    @torch.no_grad()
+    def _difficulty(self, label: int, points: Tensor) -> Tensor:
+        """Returns the (n,) difficulty of the images of a class.
+
+        Args:
+            label: of the class.
+            points: (n, d), those that are clustered.
+        """
+        indices = self.data.class_indices[label]
+        if self._error_norms is not None:
+            return self._error_norms[indices.cpu()].to(self.device)
+        if self.config.embedding == "features":
+            outputs = self.network.classifier(points.to(self.dtype))
+        else:
+            outputs = self._outputs(self.network, indices)
+        labels = self._labels[label].expand(len(indices))
+        return difficulty_of(outputs, labels, self.config["difficulty"])
+
+    @torch.no_grad()
+    def _outputs(self, network: Network, indices: Tensor) -> Tensor:
+        """Returns the (n, n_classes) outputs for training images; eval mode."""
+        was_training = network.training
+        network.eval()
+        images = self.data.train_images[indices]
+        outputs = [network(self._network_input(chunk)) for chunk in images.split(CHUNK)]
+        network.train(was_training)
+        return torch.cat(outputs)
+
+    def _el2n(self, execution: Execution) -> Tensor:
+        """Returns the (n,) EL2N scores of all training images, on the CPU.
+
+        Networks like that of the loop are trained by its recipe, each by random streams of its own.
+        """
+        config, data = self.config, self.data
+        everything = torch.arange(len(data.train_images), device=self.device)
+
+        def outputs_of(number: int) -> Tensor:
+            weights, batches, augmentation = (
+                torch.Generator().manual_seed(derive_seed(config.seed, "el2n", number, what))
+                for what in ("weights", "batches", "augmentation")
+            )
+            network = network_for(config, data, config.network, weights).to(self.dtype)
+            set_precision(network, execution.precision)
+            norm_relu_pool.prepare(network)
+            trainer = self._new_trainer(network, execution)
+            for _ in range(config["el2n_epochs"]):
+                order = torch.randperm(len(everything), generator=batches)
+                for batch in order.split(config.net_batch_size):
+                    trainer.train(batch, augmentation)
+            return self._outputs(network, everything)
+
+        norms = ErrorNorms(outputs_of, data.train_labels, n_networks=config["el2n_networks"])
+        while not norms.done:
+            norms.advance()
+        return norms.scores()
 
     def _note_sizes(self, clusterings: Sequence[Clustering], n_chosen: Sequence[int]) -> None:
         """Takes the sizes of the clusters of every class, and the images made or chosen of them."""
@@ -576,7 +659,7 @@ class Dream:
     def _take(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         return self._network_input(self.data.train_images[batch]), self.data.train_labels[batch]
 
-    def _new_trainer(self, execution: Execution) -> NetworkTrainer:
+    def _new_trainer(self, network: Network, execution: Execution) -> NetworkTrainer:
         config = self.config
         recipe = SGDRecipe(
             lr=config.net_lr,
@@ -586,7 +669,7 @@ class Dream:
             cutmix_prob=config.cutmix_prob,
             cutmix_beta=config.cutmix_beta,
         )
-        return NetworkTrainer(self.network, recipe, self._take, execution)
+        return NetworkTrainer(network, recipe, self._take, execution)
 
     def cluster_size_columns(self) -> dict[str, Any]:
         """Returns the distribution of cluster sizes at the last clustering, see `size_columns`.
@@ -674,6 +757,11 @@ def build_clusterer(config: ResolvedDistillation) -> Clusterer:
         config.clusterer, **config.options_for(CLUSTERERS, config.clusterer)
     )
     return clusterer
+
+
+def picking_of(config: ResolvedDistillation) -> Picking | None:
+    """Returns pick and quota of a configuration; None for the images nearest to the centers."""
+    return build_picking(config.pick, config.quota, config.options_for(QUOTAS, config.quota))
 
 
 def check_fit(config: ResolvedDistillation, data: ImageData) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from distill.errors import UserError
-from distill.selection.representatives import largest_remainder
+from distill.selection.apportionment import largest_remainder
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,10 +21,10 @@ from torch import Tensor
 
 from distill.clustering.base import Clusterer
 from distill.clustering.sizes import size_columns
+from distill.selection.apportionment import largest_remainder
 from distill.selection.base import PlaneGrid, Selection, Selector, rows_by_class, shuffled
 from distill.selection.masses import class_masses
 from distill.selection.pca import principal_plane
-from distill.selection.representatives import largest_remainder
 
 
 @final

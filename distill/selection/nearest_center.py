@@ -9,7 +9,7 @@ References:
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -19,7 +19,8 @@ from distill.clustering.medoids import with_medoids
 from distill.clustering.sizes import size_columns
 from distill.selection.base import Selection, Selector, rows_by_class
 from distill.selection.masses import class_masses
-from distill.selection.representatives import select
+from distill.selection.picks import Picking, build_picking
+from distill.selection.representatives import Picks, select
 
 
 @final
@@ -33,6 +34,9 @@ class NearestCenter(Selector):
             the class, hence one image per cluster. With fewer, clusters give images in proportion
             to their size.
         medoids: whether to replace the centers of the clusters by medoids.
+        picking: pick and quota, in place of the `quota` rule; None: the images nearest to the
+            centers.
+        difficulty: (n,) of all points, for pickings that need it; None for others.
 
     Example:
         >>> from distill.clustering.agglomerative import Agglomerative
@@ -46,6 +50,8 @@ class NearestCenter(Selector):
     clusterer: Clusterer
     n_clusters: int | None = None
     medoids: bool = False
+    picking: Picking | None = None
+    difficulty: Tensor | None = None
 
     def select(
         self, points: Tensor, labels: Tensor, quotas: Sequence[int], generator: torch.Generator
@@ -64,7 +70,9 @@ class NearestCenter(Selector):
             clustering = self.clusterer.fit(members, n_clusters, stream)
             if self.medoids:
                 clustering = with_medoids(members, clustering)
-            representatives = select(members, clustering, quota, "quota", stream)
+            representatives = select(
+                members, clustering, quota, "quota", stream, self._picks(rows, stream)
+            )
             clusters[rows] = clustering.labels.cpu()
             chosen.append(rows[representatives.indices.cpu()])
             masses.append(class_masses(representatives.weights.cpu(), len(members)))
@@ -79,9 +87,36 @@ class NearestCenter(Selector):
             masses=torch.cat(masses),
         )
 
+    def _picks(self, rows: Tensor, generator: torch.Generator) -> Picks | None:
+        """Returns what the images of a class, by their rows, are picked by."""
+        if self.picking is None:
+            return None
+        difficulty = None if self.difficulty is None else self.difficulty[rows]
+        return Picks(picking=self.picking, difficulty=difficulty, generator=generator)
+
 
 def build_nearest_center(
-    *, clusterer: Clusterer, n_clusters: int | None, center: str | None
+    *,
+    clusterer: Clusterer,
+    n_clusters: int | None,
+    center: str | None,
+    pick: str,
+    quota: str,
+    **options: Any,
 ) -> NearestCenter:
-    """Builds the selector from its options; `center` is `medoid` or None."""
-    return NearestCenter(clusterer=clusterer, n_clusters=n_clusters, medoids=center == "medoid")
+    """Builds the selector from its options.
+
+    Args:
+        clusterer: clustering method.
+        n_clusters: see `NearestCenter`.
+        center: `medoid` or None.
+        pick: a key of `PICKS`.
+        quota: a key of `QUOTAS`.
+        options: of the quota, by name.
+    """
+    return NearestCenter(
+        clusterer=clusterer,
+        n_clusters=n_clusters,
+        medoids=center == "medoid",
+        picking=build_picking(pick, quota, options),
+    )

@@ -1,4 +1,4 @@
-"""Every selector (way of choosing real images) by name, with its options."""
+"""Every selector (way of choosing real images) by name, with its options; picks and quotas."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -32,6 +32,90 @@ POOL_EMBEDDINGS = Registry(
     },
 )
 """What images are compared by, see `distill.trials.image_selection`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EL2NOptions:
+    """Options of the error norms of briefly trained networks, see `distill.evaluation.el2n`."""
+
+    el2n_networks: int = option(
+        3, "networks whose error norms are averaged (EL2N's authors: 10)", minimum=1
+    )
+    el2n_epochs: int = option(
+        5, "epochs that each is trained on all images (EL2N's authors: 20)", minimum=1
+    )
+
+
+DIFFICULTIES = Registry(
+    "difficulty",
+    {
+        "el2n": Component(options=EL2NOptions, label="EL2N"),
+        "loss": Component(),
+        "margin": Component(),
+    },
+)
+"""Scores by which images are hard, see `distill.selection.difficulty`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DifficultyOptions:
+    """Options of picks and quotas by difficulty."""
+
+    difficulty: str = choice(
+        "el2n",
+        DIFFICULTIES,
+        "score by which images are hard: error norms of briefly trained networks, or loss or "
+        "margin under the current network (of a selection: the one that gives features)",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StratifiedOptions(DifficultyOptions):
+    """Options of coverage-centric quotas, see `distill.selection.picks`."""
+
+    n_strata: int = option(10, "equal ranges of the difficulty (CCS: 50)", minimum=1)
+    prune_hardest: float = option(
+        0.0, "share of a class's hardest images that are never chosen", minimum=0, below=1
+    )
+
+
+PICKS = Registry(
+    "pick",
+    {
+        "nearest": Component(build="distill.selection.picks:Nearest"),
+        "medoid": Component(build="distill.selection.picks:Medoid"),
+        "random": Component(build="distill.selection.picks:Random"),
+        "hard": Component(build="distill.selection.picks:Hard", options=DifficultyOptions),
+        "easy": Component(build="distill.selection.picks:Easy", options=DifficultyOptions),
+        "middle": Component(build="distill.selection.picks:Middle", options=DifficultyOptions),
+    },
+)
+"""How images are picked inside a cluster."""
+
+QUOTAS = Registry(
+    "quota",
+    {
+        "one": Component(build="distill.selection.picks:One"),
+        "proportional": Component(build="distill.selection.picks:Proportional"),
+        "stratified": Component(
+            build="distill.selection.picks:Stratified", options=StratifiedOptions
+        ),
+    },
+)
+"""How many images each cluster gives."""
+
+SEARCHED_PICKS = ("nearest", "random", "hard", "easy", "middle")
+SEARCHED_QUOTAS = ("one", "proportional", "stratified")
+"""What searches over clusterers try: what goes with all that have clusters to pick in."""
+
+PICK_HELP = (
+    "image picked inside a cluster: nearest to its center, its medoid, a random one, or the "
+    "hardest, easiest or one of middle difficulty"
+)
+QUOTA_HELP = (
+    "images that each cluster gives: one (in proportion to size where clusters are not as many as "
+    "images), strictly in proportion to size, or as many of every range of difficulty (CCS)"
+)
 
 
 _SEARCHED_CLUSTERERS = ("kmeans", "kmeans++", "kmedoids", "agglomerative")
@@ -99,6 +183,8 @@ class NearestCenterOptions(ComparingOptions):
     center: Literal["medoid"] | None = option(
         None, "medoid: the most central image of each cluster in place of the clusterer's center"
     )
+    pick: str = choice("nearest", PICKS, PICK_HELP, search=SEARCHED_PICKS)
+    quota: str = choice("one", QUOTAS, QUOTA_HELP, search=SEARCHED_QUOTAS)
 
 
 _CHOOSING = {

@@ -8,7 +8,8 @@ within a cluster the images nearest to its center come first (a medoid before al
 clusters that is one image each. If the clusters contain fewer than k images in total (DBSCAN with
 much noise), the others are drawn at random from the noise, where each image represents only itself.
 
-The other rules are those of paper 1; see the functions. Shapes: n points, d features, k
+With another pick or quota (`distill.selection.picks`) the clusters give other images, or others of
+them. The other rules are those of paper 1; see the functions. Shapes: n points, d features, k
 representatives.
 """
 
@@ -19,6 +20,8 @@ import torch
 from torch import Tensor
 
 from distill.clustering.base import NOISE, Clustering
+from distill.selection.apportionment import largest_remainder
+from distill.selection.picks import Picking, first_of_groups, nearness
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +54,12 @@ class Representatives:
 
 
 def select(
-    points: Tensor, clustering: Clustering, k: int, rule: str, generator: torch.Generator
+    points: Tensor,
+    clustering: Clustering,
+    k: int,
+    rule: str,
+    generator: torch.Generator,
+    picks: "Picks | None" = None,
 ) -> Representatives:
     """Chooses the representatives of a class.
 
@@ -61,8 +69,13 @@ def select(
         k: number of representatives, in [1, n].
         rule: a key of `RULES`.
         generator: draws images from the noise if the rule needs them.
+        picks: how the rule `quota` picks otherwise than the images nearest to the centers; None: it
+            does not.
     """
-    indices, images_each = RULES[rule](points, clustering, k, generator)
+    if picks is None:
+        indices, images_each = RULES[rule](points, clustering, k, generator)
+    else:
+        indices, images_each = _picked(points, clustering, k, picks)
     weights = images_each.double() / images_each.double().mean()
     sizes = clustering.sizes
     return Representatives(
@@ -74,38 +87,25 @@ def select(
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Picks:
+    """What the images of a class are picked by.
+
+    Attributes:
+        picking: pick and quota.
+        difficulty: (n,) of the points; None where it is not needed.
+        generator: draws random picks; apart from that of the clusterings, so that these are the
+            same with every pick.
+    """
+
+    picking: Picking
+    difficulty: Tensor | None
+    generator: torch.Generator
+
+
 def rule_for(clusterer_name: str) -> str:
     """Returns the rule of a clusterer."""
     return _PUBLISHED_RULES.get(clusterer_name, "quota")
-
-
-def largest_remainder(sizes: Tensor, k: int, *, at_least_one: bool) -> Tensor:
-    """Divides k seats among clusters in proportion to their sizes, by the largest remainder.
-
-    Args:
-        sizes: (n_clusters,) int64, each at least 1, with a sum of at least k.
-        k: number of seats.
-        at_least_one: whether every cluster gets a seat; requires `n_clusters` ≤ k.
-
-    Returns:
-        (n_clusters,) int64 quotas that sum to k, none above its size. Ties go to the lower index.
-    """
-    quotas = torch.ones_like(sizes) if at_least_one else torch.zeros_like(sizes)
-    exact = sizes.double() * k / sizes.sum()
-    quotas = torch.maximum(quotas, exact.floor().long())
-    # With a seat for every cluster, small clusters exceed their share: the largest surplus loses a
-    # seat, or the largest remainder gains one, until the quotas sum to k.
-    while (missing := k - int(quotas.sum())) != 0:
-        remainder = exact - quotas
-        if missing > 0:
-            remainder[quotas >= sizes] = -torch.inf
-            order = remainder.argsort(descending=True, stable=True)
-            quotas[order[: min(missing, int((quotas < sizes).sum()))]] += 1
-        else:
-            remainder[quotas <= 1] = torch.inf
-            order = remainder.argsort(stable=True)
-            quotas[order[: min(-missing, int((quotas > 1).sum()))]] -= 1
-    return quotas
 
 
 def _quota(
@@ -127,23 +127,28 @@ def _quota(
     return indices, images_each
 
 
+def _picked(points: Tensor, clustering: Clustering, k: int, picks: Picks) -> tuple[Tensor, Tensor]:
+    """Chooses k images by a pick and a quota; what clusters lack comes from the noise.
+
+    The images of a cluster share its mass, whichever group they were picked from.
+    """
+    n_members = int(clustering.sizes.sum())
+    picking, difficulty, generator = picks.picking, picks.difficulty, picks.generator
+    indices = picking.choose(points, clustering, min(k, n_members), difficulty, generator)
+    owners = clustering.labels[indices]
+    masses = clustering.sizes.double() if clustering.masses is None else clustering.masses
+    images_each = masses[owners] / torch.bincount(owners, minlength=len(masses))[owners]
+    if n_members < k:
+        noise = torch.nonzero(clustering.labels == NOISE).squeeze(1)
+        drawn = picking.choose_noise(noise, k - n_members, difficulty, generator)
+        indices = torch.cat([indices, drawn])
+        images_each = torch.cat([images_each, torch.ones_like(drawn, dtype=torch.float64)])
+    return indices, images_each
+
+
 def _nearest_in_cluster(points: Tensor, clustering: Clustering, quotas: Tensor) -> Tensor:
     """Returns the indices of the `quotas[j]` points nearest to center j in each cluster j."""
-    members = torch.nonzero(clustering.labels != NOISE).squeeze(1)
-    labels = clustering.labels[members]
-    if clustering.closeness is None:
-        distances = (points[members] - clustering.centers[labels]).norm(dim=1)
-    else:
-        distances = -clustering.closeness[members]
-    if clustering.medoid_indices is not None:
-        is_medoid = torch.isin(members, clustering.medoid_indices)
-        distances = torch.where(is_medoid, -1.0, distances)
-    order = distances.argsort(stable=True)
-    order = order[labels[order].argsort(stable=True)]
-    sizes = clustering.sizes
-    starts = sizes.cumsum(0) - sizes
-    rank = torch.arange(len(order), device=order.device) - starts[labels[order]]
-    return members[order[rank < quotas[labels[order]]]]
+    return first_of_groups(nearness(points, clustering), clustering.labels, quotas)
 
 
 def _nearest_in_class(

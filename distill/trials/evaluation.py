@@ -161,10 +161,11 @@ class EvaluationTrial(Trial):
         """Does one unit of work; returns the part that it belongs to."""
         if self._set is None:
             assert self._selection is not None
-            epoch = self._selection.advance()
-            if epoch is None:
-                self._set = self._chosen()
-            return "clustering" if epoch is None else "network"
+            self._selection.advance()
+            if not self._selection.done:
+                return "network"
+            self._set = self._chosen()
+            return "clustering"
         if self.statistics is None:
             self.statistics = set_statistics(self._set.images, self._set.labels, self.data)
             return "clustering"

@@ -1,7 +1,8 @@
 """Select real images, from a configuration to a selection, as a chain of units of work.
 
-A unit is an epoch of the network whose features images are compared by, where they are compared by
-features, or the choice itself; between any two of them the whole state can be saved.
+A unit is an epoch of the network whose features images are compared by (where they are), a network
+that is briefly trained for the difficulty of the images, or the choice itself; between any two of
+them the whole state can be saved.
 """
 
 import dataclasses
@@ -21,11 +22,14 @@ from distill.datasets import ImageData
 from distill.datasets.rows import Part
 from distill.errors import DivergedError, UserError
 from distill.evaluation.classifier import Classifier, Epoch
+from distill.evaluation.el2n import ErrorNorms
 from distill.selection.base import PlaneGrid, Selection, Selector, stratified_quotas
+from distill.selection.difficulty import difficulty_of
 from distill.selection.masses import cell_masses, training_weights
+from distill.selection.nearest_center import NearestCenter
 from distill.selection.pca import principal_plane
 from distill.selection.pool import Pool, check_no_leak, training_pool, whole_pool
-from distill.selection.registry import SELECTORS, SelectorOptions
+from distill.selection.registry import QUOTAS, SELECTORS, SelectorOptions
 
 FIGURE_DIM = 2
 """Dimensions of the plane of selectors that need none to choose."""
@@ -75,6 +79,11 @@ class ImageSelection:
         self._network: Classifier | None = None
         if config["embedding"] == "features":
             self._network = Classifier(config, data, purpose="features")
+        self._error_norms: ErrorNorms | None = None
+        if self._needs_difficulty and config["difficulty"] == "el2n":
+            self._error_norms = ErrorNorms(
+                self._el2n_outputs, self.pool.labels, n_networks=config["el2n_networks"]
+            )
 
     def _pool(self, on_warning: Callable[[str], None]) -> Pool:
         if self.published and self.config.selector == "cluster_grid":
@@ -130,8 +139,11 @@ class ImageSelection:
                     f"lower lr (now {self.config.lr:g})"
                 )
             return epoch
+        if self._error_norms is not None and not self._error_norms.done:
+            self._error_norms.advance()
+            return None
         self.selection = self._choose()
-        self._network = None
+        self._network = self._error_norms = None
         return None
 
     def chosen(self) -> tuple[Tensor, Tensor]:
@@ -162,7 +174,10 @@ class ImageSelection:
 
     def _choose(self) -> Selection:
         points = self._points()
-        selection = self.selector.select(
+        selector = self.selector
+        if self._needs_difficulty and isinstance(selector, NearestCenter):
+            selector = dataclasses.replace(selector, difficulty=self._difficulty(points))
+        selection = selector.select(
             points, self.pool.labels, self.quotas, self._generator("selection")
         )
         if self.config.trains_with_weights and selection.masses is None:
@@ -179,6 +194,34 @@ class ImageSelection:
             rows = selection.rows.to(self.pool.images.device)
             check_no_leak(self.data.test_images, self.pool.images[rows])
         return selection
+
+    @property
+    def _needs_difficulty(self) -> bool:
+        picking = getattr(self.selector, "picking", None)
+        return picking is not None and picking.needs_difficulty
+
+    @torch.no_grad()
+    def _difficulty(self, features: Tensor) -> Tensor:
+        """Returns the (n,) difficulty of the pool's images, on the CPU.
+
+        Args:
+            features: (n, d), which loss and margin follow from.
+        """
+        if self._error_norms is not None:
+            return self._error_norms.scores()
+        assert self._network is not None
+        outputs = self._network.network.classifier(features)
+        return difficulty_of(outputs, self._labels, self.config["difficulty"]).cpu()
+
+    def _el2n_outputs(self, number: int) -> Tensor:
+        """Returns the outputs of a briefly trained network for the pool's images."""
+        network = Classifier(self.config, self.data, purpose=f"el2n {number}")
+        for _ in range(self.config["el2n_epochs"]):
+            network.run_epoch(self.pool.images, self._labels)
+        network.prepare_to_score(self.pool.images)
+        with torch.no_grad():
+            outputs: Tensor = network.network.classifier(network.features(self.pool.images))
+        return outputs
 
     def _points(self) -> Tensor:
         """Returns the (n, d) points of the pool's images."""
@@ -247,7 +290,11 @@ class ImageSelection:
         """Returns what is needed to go on, as tensors and as values that JSON can hold."""
         values: dict[str, Any] = {"n_epochs": self.n_epochs, "counts": None}
         if self.selection is None:
-            return self._network.state() if self._network is not None else {}, values
+            tensors = self._network.state() if self._network is not None else {}
+            if self._error_norms is not None:
+                norms, n_done = self._error_norms.state()
+                tensors, values = tensors | norms, values | n_done
+            return tensors, values
         values["counts"] = self.selection.counts
         values["grids"] = self.grids()
         parts = {name: getattr(self.selection, name) for name in _TENSORS}
@@ -269,7 +316,11 @@ class ImageSelection:
                 ),
                 counts=values["counts"],
             )
-        elif self._network is not None:
+            self._error_norms = None
+            return
+        if self._error_norms is not None:
+            self._error_norms.load_state(tensors, values)
+        if self._network is not None:
             self._network.load_state(tensors)
 
 
@@ -279,6 +330,8 @@ def build_selector(config: ResolvedSelection) -> Selector:
     options = config.options_for(SELECTORS, name)
     for shared in (*fields_of(SelectorOptions), "embedding"):
         options.pop(shared, None)  # how many images, and what they are compared by
+    if "quota" in options:
+        options |= config.options_for(QUOTAS, options["quota"])
     if "clusterer" in options:
         options["clusterer"] = _build_clusterer(config, options["clusterer"])
     selector: Selector = SELECTORS.build(name, **options)

@@ -180,14 +180,19 @@ class SelectionTrial(Trial):
             part = "evaluation"
             self._evaluation.run_epoch()
         else:
-            epoch = self.selection.advance()
-            part = "network" if epoch is not None else "clustering"
-            if epoch is None:
-                self._evaluation = self._evaluation_of_chosen()
+            part = self._advance_selection()
         seconds = time.perf_counter() - start
         self.seconds[part] += seconds
         if part == "evaluation":
             self._clock = (self._clock[0] + seconds, self._clock[1] + 1)
+
+    def _advance_selection(self) -> str:
+        """Does one unit of work of the selection; returns the part that it belongs to."""
+        self.selection.advance()
+        if not self.selection.done:
+            return "network"
+        self._evaluation = self._evaluation_of_chosen()
+        return "clustering"
 
     def _training_set(self) -> tuple[Tensor, Tensor]:
         """Returns the (n, c, h, w) uint8 images that networks train on, and (n,) labels.

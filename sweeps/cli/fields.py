@@ -24,15 +24,37 @@ def method_options(config: Config) -> dict[str, object]:
 
 
 def method_choices(config: Config) -> dict[str, object]:
-    """Returns the components that the method has beside `method_field`, if not the default ones."""
+    """Returns the components that the method has beside `method_field`, if not the default ones.
+
+    Without picks and quotas, see `pick_options`.
+    """
     return {
         name: config[name]
         for name, declared in config.static_fields().items()
         if registry_of(declared) is not None
         and declared.metadata["group"] == "method"
-        and name != config.method_field
+        and name not in (config.method_field, "pick", "quota")
         and config[name] != declared.default
     }
+
+
+def pick_options(config: Config) -> dict[str, object]:
+    """Returns pick and quota with their given options, by name, as far as they are not neutral.
+
+    Of configurations that have them as fields; as options of a selector they are among
+    `method_options`.
+    """
+    fields = config.static_fields()
+    names = [name for name in ("pick", "quota") if name in fields]
+    registries = [registry_of(fields[name]) for name in names]
+    found: dict[str, object] = {
+        name: config[name] for name in names if config[name] != fields[name].default
+    }
+    for name, option in config.applicable(config.to_dict()).items():
+        if any(option.registry is registry for registry in registries):
+            registries.append(registry_of(option.declared))
+            found |= {name: config[name]} if config[name] is not None else {}
+    return found
 
 
 def method_variants(kind: type[Config]) -> list[str]:

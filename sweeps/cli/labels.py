@@ -3,7 +3,13 @@
 from collections.abc import Iterable
 
 from distill.config.base import Config
-from sweeps.cli.fields import method_choices, method_options, method_variants, switches
+from sweeps.cli.fields import (
+    method_choices,
+    method_options,
+    method_variants,
+    pick_options,
+    switches,
+)
 
 
 def method_label(config: Config) -> str:
@@ -13,6 +19,7 @@ def method_label(config: Config) -> str:
     """
     words = [str(config[config.method_field])]
     words += [_option(name, value) for name, value in method_options(config).items()]
+    words += [_option(name, value) for name, value in pick_options(config).items()]
     words += switches(config)
     if config.trains_with_weights:
         words.append(_option("weights_in", config["weights_in"]))

@@ -7,6 +7,7 @@ combinations without meaning (the linkage of a k-means).
 from typing import Any
 
 from distill.config.distillation import DistillationConfig
+from distill.selection.registry import PICKS
 from sweeps.grid.grid import Grid, Row, grid_configs
 
 
@@ -105,10 +106,20 @@ _FURTHER_CLUSTERERS = (
 """Beyond both papers."""
 
 
+_PICKS: tuple[Row, ...] = (
+    *({"pick": pick} for pick in PICKS if pick != "nearest"),
+    {"pick": "hard", "difficulty": "loss"},
+    {"quota": "proportional"},
+    {"pick": "random", "quota": "stratified"},  # CCS in clusters
+)
+"""Picks and quotas beside one image nearest to each center."""
+
+
 def _extended_rows(ipc: int) -> tuple[Row, ...]:
     """Returns paper 1's rows, the variants of their parameters, controls, and its future work.
 
-    And, for more than one image a class, weights that act in training.
+    And picks inside the clusters of k-means, with quotas; for more than one image a class, weights
+    that act in training.
 
     The radii of DBSCAN lie close to 15: with an untrained network nine of ten images are noise at
     10, and all are one cluster at 20. In gradient space the radius is a quantile, since 15 is a
@@ -128,6 +139,7 @@ def _extended_rows(ipc: int) -> tuple[Row, ...]:
         *(row for name in partitions for row in _weighted(name, **gradients)),
         *_weighted("agglomerative", linkage="ward", **gradients),
         *_weighted("dbscan", eps_quantile=0.5, min_samples=2, **gradients),
+        *({"clusterer": "kmeans", "weights": "none", **picks} for picks in _PICKS),
         *(_weighted_in_training(*partitions) if ipc > 1 else ()),
     )
 
@@ -258,8 +270,8 @@ SMALL = Grid(
 EXTENDED = Grid(
     name="extended",
     summary="paper and its future work: BIRCH, ipc 50 and 100, gradient space, all linkages, "
-    "eps × MinPts, eight further clusterings, weights in training, controls, 5 seeds: 1575 "
-    "trials, a GPU cluster for weeks",
+    "eps × MinPts, eight further clusterings, picks, weights in training, controls, 5 seeds: "
+    "1735 trials, a GPU cluster for weeks",
     configs=tuple(
         config
         for ipc in (1, 10, 50, 100)

@@ -1,6 +1,7 @@
 """The grids of paper 2: ways of selecting the images that a network trains on."""
 
 from distill.config.selection import SelectionConfig
+from distill.selection.registry import SEARCHED_PICKS
 from sweeps.grid.grid import Grid, Row, grid_configs
 
 BOTH = ("published", "sound")
@@ -29,12 +30,20 @@ _GRID_SIZES = (2, 4, 8, 16, 32)
 """Cells along each side of the grid; without one, as many cells as images of a group."""
 
 
+_PICKS: tuple[dict[str, str], ...] = (
+    *({"pick": pick} for pick in SEARCHED_PICKS if pick != "nearest"),
+    {"pick": "random", "quota": "stratified"},  # CCS in clusters
+)
+"""Picks and quotas beside one image nearest to each center; medoids are rows of their own."""
+
+
 def _extended_rows() -> tuple[Row, ...]:
     """Returns the paper's rows, what explains them, and what it left open.
 
     As many steps for few images as for all of them; smaller fractions; transformed images beside
     their originals, with contrast, and of a clustered choice (its future work); every clusterer in
-    the grid and by itself; the sizes of the grid at several numbers of images; embeddings.
+    the grid and by itself; the sizes of the grid at several numbers of images; embeddings; picks
+    inside the clusters of k-means.
     """
     return (
         *_PAPER2_ROWS,
@@ -72,6 +81,7 @@ def _extended_rows() -> tuple[Row, ...]:
             for embedding in ("pixels", "pca")
             for row in _at(0.1, *_GREEDY, "nearest_center", embedding=embedding)
         ),
+        *(row for picks in _PICKS for row in _at(0.1, "nearest_center", **picks)),
     )
 
 
@@ -113,8 +123,8 @@ PAPER = Grid(
 EXTENDED = Grid(
     name="extended",
     summary="what paper 2 left open: equal steps, smaller fractions, every clusterer, sizes of the "
-    "grid × numbers of images, augmented clustering, embeddings, herding and k-center, 5 seeds, on "
-    "photos of your own: 365 trials",
+    "grid × numbers of images, augmented clustering, embeddings, herding and k-center, picks, 5 "
+    "seeds, on photos of your own: 390 trials",
     configs=grid_configs(
         SelectionConfig,
         base={"image_size": 150},
@@ -132,11 +142,15 @@ _COMPARING: tuple[Row, ...] = (
 
 
 def _coreset_rows(ipc: int) -> tuple[Row, ...]:
-    """Returns every way of choosing images; for more than one a class, with weights in training."""
+    """Returns every way of choosing images.
+
+    For more than one a class with picks inside the clusters of k-means, and weights in training.
+    """
     return (
         {"selector": "random"},
         *_COMPARING,
         {"selector": "nearest_center", "n_clusters": 1},
+        *({"selector": "nearest_center", **picks} for picks in _PICKS if ipc > 1),
         *(row | {"weights_in": "training"} for row in _COMPARING if ipc > 1),
     )
 
@@ -144,8 +158,8 @@ def _coreset_rows(ipc: int) -> tuple[Row, ...]:
 CORESET = Grid(
     name="coreset",
     summary="real images in place of distilled ones: every way of choosing them on CIFAR-10, "
-    "with and without weights in training, ipc 1, 10 and 50, with the evaluation of the "
-    "distillation, 5 seeds: 230 trials, a GPU",
+    "with and without weights in training, picks, ipc 1, 10 and 50, with the evaluation of the "
+    "distillation, 5 seeds: 280 trials, a GPU",
     configs=tuple(
         config
         for ipc in (1, 10, 50)

@@ -6,6 +6,7 @@ from typing import Any
 import optuna
 
 from distill.components import Field, Registry, SearchRange, fields_of, plain_type
+from distill.selection.registry import DIFFICULTIES, PICKS, QUOTAS, SEARCHED_PICKS
 
 
 def searched_names(registry: Registry) -> list[str]:
@@ -33,6 +34,28 @@ def suggest_options(
         for name in (declared if names is None else names)
         if declared[name].metadata["search"] is not None
     }
+
+
+def suggest_picks(
+    trial: optuna.Trial,
+    picks: Sequence[str] = SEARCHED_PICKS,
+    quotas: Sequence[str] = tuple(QUOTAS),
+) -> dict[str, Any]:
+    """Returns a pick and a quota, and where they need one the difficulty.
+
+    Args:
+        trial: samples them.
+        picks: names of picks.
+        quotas: names of quotas.
+    """
+    found: dict[str, Any] = {
+        "pick": trial.suggest_categorical("pick", list(picks)),
+        "quota": trial.suggest_categorical("quota", list(quotas)),
+    }
+    options = (fields_of(PICKS[found["pick"]].options), fields_of(QUOTAS[found["quota"]].options))
+    if any("difficulty" in declared for declared in options):
+        found["difficulty"] = trial.suggest_categorical("difficulty", list(DIFFICULTIES))
+    return found
 
 
 def suggest_option(trial: optuna.Trial, name: str, declared: Field) -> Any:

@@ -33,12 +33,13 @@ from distill.config.base import Config
 from distill.config.distillation import DistillationConfig
 from distill.errors import UserError, require_known
 from sweeps.cli.fields import excluded_by
-from sweeps.optuna_search.spaces import dbscan, dbscan_eps, grid_size, joint, selection
+from sweeps.optuna_search.spaces import dbscan, dbscan_eps, grid_size, joint, pick, selection
 
 SPACES: dict[str, ModuleType] = {
     "dbscan": dbscan,
     "dbscan_eps": dbscan_eps,
     "joint": joint,
+    "pick": pick,
     "grid_size": grid_size,
     "selection": selection,
 }

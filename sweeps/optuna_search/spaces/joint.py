@@ -1,4 +1,4 @@
-"""Clusterer with its options, weights, clustering interval, representatives and lr_img.
+"""Clusterer with its options, picks, weights, clustering interval, representatives and lr_img.
 
 Every clusterer has other options, and only these are sampled ("define by run").
 """
@@ -7,8 +7,8 @@ from typing import Any
 
 import optuna
 
-from distill.clustering.registry import CLUSTERERS
-from sweeps.optuna_search.suggest import searched_names, suggest_options
+from distill.clustering.registry import CHOOSES_ITSELF, CLUSTERERS
+from sweeps.optuna_search.suggest import searched_names, suggest_options, suggest_picks
 
 BASE = {"ipc": 10}
 
@@ -21,9 +21,11 @@ def suggest(trial: optuna.Trial) -> dict[str, Any]:
         weights["weights_in"] = trial.suggest_categorical(
             "weights_in", ["matching", "training", "both"]
         )
+    picks = {} if clusterer in CHOOSES_ITSELF else suggest_picks(trial)
     return {
         "clusterer": clusterer,
         **suggest_options(trial, CLUSTERERS, clusterer),
+        **picks,
         **weights,
         "cluster_interval": trial.suggest_int("cluster_interval", 1, 50, log=True),
         "n_representatives": trial.suggest_int("n_representatives", 16, 120, log=True),

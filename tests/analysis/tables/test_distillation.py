@@ -540,6 +540,37 @@ def test_weights_in_training_are_rows_compared_with_those_without() -> None:
     assert not of_matching & names.keys()
 
 
+def test_picks_are_rows_compared_with_the_baseline_and_old_rows_with_new_ones() -> None:
+    trials = [
+        *rows_of("kmeans", "none", [0.5, 0.6]),
+        *rows_of("kmeans", "none", [0.52, 0.6], pick="hard"),
+        *rows_of("kmeans", "none", [0.52, 0.61], pick="hard", difficulty="loss"),
+        *rows_of("kmeans", "none", [0.52, 0.62], pick="random", quota="proportional"),
+        *rows_of("kmeans", "none", [0.52, 0.63], quota="stratified", n_strata=4),
+        *rows_of("birch", "none", [0.45, 0.47], pick="medoid"),
+    ]
+    trials[0] |= {"pick": None, "quota": None}  # of a version without them
+    (table,) = build(frame_of(trials)).tables
+    rows = {row.label: row for row in table.entries if row.trials}
+
+    assert set(rows) == {
+        "K-Means",
+        "K-Means (random picks, proportional quotas)",
+        "K-Means (hard picks, by EL2N)",
+        "K-Means (hard picks, by loss)",
+        "K-Means (stratified quotas, by EL2N, n_strata 4)",
+        "BIRCH",  # its only variant
+    }
+    assert len(rows["K-Means"].trials) == 2
+    (asked,) = [a for a in table.tested if a.question.topic.name == "methods"]
+    means = {
+        pair.label: difference.mean
+        for pair, difference in zip(asked.pairs, asked.family.differences, strict=True)
+    }
+    assert means["K-Means (hard picks, by loss)"] == pytest.approx(0.015)
+    assert means["K-Means (stratified quotas, by EL2N, n_strata 4)"] == pytest.approx(0.025)
+
+
 def test_balanced_accuracies_stand_below_where_they_differ() -> None:
     rows = [
         row | {"test_balanced_accuracy_mean": row["test_accuracy_mean"] - gap}

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from distill.clustering.base import Clustering, cluster_means
-from distill.selection.representatives import RULES, largest_remainder, rule_for, select
+from distill.selection.apportionment import largest_remainder
+from distill.selection.representatives import RULES, rule_for, select
 
 
 def clustering_of(

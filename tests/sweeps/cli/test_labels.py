@@ -22,7 +22,19 @@ from sweeps.cli.labels import method_label, number_ranges, trial_label
             "gradients: birch",
         ),
         (DistillationConfig(weights="size", weights_in="both"), "kmeans weights_in=both"),
+        (
+            DistillationConfig(pick="hard", quota="stratified", n_strata=4, difficulty="el2n"),
+            "kmeans pick=hard quota=stratified difficulty=el2n n_strata=4",
+        ),
+        (
+            DistillationConfig(pick="easy", el2n_epochs=2, embedding="pixels"),
+            "pixels: kmeans pick=easy el2n_epochs=2",
+        ),
         (SelectionConfig(), "random"),
+        (
+            SelectionConfig(selector="nearest_center", pick="hard", difficulty="loss", ipc=2),
+            "nearest_center ipc=2 pick=hard difficulty=loss",
+        ),
         (SelectionConfig(fraction=0.25, equal_steps=True), "random fraction=0.25 equal_steps"),
         (
             SelectionConfig(selector="cluster_grid", clusterer="agglomerative", linkage="single"),

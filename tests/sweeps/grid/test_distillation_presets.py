@@ -24,8 +24,8 @@ BOTH = ("published", "sound")
         ("paper", (9 + 5) * 2 * 3),
         ("small", (10 + 5 + 9 + 9) * 2 * 8),
         # 8 partitions and birch, 8 linkages, 18 of dbscan, 16 of further clusterers, 10 controls,
-        # 12 of gradients; from ipc 10 on, 9 with weights in training
-        ("extended", ((8 + 8 + 18 + 16 + 10 + 12) * 4 + 9 * 3) * 5),
+        # 12 of gradients, 8 of picks and quotas; from ipc 10 on, 9 with weights in training
+        ("extended", ((8 + 8 + 18 + 16 + 10 + 12 + 8) * 4 + 9 * 3) * 5),
     ],
 )
 def test_the_number_of_trials(name: str, n_trials: int) -> None:
