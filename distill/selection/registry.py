@@ -105,8 +105,7 @@ QUOTAS = Registry(
 """How many images each cluster gives."""
 
 SEARCHED_PICKS = ("nearest", "random", "hard", "easy", "middle")
-SEARCHED_QUOTAS = ("one", "proportional", "stratified")
-"""What searches over clusterers try: what goes with all that have clusters to pick in."""
+"""Picks that searches over clusterers try: those for all that have clusters to pick in."""
 
 PICK_HELP = (
     "image picked inside a cluster: nearest to its center, its medoid, a random one, or the "
@@ -184,7 +183,7 @@ class NearestCenterOptions(ComparingOptions):
         None, "medoid: the most central image of each cluster in place of the clusterer's center"
     )
     pick: str = choice("nearest", PICKS, PICK_HELP, search=SEARCHED_PICKS)
-    quota: str = choice("one", QUOTAS, QUOTA_HELP, search=SEARCHED_QUOTAS)
+    quota: str = choice("one", QUOTAS, QUOTA_HELP, search=tuple(QUOTAS))
 
 
 _CHOOSING = {

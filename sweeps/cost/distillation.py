@@ -26,6 +26,8 @@ COST_GROUPS: dict[str, tuple[Group, ...]] = {
         (*_NETWORK, "match"),
     ),
     "network": (
+        # Networks that are briefly trained for the difficulty are a cost that a trial has once.
+        (*_NETWORK, "net_augment", "n_net_batches", "net_batch_size", "brief_epochs"),
         (*_NETWORK, "net_augment", "n_net_batches", "net_batch_size"),
         _NETWORK,
     ),
@@ -39,7 +41,7 @@ COST_GROUPS: dict[str, tuple[Group, ...]] = {
 _WORK_FIELDS = (
     *("match", "n_outer", "n_inner", "cluster_interval", "init"),
     *("eval_every", "n_eval", "n_eval_curve"),
-    *("eval_epochs", "batch_syn_max"),
+    *("eval_epochs", "batch_syn_max", "el2n_networks", "el2n_epochs"),
 )
 
 _CALIBRATION: tuple[dict[str, Any], ...] = (
@@ -107,7 +109,8 @@ def _units(values: Values) -> dict[str, tuple[float, int]]:
 def _derived(values: Values) -> dict[str, Any]:
     clusterer = values["clusterer"]
     makes_batches = clusterer in CLUSTERERS.published_variants().values()
-    return {"batch_maker": clusterer if makes_batches else None}
+    brief = (values["el2n_networks"] or 0) * (values["el2n_epochs"] or 0)
+    return {"batch_maker": clusterer if makes_batches else None, "brief_epochs": brief}
 
 
 def _shortened(config: DistillationConfig) -> Iterable[DistillationConfig]:

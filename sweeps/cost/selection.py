@@ -58,9 +58,14 @@ def _units(values: Values) -> dict[str, tuple[float, int]]:
     epochs = values["epochs"] if values["recipe"] == "classifier" else values["eval_epochs"]
     return {
         "clustering": (float(values["choosing_selector"] not in _BLIND), 1),
-        "network": (float(values["feature_epochs"] or 0), 1),
+        "network": (float((values["feature_epochs"] or 0) + _brief_epochs(values)), 1),
         "evaluation": (n_eval * epochs * _per_epoch(values), n_eval),
     }
+
+
+def _brief_epochs(values: Values) -> int:
+    """Returns the epochs of the networks that are briefly trained for the difficulty."""
+    return int((values["el2n_networks"] or 0) * (values["el2n_epochs"] or 0))
 
 
 def _per_epoch(values: Values) -> float:
@@ -109,6 +114,7 @@ SELECTION = CostModel(
     groups=COST_GROUPS,
     work_fields=(
         *("n_eval", "epochs", "eval_epochs", "feature_epochs", "equal_steps"),
+        *("el2n_networks", "el2n_epochs"),
         *("selector", "augment_selector", "augment_copies", "augment_mode"),
         *("fraction", "ipc", "protocol", "n_clusters"),
     ),

@@ -36,21 +36,16 @@ def suggest_options(
     }
 
 
-def suggest_picks(
-    trial: optuna.Trial,
-    picks: Sequence[str] = SEARCHED_PICKS,
-    quotas: Sequence[str] = tuple(QUOTAS),
-) -> dict[str, Any]:
+def suggest_picks(trial: optuna.Trial, picks: Sequence[str] = SEARCHED_PICKS) -> dict[str, Any]:
     """Returns a pick and a quota, and where they need one the difficulty.
 
     Args:
         trial: samples them.
         picks: names of picks.
-        quotas: names of quotas.
     """
     found: dict[str, Any] = {
         "pick": trial.suggest_categorical("pick", list(picks)),
-        "quota": trial.suggest_categorical("quota", list(quotas)),
+        "quota": trial.suggest_categorical("quota", list(QUOTAS)),
     }
     options = (fields_of(PICKS[found["pick"]].options), fields_of(QUOTAS[found["quota"]].options))
     if any("difficulty" in declared for declared in options):

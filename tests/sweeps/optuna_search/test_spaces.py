@@ -7,11 +7,12 @@ from typing import Any
 import optuna
 import pytest
 
-from distill.clustering.registry import CLUSTERERS
+from distill.clustering.registry import CHOOSES_ITSELF, CLUSTERERS
 from distill.components import fields_of
 from distill.config.distillation import DistillationConfig
 from distill.datasets import ImageData
 from distill.errors import UserError
+from distill.selection.registry import DIFFICULTIES, PICKS, QUOTAS
 from distill.trials.runner import check
 from sweeps.optuna_search import spaces
 from sweeps.optuna_search.spaces import SPACES, Space, load_space
@@ -74,7 +75,11 @@ def test_joint_asks_for_the_clusterers_own_parameters_only() -> None:
     seen = set()
     for config, params in draw(load_space("joint"), n=200):
         assert ("weights_in" in params) == (config.weights == "size")
-        options = set(params) - common
+        picks = {"pick", "quota"} & set(params)
+        assert picks == (set() if config.clusterer in CHOOSES_ITSELF else {"pick", "quota"})
+        needs = config["pick"] in ("hard", "easy", "middle") or config["quota"] == "stratified"
+        assert ("difficulty" in params) == needs
+        options = set(params) - common - picks - {"difficulty"}
         seen.add(config.clusterer)
         assert options <= set(fields_of(CLUSTERERS[config.clusterer].options))
         assert bool(options) == (config.clusterer in with_options)
@@ -85,13 +90,25 @@ def test_joint_asks_for_the_clusterers_own_parameters_only() -> None:
     }
 
 
+def test_the_space_of_picks_has_every_pick_quota_and_difficulty() -> None:
+    seen: dict[str, set[Any]] = {"pick": set(), "quota": set(), "difficulty": set()}
+    for config, params in draw(load_space("pick"), n=120):
+        assert ("n_strata" in params) == (config["quota"] == "stratified")
+        for name, values in seen.items():
+            values.add(config[name])
+    assert seen["pick"] == set(PICKS)
+    assert seen["quota"] == set(QUOTAS)
+    assert seen["difficulty"] == {None, *DIFFICULTIES}
+    assert load_space("pick").first_point == {"pick": "nearest", "quota": "one"}
+
+
 def test_ways_of_choosing_are_asked_for_their_own_parameters_only() -> None:
     options = {
         "random": set(),
         "cluster_grid": {"clusterer", "n_clusters", "pca_dim", "grid_size"},
         "herding": {"embedding"},
         "k_center": {"embedding"},
-        "nearest_center": {"embedding", "clusterer"},
+        "nearest_center": {"embedding", "clusterer", "pick", "quota"},
     }
     seen = set()
     for config, params in draw(load_space("selection")):
@@ -135,6 +152,9 @@ def test_a_fixed_choice_decides_which_parameters_there_are() -> None:
         "min_samples",
         "weights",
         "weights_in",
+        "pick",
+        "quota",
+        "difficulty",
         "cluster_interval",
         "n_representatives",
     }
