@@ -56,3 +56,12 @@ def test_memory_does_not_grow_with_the_number_of_classes() -> None:
     assert (few, many) == (200, 400)
     assert at_once == at_once_of_many < 200
     assert many_mib < 1.5 * few_mib
+
+
+@pytest.mark.slow
+def test_the_share_of_the_measures_of_clusterings_is_printed() -> None:
+    out = run("quality.py", "--loops", "2", "--ipc", "1")
+
+    assert "measures of 2 clusterings" in out, "of the start and of the loop"
+    share = float(out.split("share ")[1].split()[0])
+    assert 0 < share < 100

@@ -4,6 +4,8 @@ A *clusterer* is a method: a frozen dataclass of hyper-parameters with their sta
 *clustering* is its result on the points of one class. Shapes: n points, d features, k clusters.
 """
 
+import functools
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from distill.errors import InsufficientMemoryError
+from distill.errors import InsufficientMemoryError, SlowerWarning
 from distill.runtime.memory import available_bytes, readable_bytes
 
 NOISE = -1
@@ -88,6 +90,8 @@ class Clusterer(ABC):
 
     Attributes:
         uses_points: whether the result depends on the points, not only on their number.
+        runs_on_cpu: whether it runs on the CPU only, where points of a GPU are copied; a
+            `SlowerWarning` says so once.
 
     Example:
         >>> from distill.clustering.kmeans import KMeans
@@ -99,6 +103,7 @@ class Clusterer(ABC):
     """
 
     uses_points: ClassVar[bool] = True
+    runs_on_cpu: ClassVar[bool] = False
 
     def fit(self, points: Tensor, n_clusters: int, generator: torch.Generator) -> Clustering:
         """Clusters the points of one class.
@@ -117,6 +122,7 @@ class Clusterer(ABC):
             InsufficientMemoryError: it needs a matrix that does not fit into memory.
         """
         check_points(points, n_clusters)
+        self._warn_of_cpu(points.device)
         return self._fit(points, n_clusters, generator)
 
     def fit_classes(
@@ -148,6 +154,7 @@ class Clusterer(ABC):
         generators = spawn_generators(generator, len(points))
         for class_points in points:
             check_points(class_points, n_clusters)
+        self._warn_of_cpu(points[0].device)
         if together is None:
             together = points[0].is_cuda
         if not (together and isinstance(self, BatchClusterer)):
@@ -160,9 +167,29 @@ class Clusterer(ABC):
             clusterings += self._fit_batch(points[group], n_clusters, generators[group])
         return clusterings
 
+    def _warn_of_cpu(self, device: torch.device) -> None:
+        if self.runs_on_cpu and device.type != "cpu":
+            warn_of_cpu(type(self).__name__, device.type)
+
     @abstractmethod
     def _fit(self, points: Tensor, n_clusters: int, generator: torch.Generator) -> Clustering:
         """Implements `fit` for checked arguments."""
+
+
+@functools.cache
+def warn_of_cpu(name: str, device_type: str) -> None:
+    """Warns once for each method that it runs on the CPU, though the points are elsewhere.
+
+    Args:
+        name: of the method.
+        device_type: where the points are, such as `cuda`.
+    """
+    warnings.warn(
+        f"{name} runs on the CPU only: points on {device_type} are copied there at every "
+        "clustering, slower (k-means, K-Medoids, DBSCAN and agglomerative clustering run on GPUs)",
+        SlowerWarning,
+        stacklevel=4,
+    )
 
 
 class BatchClusterer(Clusterer):

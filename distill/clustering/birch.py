@@ -23,7 +23,7 @@ not in the paper.
 
 import math
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 import numpy as np
 import numpy.typing as npt
@@ -69,6 +69,8 @@ class Birch(Clusterer):
         >>> Birch(threshold=1.0).fit(points, 2, torch.Generator()).labels
         tensor([0, 0, 1, 1])
     """
+
+    runs_on_cpu: ClassVar[bool] = True
 
     threshold: float | None = None
     threshold_quantile: float | None = None

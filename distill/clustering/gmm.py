@@ -18,7 +18,7 @@ its responsibility is highest among those of larger clusters.
 
 import warnings
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 import numpy as np
 import torch
@@ -54,6 +54,8 @@ class GaussianMixture(Clusterer):
         >>> sorted(mixture.sizes.tolist())
         [2, 2]
     """
+
+    runs_on_cpu: ClassVar[bool] = True
 
     covariance_floor: float = 0.01
     max_iter: int = 50

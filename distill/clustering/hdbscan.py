@@ -15,7 +15,7 @@ References:
 """
 
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 import numpy as np
 import sklearn.cluster
@@ -53,6 +53,8 @@ class HDBSCAN(Clusterer):
         >>> HDBSCAN(min_cluster_size=3).fit(points, 1, torch.Generator()).labels
         tensor([0, 0, 0, 1, 1, 1])
     """
+
+    runs_on_cpu: ClassVar[bool] = True
 
     min_cluster_size: int = 5
     min_samples: int | None = None

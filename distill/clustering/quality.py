@@ -128,15 +128,17 @@ def _silhouette(points: Tensor, clustering: Clustering) -> float | None:
 def _discrepancy(points: Tensor, representatives: Tensor, weights: Tensor) -> float:
     sample = points[_subsample(len(points)).to(points.device)].double()
     chosen, shares = representatives.double(), weights.double() / weights.double().sum()
-    within = _exact_squares(sample, sample)
-    median = within[within > 0].median() if bool((within > 0).any()) else within.new_ones(())
+    n = len(sample)
+    pairs = torch.pdist(sample).square()  # each pair once, which takes half of the time
+    apart = pairs[pairs > 0]
+    median = apart.median() if len(apart) else pairs.new_ones(())
 
     def kernel(squares: Tensor) -> Tensor:
         return torch.exp(-squares / (2 * median))
 
-    mean = within.new_full((len(sample),), 1 / len(sample))
+    mean = sample.new_full((n,), 1 / n)
     square = (
-        mean @ kernel(within) @ mean
+        (n + 2 * kernel(pairs).sum()) / n**2
         + shares @ kernel(_exact_squares(chosen, chosen)) @ shares
         - 2 * (mean @ kernel(_exact_squares(sample, chosen)) @ shares)
     )

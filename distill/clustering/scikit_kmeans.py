@@ -16,7 +16,7 @@ Deviations: a cluster without points takes the point farthest from its own clust
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, final
+from typing import Any, ClassVar, Literal, final
 
 import numpy as np
 import torch
@@ -44,6 +44,8 @@ class BisectingKMeans(Clusterer):
         >>> sorted(clustering.sizes.tolist())
         [2, 2]
     """
+
+    runs_on_cpu: ClassVar[bool] = True
 
     bisect: Literal["biggest_inertia", "largest_cluster"] = "biggest_inertia"
 
@@ -75,6 +77,8 @@ class MiniBatchKMeans(Clusterer):
         >>> sorted(clustering.sizes.tolist())
         [2, 2]
     """
+
+    runs_on_cpu: ClassVar[bool] = True
 
     minibatch_size: int = 1024
     max_iter: int = 100

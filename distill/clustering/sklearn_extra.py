@@ -13,7 +13,7 @@ Deviations: a medoid belongs to its own cluster also if it coincides with anothe
 
 import warnings
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor
@@ -37,6 +37,8 @@ class SklearnExtraKMedoids(Clusterer):
         UserError: in `fit`, if the library cannot be imported; the message gives the command for
             an environment in which it can.
     """
+
+    runs_on_cpu: ClassVar[bool] = True
 
     def _fit(self, points: Tensor, n_clusters: int, generator: torch.Generator) -> Clustering:
         seed = torch.randint(2**31, (1,), generator=generator, device=generator.device).item()

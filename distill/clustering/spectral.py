@@ -19,7 +19,7 @@ mean.
 
 import warnings
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 import numpy as np
 import torch
@@ -50,6 +50,8 @@ class Spectral(Clusterer):
         >>> Spectral(n_neighbors=2).fit(points, 2, torch.Generator().manual_seed(0)).labels
         tensor([0, 0, 0, 1, 1, 1])
     """
+
+    runs_on_cpu: ClassVar[bool] = True
 
     n_neighbors: int = 10
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from distill.clustering.registry import CLUSTERERS
 from distill.config.distillation import DistillationConfig
+from distill.config.picks import chooses_otherwise
 from distill.networks.registry import NETWORKS
 from sweeps.cost.model import CostModel, Group, Values
 
@@ -117,10 +118,12 @@ def _shortened(config: DistillationConfig) -> Iterable[DistillationConfig]:
     """Yields a trial in two lengths, whatever its seed.
 
     They start from random images, so that every clustering in them is of the kind that the loop
-    repeats.
+    repeats; but not where images are picked for the start alone.
     """
+    picks_start = config.match == "none" and chooses_otherwise(config)
+    init = config.init if picks_start else "random"
     for lengths in _CALIBRATION:
-        yield config.replace(seed=0, n_outer=1, init="random", n_eval=1, eval_every=0, **lengths)
+        yield config.replace(seed=0, n_outer=1, init=init, n_eval=1, eval_every=0, **lengths)
 
 
 DISTILLATION = CostModel(

@@ -43,6 +43,9 @@ print(result.n_clusters, (after - before) / 1e6)  # Linux counts in kB.
         ("kmeans", "KMeans", ""),
         ("kmedoids", "KMedoids", ""),
         ("medoid_cover", "FacilityLocation", ""),
+        ("medoid_cover", "HerdingCover", ""),
+        ("medoid_cover", "KCenterCover", ""),
+        ("random_partition", "RandomPartition", ""),
         ("scikit_kmeans", "BisectingKMeans", ""),
         ("scikit_kmeans", "MiniBatchKMeans", ""),
         ("spectral", "Spectral", ""),
@@ -58,3 +61,38 @@ def test_peak_memory(module: str, name: str, fields: str) -> None:
     print(f"{name}({fields}): {gigabytes} GB, {n_clusters} clusters")
     assert int(n_clusters) > 1
     assert float(gigabytes) < LIMIT_GB
+
+
+PICKS = """
+import resource
+import torch
+from distill.clustering.kmeans import KMeans
+from distill.selection.picks import build_picking
+from distill.selection.registry import PICKS
+from distill.selection.representatives import Picks, select
+from tests.distill.clustering.blobs import blobs
+
+points = blobs(0, n={n}, d={d}, k=50, dtype=torch.float32)
+scores = torch.rand(len(points), dtype=torch.float64)
+generator = torch.Generator().manual_seed(0)
+clustering = KMeans().fit(points, 2, generator)  # large clusters: the most for medoids
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+options = dict(n_strata=10, prune_hardest=0.1)
+for pick in PICKS:
+    picking = build_picking(pick, "stratified", options)
+    picks = Picks(picking=picking, difficulty=scores, generator=generator)
+    assert len(select(points, clustering, 1000, "quota", generator, picks).indices) == 1000
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print((after - before) / 1e6)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has other units elsewhere")
+def test_peak_memory_of_picks() -> None:
+    program = PICKS.format(n=N_POINTS, d=N_FEATURES)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < LIMIT_GB

@@ -283,8 +283,9 @@ def test_a_calibration_is_short_and_prices_the_whole_plan() -> None:
 
     assert result.n_unknown == 0
     assert len({config.trial_id for config in short}) == len(short)
-    # 32 clusterings (4 + 4 + 9 + 8 + 1 + 6) and three further ipcs, two lengths of each.
-    assert len(short) == 2 * (32 + 3)
+    # 32 clusterings (4 + 4 + 9 + 8 + 1 + 6), three further ipcs and brief networks for the
+    # difficulty, two lengths of each.
+    assert len(short) == 2 * (32 + 3 + 1)
     for config in short:
         work = work_units(config)
         assert work.n_clusterings <= 3
@@ -324,3 +325,8 @@ def test_a_real_calibration_predicts_a_real_trial() -> None:
     assert math.log2(guess / sum(real[f"{part}_seconds"] for part in PARTS)) == pytest.approx(
         0, abs=1.5
     )
+
+
+def test_picks_of_a_start_alone_can_be_calibrated() -> None:
+    config = DistillationConfig(match="none", pick="hard", ipc=10)
+    assert {short.pick for short in calibration_configs([config])} == {"hard"}
