@@ -21,7 +21,7 @@ from distill.clustering.registry import CLUSTERERS, EMBEDDINGS
 from distill.datasets.load import DATASET_NAMES
 from distill.kinds import KINDS
 from distill.networks.registry import NETWORKS
-from distill.selection.registry import SELECTORS
+from distill.selection.registry import DIFFICULTIES, PICKS, QUOTAS, SELECTORS
 from sweeps import cats_vs_dogs, evaluate_sets, full_grid, load_results
 from sweeps.completion import completion_parser
 from sweeps.monitor.export_command import export_parser
@@ -311,6 +311,10 @@ def table_names(heading: str) -> set[str]:
     ("heading", "names"),
     [
         ("Clusterers", set(CLUSTERERS)),
+        (
+            "Picks and quotas",
+            {*PICKS, *QUOTAS, *DIFFICULTIES, "--pick", "--quota", "--difficulty"},
+        ),
         ("Embeddings", set(EMBEDDINGS)),
         ("Selectors", set(SELECTORS)),
         ("Networks", set(NETWORKS)),
