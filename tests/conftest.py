@@ -2,13 +2,14 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 
 from distill.config.distillation import DistillationConfig, ResolvedDistillation
 from distill.datasets import ImageData, load_dataset
+from tests.gpu.cuda import emulated_cuda
 
 # Read when Ray is imported: its workers shall be this very environment, not one that uv makes anew.
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
@@ -21,6 +22,19 @@ torch.set_num_threads(1)
 # tests interrupt would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+HAS_GPU = torch.cuda.is_available()
+
+
+@pytest.fixture(autouse=True)
+def _gpu(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Gives tests marked `gpu` an emulated GPU where there is none."""
+    if HAS_GPU or request.node.get_closest_marker("gpu") is None:
+        yield
+        return
+    with emulated_cuda():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,7 @@
-"""The loop on a GPU against the loop on the CPU; run with `uv run pytest -m gpu`."""
+"""The loop on a GPU against the loop on the CPU; run with `uv run pytest -m gpu`.
+
+Where there is no GPU, an emulated one is tested (`tests/gpu`).
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,10 +25,7 @@ from tests.distill.clustering.test_conformance import CASES, RUNNABLE, clusterer
 
 SELECTOR_NAMES = known_names(SelectionConfig.static_fields()["selector"])
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
-]
+pytestmark = pytest.mark.gpu
 
 
 @pytest.mark.parametrize("match", ["gradients", "both"])

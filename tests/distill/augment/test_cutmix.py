@@ -106,8 +106,6 @@ def test_cpu_generator_with_images_on_another_device() -> None:
 
 @pytest.mark.gpu
 def test_cpu_generator_gives_equal_images_on_cpu_and_gpu() -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device")
     batch = images(4, 3, 8, 8)
     for seed in range(4):
         expected = cutmix(batch, torch.arange(4), generator(seed))
@@ -119,8 +117,6 @@ def test_cpu_generator_gives_equal_images_on_cpu_and_gpu() -> None:
 
 @pytest.mark.gpu
 def test_gpu_generator_needs_no_synchronisation() -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device")
     batch, labels = images(4, 3, 8, 8).cuda(), torch.arange(4).cuda()
     source = torch.Generator(device="cuda").manual_seed(0)
     cutmix(batch, labels, source)

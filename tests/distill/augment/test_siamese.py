@@ -486,8 +486,6 @@ def test_parameters_on_a_device_are_not_read_by_the_host(strategy: str, n_draws:
 @pytest.mark.parametrize("strategy", [*TRANSFORMS, ALL])
 @pytest.mark.parametrize("shared", [True, False])
 def test_cpu_generator_gives_equal_images_on_cpu_and_gpu(strategy: str, shared: bool) -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device")
     augmentation, batch = Augmentation(strategy=strategy), images(4, 3, 8, 8)
     for seed in range(4):
         expected = augmentation(batch, generator(seed), shared=shared)
@@ -498,8 +496,6 @@ def test_cpu_generator_gives_equal_images_on_cpu_and_gpu(strategy: str, shared: 
 @pytest.mark.gpu
 @pytest.mark.parametrize("shared", [True, False])
 def test_equal_numbers_give_equal_images_on_cpu_and_gpu(shared: bool) -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device")
     augmentation, batch = Augmentation(strategy=ALL, crop_pad=1.0), images(4, 3, 7, 10)
     for seed in range(8):
         choice, drawn = draw_uniforms(1 if shared else 4, generator(seed))
@@ -511,8 +507,6 @@ def test_equal_numbers_give_equal_images_on_cpu_and_gpu(shared: bool) -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("shared", [True, False])
 def test_gpu_generator_needs_no_synchronisation(shared: bool) -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device")
     augmentation, batch = Augmentation(strategy=ALL), images(4, 3, 8, 8).cuda()
     source = torch.Generator(device="cuda").manual_seed(0)
     augmentation(batch, source, shared=shared)

@@ -578,8 +578,6 @@ def test_resnet_features_depend_on_the_smallest_images() -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", list(NETWORKS))
 def test_initial_weights_are_equal_on_cpu_and_gpu(name: str) -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device")
     network = build(name, seed=1).cuda()
     reset_parameters(network, generator(6))  # CPU generator, network on the GPU
     expected = build(name, seed=6)
@@ -594,8 +592,6 @@ def test_initial_weights_are_equal_on_cpu_and_gpu(name: str) -> None:
 
 @pytest.mark.gpu
 def test_a_gpu_generator_draws_on_the_gpu() -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device")
     network = build().cuda()
     cpu, cuda = torch.random.get_rng_state(), torch.cuda.get_rng_state()
     reset_parameters(network, torch.Generator(device="cuda").manual_seed(0))

@@ -1,0 +1,262 @@
+"""`emulated_cuda`: PyTorch with an emulated GPU, for the time of a `with` statement.
+
+    with emulated_cuda() as gpu:
+        total = torch.ones(3, device="cuda").sum()
+        total.item()
+        gpu.counts.n_syncs  # 1
+
+`torch.cuda` answers as with one GPU of 80 GiB, graphs included. See `tests.gpu.emulator` for what
+is and what is not emulated.
+"""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import safetensors.torch
+import torch
+from torch import Tensor
+from torch.optim import optimizer
+from torch.overrides import TorchFunctionMode
+
+from tests.gpu.emulator import (
+    SHOWN,
+    Capture,
+    EmulatedTensor,
+    Emulator,
+    Operations,
+    _stack,
+    active,
+    internal_device,
+    is_emulated,
+    names_gpu,
+    unobserved,
+)
+
+TOTAL_MEMORY = 80 * 2**30
+
+
+@contextlib.contextmanager
+def emulated_cuda(*, shapes_only: bool = False) -> Iterator[Emulator]:
+    """Emulates a GPU inside the context; tensors on it cannot be used outside.
+
+    Args:
+        shapes_only: tensors have no values, see `tests.gpu.emulator`.
+    """
+    emulator = Emulator(shapes_only=shapes_only)
+    internal_device()
+    overwrites = torch.__future__.get_overwrite_module_params_on_conversion()
+    with contextlib.ExitStack() as stack:
+        for name, value in _stand_ins().items():
+            stack.enter_context(mock.patch.object(torch.cuda, name, value))
+        stack.enter_context(mock.patch.object(torch, "Generator", _generator_class()))
+        stack.enter_context(mock.patch.object(safetensors.torch, "save", _save))
+        types = [*optimizer._foreach_supported_types, EmulatedTensor]
+        stack.enter_context(mock.patch.object(optimizer, "_foreach_supported_types", types))
+        # `parameter.data = …` does not reach the wrapped tensor.
+        torch.__future__.set_overwrite_module_params_on_conversion(True)
+        stack.callback(torch.__future__.set_overwrite_module_params_on_conversion, overwrites)
+        _stack.append(emulator)
+        stack.callback(_stack.pop)
+        stack.enter_context(Functions())
+        stack.enter_context(Operations())  # type: ignore[no-untyped-call]
+        yield emulator
+
+
+class Functions(TorchFunctionMode):
+    """Replaces the device `cuda` by the emulated one in calls of PyTorch's functions."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        special = _SPECIAL.get(func)
+        if special is not None:
+            return special(*args, **kwargs)
+        if func in (torch.Tensor.__getitem__, torch.Tensor.__setitem__):
+            args = (args[0], _index(args[1]), *args[2:])
+        if kwargs.pop("pin_memory", False):
+            return _pin(func(*args, **kwargs))
+        if names_gpu(kwargs.get("device")):
+            if func in (torch.tensor, torch.as_tensor, torch.asarray):
+                del kwargs["device"]
+                value = func(*args, **kwargs)
+                return value if is_emulated(value) else value.to(internal_device())
+            kwargs["device"] = internal_device()
+        if func is torch.Tensor.to:
+            args = tuple(
+                internal_device()
+                if isinstance(value, str | torch.device) and names_gpu(value)
+                else value
+                for value in args
+            )
+        return func(*args, **kwargs)
+
+
+def _index(index: Any) -> Any:
+    if isinstance(index, list):
+        return torch.tensor(index)
+    if isinstance(index, tuple):
+        return tuple(torch.tensor(i) if isinstance(i, list) else i for i in index)
+    return index
+
+
+def _to_cuda(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    return tensor.to(internal_device(), **kwargs)
+
+
+def _new_tensor(tensor: Tensor, data: Any, **kwargs: Any) -> Tensor:
+    if not is_emulated(tensor):
+        return tensor.new_tensor(data, **kwargs)
+    return torch.tensor(data, dtype=kwargs.get("dtype", tensor.dtype)).to(internal_device())
+
+
+def _pin(tensor: Tensor, *args: Any) -> Tensor:
+    if is_emulated(tensor):
+        raise RuntimeError("cannot pin a CUDA tensor: only dense CPU tensors can be pinned")
+    with unobserved():
+        return active().pin(tensor)
+
+
+def _is_pinned(tensor: Tensor, *args: Any) -> bool:
+    return not is_emulated(tensor) and active().is_pinned(tensor)
+
+
+_SPECIAL: dict[Any, Any] = {
+    torch.Tensor.cuda: _to_cuda,
+    torch.Tensor.new_tensor: _new_tensor,
+    torch.Tensor.pin_memory: _pin,
+    torch.Tensor.is_pinned: _is_pinned,
+}
+
+
+class _Stream:
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
+
+    def wait_stream(self, other: Any) -> None: ...
+
+    def wait_event(self, event: Any) -> None: ...
+
+    def synchronize(self) -> None:
+        active().wait("Stream.synchronize")
+
+
+class _Event:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.seconds = 0.0
+
+    def record(self, stream: Any = None) -> None:
+        self.seconds = time.perf_counter()
+
+    def synchronize(self) -> None:
+        active().wait("Event.synchronize")
+
+    def elapsed_time(self, other: "_Event") -> float:
+        return 1e3 * (other.seconds - self.seconds)
+
+    def query(self) -> bool:
+        return True
+
+
+class _Graph:
+    """Stands for `torch.cuda.CUDAGraph`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.capture: Capture | None = None
+
+    def replay(self) -> None:
+        assert self.capture is not None
+        active().replay(self.capture)
+
+    def reset(self) -> None:
+        self.capture = None
+
+
+@contextlib.contextmanager
+def _capturing(graph: _Graph, **kwargs: Any) -> Iterator[None]:
+    """Stands for `torch.cuda.graph`."""
+    emulator = active()
+    emulator.wait("torch.cuda.graph waits and frees cached memory")
+    capture = emulator.capture = Capture()
+    try:
+        yield
+    finally:
+        emulator.capture = None
+        with unobserved():
+            capture.undo()
+    if capture.failure is not None:
+        raise RuntimeError(
+            f"CUDA error: operation failed due to a previous error during capture "
+            f"[{capture.failure}]"
+        )
+    graph.capture = capture
+
+
+def _stand_ins() -> dict[str, Any]:
+    """Returns the replacements of names of `torch.cuda`."""
+
+    def constant(value: Any) -> Any:
+        return lambda *_, **__: value
+
+    stream = _Stream()
+    properties = SimpleNamespace(
+        name="Emulated GPU", total_memory=TOTAL_MEMORY, major=9, minor=0, multi_processor_count=132
+    )
+    values = {
+        "is_available": True,
+        "device_count": 1,
+        "current_device": 0,
+        "is_initialized": True,
+        "empty_cache": None,
+        "graph_pool_handle": (0, 1),
+        "is_bf16_supported": True,
+        "get_device_name": properties.name,
+        "get_device_capability": (9, 0),
+        "get_device_properties": properties,
+        "max_memory_allocated": 0,
+        "memory_allocated": 0,
+        "reset_peak_memory_stats": None,
+        "set_per_process_memory_fraction": None,
+        "current_stream": stream,
+        "stream": contextlib.nullcontext(),
+    }
+    return {name: constant(value) for name, value in values.items()} | {
+        "synchronize": lambda _=None: active().wait("torch.cuda.synchronize"),
+        "is_current_stream_capturing": lambda: active().capture is not None,
+        "set_sync_debug_mode": lambda mode: setattr(active(), "sync_is_error", mode == "error"),
+        "get_rng_state": lambda _=None: torch.zeros(16, dtype=torch.uint8),
+        "Stream": _Stream,
+        "Event": _Event,
+        "CUDAGraph": _Graph,
+        "graph": _capturing,
+    }
+
+
+_save_on_host = safetensors.torch.save
+
+
+def _save(tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
+    """Stands for `safetensors.torch.save`, which reads memory that the wrapper does not have."""
+    on_host = {name: t.cpu() if is_emulated(t) else t for name, t in tensors.items()}
+    return _save_on_host(on_host, metadata=metadata)
+
+
+def _generator_class() -> Any:
+    """Returns a class for `torch.Generator` whose generators can be on the device."""
+    host = torch.Generator
+
+    class Generator(host):  # type: ignore[valid-type, misc]
+        """Draws on the CPU and reports the device that it was made for."""
+
+        def __new__(cls, *_: Any, **__: Any) -> Any:
+            return super().__new__(cls)
+
+        def __init__(self, device: Any = "cpu") -> None:
+            self._shown = SHOWN if names_gpu(device) else torch.device("cpu")
+
+        @property
+        def device(self) -> torch.device:
+            return self._shown
+
+    return Generator
