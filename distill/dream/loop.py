@@ -51,6 +51,7 @@ from distill.networks.precision import set_precision
 from distill.runtime.clock import PartClock
 from distill.runtime.execution import AUTOMATIC, Execution
 from distill.runtime.graphs import StepGraphs
+from distill.runtime.staging import stage
 from distill.selection.difficulty import difficulty_of
 from distill.selection.masses import class_masses, training_weights
 from distill.selection.picks import Picking, build_picking
@@ -206,16 +207,24 @@ class Dream:
     def match_all(self) -> None:
         """Moves the synthetic images of all classes once."""
         draws = [self._draw(n_stored) for n_stored in self.n_stored]
-        for classes in self._passes():
+        passes, inputs = self._passes(), []
+        for classes in passes:
             class_draws, chosen = draws[classes], self.representatives[classes]
             weights = [weights for _, weights in chosen if len(weights)]
-            self._matching_step(
-                (classes.start, classes.stop, tuple(len(indices) for indices, _ in chosen)),
+            inputs += [
                 torch.cat([indices for indices, _ in chosen]),
                 torch.cat(weights) if weights else torch.empty(0),
                 torch.stack([choice for choice, _, _ in class_draws]),
                 torch.cat([uniforms for _, uniforms, _ in class_draws]),
                 torch.stack([order for _, _, order in class_draws]),
+            ]
+        inputs = stage(inputs, self.device)  # one copy for all passes
+        n_inputs = len(inputs) // len(passes)
+        for number, classes in enumerate(passes):
+            counts = tuple(len(indices) for indices, _ in self.representatives[classes])
+            self._matching_step(
+                (classes.start, classes.stop, counts),
+                *inputs[number * n_inputs : (number + 1) * n_inputs],
             )
 
     def _begin_outer_iteration(self) -> None:
@@ -537,8 +546,8 @@ class Dream:
         order = torch.randperm(len(self.data.train_images), generator=self.generators["batches"])
         if n_images == 0:
             return
-        for batch in order[:n_images].split(config.net_batch_size):
-            self.trainer.train(batch, self.generators["augmentation"])
+        batches = order[:n_images].split(config.net_batch_size)
+        self.trainer.train(batches, self.generators["augmentation"])
 
     def _initial_images(self) -> Tensor:
         """Returns the (n_classes, ipc, c, h, w) float32 start; sets their weights."""

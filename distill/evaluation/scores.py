@@ -257,8 +257,8 @@ class Evaluation:
         recipe = self.recipe
         self.network.train()
         order = torch.randperm(len(self.images), generator=self.generator)
-        for batch in order.split(recipe.batch_size):
-            self._trainer.train(batch, self.generator, recipe.lr_at(self.epoch))
+        batches = order.split(recipe.batch_size)
+        self._trainer.train(batches, self.generator, recipe.lr_at(self.epoch))
         if recipe.tests_after(self.epoch):
             self._test()
         self.epoch += 1

@@ -4,8 +4,9 @@ Used for the network update inside the distillation and for the networks of an e
 n images of a batch, c channels, h, w pixels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol
 
 import torch
@@ -17,6 +18,7 @@ from distill.augment.siamese import Augmentation, draw_uniforms
 from distill.networks.base import Network
 from distill.runtime.execution import Execution
 from distill.runtime.graphs import StepGraphs
+from distill.runtime.staging import stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,25 +141,35 @@ class NetworkTrainer:
             self._train_on, self.device, enabled=execution.uses_graphs(self.device)
         )
 
-    def train(self, batch: Tensor, generator: torch.Generator, lr: float | None = None) -> None:
-        """Takes one step.
+    def train(
+        self, batches: Sequence[Tensor], generator: torch.Generator, lr: float | None = None
+    ) -> None:
+        """Takes one step per batch; all that is drawn goes to the device in one copy.
 
         Args:
-            batch: (n,) int64 on the host, what `take` is asked for.
-            generator: on the CPU; draws augmentation and CutMix.
-            lr: learning rate of this step; None: the recipe's.
+            batches: (n,) int64 on the host, what `take` is asked for.
+            generator: on the CPU; draws augmentation and CutMix, batch by batch.
+            lr: learning rate of these steps; None: the recipe's.
         """
-        recipe = self.recipe
-        inputs = [batch.to(self.device)]
+        rate = self.recipe.lr if lr is None else lr
+        steps = [self._drawn(batch, generator) for batch in batches]
+        inputs = iter(stage([tensor for _, _, drawn in steps for tensor in drawn], self.device))
+        for augmented, mixed, drawn in steps:
+            self._step((augmented, mixed, rate), *islice(inputs, len(drawn)))
+
+    def _drawn(self, batch: Tensor, generator: torch.Generator) -> tuple[bool, bool, list[Tensor]]:
+        """Returns whether a step augments and mixes, and its inputs on the host."""
+        recipe, inputs = self.recipe, [batch]
         augmented = bool(recipe.augment.transforms)
         if augmented:
             choice, uniforms = draw_uniforms(len(batch), generator)
             # The host knows the choice: a recorded step must not.
-            inputs += [choice.expand(len(batch)) if self._step.enabled else choice, uniforms]
+            on_host = self.device.type == "cpu" and not self._step.enabled
+            inputs += [choice if on_host else choice.expand(len(batch)), uniforms]
         mixed = torch.rand((), generator=generator).item() < recipe.cutmix_prob  # no sync: the CPU
         if mixed:
             inputs += draw_cutmix(len(batch), generator, beta=recipe.cutmix_beta)
-        self._step((augmented, mixed, recipe.lr if lr is None else lr), *inputs)
+        return augmented, mixed, inputs
 
     def forget(self) -> None:
         """Starts the optimiser anew, in place, for a network with fresh weights."""

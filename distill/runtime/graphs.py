@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from distill.errors import SlowerWarning
+from distill.runtime.staging import stage
 
 WARM_UP = 2
 """Calls of a step before it is recorded, in which libraries choose their algorithms."""
@@ -68,6 +69,7 @@ class StepGraphs:
             key: the host's decisions in the step; every key has its own recording.
             inputs: tensors on the host or on the device, of any shapes.
         """
+        inputs = tuple(stage(inputs, self.device))
         if not self.enabled:
             self.step(key, *inputs)
             return
@@ -75,10 +77,10 @@ class StepGraphs:
         recording = self._recordings.get(full_key)
         if recording is not None:
             for target, tensor in zip(recording.inputs, inputs, strict=True):
-                target.copy_(tensor, non_blocking=True)
+                target.copy_(tensor)
             recording.graph.replay()
             return
-        on_device = [tensor.to(self.device, copy=True) for tensor in inputs]
+        on_device = [tensor.clone() for tensor in inputs]  # stay where they are for replays
         n_calls = self._calls[full_key] = self._calls.get(full_key, 0) + 1
         if n_calls <= WARM_UP:
             self._run_aside(key, on_device)

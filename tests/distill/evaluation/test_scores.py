@@ -170,7 +170,7 @@ def test_weighted_training_is_plain_sgd_on_weighted_losses(
     sgd = torch.optim.SGD(twin.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
     generators = [torch.Generator().manual_seed(4) for _ in range(2)]
     for batch in torch.arange(40).split(16):
-        trainer.train(batch, generators[0])
+        trainer.train([batch], generators[0])
 
         taken, own = images[batch], labels[batch]
         if strategy != "none":
@@ -223,7 +223,7 @@ def test_weights_are_equivalent_to_repeated_images(digits: ImageData) -> None:
             weights=weights,
         )
         for _ in range(5):
-            trainer.train(torch.arange(len(rows)), torch.Generator())
+            trainer.train([torch.arange(len(rows))], torch.Generator())
         results.append(list(trained.parameters()))
     for weighted, repeated in zip(*results, strict=True):
         torch.testing.assert_close(weighted, repeated, rtol=1e-10, atol=1e-12)

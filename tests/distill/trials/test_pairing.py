@@ -1,6 +1,6 @@
 """Pairing by seed: what all methods share bit for bit at one seed, which paired tests rest on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import pytest
@@ -34,10 +34,11 @@ def steps_of(
     steps: list[Step] = []
     train = dream.trainer.train
 
-    def recorded(batch: Tensor, generator: torch.Generator) -> None:
-        parameters = torch.cat([p.detach().flatten() for p in dream.network.parameters()])
-        steps.append(Step(parameters, batch.clone(), generator.get_state()))
-        train(batch, generator)
+    def recorded(batches: Sequence[Tensor], generator: torch.Generator) -> None:
+        for batch in batches:
+            parameters = torch.cat([p.detach().flatten() for p in dream.network.parameters()])
+            steps.append(Step(parameters, batch.clone(), generator.get_state()))
+            train([batch], generator)
 
     monkeypatch.setattr(dream.trainer, "train", recorded)
     while dream.outer < 2:

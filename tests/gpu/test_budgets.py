@@ -1,0 +1,80 @@
+"""What the parts of a trial ask of a GPU stays within limits, counted by an emulated one.
+
+A limit that is exceeded for a good reason is raised here, with the reason in the lab notes.
+`tests/benchmarks/gpu_counts.py` prints the figures.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from distill.config.distillation import DistillationConfig
+from distill.dream.loop import Dream
+from tests.benchmarks.gpu_counts import counted, data_on, evaluation_of, warm_up
+from tests.gpu.budgets import Budget
+from tests.gpu.cuda import emulated_cuda
+from tests.gpu.emulator import Emulator
+
+MATCHING = Budget(kernels=1200, direct=14, gigabytes=42.0, pinned=1)
+"""Of all classes at ipc 10, width 128, 128 representatives, CIFAR-10's shape."""
+
+NETWORK_UPDATE = Budget(kernels=2450, direct=90, gigabytes=26.0, pinned=1)
+"""Of 16 batches of 128 images."""
+
+EVALUATION_EPOCH = Budget(kernels=1250, direct=40, gigabytes=5.1, pinned=1)
+"""Of seven batches of at most 64 images."""
+
+
+@pytest.fixture
+def gpu() -> Iterator[Emulator]:
+    with emulated_cuda(shapes_only=True) as emulator:
+        yield emulator
+
+
+def published_dream() -> Dream:
+    values = {"dataset": "cifar10", "clusterer": "random", "init": "noise", "ipc": 10}
+    dream = Dream(DistillationConfig.from_dict(values).resolve(), data_on(10))
+    warm_up(dream)
+    return dream
+
+
+def test_an_inner_loop_stays_within_its_budgets(gpu: Emulator) -> None:
+    dream = published_dream()
+    assert dream.config["width"] == 128
+
+    matching = counted(gpu, dream.match_all)
+    MATCHING.check(matching)
+    assert matching.replays == len(dream._passes())
+    update = counted(gpu, dream.update_network)
+    NETWORK_UPDATE.check(update)
+    assert update.replays == dream.config.n_net_batches
+
+
+def test_one_more_wait_or_copy_exceeds_the_budget(gpu: Emulator) -> None:
+    dream = published_dream()
+    update = dream.update_network
+
+    def with_a_wait() -> None:
+        update()
+        dream._loss_sum.item()
+
+    with pytest.raises(AssertionError, match=r"1 waits: .*test_budgets.py:\d+ with_a_wait"):
+        NETWORK_UPDATE.check(counted(gpu, with_a_wait))
+
+    def with_a_pageable_copy() -> None:
+        update()
+        dream._labels.copy_(torch.arange(10), non_blocking=True)
+
+    with pytest.raises(AssertionError, match=r"pageable copies: .* with_a_pageable_copy"):
+        NETWORK_UPDATE.check(counted(gpu, with_a_pageable_copy))
+
+
+def test_an_evaluation_epoch_stays_within_its_budget(gpu: Emulator) -> None:
+    evaluation = evaluation_of(10, 128)
+    for _ in range(10):
+        evaluation.run_epoch()
+
+    epoch = counted(gpu, evaluation.run_epoch)
+    EVALUATION_EPOCH.check(epoch)
+    assert epoch.replays == 7
