@@ -50,7 +50,7 @@ from distill.networks.layers import norm_relu_pool
 from distill.networks.precision import set_precision
 from distill.runtime.clock import PartClock
 from distill.runtime.execution import AUTOMATIC, Execution
-from distill.runtime.graphs import StepGraphs
+from distill.runtime.graphs import MOST_RECORDINGS, StepGraphs
 from distill.runtime.staging import stage
 from distill.selection.difficulty import difficulty_of
 from distill.selection.masses import class_masses, training_weights
@@ -167,7 +167,10 @@ class Dream:
                 stacklevel=2,
             )
         self._matching_step = StepGraphs(
-            self._match, self.device, enabled=execution.uses_graphs(self.device)
+            self._match,
+            self.device,
+            enabled=execution.uses_graphs(self.device),
+            most_recordings=max(MOST_RECORDINGS, 2 * len(self._passes())),  # for two clusterings
         )
 
     def inner_loop(self) -> None:

@@ -20,29 +20,34 @@ WARM_UP = 2
 """Calls of a step before it is recorded, in which libraries choose their algorithms."""
 
 MOST_RECORDINGS = 32
-"""Largest number of recordings kept; shapes change repeatedly under the published protocol."""
+"""Default bound on the recordings kept; shapes change repeatedly under the published protocol."""
 
 Step = Callable[..., None]
 
 
 @dataclass
 class _Recording:
-    """A recorded step and the tensors that hold its inputs."""
+    """A recorded step, the tensors that hold its inputs, and whether it was used since."""
 
     graph: Any
     inputs: list[Tensor]
+    was_reused: bool = False
 
 
 class StepGraphs:
     """Runs a step, as a CUDA graph from the third call with the same key and shapes on.
 
     The first calls run directly, on a separate stream. If recording fails, a warning gives the
-    reason and all further calls run directly.
+    reason and all further calls run directly. When there are `most_recordings`, a new one takes the
+    place of the least recently used; if so many of these were never replayed, nothing more is
+    recorded, with a warning: the recordings that are there are still replayed.
 
     Args:
         step: called as `step(key, *inputs)`.
         device: device of the step; inputs are copied to it.
         enabled: False: always call the step directly.
+        most_recordings: bound on the recordings kept, at least 1; a caller with a known number of
+            keys that take turns passes more than that number.
 
     Example:
         >>> total = torch.zeros(())
@@ -54,10 +59,19 @@ class StepGraphs:
         tensor(2.)
     """
 
-    def __init__(self, step: Step, device: torch.device, *, enabled: bool) -> None:
+    def __init__(
+        self,
+        step: Step,
+        device: torch.device,
+        *,
+        enabled: bool,
+        most_recordings: int = MOST_RECORDINGS,
+    ) -> None:
         self.step = step
         self.device = device
         self.enabled = enabled
+        self.most_recordings = most_recordings
+        self._n_wasted = 0  # recordings that made way before they were replayed
         self._calls: dict[Hashable, int] = {}
         self._recordings: dict[Hashable, _Recording] = {}
         self._pool: Any = None  # memory that all recordings share, one after the other
@@ -74,15 +88,19 @@ class StepGraphs:
             self.step(key, *inputs)
             return
         full_key = (key, tuple((tensor.shape, tensor.dtype) for tensor in inputs))
-        recording = self._recordings.get(full_key)
+        recording = self._recordings.pop(full_key, None)
         if recording is not None:
+            self._recordings[full_key] = recording  # the most recently used is the last
+            recording.was_reused = True
             for target, tensor in zip(recording.inputs, inputs, strict=True):
                 target.copy_(tensor)
             recording.graph.replay()
             return
         on_device = [tensor.clone() for tensor in inputs]  # stay where they are for replays
         n_calls = self._calls[full_key] = self._calls.get(full_key, 0) + 1
-        if n_calls <= WARM_UP:
+        if self._n_wasted >= self.most_recordings:
+            self.step(key, *on_device)
+        elif n_calls <= WARM_UP:
             self._run_aside(key, on_device)
         else:
             self._record(full_key, key, on_device)
@@ -107,10 +125,22 @@ class StepGraphs:
             )
             self.step(key, *inputs)
             return
-        if len(self._recordings) == MOST_RECORDINGS:
-            del self._recordings[next(iter(self._recordings))]
+        if len(self._recordings) == self.most_recordings:
+            self._make_room()
         self._recordings[full_key] = _Recording(graph, inputs)
         graph.replay()  # recording does not execute the step
+
+    def _make_room(self) -> None:
+        """Drops the least recently used recording."""
+        self._n_wasted += not self._recordings.pop(next(iter(self._recordings))).was_reused
+        if self._n_wasted == self.most_recordings:
+            warnings.warn(
+                f"more than {self.most_recordings} different steps take turns, so that recordings "
+                "are dropped before they are replayed; recording no more of them, slower "
+                "(--graphs off does not warn)",
+                SlowerWarning,
+                stacklevel=5,
+            )
 
     def _new_graph(self, key: Hashable, inputs: list[Tensor]) -> Any:
         if self._pool is None:
