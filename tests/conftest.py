@@ -14,6 +14,10 @@ from tests.gpu.cuda import emulated_cuda
 # Read when Ray is imported: its workers shall be this very environment, not one that uv makes anew.
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 
+HAS_GPU = torch.cuda.is_available()
+if not HAS_GPU:  # read when Triton is imported: its kernels shall run, on the CPU
+    os.environ["TRITON_INTERPRET"] = "1"
+
 # The tests' tensors are tiny: a second thread only waits, and badly so on a busy machine.
 torch.set_num_threads(1)
 
@@ -22,9 +26,6 @@ torch.set_num_threads(1)
 # tests interrupt would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-HAS_GPU = torch.cuda.is_available()
 
 
 @pytest.fixture(autouse=True)

@@ -146,9 +146,20 @@ def cost_of(operation: Any, args: Any, kwargs: Any, result: Any) -> tuple[int, i
     inputs, outputs = tensors_in(args, kwargs), tensors_in(result)
     read = sum(tensor.nbytes for tensor in inputs)
     written = sum(tensor.nbytes for tensor in outputs)
-    if operation._schema.is_mutable and not written:
-        written = read
+    if operation._schema.is_mutable and not outputs:
+        written = sum(tensor.nbytes for tensor in _changed(operation, args, kwargs))
+        if operation.namespace != "aten":  # operators of the project write without reading
+            read -= written
     return n_kernels, read + written, _arithmetic(name, args, outputs)
+
+
+def _changed(operation: Any, args: Any, kwargs: Any) -> list[Tensor]:
+    """Returns the arguments that an operation writes into."""
+    written = []
+    for i, argument in enumerate(operation._schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            written.append(args[i] if i < len(args) else kwargs.get(argument.name))
+    return tensors_in(written)
 
 
 def _arithmetic(name: str, args: Any, outputs: list[Tensor]) -> int:

@@ -12,6 +12,7 @@ is and what is not emulated.
 import contextlib
 import time
 from collections.abc import Iterator
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -22,6 +23,7 @@ from torch import Tensor
 from torch.optim import optimizer
 from torch.overrides import TorchFunctionMode
 
+from distill.networks.layers import norm_relu_pool
 from tests.gpu.emulator import (
     SHOWN,
     Capture,
@@ -48,6 +50,7 @@ def emulated_cuda(*, shapes_only: bool = False) -> Iterator[Emulator]:
     """
     emulator = Emulator(shapes_only=shapes_only)
     internal_device()
+    _emulate_kernels()
     overwrites = torch.__future__.get_overwrite_module_params_on_conversion()
     with contextlib.ExitStack() as stack:
         for name, value in _stand_ins().items():
@@ -231,6 +234,29 @@ def _stand_ins() -> dict[str, Any]:
         "CUDAGraph": _Graph,
         "graph": _capturing,
     }
+
+
+@cache
+def _emulate_kernels() -> None:
+    """Runs the project's own kernels for GPUs by the compiled loops of the CPU."""
+    try:
+        from distill.networks.layers.norm_relu_pool_operators import OPERATORS  # noqa: PLC0415
+    except ImportError:  # without Triton
+        return
+    n_inputs = {"forward": 1, "backward": 4, "second_derivative": 5}
+
+    def emulate(name: str, operator: Any) -> None:
+        n = n_inputs[name]
+
+        def run(*arguments: Any) -> None:  # three outputs each
+            inputs, parameters, outputs = arguments[:n], arguments[n:-3], arguments[-3:]
+            norm_relu_pool.run_on_cpu(name, inputs, parameters, outputs)
+
+        operator.register_kernel("cpu")(run)
+        operator.register_fake(lambda *_: None)
+
+    for name, operator in OPERATORS.items():
+        emulate(name, operator)
 
 
 _save_on_host = safetensors.torch.save

@@ -33,13 +33,21 @@ class Adding:
         self.expected += 1
         self.steps(key, torch.ones(1))
 
+    def recorded(self) -> list[Hashable]:
+        """The keys that have a recording, the most recently used last."""
+        return [full_key[0] for full_key in self.steps._recordings]  # type: ignore[index]
+
+    def take_turns(self, n_keys: int, n_turns: int) -> None:
+        """Runs the steps 0 … n_keys − 1 one after the other, so many times."""
+        for _ in range(n_turns):
+            for key in range(n_keys):
+                self(key)
+
 
 def test_as_many_steps_as_recordings_are_all_replayed() -> None:
     with emulated_cuda() as gpu:
         adding = Adding(40)
-        for _ in range(WARM_UP + 1 + 3):
-            for key in range(40):
-                adding(key)
+        adding.take_turns(40, WARM_UP + 1 + 3)
 
         assert gpu.counts.replays == 40 * (1 + 3)  # a recording is replayed once at first
         assert float(adding.total) == adding.expected
@@ -50,15 +58,11 @@ def test_too_many_steps_in_turns_stop_recording_with_a_warning() -> None:
     with emulated_cuda() as gpu:
         adding = Adding(4)
         with pytest.warns(SlowerWarning, match="more than 4 different steps take turns"):
-            for _ in range(WARM_UP + 2):
-                for key in range(5):
-                    adding(key)
+            adding.take_turns(5, WARM_UP + 2)
         gpu.reset()
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            for _ in range(10):
-                for key in range(5):
-                    adding(key)
+            adding.take_turns(5, 10)
 
         assert gpu.counts.replays == 4 * 10  # those that are there go on
         assert gpu.counts.n_syncs == 0  # nothing is recorded
@@ -72,7 +76,7 @@ def test_steps_that_change_for_good_never_stop_recording() -> None:
             for _ in range(WARM_UP + 2):
                 adding(key)
 
-        assert {key for key, _ in adding.steps._recordings} == {8, 9}
+        assert adding.recorded() == [8, 9]
         assert float(adding.total) == adding.expected
 
 
@@ -83,7 +87,7 @@ def test_the_least_recently_used_recording_is_dropped() -> None:
             for _ in range(WARM_UP + 2):
                 adding(key)
 
-        assert [key for key, _ in adding.steps._recordings] == ["a", "c"]
+        assert adding.recorded() == ["a", "c"]
 
 
 @pytest.mark.lengthy

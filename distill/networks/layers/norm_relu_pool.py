@@ -1,10 +1,14 @@
-"""Instance norm, ReLU and average pooling of a ConvNet block, fused on a CPU.
+"""Instance norm, ReLU and average pooling of a ConvNet block, fused.
 
 As three layers they read and write maps larger than any cache some ten times forward and backward,
 and thirty times for the second derivative: half of the time of a small ConvNet. Here every map is
-read once and processed in the first-level cache (`norm_relu_pool_kernels`, compiled by Numba). On
-other devices, and without Numba, the three layers run one after the other; results are equal up to
-rounding.
+read once: on a CPU it is processed in the first-level cache (`norm_relu_pool_kernels`, compiled by
+Numba), on a GPU in registers (`norm_relu_pool_triton`). Without these, on other devices, and for
+maps that are too large for registers, the three layers run one after the other, with a
+`SlowerWarning`; results are equal up to rounding.
+
+No GPU has run the Triton kernels yet (they are tested in Triton's interpreter). So a process checks
+them against the three layers on a small map before their first use.
 
 The derivative of the ReLU at zero is zero, and its second derivative is zero, as in PyTorch.
 """
@@ -28,6 +32,9 @@ from distill.networks.layers.pooling import average_pool
 _WIDENED_VALUES = 2**17
 """Values of 16-bit maps that are widened at once: 0.5 MiB of float32, the size of caches."""
 
+_TOLERANCE, _TOLERANCE_16_BITS = 1e-3, 0.1
+"""Relative differences of norms allowed between the kernels and the layers on a GPU."""
+
 _VALUES_PER_THREAD = 2**17
 """Fewest values per thread: with fewer, its overhead exceeds the gain."""
 
@@ -41,7 +48,7 @@ class NormReluPool(InstanceNorm):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Returns the (n, c, h // 2, w // 2) maps of (n, c, h, w); differentiable twice."""
-        if maps.device.type != "cpu" or kernels() is None:
+        if not _is_fused(maps):
             return one_by_one(maps, self.weight, self.bias, self.eps)
         pooled: Tensor = _Fused.apply(maps, self.weight, self.bias, self.eps)[0]
         return pooled
@@ -52,15 +59,24 @@ def one_by_one(maps: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor
     return average_pool(F.relu(instance_norm(maps, weight, bias, eps)))
 
 
+def _is_fused(maps: Tensor) -> bool:
+    """Returns whether there are kernels for these maps."""
+    if maps.device.type == "cpu":
+        return kernels() is not None
+    if maps.device.type != "cuda" or not _works_on_gpu(maps.dtype, maps.device):
+        return False
+    return _fits_registers(*maps.shape[2:])
+
+
 def prepare(network: nn.Module) -> None:
     """Loads the compiled loops, if a network uses them, so that timings exclude it.
 
     It takes a second per process, and longer for the compilation at the first use on a machine.
     """
     for layer in network.modules():
-        if isinstance(layer, NormReluPool) and layer.weight.device.type == "cpu":
-            shape = (1, layer.num_channels, 2, 2)
-            maps = torch.zeros(shape, dtype=layer.weight.dtype, requires_grad=True)
+        if isinstance(layer, NormReluPool):
+            shape, like = (1, layer.num_channels, 2, 2), layer.weight
+            maps = torch.zeros(shape, dtype=like.dtype, device=like.device, requires_grad=True)
             (first,) = torch.autograd.grad(layer(maps).sum(), maps, create_graph=True)
             torch.autograd.grad(first.sum(), maps)
             return
@@ -79,6 +95,81 @@ def kernels() -> ModuleType | None:
         )
         return None
     return norm_relu_pool_kernels
+
+
+@cache
+def operators() -> dict[str, Any] | None:
+    """Returns the kernels for GPUs; None, with a warning, if Triton cannot be imported."""
+    try:
+        from distill.networks.layers.norm_relu_pool_operators import OPERATORS  # noqa: PLC0415 - on GPUs only
+    except ImportError as error:
+        warnings.warn(
+            f"Triton cannot be imported ({error}): norm, ReLU and pooling run unfused",
+            SlowerWarning,
+            stacklevel=2,
+        )
+        return None
+    return OPERATORS
+
+
+@cache
+def _works_on_gpu(dtype: torch.dtype, device: torch.device) -> bool:
+    """Returns whether the kernels give on a GPU what the layers give; if not, warns.
+
+    Compiles the kernels, at their first use on a machine.
+    """
+    if operators() is None:
+        return False
+    try:
+        error = _difference_from_layers(dtype, device)
+    except Exception as failure:
+        reason = f"{type(failure).__name__}: {failure}".splitlines()[0]
+    else:
+        if bool(error <= (_TOLERANCE_16_BITS if dtype.itemsize == 2 else _TOLERANCE)):
+            return True
+        reason = f"their results differ by {float(error):.1e} from those of the layers"
+    warnings.warn(
+        f"the Triton kernels do not work on {device} ({reason}): norm, ReLU and pooling run "
+        "unfused",
+        SlowerWarning,
+        stacklevel=2,
+    )
+    return False
+
+
+def _difference_from_layers(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Returns the 0-d largest relative difference of the kernels' results from the layers'."""
+    numbers = torch.arange(1, 1 + 2 * 3 * 7 * 6, device=device)
+    maps = (3 * (numbers * 1.7).sin()).view(2, 3, 7, 6).to(dtype).requires_grad_()
+    parameters_dtype = torch.promote_types(dtype, torch.float32)
+    weight = torch.linspace(0.5, 1.5, 3, device=device, dtype=parameters_dtype)
+    bias = torch.linspace(-0.3, 0.4, 3, device=device, dtype=parameters_dtype)
+    results = []
+    with torch.enable_grad():
+        for function in (lambda *inputs: _Fused.apply(*inputs)[0], one_by_one):
+            pooled = function(maps, weight, bias, 1e-5)
+            along = torch.ones_like(pooled).cumsum(dim=3).requires_grad_()
+            (first,) = torch.autograd.grad(pooled, maps, along, create_graph=True)
+            seconds = torch.autograd.grad(first, (maps, along), maps.detach().square())
+            results.append([tensor.detach().double() for tensor in (pooled, first, *seconds)])
+    differences = [(a - b).norm() / b.norm() for a, b in zip(*results, strict=True)]
+    return torch.stack(differences).max()
+
+
+@cache
+def _fits_registers(height: int, width: int) -> bool:
+    """Returns whether the kernels for GPUs take maps of a size; if not, warns."""
+    from distill.networks.layers.norm_relu_pool_triton import MOST_PIXELS, padded  # noqa: PLC0415
+
+    if padded(height) * padded(width) <= MOST_PIXELS:
+        return True
+    warnings.warn(
+        f"maps of {height}×{width} pixels are too large for a GPU's registers: norm, ReLU and "
+        "pooling run unfused",
+        SlowerWarning,
+        stacklevel=2,
+    )
+    return False
 
 
 class _Fused(torch.autograd.Function):
@@ -118,7 +209,7 @@ class _FusedBackward(torch.autograd.Function):
         ctx.save_for_backward(gradient, maps, weight, bias, mean, rstd)
         ctx.eps = eps
         ctx.set_materialize_grads(False)
-        to_maps = torch.empty(maps.shape, dtype=maps.dtype)
+        to_maps = maps.new_empty(maps.shape)
         to_weight, to_bias = torch.empty_like(mean), torch.empty_like(mean)
         _run(
             "backward",
@@ -144,8 +235,8 @@ class _FusedBackward(torch.autograd.Function):
             return *derivatives, None, None, None
         if along is None:
             return (None,) * 7
-        to_gradient = torch.empty(gradient.shape, dtype=gradient.dtype)
-        to_maps, to_weight = torch.empty(maps.shape, dtype=maps.dtype), torch.empty_like(mean)
+        to_gradient = gradient.new_empty(gradient.shape)
+        to_maps, to_weight = maps.new_empty(maps.shape), torch.empty_like(mean)
         _run(
             "second_derivative",
             [along, gradient, maps, mean, rstd],
@@ -183,7 +274,7 @@ def _run(
     parameters: Sequence[Tensor | float],
     outputs: Sequence[Tensor],
 ) -> None:
-    """Runs a kernel on parts of the images, by thread and, for 16-bit values, by cache size.
+    """Runs a kernel where the tensors are.
 
     Args:
         kernel: name of the kernel; it takes inputs, parameters and outputs, in this order.
@@ -191,8 +282,31 @@ def _run(
         parameters: arguments that all images share.
         outputs: (n, …) contiguous tensors, written.
     """
-    loop = getattr(kernels(), kernel)
     images = [tensor.detach().contiguous() for tensor in inputs]
+    if outputs[0].device.type == "cpu":
+        run_on_cpu(kernel, images, parameters, outputs)
+        return
+    loaded = operators()
+    assert loaded is not None  # see `_is_fused`
+    shared = [value.detach() if isinstance(value, Tensor) else value for value in parameters]
+    loaded[kernel](*images, *shared, *outputs)
+
+
+def run_on_cpu(
+    kernel: str,
+    images: Sequence[Tensor],
+    parameters: Sequence[Tensor | float],
+    outputs: Sequence[Tensor],
+) -> None:
+    """Runs a kernel on parts of the images, by thread and, for 16-bit values, by cache size.
+
+    Args:
+        kernel: name of the kernel; it takes inputs, parameters and outputs, in this order.
+        images: (n, …) contiguous inputs, n images.
+        parameters: arguments that all images share.
+        outputs: (n, …) contiguous tensors, written.
+    """
+    loop = getattr(kernels(), kernel)
     shared = [
         value.detach().numpy() if isinstance(value, Tensor) else value for value in parameters
     ]
