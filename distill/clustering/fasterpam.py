@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from distill.clustering.base import without_tf32
+from distill.runtime.staging import stage
 
 _BLOCK_ELEMENTS = 2**20
 """Distances per block of candidates: small enough for a CPU's caches, large enough for a GPU."""
@@ -152,7 +153,7 @@ def fasterpam_classes(
     """Runs `fasterpam` in c classes at once: in each step, every class tries its next candidate.
 
     A step runs the same few batched operations, with masks for the classes that do not swap. There
-    are two host–device syncs per block of candidates.
+    is one host–device sync per block of candidates.
 
     Args:
         distances: (c, n, n), padded with zeros, which do not change any sum.
@@ -170,30 +171,34 @@ def fasterpam_classes(
     widths = [max(1, _BLOCK_ELEMENTS // count) for count in counts]
     n_starts = [-(-count // width) for count, width in zip(counts, widths, strict=True)]
     n_blocks, n_quiet, classes = [0] * len(counts), [0] * len(counts), range(len(counts))
+    swapped = torch.zeros(len(counts), dtype=torch.int64, device=device)  # in the last block
     remaining = list(classes)
     while remaining:
         first, last = torch.zeros(2, len(counts), 1, dtype=torch.int64)
         for q in remaining:
             first[q] = n_blocks[q] % n_starts[q] * widths[q]
             last[q] = min(int(first[q]) + widths[q], counts[q])
-        candidates = (first + torch.arange(int((last - first).max()))).to(device)
-        inside, candidates = candidates < last.to(device), candidates.clamp_max_(n - 1)
+        candidates, last = stage([first + torch.arange(int((last - first).max())), last], device)
+        inside, candidates = candidates < last, candidates.clamp_max(n - 1)
         changes = state.changes(distances[state.classes, candidates]).amin(dim=2)
         changes.masked_fill_(~inside | state.is_medoid().gather(1, candidates), torch.inf)
         best_first = candidates.gather(1, changes.argsort(dim=1, stable=True))
         n_promising = (changes < margin[:, None]).sum(dim=1)
-        swapped = torch.zeros_like(n_promising, dtype=torch.bool)
-        for place in range(int(n_promising.max())):  # host–device sync
+        # The only host–device sync of a block: what the last one did, and what this one may do.
+        n_tries, has_swapped = torch.stack([n_promising, swapped]).tolist()
+        ended = [q for q in remaining if n_blocks[q] == max_iter * n_starts[q]]
+        for q in remaining:
+            n_quiet[q] = 0 if has_swapped[q] else n_quiet[q] + (n_blocks[q] > 0)
+            if n_quiet[q] == n_starts[q] and q not in ended:
+                ended.append(q)
+        remaining = [q for q in remaining if q not in ended]
+        if ended:  # these were scored in vain
+            n_promising[ended] = 0
+        swapped = torch.zeros_like(swapped)
+        for place in range(max((n_tries[q] for q in remaining), default=0)):
             swapped |= state.attempt(best_first[:, place], place < n_promising, threshold)
-        has_swapped = swapped.tolist()  # host–device sync
         for q in remaining:
             n_blocks[q] += 1
-            n_quiet[q] = 0 if has_swapped[q] else n_quiet[q] + 1
-        remaining = [
-            q
-            for q in remaining
-            if n_quiet[q] < n_starts[q] and n_blocks[q] < max_iter * n_starts[q]
-        ]
     return [(state.medoids[q], math.ceil(n_blocks[q] / n_starts[q])) for q in classes]
 
 

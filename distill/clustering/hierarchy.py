@@ -67,8 +67,8 @@ def merge_reciprocal_neighbors(
     merges = []
     while n_left > 1:
         clusters.search(budget)
-        lower, upper = clusters.reciprocal_pairs()
-        merges.append(clusters.merge(lower, upper, update))
+        lower, upper, n_pairs = clusters.reciprocal_pairs()
+        merges.append(clusters.merge(lower, upper, n_pairs, update))
         # Work in proportion to progress: if one cluster absorbs the others one by one, every row
         # loses its nearest neighbour in every round, and only the lowest bounds matter.
         budget = 16 * -(-len(lower) // len(counts)) if len(lower) else 2 * budget
@@ -91,6 +91,7 @@ class _Clusters:
         device = distances.device
         self.distances = distances  # (c, m, m)
         self.c = c
+        self.n_left = list(counts)  # remaining clusters of each class, on the host
         self.ids = torch.arange(n, device=device).repeat(c)
         self.alive = self.ids < torch.tensor(counts, device=device).repeat_interleave(n)
         self.sizes = distances.new_ones(c * n)
@@ -127,8 +128,11 @@ class _Clusters:
             self.nearest[rows] = rows - rows % self.m + columns
         self.fresh[stale] = True
 
-    def reciprocal_pairs(self) -> tuple[Tensor, Tensor]:
+    def reciprocal_pairs(self) -> tuple[Tensor, Tensor, list[int]]:
         """Returns the rows (p,), (p,) of the known reciprocal neighbours, lower rows first.
+
+        The third value is their number in each class; classes come one after the other. There is
+        one host–device sync.
 
         The lowest gap of a class, if it is not a bound, is the minimum of both partners, also if
         the partner is stale or has another equally near neighbour: so every search ends in a merge.
@@ -140,18 +144,32 @@ class _Clusters:
         rows = torch.arange(len(self.ids), device=self.ids.device)
         mutual = self.fresh & self.fresh[self.nearest] & (self.nearest[self.nearest] == rows)
         mutual &= self.gaps < torch.inf  # not the last cluster of its class
-        lower = (mutual & (rows < self.nearest)).nonzero()[:, 0]  # host–device sync
-        return lower, self.nearest[lower]
+        is_lower = mutual & (rows < self.nearest)
+        n_pairs: list[int] = is_lower.view(self.c, -1).sum(dim=1).tolist()  # host–device sync
+        lower = _positions(is_lower, sum(n_pairs))
+        return lower, self.nearest[lower], n_pairs
 
-    def merge(self, a: Tensor, b: Tensor, update: Update) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Merges rows b into rows a; returns classes, children, parents and heights."""
+    def merge(
+        self, a: Tensor, b: Tensor, n_pairs: list[int], update: Update
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Merges rows b into rows a; returns classes, children, parents and heights.
+
+        Args:
+            a: (p,) rows, class by class.
+            b: (p,) rows.
+            n_pairs: number of pairs in each class.
+            update: update formula of the linkage.
+        """
         classes, column = a // self.m, b % self.m
         # Rounding can place a merge slightly below those of its parts, which sorting must not see.
         gaps = self.distances[classes, a % self.m, column]
         heights = torch.stack([gaps, self.grown[a], self.grown[b]]).amax(dim=0)
-        n_pairs = max(1, BLOCK // self.m)
-        for some_a, some_b in zip(torch.split(a, n_pairs), torch.split(b, n_pairs), strict=True):
-            _merge_rows(self.distances, self.sizes, some_a, some_b, update)
+        at_once = max(1, BLOCK // self.m)
+        for first in range(0, len(a), at_once):
+            part = slice(first, min(first + at_once, len(a)))
+            parts = _within(n_pairs, part)
+            _merge_rows(self.distances, self.sizes, a[part], b[part], parts, update)
+        self.n_left = [left - p for left, p in zip(self.n_left, n_pairs, strict=True)]
         self.grown[a] = heights
         self.alive[b] = False
         self.gaps[b] = torch.inf
@@ -163,13 +181,11 @@ class _Clusters:
     def drop_merged(self) -> int:
         """Removes merged clusters from the matrices once they are half of the rows or more.
 
-        There is one host–device sync.
-
         Returns:
             The largest number of remaining clusters of a class.
         """
         alive = self.alive.view(self.c, -1)
-        m, n_left = self.m, int(alive.sum(dim=1).amax())
+        m, n_left = self.m, max(self.n_left)
         if n_left > m // 2:
             return n_left
         order = (~alive).int().argsort(dim=1, stable=True)  # remaining clusters first
@@ -186,7 +202,37 @@ class _Clusters:
         return n_left
 
 
-def _merge_rows(distances: Tensor, sizes: Tensor, a: Tensor, b: Tensor, update: Update) -> None:
+def _positions(mask: Tensor, n_set: int) -> Tensor:
+    """Returns the (n_set,) positions where a mask is set, in order, without a host–device sync.
+
+    Args:
+        mask: (n,) bool.
+        n_set: in how many positions it is set.
+    """
+    if not mask.is_cuda:
+        return mask.nonzero()[:, 0]  # cheaper than a sort
+    return (~mask).byte().argsort(stable=True)[:n_set]
+
+
+def _within(n_pairs: list[int], part: slice) -> list[tuple[int, int]]:
+    """Returns start and stop, in a part of the pairs, of the pairs of each class that has any."""
+    found, first = [], 0
+    for n in n_pairs:
+        start, stop = max(first, part.start), min(first + n, part.stop)
+        if start < stop:
+            found.append((start - part.start, stop - part.start))
+        first += n
+    return found
+
+
+def _merge_rows(
+    distances: Tensor,
+    sizes: Tensor,
+    a: Tensor,
+    b: Tensor,
+    parts: list[tuple[int, int]],
+    update: Update,
+) -> None:
     """Merges clusters b into clusters a, in place.
 
     First the rows are updated against all clusters before the merges, then the columns of the pairs
@@ -198,6 +244,7 @@ def _merge_rows(distances: Tensor, sizes: Tensor, a: Tensor, b: Tensor, update: 
         sizes: (c m,) sizes of the clusters.
         a: (p,) rows, all different.
         b: (p,) rows of the reciprocal neighbours.
+        parts: start and stop among them of the pairs of each class.
         update: update formula of the linkage.
     """
     c, m, _ = distances.shape
@@ -218,12 +265,15 @@ def _merge_rows(distances: Tensor, sizes: Tensor, a: Tensor, b: Tensor, update: 
             merged[i, to_a[j]], merged[i, to_b[j]], gaps[j], n_a[j], n_b[j], (n_a + n_b)[i]
         )
 
-    i, j = (classes[:, None] == classes).nonzero(as_tuple=True)  # host–device sync
+    ranges = [torch.arange(start, stop, device=a.device) for start, stop in parts]
+    i = torch.cat([pairs[:, None].expand(-1, len(pairs)).flatten() for pairs in ranges])
+    j = torch.cat([pairs.expand(len(pairs), -1).flatten() for pairs in ranges])
     symmetric = (among(i, j) + among(j, i)).div_(2)  # up to the last bit
     merged[i, to_a[j]] = symmetric.masked_fill_(i == j, torch.inf)
     merged[i, to_b[j]] = torch.inf
-    distances[classes, to_a], distances[classes, to_b] = merged, merged.new_tensor(torch.inf)
-    distances[classes, :, to_a], distances[classes, :, to_b] = merged, merged.new_tensor(torch.inf)
+    infinite = merged.new_full((), torch.inf)
+    distances[classes, to_a], distances[classes, to_b] = merged, infinite
+    distances[classes, :, to_a], distances[classes, :, to_b] = merged, infinite
     sizes[a] = n_a + n_b
 
 

@@ -144,6 +144,20 @@ def euclidean_distances(points: Tensor) -> Tensor:
     return pairwise_squares(points).sqrt_()
 
 
+def _best_medoid(distances: Tensor, members: Tensor, medoid: Tensor) -> Tensor:
+    """Returns the (1,) member with the smallest sum of distances, the (1,) medoid if it is equal.
+
+    Args:
+        distances: (n, n).
+        members: (m,) indices of the points of a cluster.
+        medoid: (1,), one of them.
+    """
+    costs = distances[members[:, None], members].sum(dim=1)
+    best = costs.argmin(dim=0, keepdim=True)
+    current = (members == medoid).int().argmax(dim=0, keepdim=True)
+    return torch.where(costs[best] < costs[current], members[best], medoid)
+
+
 def alternate(distances: Tensor, medoids: Tensor, max_iter: int) -> tuple[Tensor, int]:
     """Assigns points to medoids and moves each medoid within its cluster, until none moves.
 
@@ -160,16 +174,14 @@ def alternate(distances: Tensor, medoids: Tensor, max_iter: int) -> tuple[Tensor
     while moved and n_iter < max_iter:
         n_iter += 1
         labels = distances[medoids].argmin(dim=0)
-        updated = medoids.clone()
-        for cluster, medoid in enumerate(medoids):
-            members = (labels == cluster).nonzero()[:, 0]
-            if len(members):  # empty if the medoid coincides with an earlier one, which then stays
-                costs = distances[members[:, None], members].sum(dim=1)
-                best, current = costs.argmin(), (members == medoid).int().argmax()
-                is_better = costs[best] < costs[current]
-                updated[cluster] = torch.where(is_better, members[best], medoid)
-        moved = not torch.equal(updated, medoids)
-        medoids = updated
+        sizes = torch.bincount(labels, minlength=len(medoids)).tolist()  # host–device sync
+        clusters = labels.argsort(stable=True).split(sizes)
+        updated = [
+            _best_medoid(distances, members, medoid) if len(members) else medoid
+            for members, medoid in zip(clusters, medoids.split(1), strict=True)
+        ]  # a cluster is empty if its medoid coincides with an earlier one, and then keeps it
+        before, medoids = medoids, torch.cat(updated)
+        moved = not torch.equal(medoids, before)  # host–device sync
     return medoids, n_iter
 
 

@@ -1,6 +1,10 @@
 """The Triton kernels of norm, ReLU and pooling, in Triton's interpreter on the CPU."""
 
 import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -9,6 +13,7 @@ from torch import Tensor
 
 from distill.networks.layers import norm_relu_pool
 from distill.networks.layers.norm_relu_pool import one_by_one
+from tests.paths import ROOT
 
 pytest.importorskip("triton", reason="needs Triton")
 pytestmark = pytest.mark.skipif(
@@ -105,3 +110,22 @@ def test_kernels_equal_those_of_the_cpu(kernels: ModuleType) -> None:
     pairs = zip(case.by_kernels(kernels), case.by_kernels(loops), strict=True)  # type: ignore[arg-type]
     for result, expected in pairs:
         torch.testing.assert_close(result, expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.lengthy
+def test_kernels_compile_for_gpus(tmp_path: Path) -> None:
+    """For the architectures of A100 and H100; that needs no GPU, but a process of its own."""
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.distill.networks.compile_for_gpus"],
+        env=environment | {"TRITON_CACHE_DIR": str(tmp_path)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(set(lines)) == 3 * 2 * 2
+    assert all(line.endswith(" True") for line in lines)
