@@ -35,6 +35,7 @@ from distill.datasets import ImageData
 from distill.dream.loop import Dream
 from distill.evaluation.scores import Evaluation, TrainingRecipe
 from distill.networks.convnet import ConvNet
+from distill.runtime.execution import AUTOMATIC, PRECISIONS, Execution
 from distill.runtime.graphs import WARM_UP
 from tests.benchmarks.clustering import features
 from tests.benchmarks.inner_loop import random_images
@@ -66,6 +67,7 @@ def main() -> None:
     for name, default in (("ipc", 10), ("width", 128), ("points", 5000), ("features", 256)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--clusters", type=int, default=128)
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the loop here")
     parser.add_argument("--places", action="store_true", help="name the places of waits and copies")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -96,7 +98,8 @@ def _rows(options: argparse.Namespace) -> Iterator[tuple[str, Counts]]:
     for part in parts:
         if part == "loop":
             values = {"ipc": options.ipc, "width": options.width}
-            yield from loop_counts(values).items()
+            execution = Execution(precision=options.precision)
+            yield from loop_counts(values, execution).items()
         elif part == "evaluation":
             yield "one evaluation epoch", evaluation_counts(options.ipc, options.width)
         else:
@@ -117,26 +120,25 @@ def counted(gpu: Emulator, part: Callable[[], object]) -> Counts:
     return gpu.counts
 
 
-def loop_counts(values: dict[str, Any], *, public: bool = True) -> dict[str, Counts]:
+def loop_counts(values: dict[str, Any], execution: Execution = AUTOMATIC) -> dict[str, Counts]:
     """Returns the counts of matching and network update, by a title, at CIFAR-10's size.
 
     Args:
         values: of the configuration.
-        public: whether the loop of the public codes is counted, too.
+        execution: of this project's loop; the public codes' is in float32.
     """
     values = {"dataset": "cifar10", "clusterer": "random", "init": "noise"} | values
     config = DistillationConfig.from_dict(values).resolve()
     with emulated_cuda(shapes_only=True) as gpu:
-        dream = Dream(config, data_on(10))
+        dream = Dream(config, data_on(10), execution=execution)
         warm_up(dream)
         found = {
             "matching": counted(gpu, dream.match_all),
             "network update": counted(gpu, dream.update_network),
         }
-        if public:
-            loop = ReferenceLoop(dream)
-            found["matching, public codes"] = counted(gpu, loop.matching)
-            found["network update, public codes"] = counted(gpu, loop.network_update)
+        loop = ReferenceLoop(dream)
+        found["matching, public codes"] = counted(gpu, loop.matching)
+        found["network update, public codes"] = counted(gpu, loop.network_update)
     return found
 
 
