@@ -4,6 +4,7 @@ A limit that is exceeded for a good reason is raised here, with the reason in th
 `tests/benchmarks/gpu_counts.py` prints the figures.
 """
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 
 from distill.config.distillation import DistillationConfig
 from distill.dream.loop import Dream
+from tests.benchmarks import gpu_counts
 from tests.benchmarks.gpu_counts import counted, data_on, evaluation_of, warm_up
 from tests.gpu.budgets import Budget
 from tests.gpu.cuda import emulated_cuda
@@ -68,6 +70,22 @@ def test_one_more_wait_or_copy_exceeds_the_budget(gpu: Emulator) -> None:
 
     with pytest.raises(AssertionError, match=r"pageable copies: .* with_a_pageable_copy"):
         NETWORK_UPDATE.check(counted(gpu, with_a_pageable_copy))
+
+
+def test_the_table_of_counts_is_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--points", "120", "--features", "8", "--clusters", "5", "--places"]
+    monkeypatch.setattr(sys, "argv", ["gpu_counts.py", "kmeans", *options])
+    n_threads = torch.get_num_threads()
+    gpu_counts.main()
+    torch.set_num_threads(n_threads)
+    head, row, *places = capsys.readouterr().out.splitlines()
+
+    columns = "kernels direct GB ms ms TF32 waits pageable pinned"
+    assert head.split() == columns.split()
+    assert row.startswith("kmeans (")
+    assert int(row.split()[-3]) == sum(int(p.split()[0]) for p in places if " syncs: " in p)
 
 
 def test_an_evaluation_epoch_stays_within_its_budget(gpu: Emulator) -> None:
