@@ -151,10 +151,13 @@ class DistillationConfig(Config):
             defaults["set_hash"] = content_hash(self.start_set)
         return defaults
 
-    def identity_values(self) -> dict[str, Any]:
+    @classmethod
+    def identifying_values(cls, values: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the values that identify the trial: of a set to start from its content."""
-        values = super().identity_values()
-        return values if self.start_set is None else values | {"init": START_SET}
+        found = super().identifying_values(values)
+        if found.get("init") is not None:
+            found["init"] = component_of(cls.static_fields()["init"], found["init"])
+        return found
 
     @property
     def outer_iterations(self) -> int:
