@@ -184,8 +184,9 @@ def _rows(size: Size, trials: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 def _work_of(values: Values) -> tuple[DistillationConfig, Work]:
     # Work does not depend on the data, and `SEVERAL` is not the name of a data set.
-    fields = {name: values[name] for name in CONFIG_COLUMNS} | {"dataset": "digits"}
-    fields |= {name: tuple(filter(None, (fields[name] or "").split(","))) for name in _LISTS}
+    fields = {name: values[name] for name in CONFIG_COLUMNS if name not in _LISTS}
+    fields |= {name: tuple(values[name].split(",")) for name in _LISTS if values[name]}
+    fields["dataset"] = "digits"
     config = DistillationConfig.from_dict(fields)
     return config, work_units(config)
 

@@ -348,8 +348,7 @@ class Dream:
             trainer = self._new_trainer(network, execution)
             for _ in range(config["el2n_epochs"]):
                 order = torch.randperm(len(everything), generator=batches)
-                for batch in order.split(config.net_batch_size):
-                    trainer.train(batch, augmentation)
+                trainer.train(order.split(config.net_batch_size), augmentation)
             return self._outputs(network, everything)
 
         norms = ErrorNorms(outputs_of, data.train_labels, n_networks=config["el2n_networks"])

@@ -125,11 +125,13 @@ class EmulatedTensor(Tensor):
         return active().run(func, args, kwargs or {})
 
 
+# When this module is loaded: autograd counts the devices once, before its first backward pass.
+if torch._C._get_privateuse1_backend_name() != BACKEND:
+    _setup_privateuseone_for_python_backend(BACKEND)
+
+
 def internal_device() -> torch.device:
-    """Returns the device that PyTorch's own code sees; registers it, once per process."""
-    if not hasattr(_local, "registered") and torch._C._get_privateuse1_backend_name() != BACKEND:
-        _setup_privateuseone_for_python_backend(BACKEND)
-    _local.registered = True
+    """Returns the device that PyTorch's own code sees."""
     return torch.device(BACKEND, 0)
 
 

@@ -76,7 +76,7 @@ def test_markdown() -> None:
         "| apple | 10.50 ± 1.00 (3) | 1,000 |",
         r"| fig\_1 \| \*x\* | −0.25 (1) |  |",
         "",
-        "- Prices in $ {each}.",
+        r"- Prices in \$ {each}.",
     ]
 
 
@@ -119,8 +119,8 @@ def test_nothing_from_data_is_markup_in_markdown() -> None:
 
     title = markdown(sheet).splitlines()[0].removeprefix("**").removesuffix("**")
 
-    assert not re.search(r"(?<!\\)[`*_|<>\[\]]", title)
-    assert title.replace("\\\\", "/").count("\\") == len("_|*`[]<>")
+    assert not re.search(r"(?<!\\)[`*_|<>$\[\]]", title)
+    assert title.replace("\\\\", "/").count("\\") == len("_|*`[]<>$")
 
 
 @pytest.mark.parametrize(
