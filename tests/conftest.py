@@ -22,10 +22,12 @@ if not HAS_GPU:  # read when Triton is imported: its kernels shall run, on the C
 torch.set_num_threads(1)
 
 
-# A script that starts the suite in the background makes it ignore SIGINT, and the commands that
-# tests interrupt would inherit that.
+# A script that starts the suite in the background makes it ignore SIGINT, nohup SIGHUP; commands
+# that tests interrupt would inherit that, but do not inherit a handler.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 @pytest.fixture(autouse=True)

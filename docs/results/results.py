@@ -172,7 +172,7 @@ def regenerate(target: Path) -> None:
             for file in _kept(out):
                 shutil.copyfile(file, folder / file.name)
         (folder / MADE_WITH).write_text(f"matplotlib {mpl.__version__}\n")
-        (folder / "README.md").write_text(page(name, result, sweeps), encoding="utf-8")
+        (folder / "README.md").write_text(page(name, result, sweeps, folder), encoding="utf-8")
         if result.shown:
             text = readme.read_text(encoding="utf-8")
             readme.write_text(_with_part(text, name, part(name, result, sweeps)), encoding="utf-8")
@@ -190,7 +190,7 @@ def _tables(sweeps: Sweeps) -> list[Table]:
     ]
 
 
-def page(name: str, result: Result, sweeps: Sweeps) -> str:
+def page(name: str, result: Result, sweeps: Sweeps, folder: Path) -> str:
     """Returns the page of a result: where it comes from, the answers, the tables."""
     rows = sweeps.results
     lines = [
@@ -208,7 +208,16 @@ def page(name: str, result: Result, sweeps: Sweeps) -> str:
         result.command,
         "```",
         "",
-        f"[Rows]({ROWS}) · [findings](findings.md)",
+        " · ".join(
+            [
+                f"[Rows]({ROWS})",
+                "[findings](findings.md)",
+                *(
+                    f"[what of a clustering goes with accuracy]({file.name})"
+                    for file in sorted(folder.glob("*-quality.md"))
+                ),
+            ]
+        ),
     ]
     for table in _tables(sweeps):
         lines += ["", (f"- [{table.title}]({table.name}.md)")]

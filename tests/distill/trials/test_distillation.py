@@ -76,7 +76,9 @@ def test_a_trial_ends_with_scores_a_curve_and_images(digits: ImageData, tiny: Ti
     assert images.images.dtype == torch.uint8
     assert images.labels.tolist() == list(range(10))
     assert images.class_names == digits.class_names
-    assert images.metadata == {"trial_id": config.trial_id, "factor": "2"}
+    assert images.metadata["trial_id"] == config.trial_id
+    assert images.metadata["factor"] == "2"
+    assert images.metadata["eval_epochs"] == "2", "the recipe"
     assert row["largest_cluster_mean"] is not None
 
 

@@ -11,7 +11,7 @@ from distill.config.base import Config
 from distill.config.distillation import ResolvedDistillation
 from distill.config.selection import SelectionConfig
 from distill.datasets import ImageData
-from distill.errors import InterruptedTrialError
+from distill.errors import DivergedError, InterruptedTrialError
 from distill.runtime.checkpoint import LocalFolder
 from distill.trials.base import Result
 from distill.trials.runner import run
@@ -148,4 +148,5 @@ def test_a_brief_network_that_diverges_is_reported(digits: ImageData, tiny: Tiny
     assert result.row["status"] == "diverged"
     assert "briefly trained for the difficulty" in result.row["status_message"]
     trial = SelectionTrial(small(pick="hard", lr=1e30, embedding="pixels").resolve(), digits)
-    trial.advance()  # an epoch of no features: the first unit is a brief network
+    with pytest.raises(DivergedError, match="briefly trained for the difficulty"):
+        trial.advance()  # an epoch of no features: the first unit is a brief network
