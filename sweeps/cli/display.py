@@ -127,6 +127,8 @@ class SweepState:
         if not self.n_planned:
             return None
         n_waiting = max(0, self.n_planned - self.n_ended - self.n_running)
+        if self._time_left.is_warming_up(n_waiting, self._clock()):
+            return None
         return self._time_left.seconds(n_waiting, self._clock())
 
     @property

@@ -160,6 +160,20 @@ class TimeLeft:
         if self._running.pop(config.trial_id, None) is not None:
             self._waiting[config.trial_id] = self._key(config)
 
+    def is_warming_up(self, n_waiting: int, now: float) -> bool:
+        """Whether trials wait of which only short first trials of processes could tell the time.
+
+        What `seconds` returns is then several times too long where trials take seconds.
+
+        Args:
+            n_waiting: trials that have not been started.
+            now: the time.
+        """
+        if self._is_warm or not n_waiting or (self._durations and not self._has_warm_ups):
+            return False
+        totals = (run.total(now) for run in self._running.values())
+        return all(total is None or total < WARM_UP_SECONDS for total in totals)
+
     def seconds(self, n_waiting: int, now: float) -> float | None:
         """Returns the seconds to the end of the last trial; None while nothing is measured.
 

@@ -40,14 +40,14 @@ def test_trials_are_counted_from_start_to_end() -> None:
     state.started(DBSCAN)
     assert state.summary() == "1/4 done · 2 running · 0 failed"
 
-    clock.seconds += 5
+    clock.seconds += 65
     state.reported(report(KMEANS, status="ok", curve_accuracy=0.934))
     state.ended(KMEANS.trial_id)
     state.reported(report(DBSCAN, status="infeasible"))
     state.ended(DBSCAN.trial_id)
     assert state.summary() == (
         "3/4 done · 0 running · 0 failed · 1 infeasible · best 93.4 % (kmeans, ipc 10, seed 0) "
-        "· 0:05 left"
+        "· 1:05 left"
     )
 
 
@@ -60,8 +60,11 @@ def test_the_time_left_counts_what_running_trials_have_done() -> None:
     state.reported(report(KMEANS, fraction=0.0))
     clock.seconds += 10
     state.reported(report(KMEANS, fraction=0.5))
+    assert state.seconds_left() is None, "as long as only a first trial of 20 s is known"
+    clock.seconds += 90
+    state.reported(report(KMEANS, fraction=0.5))
 
-    assert state.seconds_left() == pytest.approx(30), "half a trial in 10 s, one and a half left"
+    assert state.seconds_left() == pytest.approx(300), "half a trial in 100 s, one and a half left"
     assert state.fraction == pytest.approx(1.5 / 3)
 
 

@@ -118,7 +118,26 @@ def test_short_first_trials_of_processes_do_not_count(first: float, expected: fl
     time_left.started(plan[0], 0.0)
     time_left.finished(plan[0].trial_id, None, first)
     assert time_left.seconds(9, first) == pytest.approx(9 * first), "nothing better is known"
+    assert time_left.is_warming_up(9, first) == (first < 60)
     time_left.started(plan[1], first)
     time_left.finished(plan[1].trial_id, None, first + 6.0)
+    assert not time_left.is_warming_up(8, first + 6.0)
 
     assert time_left.seconds(1, first + 6.0) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(2.0, True), (20.0, False)])
+def test_running_first_trials_tell_the_time_if_they_are_long(
+    seconds: float, expected: bool
+) -> None:
+    """A tenth after so many seconds; what waits is priced by it."""
+    plan = seeds(SHORT, 10)
+    time_left = TimeLeft()
+    time_left.planned(plan)
+    time_left.started(plan[0], 0.0)
+    assert time_left.is_warming_up(9, 0.0), "nothing is measured"
+    for fraction, now in ((0.0, 0.0), (0.1, seconds)):
+        time_left.reported(plan[0].trial_id, {"fraction": fraction}, now)
+
+    assert time_left.is_warming_up(9, seconds) == expected
+    assert not time_left.is_warming_up(0, seconds), "its own time is all that is left"
