@@ -30,6 +30,7 @@ from distill.trials.base import Result
 from distill.trials.distilled_files import parquet_bytes
 from distill.trials.runner import check, load_images, notices_of, run, trial_class_of
 from distill.trials.set_card import CARD
+from distill.trials.training_lines import RECIPE
 
 RECORD = "result.json"
 """File whose presence means that all others are complete."""
@@ -185,7 +186,7 @@ def _prepare(folder: Path, config: Config, *, overwrite: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if overwrite:
             for path in folder.iterdir():
-                if path.suffix in _SUFFIXES or path.name == CARD:
+                if path.suffix in _SUFFIXES or path.name in (CARD, RECIPE):
                     path.unlink()
             remove_checkpoints(LocalFolder(folder / "checkpoints"))
         content = _json({"kind": config.kind, **config.to_dict()})

@@ -50,7 +50,7 @@ from distill.trials.distilled_files import (
     to_uint8,
 )
 from distill.trials.image_sheet import sheet_png
-from distill.trials.set_card import CARD, notes_of, set_card
+from distill.trials.set_card import card_files, notes_of
 from distill.trials.training_sets import set_notices
 
 CURVE_COLUMNS = tuple(KINDS[DistillationConfig.kind].curve_columns)
@@ -361,7 +361,7 @@ class DistillationTrial(Trial):
 
     @classmethod
     def extra_files(cls, config: ResolvedDistillation, result: Result) -> dict[str, bytes]:
-        """Returns the card, a picture, and with multi-formation the images that they hold."""
+        """Returns the card with its recipe, a picture, and the parts of a multi-formation."""
         table = result.artifacts["distilled"]
         distilled = read_distilled(table)
         files = {"distilled.png": sheet_png(*distilled[:3])}
@@ -375,7 +375,8 @@ class DistillationTrial(Trial):
                 metadata=distilled.metadata | {"factor": "1"},
             )
             files["decoded.parquet"] = parquet_bytes(decoded)
-        return files | {CARD: set_card(config, result.row, table).encode()}
+        texts = card_files(config, result.row, table)
+        return files | {name: text.encode() for name, text in texts.items()}
 
     @classmethod
     def reference_accuracies(

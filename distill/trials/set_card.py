@@ -1,8 +1,9 @@
 """The card of a distilled set: `README.md` in the form of the Hub's dataset cards.
 
 The head says where the images are, so that `datasets.load_dataset(FOLDER)` reads the folder as it
-is; then recipe, normalisation, score, and lines that train on the set
-(`distill.trials.training_lines`). Written to folders of single runs and exported sets.
+is; then recipe, normalisation, score, and lines that train on the set with the module of the recipe
+beside the card (`distill.trials.training_lines`). Written to folders of single runs and exported
+sets.
 """
 
 import math
@@ -20,7 +21,7 @@ from distill.datasets import ImageData
 from distill.errors import UserError
 from distill.networks.registry import NETWORKS
 from distill.trials.distilled_files import DistilledSet, noted_in, read_distilled, with_notes
-from distill.trials.training_lines import LinesOf, training_lines
+from distill.trials.training_lines import RECIPE, LinesOf, recipe_module, training_lines
 
 CARD = "README.md"
 """Name of the file, which the Hub and `datasets` look for."""
@@ -65,8 +66,10 @@ def has_normalisation(table: pa.Table) -> bool:
     return {"mean", "std"} <= noted_in(table).keys()
 
 
-def set_card(config: ResolvedDistillation, row: Mapping[str, Any], table: pa.Table) -> str:
-    """Returns the card of a distilled set.
+def card_files(
+    config: ResolvedDistillation, row: Mapping[str, Any], table: pa.Table
+) -> dict[str, str]:
+    """Returns the card of a distilled set, and the module of its recipe, by the files' names.
 
     Args:
         config: that made it.
@@ -80,6 +83,7 @@ def set_card(config: ResolvedDistillation, row: Mapping[str, Any], table: pa.Tab
     if not has_normalisation(table):
         raise UserError(f"the set of trial {config.trial_id} does not note its normalisation")
     stored = read_distilled(table)
+    lines_of = _lines_of(config, stored)
     name = _dataset_name(config.dataset)
     classes = ", ".join(stored.class_names)
     parts = [
@@ -102,9 +106,9 @@ def set_card(config: ResolvedDistillation, row: Mapping[str, Any], table: pa.Tab
         _score(row),
         _table({key: config[key] for key in _RECIPE}),
         "## How to train on it",
-        *_training(config, stored),
+        *_training(config, lines_of),
     ]
-    return "\n\n".join(parts) + "\n"
+    return {CARD: "\n\n".join(parts) + "\n", RECIPE: recipe_module(lines_of)}
 
 
 def _head(n_images: int, name: str, *, has_decoded: bool) -> str:
@@ -174,7 +178,7 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     return mean - half, mean + half
 
 
-def _training(config: ResolvedDistillation, stored: DistilledSet) -> list[str]:
+def _lines_of(config: ResolvedDistillation, stored: DistilledSet) -> LinesOf:
     options = fields_of(NETWORKS["convnet"].options)
     is_convnet = config.network == "convnet"
     network = {
@@ -182,7 +186,7 @@ def _training(config: ResolvedDistillation, stored: DistilledSet) -> list[str]:
     }
     mean, std = ([float(x) for x in stored.metadata[n].split(",")] for n in ("mean", "std"))
     height, width = stored.images.shape[2:]
-    given = LinesOf(
+    return LinesOf(
         recipe={name: config[name] for name in _RECIPE},
         network=network,
         mean=mean,
@@ -192,14 +196,18 @@ def _training(config: ResolvedDistillation, stored: DistilledSet) -> list[str]:
         factor=config.factor,
         is_weighted=stored.weights is not None,
     )
+
+
+def _training(config: ResolvedDistillation, given: LinesOf) -> list[str]:
+    size = "×".join(map(str, (given.channels, *given.image_size)))
     text = (
-        "Plain PyTorch, run one after the other in this folder; `test.parquet` are your test "
-        f"images, {'×'.join(map(str, stored.images.shape[1:]))} as these, in the same layout."
+        f"Plain PyTorch, run in this folder; `{RECIPE}` beside this card has the network, the "
+        "augmentation and the loss. `test.parquet` are your test images, "
+        f"{size} as these, in the same layout."
     )
-    if not is_convnet:
+    if config.network != "convnet":
         text += f" The lines train a ConvNet; the score above is that of {config.network}."
-    blocks = [f"{heading}:\n\n```python\n{lines}```" for heading, lines in training_lines(given)]
-    return [text, *blocks]
+    return [text, f"```python\n{training_lines(given)}```"]
 
 
 def _table(values: Mapping[str, Any]) -> str:

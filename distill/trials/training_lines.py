@@ -1,9 +1,9 @@
-"""Training on a distilled set in plain PyTorch: the lines that the card of a set prints.
+"""Training on a distilled set in plain PyTorch: lines for the card of a set, a module beside it.
 
 They follow the recipe of the evaluation (`distill.evaluation.scores`, `distill.augment`) and need
-torch, pandas, pyarrow and Pillow, not this project: the set is read, its parts are enlarged, and
-fresh ConvNets are trained and tested. The draws differ from those of this project, the
-distributions do not.
+torch, pandas, pyarrow and Pillow, not this project. The module reads the set, enlarges its parts,
+builds the ConvNet, and has the loss with its augmentation and CutMix; the lines train fresh
+networks and test them. The draws differ from those of this project, the distributions do not.
 """
 
 import math
@@ -16,8 +16,8 @@ from distill.augment.siamese import GEOMETRIC, Augmentation
 from distill.evaluation.scores import LR_DECAY
 from distill.networks.base import first_padding
 
-Block = tuple[str, str]
-"""A heading and lines of Python; the blocks are run in their order, in one process."""
+RECIPE = "recipe.py"
+"""Name of the module's file, which the lines import from their folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +44,8 @@ class LinesOf:
         >>> given = LinesOf(
         ...     recipe=recipe, network=network, mean=(0.3,), std=(0.4,), is_weighted=False, **size
         ... )
-        >>> tuple(heading for heading, _ in training_lines(given))
-        ('Read it', 'Build a ConvNet', 'Train on it')
+        >>> print(training_lines(given).splitlines()[1])
+        from recipe import convnet, distilled, loss, read
     """
 
     recipe: dict[str, Any]
@@ -63,26 +63,55 @@ class LinesOf:
         return len(self.mean)
 
 
-def training_lines(given: LinesOf) -> list[Block]:
-    """Returns the blocks of a script that trains on `distilled.parquet`, in its folder.
+def training_lines(given: LinesOf) -> str:
+    """Returns lines that train on `distilled.parquet`, run in its folder with `recipe.py` there.
 
-    It tests on `test.parquet`, images and labels in the same layout.
+    They test on `test.parquet`, images and labels in the same layout.
     """
-    blocks = [
-        ("Read it", _reading(given)),
-        ("Build a ConvNet", _network(given)),
-        ("Change images at random", _augmentation(given)),
-        ("Mix images", _mixing(given)),
-        ("Train on it", _training(given)),
-    ]
-    return [(heading, lines) for heading, lines in blocks if lines]
+    recipe = given.recipe
+    epochs = recipe["eval_epochs"]
+    milestones = sorted({2 * epochs // 3, 5 * epochs // 6})
+    optimizer = (
+        f"lr={recipe['eval_lr']}, momentum={recipe['eval_momentum']}, "
+        f"weight_decay={recipe['eval_weight_decay']}"
+    )
+    return f"""\
+import torch
+from recipe import convnet, distilled, loss, read
+
+training, (test_images, test_labels) = distilled(), read("test.parquet")
+accuracies = []
+for seed in range({recipe["n_eval"]}):
+    torch.manual_seed(seed)
+    network = convnet().train()
+    optimizer = torch.optim.SGD(network.parameters(), {optimizer})
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, {milestones}, gamma={LR_DECAY})
+    for _ in range({epochs}):
+        for rows in torch.randperm(len(training[0])).split({recipe["eval_batch_size"]}):
+            optimizer.zero_grad()
+            loss(network, *(part[rows] for part in training)).backward()
+            optimizer.step()
+        schedule.step()
+    with torch.no_grad():
+        network.eval()
+        found = torch.cat([network(part).argmax(1) for part in test_images.split(256)])
+    accuracies.append((found == test_labels).float().mean().item())
+print(f"accuracy: {{100 * sum(accuracies) / len(accuracies):.2f}} %")
+"""
+
+
+def recipe_module(given: LinesOf) -> str:
+    """Returns the text of `recipe.py`: the functions that the lines import."""
+    parts = [_reading(given), _network(given), _augmentation(given), _mixing(given), _loss(given)]
+    return "\n\n".join(part for part in parts if part)
 
 
 def _reading(given: LinesOf) -> str:
     mode = {1: "L", 3: "RGB"}[given.channels]
-    lines = f"""\
+    return f"""\
+\"\"\"How networks are trained on the distilled images beside this file, in plain PyTorch.\"\"\"
+
 import io
-import random
 
 import numpy
 import pandas
@@ -96,40 +125,46 @@ mean = torch.tensor({_numbers(given.mean)}).view(-1, 1, 1)
 std = torch.tensor({_numbers(given.std)}).view(-1, 1, 1)
 
 
-def read(path):
+def pixels_and_table(path):
     table = pandas.read_parquet(path)
     pictures = [Image.open(io.BytesIO(cell["bytes"])).convert("{mode}") for cell in table["image"]]
     pixels = torch.tensor(numpy.stack([numpy.atleast_3d(picture) for picture in pictures]))
-    return pixels.permute(0, 3, 1, 2) / 255, torch.tensor(table["label"].tolist())
+    return pixels.permute(0, 3, 1, 2) / 255, table
 
 
-images, labels = read("distilled.parquet")
-test_images, test_labels = read("test.parquet")  # yours: images and labels in the same layout
-"""
+def read(path):
+    pixels, table = pixels_and_table(path)
+    return (pixels - mean) / std, torch.tensor(table["label"].tolist())
+
+
+{_distilled(given)}"""
+
+
+def _distilled(given: LinesOf) -> str:
+    """Returns the function `distilled`: images, labels and, where they count, weights."""
     factor = given.factor
+    body = 'images, table = pixels_and_table("distilled.parquet")\n'
+    columns = ["label", *(["weight"] if given.is_weighted else [])]
     if factor > 1:
         height, width = given.image_size
         part = f"{math.ceil(height / factor)}, {math.ceil(width / factor)}"
-        padding = f"(0, {-width % factor}, 0, {-height % factor})"
-        padded = f"F.pad(images, {padding}, value=0.5)" if height % factor or width % factor else ""
-        lines += f"""\
+        if height % factor or width % factor:
+            padding = f"(0, {-width % factor}, 0, {-height % factor})"
+            body += f"images = F.pad(images, {padding}, value=0.5)\n"
+        body += f"""\
 # Each image holds {factor} × {factor} training images.
 height, width = {part}
-{f"images = {padded}" if padded else ""}
 parts = [
     images[:, :, row * height : (row + 1) * height, column * width : (column + 1) * width]
     for row in range({factor})
     for column in range({factor})
 ]
 images = F.interpolate(torch.cat(parts), size={given.image_size}, mode="bilinear")
-labels = labels.repeat({factor**2})
-""".replace("\n\n", "\n")
-    if given.is_weighted:
-        repeated = f".repeat({factor**2})" if factor > 1 else ""
-        lines += f"""\
-weights = torch.tensor(pandas.read_parquet("distilled.parquet")["weight"].tolist()){repeated}
 """
-    return lines + "images, test_images = (images - mean) / std, (test_images - mean) / std\n"
+    repeated = f".repeat({factor**2})" if factor > 1 else ""
+    values = [f'torch.tensor(table["{column}"].tolist()){repeated}' for column in columns]
+    body += f"return (images - mean) / std, {', '.join(values)}\n"
+    return "def distilled():\n" + indent(body, "    ")
 
 
 def _augmentation(given: LinesOf) -> str:
@@ -191,7 +226,8 @@ move[:, 0, 1], move[:, 1, 0] = -angle.sin(){aspect}, angle.sin(){inverse}
     if len(named) == 1:
         lines += cases[named[0]]
     else:
-        lines += f"kind = random.choice({named!r})  # one for the batch\n".replace("'", '"')
+        choice = f"{named!r}[torch.randint({len(named)}, ())]".replace("'", '"')
+        lines += f"kind = {choice}  # one for the batch\n"
         for name in named:
             lines += f'if kind == "{name}":\n' + indent(cases[name], "    ")
     return lines + (
@@ -213,83 +249,56 @@ hidden = hidden & (place >= 0) & (place < {box})
 
 
 def _mixing(given: LinesOf) -> str:
-    """Returns the functions of CutMix; empty without it."""
+    """Returns the function `cutmix`; empty without it."""
     recipe = given.recipe
     if recipe["cutmix_prob"] == 0:
         return ""
-    first = _loss("labels[batch]", "batch", is_weighted=given.is_weighted)
-    second = _loss("labels[others]", "others", is_weighted=given.is_weighted)
     return f"""\
 def cutmix(x, partners):
-    side = (1 - random.betavariate({recipe["cutmix_beta"]}, {recipe["cutmix_beta"]})) ** 0.5
+    beta = torch.tensor({float(recipe["cutmix_beta"])})
+    side = (1 - torch.distributions.Beta(beta, beta).sample().item()) ** 0.5
     rows, columns = (
         slice(max(center - int(side * length) // 2, 0), center + int(side * length) // 2)
         for length in x.shape[2:]
-        for center in [random.randrange(length)]
+        for center in [torch.randint(length, ()).item()]
     )
     mixed = x.clone()
     mixed[:, :, rows, columns] = x[partners][:, :, rows, columns]
     return mixed, 1 - x[0, 0, rows, columns].numel() / x[0, 0].numel()
+"""
 
 
-def mixed_loss(network, batch, x):
+def _loss(given: LinesOf) -> str:
+    """Returns the function `loss`, of a batch of the training set."""
+    recipe = given.recipe
+    weights = ", weights" if given.is_weighted else ""
+    is_augmented = bool(Augmentation(strategy=recipe["eval_augment"]).transforms)
+    taken = "    x = augment(x)\n" if is_augmented else ""
+    if recipe["cutmix_prob"] > 0:
+        picked = ", weights[partners]" if given.is_weighted else ""
+        body = f"""\
+    if torch.rand(()) >= {recipe["cutmix_prob"]}:
+        return cross_entropy(network(x), labels{weights})
     partners = torch.randperm(len(x))
-    others = batch[partners]
     x, share = cutmix(x, partners)
     logits = network(x)
-    first = {first}
-    return share * first + (1 - share) * {second}
+    first = cross_entropy(logits, labels{weights})
+    return share * first + (1 - share) * cross_entropy(logits, labels[partners]{picked})
 """
-
-
-def _training(given: LinesOf) -> str:
-    recipe = given.recipe
-    epochs = recipe["eval_epochs"]
-    milestones = sorted({2 * epochs // 3, 5 * epochs // 6})
-    is_augmented = bool(Augmentation(strategy=recipe["eval_augment"]).transforms)
-    taken = "augment(images[batch])" if is_augmented else "images[batch]"
-    if recipe["cutmix_prob"] > 0:
-        chosen = f"mixed_loss if random.random() < {recipe['cutmix_prob']} else plain_loss"
-        loss = f"({chosen})(network, batch, x)"
     else:
-        loss = "plain_loss(network, batch, x)"
-    optimizer = (
-        f"lr={recipe['eval_lr']}, momentum={recipe['eval_momentum']}, "
-        f"weight_decay={recipe['eval_weight_decay']}"
+        body = f"    return cross_entropy(network(x), labels{weights})\n"
+    value = (
+        '(weights * F.cross_entropy(logits, labels, reduction="none")).mean()'
+        if given.is_weighted
+        else "F.cross_entropy(logits, labels)"
     )
     return f"""\
-def plain_loss(network, batch, x):
-    logits = network(x)
-    return {_loss("labels[batch]", "batch", is_weighted=given.is_weighted)}
+def cross_entropy(logits, labels{weights}):
+    return {value}
 
 
-accuracies = []
-for seed in range({recipe["n_eval"]}):
-    torch.manual_seed(seed)
-    random.seed(seed)
-    network = convnet().train()
-    optimizer = torch.optim.SGD(network.parameters(), {optimizer})
-    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, {milestones}, gamma={LR_DECAY})
-    for _ in range({epochs}):
-        for batch in torch.randperm(len(images)).split({recipe["eval_batch_size"]}):
-            x = {taken}
-            loss = {loss}
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        schedule.step()
-    with torch.no_grad():
-        network.eval()
-        found = torch.cat([network(part).argmax(1) for part in test_images.split(256)])
-    accuracies.append((found == test_labels).float().mean().item())
-print(f"accuracy: {{100 * sum(accuracies) / len(accuracies):.2f}} %")
-"""
-
-
-def _loss(labels: str, rows: str, *, is_weighted: bool) -> str:
-    if not is_weighted:
-        return f"F.cross_entropy(logits, {labels})"
-    return f'(weights[{rows}] * F.cross_entropy(logits, {labels}, reduction="none")).mean()'
+def loss(network, x, labels{weights}):
+{taken}{body}"""
 
 
 def _network(given: LinesOf) -> str:

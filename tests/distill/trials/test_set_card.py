@@ -21,8 +21,8 @@ from distill.errors import UserError
 from distill.trials.base import Result
 from distill.trials.distilled_files import distilled_table, load_distilled, save_distilled
 from distill.trials.runner import run
-from distill.trials.set_card import CARD, interval, set_card
-from distill.trials.training_lines import LinesOf, training_lines
+from distill.trials.set_card import CARD, card_files, interval
+from distill.trials.training_lines import RECIPE, LinesOf, recipe_module
 
 NOTES = {"mean": "0.3,0.4,0.5", "std": "0.2,0.2,0.2"}
 
@@ -49,7 +49,8 @@ def run_alone(code: str, folder: Path) -> str:
     )
     # Without `site`, which would find the project where it is installed for development.
     packages = [p for p in sys.path if p.endswith("site-packages")]
-    path = f"import sys\nsys.path += {packages!r}\n"
+    # Isolated, Python leaves out the folder that it is run in, where `recipe.py` is.
+    path = f"import sys\nsys.path += {['.', *packages]!r}\n"
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", path + guard + code],
         cwd=folder,
@@ -77,8 +78,8 @@ def test_lines_of_the_card_reach_the_accuracy_of_the_row(
     low, high = stats.t.interval(0.95, 7, loc=np.mean(accuracies), scale=stats.sem(accuracies))
 
     card = (folder / CARD).read_text()
-    blocks = python_blocks(card)[1:]  # the first one loads by `datasets`
-    printed = run_alone("\n".join(blocks), folder)
+    lines = python_blocks(card)[1]  # the first block loads by `datasets`
+    printed = run_alone(lines, folder)
 
     match = re.fullmatch(r"accuracy: ([\d.]+) %\n", printed)
     assert match is not None
@@ -110,10 +111,11 @@ def test_lines_of_every_recipe_run(
         digits.class_names,
     )
     card = (tmp_path / "run" / CARD).read_text()
-    blocks = python_blocks(card)[1:]
+    lines = python_blocks(card)[1]
 
-    assert "accuracy: " in run_alone("\n".join(blocks), tmp_path / "run")
-    assert ("weights[batch]" in card) == ("weights" in changes)
+    assert "accuracy: " in run_alone(lines, tmp_path / "run")
+    recipe = (tmp_path / "run" / RECIPE).read_text()
+    assert ("weights[partners]" in recipe) == ("weights" in changes)
 
 
 LOAD = """
@@ -163,7 +165,7 @@ def card_of(n_per_class: int = 1, row: dict[str, Any] | None = None, **options: 
     labels = torch.tensor([0, 1]).repeat_interleave(n_per_class)
     table = distilled_table(images, labels, ("cat", 'a "dog"'), metadata=NOTES)
     scores = {"convnet": {"accuracies": [0.5, 0.6, 0.7]}}
-    return set_card(config, row or {"eval_split": "test", "network_scores": scores}, table)
+    return card_files(config, row or {"eval_split": "test", "network_scores": scores}, table)[CARD]
 
 
 def test_head_is_the_hubs_and_leaves_the_licence_to_the_user() -> None:
@@ -223,7 +225,7 @@ def test_a_set_without_its_normalisation_has_no_card() -> None:
     table = distilled_table(torch.zeros(1, 1, 8, 8), torch.tensor([0]), ("0",))
 
     with pytest.raises(UserError, match=f"{config.trial_id} does not note its normalisation"):
-        set_card(config, {}, table)
+        card_files(config, {}, table)
 
 
 def test_file_notes_normalisation_and_recipe(digits: ImageData, tmp_path: Path) -> None:
@@ -258,7 +260,7 @@ def test_grey_images_of_28_pixels_are_padded() -> None:
         factor=1,
         is_weighted=False,
     )
-    lines = dict(training_lines(given))["Build a ConvNet"]
+    lines = recipe_module(given)
     padding = "3 if block == 0 else 1"  # 28 + 2 · 2 = 32
 
     assert f"nn.Conv2d(1 if block == 0 else 4, 4, 3, padding={padding})" in lines
