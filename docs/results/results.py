@@ -88,6 +88,12 @@ RESULTS = {
         ),
         pictured=("K-Means F", "K-Medoids F", "DBSCAN F", "Agglomerative F", "Random F"),
     ),
+    "methods-small": Result(
+        title="All clusterers and picks on small CIFAR-10 images",
+        command="uv run sweeps/full_grid.py --preset methods "
+        "--dataset parquet:cifar10-train.parquet,cifar10-test.parquet",
+        hardware="two shared x86-64 cores without a GPU, one thread a trial",
+    ),
     "paper2-photos": Result(
         title="Paper 2 on small photos",
         command="uv run sweeps/cats_vs_dogs.py --preset paper "

@@ -99,6 +99,8 @@ def _small_rows(ipc: int) -> tuple[Row, ...]:
     )
 
 
+_PARTITIONS = ("kmeans", "kmeans++", "kmedoids", "birch")
+
 _FURTHER_CLUSTERERS = (
     *("hdbscan", "gmm", "spectral", "bisecting_kmeans", "minibatch_kmeans"),
     *("facility_location", "k_center", "herding"),
@@ -125,22 +127,21 @@ def _extended_rows(ipc: int) -> tuple[Row, ...]:
     10, and all are one cluster at 20. In gradient space the radius is a quantile, since 15 is a
     distance between features.
     """
-    partitions = ("kmeans", "kmeans++", "kmedoids", "birch")
     linkages = ("ward", "complete", "average", "single")
     radii = [{"eps": eps, "min_samples": n} for eps in (12.5, 15.0, 17.5) for n in (2, 5)]
     radii += [{"eps_quantile": quantile, "min_samples": 2} for quantile in (0.25, 0.5, 0.75)]
     gradients = {"embedding": "gradients", "projection_dim": 2048}
     return (
-        *(row for name in partitions for row in _weighted(name)),
+        *(row for name in _PARTITIONS for row in _weighted(name)),
         *(row for linkage in linkages for row in _weighted("agglomerative", linkage=linkage)),
         *(row for radius in radii for row in _weighted("dbscan", **radius)),
         *(row for name in _FURTHER_CLUSTERERS for row in _weighted(name)),
-        *_controls(*partitions, "agglomerative", "dbscan"),
-        *(row for name in partitions for row in _weighted(name, **gradients)),
+        *_controls(*_PARTITIONS, "agglomerative", "dbscan"),
+        *(row for name in _PARTITIONS for row in _weighted(name, **gradients)),
         *_weighted("agglomerative", linkage="ward", **gradients),
         *_weighted("dbscan", eps_quantile=0.5, min_samples=2, **gradients),
         *({"clusterer": "kmeans", "weights": "none", **picks} for picks in _PICKS),
-        *(_weighted_in_training(*partitions) if ipc > 1 else ()),
+        *(_weighted_in_training(*_PARTITIONS) if ipc > 1 else ()),
     )
 
 
@@ -267,6 +268,27 @@ SMALL = Grid(
 )
 """What two cores manage; chosen on validation images, see `docs/lab-notes.md`."""
 
+METHODS = Grid(
+    name="methods",
+    summary="every clusterer and every pick without weights, beside random images, on 16×16 "
+    "images, ipc 10, 5 seeds: 120 trials, hours on two CPU cores",
+    configs=grid_configs(
+        DistillationConfig,
+        base=_SMALL | {"lr_img": 0.08},
+        rows=(
+            *({"clusterer": name, "weights": "none"} for name in (*_PARTITIONS, "agglomerative")),
+            {"clusterer": "dbscan", "weights": "none"},
+            *({"clusterer": name, "weights": "none"} for name in _FURTHER_CLUSTERERS),
+            *({"clusterer": "kmeans", "weights": "none", **picks} for picks in _PICKS),
+            {"clusterer": "random", "weights": "none"},
+            *_start_only(),
+        ),
+        ipcs=(10,),
+    ),
+    n_seeds=5,
+)
+"""The sizes of `small`, whose trials it shares where the row is the same."""
+
 EXTENDED = Grid(
     name="extended",
     summary="paper and its future work: BIRCH, ipc 50 and 100, gradient space, all linkages, "
@@ -327,6 +349,7 @@ PRESETS: dict[str, Grid[DistillationConfig]] = {
     "quickstart": QUICKSTART,
     "paper": PAPER,
     "small": SMALL,
+    "methods": METHODS,
     "extended": EXTENDED,
     "smoke": SMOKE,
     "cost": COST,

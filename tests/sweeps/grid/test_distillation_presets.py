@@ -5,6 +5,7 @@ import re
 import pytest
 import torch
 
+from distill.clustering.registry import CLUSTERERS
 from distill.config.distillation import DistillationConfig
 from distill.datasets import load_dataset
 from distill.trials import runner
@@ -23,6 +24,7 @@ BOTH = ("published", "sound")
         ("cost", 12 * 3),
         ("paper", (9 + 5) * 2 * 3),
         ("small", (10 + 5 + 9 + 9) * 2 * 8),
+        ("methods", (6 + 8 + 8 + 2) * 5),
         # 8 partitions and birch, 8 linkages, 18 of dbscan, 16 of further clusterers, 10 controls,
         # 12 of gradients, 8 of picks and quotas; from ipc 10 on, 9 with weights in training
         ("extended", ((8 + 8 + 18 + 16 + 10 + 12 + 8) * 4 + 9 * 3) * 5),
@@ -165,6 +167,17 @@ def test_a_preset_with_both_protocols_keeps_those_asked_for() -> None:
     assert [len(part) for part in parts] == [9 * 2, 24 * 2]
     assert {c.trial_id for part in parts for c in part} == {c.trial_id for c in whole}
     assert [{c.protocol for c in part} for part in parts] == [{"published"}, {"sound"}]
+
+
+def test_methods_are_all_clusterers_with_sizes_and_names_of_small() -> None:
+    rows = make_plan(PRESETS["methods"])
+    small = {config.trial_id for config in make_plan(PRESETS["small"])}
+
+    twins = {n for n in CLUSTERERS if n.endswith(("_published", "_sklearn_extra"))}
+    assert {config.clusterer for config in rows} == set(CLUSTERERS) - twins
+    assert {config.clusterer for config in rows if config.trial_id in small} == {
+        *("kmeans", "kmeans++", "kmedoids", "agglomerative", "dbscan", "random")
+    }
 
 
 def test_extended_preset_has_weights_in_training_where_they_act() -> None:
