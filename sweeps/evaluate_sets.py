@@ -33,6 +33,8 @@ from sweeps.grid.options import FurtherArguments
 N_SEEDS = 5
 
 _NO_AUGMENTATION = "none"
+_EQUALLY = "matching"
+"""Value of `weights_in` for images that count equally."""
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -114,18 +116,49 @@ def _grid(parsed: argparse.Namespace) -> Grid[EvaluationConfig]:
         _names("--labels", parsed.labels),
         _names("--networks", parsed.networks),
         _augmentations(parsed.augmentations),
-        _names("--weights-in", parsed.weights_in),
     )
+    weights_in = _names("--weights-in", parsed.weights_in)
+    rows = [
+        {**row, "weights_in": where}
+        for row in (*real, *files)
+        for where in _ways_to_weigh(row["set"], weights_in)
+    ]
     base = {"dataset": parsed.dataset or "digits"}
     configs = tuple(
-        EvaluationConfig(
-            **base, **row, labels=labels, network=network, **augmentation, weights_in=weights_in
-        )
-        for labels, network, augmentation, weights_in in recipes
-        for row in (*real, *files)
-        if weights_in == "matching" or row["set"] not in EQUAL_SETS
+        EvaluationConfig(**base, **row, labels=labels, network=network, **augmentation)
+        for labels, network, augmentation in recipes
+        for row in rows
     )
     return Grid(name="evaluate", summary="", configs=configs, n_seeds=N_SEEDS)
+
+
+def _ways_to_weigh(name: str, weights_in: Sequence[str]) -> Sequence[str]:
+    """Returns those of the ways in which a set can be trained on.
+
+    Random and all images count equally, and so do the images of a set that carries no weights:
+    beside sets that are weighted, they are judged as they are.
+
+    Raises:
+        UserError: a way is unknown, or a set in files is only to be weighted and has no weights.
+    """
+    for way in weights_in:
+        EvaluationConfig(weights_in=way, set="herding", ipc=1)  # raises where it is unknown
+    if name in EQUAL_SETS:
+        return (_EQUALLY,)
+    if name in SETS or set(weights_in) == {_EQUALLY}:
+        return weights_in
+    # torch takes seconds to import: not for the help.
+    from distill.sets.read import read_set
+
+    if read_set(name).weights is not None:
+        return weights_in
+    if _EQUALLY not in weights_in:
+        raise UserError(
+            f"--weights-in {','.join(weights_in)} needs a set with weights, and "
+            f"{shortened(name)} carries none; use --weights-in {_EQUALLY},training to judge it "
+            "equally weighted beside others"
+        )
+    return (_EQUALLY,)
 
 
 def _file(name: str) -> dict[str, Any]:

@@ -5,28 +5,23 @@ each method, T − F at the larger size less T − F at the smaller one, seed by
 methods.
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 from analysis.data.configs import SOUND
-from analysis.findings.claims import (
-    MEASURED,
-    VERDICTS,
-    Finding,
-    case_text,
-    claim_record,
-    pooled_case,
-    setting_of,
+from analysis.findings.claims import MEASURED, Finding, setting_of
+from analysis.findings.interactions import (
+    Interaction,
+    Trials,
+    interaction_findings,
+    interaction_of,
 )
 from analysis.findings.quality import quality_findings
-from analysis.statistics.families import Family, family_of
 from analysis.statistics.ranks import compare_ranks
 from analysis.tables.declarations import Pair
 from analysis.tables.distillation import INTERACTION, WEIGHTS_TOPIC
 from analysis.tables.layout import Table
-from analysis.tables.questions import resolution_of, score_matrix
 from analysis.tables.rows import PROTOCOLS
 from analysis.tables.settings import shared_scores
 from analysis.tables.texts import images_per_class
@@ -65,34 +60,26 @@ def _without_size(setting: Mapping[str, Any]) -> RowKey:
     return tuple(values.items())
 
 
-def interaction(small: Table, large: Table) -> tuple[tuple[str, ...], Family]:
-    """Returns the tests of weights × images a class under the sound protocol.
+def interaction(small: Table, large: Table) -> Interaction:
+    """Returns the tests of weights × images a class under the sound protocol, one a method.
 
     Args:
         small: table with fewer images a class.
         large: table of the same setting with more.
-
-    Returns:
-        Labels of the methods, and a difference of T − F for each.
     """
     first, second = _weight_pairs(small), _weight_pairs(large)
-    by_method = {
-        key: [
-            table.entries[place].scored(SOUND)
-            for table, pair in ((large, second[key]), (small, first[key]))
-            for place in (pair.row, pair.baseline)
-        ]
-        for key in first
-        if key in second
-    }
-    shared = [key for key, of_method in by_method.items() if all(of_method)]
-    trials = [of_row for key in shared for of_row in by_method[key]]
-    scores = score_matrix(trials, "accuracy")
-    differences = scores[0::2] - scores[1::2]  # T − F: large, small, large, small, …
-    pairs = [(2 * i, 2 * i + 1) for i in range(len(shared))]
-    step = resolution_of((t for of_row in trials for t in of_row), "accuracy")
-    family = family_of(differences, pairs, resolution=math.sqrt(2) * step)
-    return tuple(second[key].label for key in shared), family
+
+    def trials(table: Table, pair: Pair) -> tuple[Trials, Trials]:
+        row, baseline = (table.entries[place] for place in (pair.row, pair.baseline))
+        return row.scored(SOUND), baseline.scored(SOUND)
+
+    return interaction_of(
+        {
+            second[key].label: (*trials(large, second[key]), *trials(small, first[key]))
+            for key in first
+            if key in second
+        }
+    )
 
 
 def _weight_pairs(table: Table) -> dict[RowKey, Pair]:
@@ -104,26 +91,14 @@ def _weight_pairs(table: Table) -> dict[RowKey, Pair]:
 
 
 def _weights_by_size(small: Table, large: Table) -> list[Finding]:
-    labels, family = interaction(small, large)
-    cases: dict[str, list[str]] = {verdict: [] for verdict in VERDICTS}
-    for label, found in zip(labels, family.differences, strict=True):
-        if found.n:
-            record = claim_record(label, found, family, large.smallest_effect)
-            cases[record["verdict"]].append(case_text(record))
-    pooled = pooled_case("mean over methods", family, large.smallest_effect)
-    if pooled is not None:
-        cases[pooled[0]].append(pooled[1])
     against = images_per_class(int(small.setting["ipc"]))
-    return [
-        Finding(
-            setting=f"{large.title}, against {against}",
-            topic=INTERACTION,
-            verdict=verdict,
-            cases=tuple(texts),
-        )
-        for verdict, texts in cases.items()
-        if texts
-    ]
+    return interaction_findings(
+        interaction(small, large),
+        setting=f"{large.title}, against {against}",
+        topic=INTERACTION,
+        mean_over="methods",
+        smallest_effect=large.smallest_effect,
+    )
 
 
 # --- ranks over settings -------------------------------------------------------------------------

@@ -27,7 +27,7 @@ import pandas as pd
 
 from analysis.data.trials import TrialRecord, read_trials
 from analysis.statistics.intervals import mean_interval
-from analysis.tables.evaluation import ALL, BASELINE, LAYOUT, set_label
+from analysis.tables.evaluation import ALL, BASELINE, LAYOUT, label_options, set_label
 from analysis.tables.layout import TableLayout, layout_of
 
 HARD = "hard"
@@ -122,14 +122,8 @@ BySeed = dict[int, float]
 
 def _recipe_key(trial: TrialRecord, layout: TableLayout) -> Key:
     """Returns what all trials of a score share: neither set, labels nor augmentation."""
-    free = {"labels", *_AUGMENTATION, *_label_options(layout)}
+    free = {"labels", *_AUGMENTATION, *label_options(layout)}
     return tuple(trial.config[name] for name in layout.setting_fields if name not in free)
-
-
-def _label_options(layout: TableLayout) -> list[str]:
-    """Returns the options of labels alone; those that the network has, too, are of the recipe."""
-    facts = layout.facts
-    return sorted(facts.implied_options("labels") - facts.implied_options("network"))
 
 
 @dataclass
@@ -146,7 +140,7 @@ class _Recipe:
         """Adds the accuracy of a trial."""
         config = trial.config
         self.place = config
-        labels = tuple(config[name] for name in ("labels", *_label_options(layout)))
+        labels = tuple(config[name] for name in ("labels", *label_options(layout)))
         augmentation = tuple(config[name] for name in _AUGMENTATION)
         by_set = self.scores.setdefault((labels, augmentation), {})
         key = (config["set"], config["ipc"], layout.changed_options(config))

@@ -146,6 +146,20 @@ SETS_TOPIC = Topic(
     comparisons="comparisons with as many random real images",
 )
 
+LABELS_TOPIC = Topic(
+    name="labels",
+    title="Differences from random real images under these labels, less those under hard ones",
+    subject="Labels",
+    comparisons="differences from random images under other labels than hard ones",
+)
+
+
+def label_options(layout: TableLayout) -> list[str]:
+    """Returns the options of labels alone; those that the network has, too, are of the recipe."""
+    facts = layout.facts
+    return sorted(facts.implied_options("labels") - facts.implied_options("network"))
+
+
 LAYOUT = EvaluationLayout(
     kind="evaluation",
     row=(RowField(name="set"),),
@@ -165,6 +179,8 @@ LAYOUT = EvaluationLayout(
         Question(topic=SETS_TOPIC, pairs=_against_random, differences="from random real images"),
         WEIGHTED_QUESTION,
     ),
+    further_topics=(LABELS_TOPIC,),
+    joint_findings="analysis.findings.labels:label_findings",
     joint_figures="analysis.figures.evaluation:plots",
     images=Images(folder="samples", label="Images trained on"),
 )

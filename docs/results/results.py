@@ -31,7 +31,7 @@ from analysis.tables.percent import percent, plus_minus
 from distill.config.base import Config
 from distill.errors import UserError
 from distill.kinds import KINDS
-from sweeps import cats_vs_dogs, full_grid
+from sweeps import cats_vs_dogs, evaluate_sets, full_grid
 from sweeps.grid.command import GridCommand
 from sweeps.store.schema import trial_schema
 from sweeps.store.store import Store
@@ -64,14 +64,16 @@ class Result:
     pictured: tuple[str, ...] = ()
 
     def plan(self) -> list[Config]:
-        """Returns the trials of the command."""
+        """Returns the trials of the command, which is run in the project's folder."""
         _, _, script, *arguments = shlex.split(self.command)  # uv run SCRIPT …
-        return list(_COMMANDS[script].plan(arguments))
+        places = (str(ROOT / word) if word.startswith("docs/") else word for word in arguments)
+        return list(_COMMANDS[script].plan(list(places)))
 
 
 _COMMANDS: dict[str, GridCommand[Any]] = {
     "sweeps/full_grid.py": full_grid.COMMAND,
     "sweeps/cats_vs_dogs.py": cats_vs_dogs.COMMAND,
+    "sweeps/evaluate_sets.py": evaluate_sets.COMMAND,
 }
 """Script → the command that it is."""
 
@@ -92,6 +94,17 @@ RESULTS = {
         title="All clusterers and picks on small CIFAR-10 images",
         command="uv run sweeps/full_grid.py --preset methods "
         "--dataset parquet:cifar10-train.parquet,cifar10-test.parquet",
+        hardware="two shared x86-64 cores without a GPU, one thread a trial",
+    ),
+    "judge-small": Result(
+        title="Small sets judged on small CIFAR-10 images",
+        command="uv run sweeps/evaluate_sets.py docs/results/judge-small/sets/kmeans-1.parquet "
+        "docs/results/judge-small/sets/kmeans-10.parquet "
+        "--on parquet:cifar10-train.parquet,cifar10-test.parquet "
+        "--beside nearest_center,herding,k_center --labels hard,teacher "
+        "--networks convnet,resnet10 --weights-in matching,training "
+        "--set image_size=16 --set train_per_class=1000 --set width=16 --set n_eval=2 "
+        "--set eval_epochs=120 --set eval_lr=0.05 --set teacher_epochs=20",
         hardware="two shared x86-64 cores without a GPU, one thread a trial",
     ),
     "paper2-photos": Result(
@@ -124,6 +137,7 @@ def collect(name: str, store: Store) -> None:
     folder = HERE / name
     folder.mkdir(exist_ok=True)
     frame["host"] = None
+    frame["set"] = [_portable(place) for place in frame["set"]]
     correct = store.correct_images()
     by_trial = dict(
         zip(*(correct[c].to_pylist() for c in ("trial_id", "correct_images")), strict=True)
@@ -141,6 +155,11 @@ def collect(name: str, store: Store) -> None:
                 write_sheet(sheet, folder / "images")
     for numbers in (folder / "images").glob("*.csv"):
         numbers.unlink()
+
+
+def _portable(place: str | None) -> str | None:
+    """Returns the files of a set relative to the project: their content identifies the trial."""
+    return None if place is None else place.replace(f"{ROOT}/", "")
 
 
 def restore(name: str, store: Store) -> int:

@@ -1,6 +1,7 @@
 """Labels of trials for the terminal, derived from their configurations, and of durations."""
 
 from collections.abc import Iterable
+from pathlib import PurePath
 
 from distill.config.base import Config
 from sweeps.cli.fields import (
@@ -15,9 +16,11 @@ from sweeps.cli.fields import (
 def method_label(config: Config) -> str:
     """Returns the method with the options that were given for it, such as `dbscan eps=15`.
 
-    Other components of the method than the default ones stand before it: `gradients: dbscan`.
+    Other components of the method than the default ones stand before it: `gradients: dbscan`. Of
+    files only the names are shown; sets of one name are told apart by the option `set_hash`.
     """
-    words = [str(config[config.method_field])]
+    method = str(config[config.method_field])
+    words = [",".join(PurePath(place).name for place in method.split(","))]
     words += [_option(name, value) for name, value in method_options(config).items()]
     words += [_option(name, value) for name, value in pick_options(config).items()]
     words += switches(config)

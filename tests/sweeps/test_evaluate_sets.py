@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from distill.datasets import ImageData
+from distill.trials.distilled_files import save_distilled
 from sweeps.evaluate_sets import COMMAND
 from sweeps.store.store import load_results
 from tests.paths import ROOT
@@ -60,13 +61,36 @@ def test_plan_crosses_labels_networks_and_augmentations(files: list[str]) -> Non
     assert recipes == {("color_crop", 0.5), ("none", 0.0)}
 
 
-def test_only_sets_that_can_have_weights_are_planned_with_them(files: list[str]) -> None:
-    words = [files[0], "--beside", "herding,all", "--weights-in", "matching,training"]
-    plan = COMMAND.plan([*words, "--seeds", "1"])
+def weighted(file: str) -> str:
+    """Writes the set of a file of tensors with weights; returns its path."""
+    images, labels = torch.load(file, weights_only=True)
+    path = Path(file).with_name("weighted.parquet")
+    weights = torch.arange(1.0, len(labels) + 1)
+    save_distilled(path, images, labels, tuple(map(str, range(10))), weights=weights)
+    return str(path)
+
+
+def test_sets_are_planned_with_weights_where_they_have_them(files: list[str]) -> None:
+    words = [files[0], weighted(files[0]), "--beside", "herding,all"]
+    plan = COMMAND.plan([*words, "--weights-in", "matching,training", "--seeds", "1"])
 
     assert [(Path(c.set).name, c.weights_in) for c in plan] == [
-        *((name, "matching") for name in ("random", "herding", "all", "set1.pt")),
-        *((name, "training") for name in ("herding", "set1.pt")),
+        ("random", "matching"),
+        ("herding", "matching"),
+        ("herding", "training"),
+        ("all", "matching"),
+        ("set1.pt", "matching"),
+        ("weighted.parquet", "matching"),
+        ("weighted.parquet", "training"),
+    ]
+
+
+def test_random_images_stand_beside_sets_that_are_only_weighted(files: list[str]) -> None:
+    plan = COMMAND.plan([weighted(files[0]), "--weights-in", "training", "--seeds", "1"])
+
+    assert [(Path(c.set).name, c.weights_in) for c in plan] == [
+        ("random", "matching"),
+        ("weighted.parquet", "training"),
     ]
 
 
@@ -94,6 +118,10 @@ BAD = [
     (
         ["{file}", "--weights-in", "all"],
         "unknown weights_in 'all' (known: matching, training, both)",
+    ),
+    (
+        ["{file}", "--weights-in", "training"],
+        "carries none; use --weights-in matching,training to judge it equally weighted",
     ),
     (["{file}", "--networks", "resnet99"], "unknown network 'resnet99'; did you mean"),
     (["{file}", "--on", "cifar11"], "unknown dataset 'cifar11'"),

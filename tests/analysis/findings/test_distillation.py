@@ -281,10 +281,10 @@ def test_weights_against_images_a_class_by_hand() -> None:
     large = {"kmeans": (0.021, 0.020, 0.022), "kmedoids": (0.002, 0.0, 0.001)}
     tables = build(frame_of([*weighted_rows(1, small), *weighted_rows(10, large)])).tables
 
-    labels, family = interaction(*tables)
+    tested = interaction(*tables)
 
-    assert labels == ("K-Means", "K-Medoids")
-    first, second = family.differences
+    assert tested.labels == ("K-Means", "K-Medoids")
+    first, second = tested.family.differences
     assert (first.mean, second.mean) == pytest.approx((0.02, 0.0))
     effects = np.array([large["kmeans"], small["kmeans"], large["kmedoids"], small["kmedoids"]])
     residuals = effects - effects.mean(axis=1, keepdims=True) - effects.mean(axis=0)

@@ -4,6 +4,7 @@ import pytest
 
 from distill.config.base import Config
 from distill.config.distillation import DistillationConfig
+from distill.config.evaluation import EvaluationConfig
 from distill.config.selection import SelectionConfig
 from sweeps.cli.labels import method_label, number_ranges, trial_label
 
@@ -39,6 +40,10 @@ from sweeps.cli.labels import method_label, number_ranges, trial_label
         (
             SelectionConfig(selector="cluster_grid", clusterer="agglomerative", linkage="single"),
             "cluster_grid clusterer=agglomerative linkage=single",
+        ),
+        (
+            EvaluationConfig(set="/a/x.pt,/a/y.pt", set_hash="0" * 16, ipc=10, factor=1),
+            "x.pt,y.pt set_hash=0000000000000000 ipc=10 factor=1",
         ),
         (
             SelectionConfig(selector="herding", embedding="pca", pca_dim=4, ipc=3),

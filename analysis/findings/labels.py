@@ -1,0 +1,72 @@
+"""What other labels than hard ones do to the differences from random real images.
+
+For every set, its difference from as many random images under the other labels, less that under
+hard labels, seed by seed. A set whose lead is that of its labels loses it here.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from analysis.data.configs import SOUND
+from analysis.findings.claims import Finding
+from analysis.findings.interactions import (
+    Interaction,
+    Trials,
+    interaction_findings,
+    interaction_of,
+)
+from analysis.tables.evaluation import LABELS_TOPIC, SETS_TOPIC, label_options
+from analysis.tables.layout import Table
+
+HARD = "hard"
+
+
+def label_findings(tables: Sequence[Table]) -> list[Finding]:
+    """Returns the findings over tables that differ in the labels alone."""
+    return [
+        finding
+        for hard, other in _by_labels(tables)
+        for finding in interaction_findings(
+            label_interaction(hard, other),
+            setting=f"{other.title}, against hard ones",
+            topic=LABELS_TOPIC,
+            mean_over="sets",
+            smallest_effect=other.smallest_effect,
+        )
+    ]
+
+
+def _by_labels(tables: Sequence[Table]) -> Iterator[tuple[Table, Table]]:
+    """Yields every table of other labels with that of hard labels."""
+    hard = {_recipe(table): table for table in tables if table.setting["labels"] == HARD}
+    for table in tables:
+        if table.setting["labels"] != HARD and _recipe(table) in hard:
+            yield hard[_recipe(table)], table
+
+
+def _recipe(table: Table) -> tuple[Any, ...]:
+    without = {"labels", *label_options(table.layout)}
+    return tuple(value for name, value in table.setting.items() if name not in without)
+
+
+def label_interaction(hard: Table, other: Table) -> Interaction:
+    """Returns the differences from random images under other labels less those under hard ones.
+
+    Args:
+        hard: table of hard labels.
+        other: table of the same setting with other labels.
+    """
+    first, second = _from_random(hard), _from_random(other)
+    shared = (label for label in second if label in first)
+    return interaction_of({label: (*second[label], *first[label]) for label in shared})
+
+
+def _from_random(table: Table) -> Mapping[str, tuple[Trials, Trials]]:
+    """Returns the trials of sets and of random images, by the label of the comparison."""
+    asked = [a for a in table.tested if (a.question.topic, a.protocol) == (SETS_TOPIC, SOUND)]
+    rows = table.entries
+    return {
+        pair.label: (rows[pair.row].scored(SOUND), rows[pair.baseline].scored(SOUND))
+        for a in asked
+        for pair in a.pairs
+    }
