@@ -15,13 +15,13 @@ DD-Ranking (Li et al., 2025). Weights of images go with the labels, to a teacher
 the areas. Shapes: n images of a batch, m of the set, k classes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distill.evaluation.sgd import cross_entropy_loss, weighted_cross_entropy
+from distill.evaluation.sgd import Batch, cross_entropy_loss, weighted_cross_entropy
 from distill.networks.base import Network
 
 
@@ -44,7 +44,8 @@ class SoftLabelLoss:
         >>> one_hot = torch.eye(2).clamp_min(1e-30).log()
         >>> loss = SoftLabelLoss(hard=torch.arange(2), soft=one_hot, name="cross_entropy")
         >>> logits = torch.tensor([[0.0, 0.0]])
-        >>> loss(logits, torch.zeros(1, 1, 8, 8), torch.tensor([1])).item()  # doctest: +ELLIPSIS
+        >>> batch = Batch(images=torch.zeros(1, 1, 8, 8), labels=torch.tensor([1]))
+        >>> loss(logits, batch).item()  # doctest: +ELLIPSIS
         0.693...
     """
 
@@ -55,56 +56,34 @@ class SoftLabelLoss:
     temperature: float = 1.0
     hard_share: float = 0.0
 
-    def __call__(
-        self,
-        logits: Tensor,
-        images: Tensor,
-        labels: Tensor,
-        other_labels: Tensor | None = None,
-        ratio: Tensor | None = None,
-        weights: Tensor | None = None,
-        other_weights: Tensor | None = None,
-    ) -> Tensor:
-        """Returns the mean loss.
+    def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Returns the 0-d mean loss.
 
         Args:
             logits: (n, k) of the student.
-            images: (n, c, h, w) that it saw.
-            labels: (n,) int64, rows of the set.
-            other_labels: (n,), rows of the images that CutMix pasted; None without it.
-            ratio: 0-d, share of an image that is its own; None without CutMix.
-            weights: (n,) of the images in the loss; None: equal.
-            other_weights: (n,) of the images that CutMix pasted; None without it or weights.
+            batch: what it saw; its labels are rows of the set.
         """
-        mixing = (other_labels, ratio, weights, other_weights)
-        loss = self._soft_loss(logits, images, labels, *mixing)
+        loss = self._soft_loss(logits, batch)
         if self.name != "mixture":
             return loss
-        other = None if other_labels is None else self.hard[other_labels]
-        hard = cross_entropy_loss(logits, images, self.hard[labels], other, *mixing[1:])
+        other = None if batch.other_labels is None else self.hard[batch.other_labels]
+        labelled = replace(batch, labels=self.hard[batch.labels], other_labels=other)
+        hard = cross_entropy_loss(logits, labelled)
         return self.hard_share * hard + (1 - self.hard_share) * loss
 
-    def _soft_loss(
-        self,
-        logits: Tensor,
-        images: Tensor,
-        rows: Tensor,
-        other_rows: Tensor | None,
-        ratio: Tensor | None,
-        weights: Tensor | None,
-        other_weights: Tensor | None,
-    ) -> Tensor:
+    def _soft_loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        weights, ratio = batch.weights, batch.ratio
         if self.teacher is not None:
             with torch.no_grad():
-                targets = self.teacher(images)
-            if weights is not None and ratio is not None and other_weights is not None:
-                weights = ratio * weights + (1 - ratio) * other_weights
+                targets = self.teacher(batch.images)
+            if weights is not None and ratio is not None and batch.other_weights is not None:
+                weights = ratio * weights + (1 - ratio) * batch.other_weights
             return self._to_targets(logits, targets, weights)
         assert self.soft is not None
-        loss = self._to_targets(logits, self.soft[rows], weights)
-        if other_rows is None or ratio is None:
+        loss = self._to_targets(logits, self.soft[batch.labels], weights)
+        if batch.other_labels is None or ratio is None:
             return loss
-        others = self._to_targets(logits, self.soft[other_rows], other_weights)
+        others = self._to_targets(logits, self.soft[batch.other_labels], batch.other_weights)
         return ratio * loss + (1 - ratio) * others
 
     def _to_targets(self, logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:

@@ -7,7 +7,7 @@ n images of a batch, c channels, h, w pixels.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -42,30 +42,29 @@ class SGDRecipe:
     cutmix_beta: float
 
 
-class BatchLoss(Protocol):
-    """The mean loss of a batch."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Batch:
+    """What a network was shown in a step.
 
-    def __call__(
-        self,
-        logits: Tensor,
-        images: Tensor,
-        labels: Tensor,
-        other_labels: Tensor | None = None,
-        ratio: Tensor | None = None,
-        weights: Tensor | None = None,
-        other_weights: Tensor | None = None,
-    ) -> Tensor:
-        """Returns a 0-d loss.
+    Attributes:
+        images: (n, c, h, w) that it saw.
+        labels: (n,) int64.
+        other_labels: (n,) of the images that CutMix pasted; None without it.
+        ratio: 0-d, share of an image's pixels that were not replaced; None without CutMix.
+        weights: (n,) of the images in the loss, see `weighted_cross_entropy`; None: equal.
+        other_weights: (n,) of the images that CutMix pasted; None without it or weights.
+    """
 
-        Args:
-            logits: (n, k) of the network.
-            images: (n, c, h, w) that it saw.
-            labels: (n,) int64.
-            other_labels: (n,) of the images that CutMix pasted; None without it.
-            ratio: 0-d, share of an image's pixels that were not replaced; None without CutMix.
-            weights: (n,) of the images in the loss, see `weighted_cross_entropy`; None: equal.
-            other_weights: (n,) of the images that CutMix pasted; None without it or weights.
-        """
+    images: Tensor
+    labels: Tensor
+    other_labels: Tensor | None = None
+    ratio: Tensor | None = None
+    weights: Tensor | None = None
+    other_weights: Tensor | None = None
+
+
+BatchLoss = Callable[[Tensor, Batch], Tensor]
+"""The 0-d mean loss of a batch, from the network's logits, (n, k), and what it saw."""
 
 
 def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
@@ -85,21 +84,13 @@ def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | Non
     return (weights * F.cross_entropy(logits, labels, reduction="none")).mean()
 
 
-def cross_entropy_loss(
-    logits: Tensor,
-    images: Tensor,
-    labels: Tensor,
-    other_labels: Tensor | None = None,
-    ratio: Tensor | None = None,
-    weights: Tensor | None = None,
-    other_weights: Tensor | None = None,
-) -> Tensor:
+def cross_entropy_loss(logits: Tensor, batch: Batch) -> Tensor:
     """Returns the cross-entropy of hard labels, in nats; see `BatchLoss`."""
-    del images
-    loss = weighted_cross_entropy(logits, labels, weights)
-    if other_labels is None or ratio is None:
+    loss = weighted_cross_entropy(logits, batch.labels, batch.weights)
+    if batch.other_labels is None or batch.ratio is None:
         return loss
-    return ratio * loss + (1 - ratio) * weighted_cross_entropy(logits, other_labels, other_weights)
+    others = weighted_cross_entropy(logits, batch.other_labels, batch.other_weights)
+    return batch.ratio * loss + (1 - batch.ratio) * others
 
 
 class NetworkTrainer:
@@ -190,9 +181,15 @@ class NetworkTrainer:
             images, other_labels, ratio = mix(images, labels, side, center, partners)
             if weights is not None:
                 other_weights = weights[partners.to(weights.device)]
-        loss = self.loss(
-            self.network(images), images, labels, other_labels, ratio, weights, other_weights
+        shown = Batch(
+            images=images,
+            labels=labels,
+            other_labels=other_labels,
+            ratio=ratio,
+            weights=weights,
+            other_weights=other_weights,
         )
+        loss = self.loss(self.network(images), shown)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.zero_grad(set_to_none=True)

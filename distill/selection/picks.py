@@ -27,6 +27,31 @@ from distill.selection.apportionment import largest_remainder
 from distill.selection.registry import PICKS, QUOTAS, DifficultyOptions
 
 
+@dataclass(frozen=True, kw_only=True)
+class Candidates:
+    """The images of a class that are picked from.
+
+    Attributes:
+        points: (n, d).
+        clustering: of the points.
+        groups: (n,) int64, what images are compared within; −1: in none.
+        scores: (n,) difficulty; None: no pick or quota needs it.
+        generator: draws random numbers.
+    """
+
+    points: Tensor
+    clustering: Clustering
+    groups: Tensor
+    scores: Tensor | None
+    generator: torch.Generator
+
+    @property
+    def difficulty(self) -> Tensor:
+        """The scores, for picks that need them."""
+        assert self.scores is not None
+        return self.scores
+
+
 class Pick(ABC):
     """A way of ordering the images of a group. Subclasses are final frozen dataclasses.
 
@@ -34,35 +59,25 @@ class Pick(ABC):
         needs_difficulty: whether it orders by difficulty.
 
     Example:
-        >>> pick: Pick = Hard()
-        >>> points = torch.zeros(3, 1)
-        >>> clustering = Clustering(labels=torch.zeros(3, dtype=torch.int64), centers=points[:1])
-        >>> scores = torch.tensor([0.2, 0.9, 0.5])
-        >>> pick.keys(points, clustering, clustering.labels, scores, torch.Generator()).argsort()
+        >>> points, groups = torch.zeros(3, 1), torch.zeros(3, dtype=torch.int64)
+        >>> candidates = Candidates(
+        ...     points=points,
+        ...     clustering=Clustering(labels=groups, centers=points[:1]),
+        ...     groups=groups,
+        ...     scores=torch.tensor([0.2, 0.9, 0.5]),
+        ...     generator=torch.Generator(),
+        ... )
+        >>> Hard().keys(candidates).argsort()
         tensor([1, 2, 0])
     """
 
     needs_difficulty: ClassVar[bool] = False
 
     @abstractmethod
-    def keys(
-        self,
-        points: Tensor,
-        clustering: Clustering,
-        groups: Tensor,
-        difficulty: Tensor | None,
-        generator: torch.Generator,
-    ) -> Tensor:
+    def keys(self, candidates: Candidates) -> Tensor:
         """Returns (n,) numbers: of a group, the images with the smallest are taken, lowest first.
 
         Of equal ones the first image is taken.
-
-        Args:
-            points: (n, d).
-            clustering: of the points.
-            groups: (n,) int64, what images are compared within; −1: in none.
-            difficulty: (n,); None unless `needs_difficulty`.
-            generator: draws random numbers.
         """
 
 
@@ -71,17 +86,9 @@ class Pick(ABC):
 class Nearest(Pick):
     """The image nearest to the center of its cluster; a medoid before all others."""
 
-    def keys(
-        self,
-        points: Tensor,
-        clustering: Clustering,
-        groups: Tensor,
-        difficulty: Tensor | None,
-        generator: torch.Generator,
-    ) -> Tensor:
+    def keys(self, candidates: Candidates) -> Tensor:
         """Returns distances to the centers, or what the clusterer puts in their place."""
-        del groups, difficulty, generator
-        return nearness(points, clustering)
+        return nearness(candidates.points, candidates.clustering)
 
 
 @final
@@ -89,21 +96,13 @@ class Nearest(Pick):
 class Medoid(Pick):
     """The image with the smallest sum of distances to its cluster, then those nearest to it."""
 
-    def keys(
-        self,
-        points: Tensor,
-        clustering: Clustering,
-        groups: Tensor,
-        difficulty: Tensor | None,
-        generator: torch.Generator,
-    ) -> Tensor:
+    def keys(self, candidates: Candidates) -> Tensor:
         """Returns distances to the medoids."""
-        del groups, difficulty, generator
-        medoids = with_medoids(points, clustering)
+        medoids = with_medoids(candidates.points, candidates.clustering)
         plain = Clustering(
             labels=medoids.labels, centers=medoids.centers, medoid_indices=medoids.medoid_indices
         )
-        return nearness(points, plain)
+        return nearness(candidates.points, plain)
 
 
 @final
@@ -111,16 +110,9 @@ class Medoid(Pick):
 class Random(Pick):
     """A random image."""
 
-    def keys(
-        self,
-        points: Tensor,
-        clustering: Clustering,
-        groups: Tensor,
-        difficulty: Tensor | None,
-        generator: torch.Generator,
-    ) -> Tensor:
+    def keys(self, candidates: Candidates) -> Tensor:
         """Returns a random permutation."""
-        del clustering, groups, difficulty
+        points, generator = candidates.points, candidates.generator
         order = torch.randperm(len(points), generator=generator, device=generator.device)
         return order.double().to(points.device)
 
@@ -132,18 +124,9 @@ class Hard(Pick):
 
     needs_difficulty: ClassVar[bool] = True
 
-    def keys(
-        self,
-        points: Tensor,
-        clustering: Clustering,
-        groups: Tensor,
-        difficulty: Tensor | None,
-        generator: torch.Generator,
-    ) -> Tensor:
+    def keys(self, candidates: Candidates) -> Tensor:
         """Returns the negative difficulty."""
-        del points, clustering, groups, generator
-        assert difficulty is not None
-        return -difficulty
+        return -candidates.difficulty
 
 
 @final
@@ -153,18 +136,9 @@ class Easy(Pick):
 
     needs_difficulty: ClassVar[bool] = True
 
-    def keys(
-        self,
-        points: Tensor,
-        clustering: Clustering,
-        groups: Tensor,
-        difficulty: Tensor | None,
-        generator: torch.Generator,
-    ) -> Tensor:
+    def keys(self, candidates: Candidates) -> Tensor:
         """Returns the difficulty."""
-        del points, clustering, groups, generator
-        assert difficulty is not None
-        return difficulty
+        return candidates.difficulty
 
 
 @final
@@ -174,17 +148,9 @@ class Middle(Pick):
 
     needs_difficulty: ClassVar[bool] = True
 
-    def keys(
-        self,
-        points: Tensor,
-        clustering: Clustering,
-        groups: Tensor,
-        difficulty: Tensor | None,
-        generator: torch.Generator,
-    ) -> Tensor:
+    def keys(self, candidates: Candidates) -> Tensor:
         """Returns the distances of the ranks to the middle one; equal difficulties share a rank."""
-        del points, clustering, generator
-        assert difficulty is not None
+        difficulty, groups = candidates.difficulty, candidates.groups
         distances = torch.zeros_like(difficulty)
         for group in groups.unique():
             of_group = difficulty[groups == group].contiguous()
@@ -371,7 +337,14 @@ class Picking:
             generator: draws random numbers.
         """
         shares = self.quota.shares(clustering, k, difficulty)
-        keys = self.pick.keys(points, clustering, shares.groups, difficulty, generator)
+        candidates = Candidates(
+            points=points,
+            clustering=clustering,
+            groups=shares.groups,
+            scores=difficulty,
+            generator=generator,
+        )
+        keys = self.pick.keys(candidates)
         return first_of_groups(keys, shares.groups, shares.counts)
 
     def choose_noise(
@@ -388,8 +361,14 @@ class Picking:
         pick = self.pick if self.pick.needs_difficulty else Random()
         groups = torch.zeros_like(rows)
         alone = Clustering(labels=groups, centers=rows[:1, None].double())
-        scores = None if difficulty is None else difficulty[rows]
-        keys = pick.keys(rows[:, None].double(), alone, groups, scores, generator)
+        candidates = Candidates(
+            points=rows[:, None].double(),
+            clustering=alone,
+            groups=groups,
+            scores=None if difficulty is None else difficulty[rows],
+            generator=generator,
+        )
+        keys = pick.keys(candidates)
         return rows[keys.argsort(stable=True)[:k]]
 
 
