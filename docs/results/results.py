@@ -102,7 +102,7 @@ RESULTS = {
         "docs/results/judge-small/sets/kmeans-10.parquet "
         "--on parquet:cifar10-train.parquet,cifar10-test.parquet "
         "--beside nearest_center,herding,k_center --labels hard,teacher "
-        "--networks convnet,resnet10 --weights-in matching,training "
+        "--networks convnet,mlp --weights-in matching,training "
         "--set image_size=16 --set train_per_class=1000 --set width=16 --set n_eval=2 "
         "--set eval_epochs=120 --set eval_lr=0.05 --set teacher_epochs=20",
         hardware="two shared x86-64 cores without a GPU, one thread a trial",
