@@ -38,10 +38,13 @@ _RECIPE = (
 """Fields of the recipe by which networks are trained on the set."""
 
 _METHOD = (
-    *("clusterer", "weights", "weights_in", "embedding", "n_representatives", "init", "match"),
-    *("metric", "n_outer", "n_inner", "network", "protocol", "seed"),
+    *("clusterer", "weights", "weights_in", "embedding", "n_representatives", "pick", "quota"),
+    *("init", "match", "network", "protocol", "seed"),
 )
 """Fields that say how the set was made."""
+
+_MATCHING = ("metric", "n_outer", "n_inner", "lr_img", "augment", "cluster_interval")
+"""Fields that act where images are matched."""
 
 
 def notes_of(config: ResolvedDistillation, data: ImageData) -> dict[str, str]:
@@ -89,15 +92,15 @@ def card_files(
     parts = [
         _head(len(stored.labels), name, has_decoded=config.factor > 1),
         f"# {name}, distilled to {config.ipc} image{'s' * (config.ipc > 1)} per class",
-        f"{len(stored.labels)} learnt images of {len(stored.class_names)} classes ({classes}), "
+        f"{len(stored.labels)} {'learnt ' if config.outer_iterations else ''}images of "
+        f"{len(stored.class_names)} classes ({classes}), "
         f"{'×'.join(map(str, stored.images.shape[1:]))}, 8 bit. `label` is the class"
         + (", `weight` how much an image counts in training" if stored.weights is not None else "")
         + ".",
         *_format(config),
         "## Recipe",
-        "Made by [clustering-based dataset distillation](https://arxiv.org/abs/2302.14416) (DREAM) "
-        f"on {name}, trial `{config.trial_id}`:",
-        _table({key: config[key] for key in _METHOD if config[key] is not None}),
+        _origin(config, name),
+        _table(_method(config)),
         "## Normalisation",
         "Networks see (pixel / 255 − mean) / std of each channel: mean "
         f"{stored.metadata['mean'].replace(',', ', ')}, std "
@@ -132,6 +135,21 @@ tags:
 configs:
 {listed}
 ---"""
+
+
+def _origin(config: ResolvedDistillation, name: str) -> str:
+    dream = "[clustering-based dataset distillation](https://arxiv.org/abs/2302.14416) (DREAM)"
+    made = f"Made by {dream}" if config.outer_iterations else f"The start of {dream}, not matched,"
+    return f"{made} on {name}, trial `{config.trial_id}`; `config.json` has all options:"
+
+
+def _method(config: ResolvedDistillation) -> dict[str, Any]:
+    """Returns the fields that made the set, with the options of the chosen components."""
+    fields = [*_METHOD, *(_MATCHING if config.outer_iterations else ())]
+    declared = config.static_fields()
+    options = [name for name in config.to_dict() if name not in declared]
+    values = {name: config[name] for name in (*fields, *sorted(options))}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _format(config: ResolvedDistillation) -> list[str]:
@@ -201,8 +219,9 @@ def _lines_of(config: ResolvedDistillation, stored: DistilledSet) -> LinesOf:
 def _training(config: ResolvedDistillation, given: LinesOf) -> list[str]:
     size = "×".join(map(str, (given.channels, *given.image_size)))
     text = (
-        f"Plain PyTorch, run in this folder; `{RECIPE}` beside this card has the network, the "
-        "augmentation and the loss. `test.parquet` are your test images, "
+        "Plain PyTorch, with pandas, pyarrow and Pillow to read images, run in this folder; "
+        f"`{RECIPE}` beside this card has the network, the augmentation and the loss. "
+        "`test.parquet` are your test images, "
         f"{size} as these, in the same layout."
     )
     if config.network != "convnet":

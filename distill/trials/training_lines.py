@@ -16,8 +16,11 @@ from distill.augment.siamese import GEOMETRIC, Augmentation
 from distill.evaluation.scores import LR_DECAY
 from distill.networks.base import first_padding
 
-RECIPE = "recipe.py"
-"""Name of the module's file, which the lines import from their folder."""
+RECIPE = "training_recipe.py"
+"""Name of the module's file, which the lines import from their folder.
+
+`datasets` refuses a folder with a script of its own name, so it is one that folders rarely have.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +48,7 @@ class LinesOf:
         ...     recipe=recipe, network=network, mean=(0.3,), std=(0.4,), is_weighted=False, **size
         ... )
         >>> print(training_lines(given).splitlines()[1])
-        from recipe import convnet, distilled, loss, read
+        from training_recipe import convnet, distilled, loss, read
     """
 
     recipe: dict[str, Any]
@@ -64,21 +67,22 @@ class LinesOf:
 
 
 def training_lines(given: LinesOf) -> str:
-    """Returns lines that train on `distilled.parquet`, run in its folder with `recipe.py` there.
+    """Returns lines that train on `distilled.parquet`, run in its folder beside their module.
 
     They test on `test.parquet`, images and labels in the same layout.
     """
     recipe = given.recipe
     epochs = recipe["eval_epochs"]
-    milestones = sorted({2 * epochs // 3, 5 * epochs // 6})
+    milestones = [2 * epochs // 3, 5 * epochs // 6]  # the same one twice counts twice
     optimizer = (
         f"lr={recipe['eval_lr']}, momentum={recipe['eval_momentum']}, "
         f"weight_decay={recipe['eval_weight_decay']}"
     )
     return f"""\
 import torch
-from recipe import convnet, distilled, loss, read
+from training_recipe import convnet, distilled, loss, read
 
+torch.set_default_device("cuda" if torch.cuda.is_available() else "cpu")
 training, (test_images, test_labels) = distilled(), read("test.parquet")
 accuracies = []
 for seed in range({recipe["n_eval"]}):
@@ -101,7 +105,7 @@ print(f"accuracy: {{100 * sum(accuracies) / len(accuracies):.2f}} %")
 
 
 def recipe_module(given: LinesOf) -> str:
-    """Returns the text of `recipe.py`: the functions that the lines import."""
+    """Returns the text of `training_recipe.py`: the functions that the lines import."""
     parts = [_reading(given), _network(given), _augmentation(given), _mixing(given), _loss(given)]
     return "\n\n".join(part for part in parts if part)
 
@@ -120,9 +124,11 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-torch.set_default_device("cuda" if torch.cuda.is_available() else "cpu")
-mean = torch.tensor({_numbers(given.mean)}).view(-1, 1, 1)
-std = torch.tensor({_numbers(given.std)}).view(-1, 1, 1)
+MEAN, STD = {_numbers(given.mean)}, {_numbers(given.std)}
+
+
+def normalised(pixels):
+    return (pixels - torch.tensor(MEAN).view(-1, 1, 1)) / torch.tensor(STD).view(-1, 1, 1)
 
 
 def pixels_and_table(path):
@@ -134,7 +140,7 @@ def pixels_and_table(path):
 
 def read(path):
     pixels, table = pixels_and_table(path)
-    return (pixels - mean) / std, torch.tensor(table["label"].tolist())
+    return normalised(pixels), torch.tensor(table["label"].tolist())
 
 
 {_distilled(given)}"""
@@ -163,7 +169,7 @@ images = F.interpolate(torch.cat(parts), size={given.image_size}, mode="bilinear
 """
     repeated = f".repeat({factor**2})" if factor > 1 else ""
     values = [f'torch.tensor(table["{column}"].tolist()){repeated}' for column in columns]
-    body += f"return (images - mean) / std, {', '.join(values)}\n"
+    body += f"return normalised(images), {', '.join(values)}\n"
     return "def distilled():\n" + indent(body, "    ")
 
 

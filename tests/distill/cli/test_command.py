@@ -48,8 +48,8 @@ def test_a_run_writes_everything_and_prints_a_summary(
         "decoded.parquet",
         "distilled.parquet",
         "distilled.png",
-        "recipe.py",
         "result.json",
+        "training_recipe.py",
     ]
     assert f"{100 * row['test_accuracy_mean']:.1f}" in printed
     assert f"{100 * row['random_images_accuracy_mean']:.1f}" in printed
@@ -501,7 +501,9 @@ def test_the_folder_of_another_kind_is_refused(
     assert select(tmp_path / "run", "--overwrite") == 0
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert "selections.parquet" in names
-    assert not {"distilled.parquet", "distilled.png", "decoded.parquet", "recipe.py"} & names
+    assert (
+        not {"distilled.parquet", "distilled.png", "decoded.parquet", "training_recipe.py"} & names
+    )
 
 
 def test_the_config_file_of_a_selection_needs_no_kind(tmp_path: Path) -> None:

@@ -14,10 +14,12 @@ import torch
 import yaml
 from scipy import stats
 
+from distill.augment.siamese import Augmentation
 from distill.cli.command import _prepare, _write
 from distill.config.distillation import DistillationConfig, ResolvedDistillation
 from distill.datasets import ImageData
 from distill.errors import UserError
+from distill.evaluation.scores import TrainingRecipe
 from distill.trials.base import Result
 from distill.trials.distilled_files import distilled_table, load_distilled, save_distilled
 from distill.trials.runner import run
@@ -49,7 +51,7 @@ def run_alone(code: str, folder: Path) -> str:
     )
     # Without `site`, which would find the project where it is installed for development.
     packages = [p for p in sys.path if p.endswith("site-packages")]
-    # Isolated, Python leaves out the folder that it is run in, where `recipe.py` is.
+    # Isolated, Python leaves out the folder that it is run in, where `training_recipe.py` is.
     path = f"import sys\nsys.path += {['.', *packages]!r}\n"
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", path + guard + code],
@@ -159,7 +161,7 @@ def test_the_hubs_library_loads_the_folder_as_it_is(digits: ImageData, tmp_path:
 
 
 def card_of(n_per_class: int = 1, row: dict[str, Any] | None = None, **options: Any) -> str:
-    config = DistillationConfig(n_outer=0, **options).resolve()
+    config = DistillationConfig(**({"n_outer": 0} | options)).resolve()
     side = options.get("image_size", 32)
     images = torch.zeros(2 * n_per_class, 3, side, side, dtype=torch.uint8)
     labels = torch.tensor([0, 1]).repeat_interleave(n_per_class)
@@ -218,6 +220,53 @@ def test_card_of_another_network_says_what_its_lines_train() -> None:
     card = card_of(dataset="cifar10", network="resnet10")
 
     assert "The lines train a ConvNet; the score above is that of resnet10." in card
+
+
+def test_card_of_a_start_says_that_nothing_was_matched() -> None:
+    start = card_of(dataset="cifar10", match="none")
+    matched = card_of(dataset="cifar10", match="gradients", n_outer=3)
+
+    assert "\n2 images of 2 classes" in start
+    assert "The start of [" in start
+    assert "| n_outer |" not in start
+    assert "\n2 learnt images of 2 classes" in matched
+    assert "| n_outer | 3 |" in matched
+
+
+def test_card_names_pick_and_options_of_the_clusterer() -> None:
+    card = card_of(dataset="cifar10", clusterer="dbscan", eps=3.5, pick="hard", difficulty="loss")
+
+    assert "| pick | hard |" in card
+    assert "| difficulty | loss |" in card
+    assert "| eps | 3.5 |" in card
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 7, 120])
+def test_learning_rate_of_the_lines_is_the_recipes(epochs: int) -> None:
+    lines = python_blocks(card_of(dataset="cifar10", eval_epochs=epochs, eval_lr=0.5))[1]
+    milestones = re.search(r"MultiStepLR\(optimizer, (\[.*?\]), gamma=(\S+)\)", lines)
+    assert milestones is not None
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(
+        optimizer, json.loads(milestones[1]), gamma=float(milestones[2])
+    )
+    rates = []
+    for _ in range(epochs):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+
+    recipe = TrainingRecipe(
+        lr=0.5,
+        momentum=0.0,
+        weight_decay=0.0,
+        cutmix_prob=0.0,
+        cutmix_beta=1.0,
+        augment=Augmentation(strategy="none"),
+        epochs=epochs,
+        batch_size=1,
+    )
+    assert rates == pytest.approx([recipe.lr_at(epoch) for epoch in range(epochs)])
 
 
 def test_a_set_without_its_normalisation_has_no_card() -> None:

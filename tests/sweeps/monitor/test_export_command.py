@@ -36,8 +36,8 @@ def test_an_exported_set_is_that_of_a_single_run(
     exported = tmp_path / "new" / "set"
     assert main(["export", stored.uri, CONFIG.trial_id[:6], str(exported)]) == 0
 
-    names = {"README.md", "recipe.py", "config.json", "decoded.parquet", "distilled.parquet"}
-    names.add("distilled.png")
+    names = {"README.md", "training_recipe.py", "config.json"}
+    names |= {"decoded.parquet", "distilled.parquet", "distilled.png"}
     assert {path.name for path in exported.iterdir()} == names
     for name in names:
         assert (exported / name).read_bytes() == (tmp_path / "single" / name).read_bytes()
