@@ -1,6 +1,7 @@
 """Differences of sets from random real images, over images a class, for each network."""
 
 import textwrap
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -20,7 +21,13 @@ COLUMNS = 3
 """Panels in a row."""
 
 _FILE_LOOKS = ("kmeans", "kmedoids", "dbscan", "agglomerative", "birch", "kmeans++")
-"""Methods whose looks sets in files have, one after the other."""
+"""Methods whose colours sets in files have, one after the other."""
+
+_FILE_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "<", ">", "h")
+"""Markers of sets in files, one after the other: with the colours 66 that differ."""
+
+_VARIANT_LINES = ("--", ":", "-.")
+"""Lines of further variants of a way to choose real images, such as the weighted one."""
 
 _CHARACTERS = 30
 """Of a line that names the recipe of a panel."""
@@ -103,15 +110,21 @@ def draw(rows: pd.DataFrame) -> Figure:
 
 
 def _looks(rows: pd.DataFrame) -> dict[str, Look]:
-    """Returns the look of every set by its label."""
-    sets = dict(zip(rows["label"], rows["set"], strict=True))
-    files = [label for label, name in sets.items() if name not in SETS]
-    return {
-        str(label): look(_FILE_LOOKS[files.index(label) % len(_FILE_LOOKS)])
-        if label in files
-        else look(str(name))
-        for label, name in sets.items()
-    }
+    """Returns the look of every set by its label; no two are the same."""
+    looks: dict[str, Look] = {}
+    n_files, n_variants = 0, Counter[str]()
+    for label, name in dict(zip(rows["label"], rows["set"], strict=True)).items():
+        if name not in SETS:
+            colour = look(_FILE_LOOKS[n_files % len(_FILE_LOOKS)])
+            marker = _FILE_MARKERS[n_files % len(_FILE_MARKERS)]
+            looks[str(label)] = colour._replace(marker=marker)
+            n_files += 1
+        else:
+            known, n = look(str(name)), n_variants[name]
+            line = _VARIANT_LINES[(n - 1) % len(_VARIANT_LINES)] if n else known.line
+            looks[str(label)] = known._replace(line=line)
+            n_variants[name] += 1
+    return looks
 
 
 def _panel(axes: Axes, panel: pd.DataFrame, looks: dict[str, Look]) -> dict[str, Any]:
@@ -130,6 +143,7 @@ def _panel(axes: Axes, panel: pd.DataFrame, looks: dict[str, Look]) -> dict[str,
             color=appearance.colour,
             marker=appearance.marker,
             linestyle=appearance.line,
+            markerfacecolor="none" if appearance.line in _VARIANT_LINES else None,
             label=str(label),
         )
     logarithmic(axes, "x")

@@ -19,7 +19,7 @@ several tests; all real images are those of this recipe (`all_epochs`).
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +27,7 @@ import pandas as pd
 
 from analysis.data.trials import TrialRecord, read_trials
 from analysis.statistics.intervals import mean_interval
-from analysis.tables.evaluation import ALL, BASELINE, LAYOUT, label_options, set_label
+from analysis.tables.evaluation import ALL, BASELINE, LAYOUT, label_options, set_label, set_row
 from analysis.tables.layout import TableLayout, layout_of
 
 HARD = "hard"
@@ -143,12 +143,13 @@ class _Recipe:
         labels = tuple(config[name] for name in ("labels", *label_options(layout)))
         augmentation = tuple(config[name] for name in _AUGMENTATION)
         by_set = self.scores.setdefault((labels, augmentation), {})
-        key = (config["set"], config["ipc"], layout.changed_options(config))
+        key = (set_row(config["set"]), config["ipc"], layout.changed_options(config))
         by_set.setdefault(key, {})[trial.seed] = trial.accuracy
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Yields the rows of `robust_scores`."""
         for (labels, augmentation), by_set in self.scores.items():
+            shown = _labels(by_set)
             for key, scores in by_set.items():
                 random = _only(by_set, BASELINE, key[1])
                 if key[0] in (ALL, BASELINE) or random is None:
@@ -158,7 +159,7 @@ class _Recipe:
                     "ipc": key[1],
                     "labels": labels[0],
                     "set": key[0],
-                    "label": set_label(key[0]),
+                    "label": shown[key],
                 }
                 improvement = _less(scores, random)
                 yield from self._label_robust(shared, augmentation, key, improvement, scores)
@@ -211,6 +212,24 @@ class _Recipe:
         yield from _record(
             shared, "ars", values, seeds, improvement=improvement, improvement_plain=without
         )
+
+
+def _labels(keys: Iterable[Key]) -> dict[Key, str]:
+    """Returns the printed names of sets; those of one name have the options in which they differ.
+
+    Args:
+        keys: name, images a class and options of each.
+    """
+    layout, names = layout_of(LAYOUT.kind), list(keys)
+    by_name: dict[Key, list[Key]] = {}
+    for key in names:
+        by_name.setdefault(key[:2], []).append(key)
+    labels = {}
+    for key in names:
+        shared = set.intersection(*(set(other[2]) for other in by_name[key[:2]]))
+        own = [layout.option_text(*option) for option in key[2] if option not in shared]
+        labels[key] = set_label(key[0]) + (f" ({', '.join(own)})" if own else "")
+    return labels
 
 
 def _only(by_set: Mapping[Key, BySeed], name: str, ipc: int | None) -> BySeed | None:

@@ -3,7 +3,7 @@
 There is a table for each data set, number of images a class, way of labelling and recipe.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -26,9 +26,12 @@ from analysis.tables.layout import (
     against_baseline,
 )
 from analysis.tables.percent import percent
+from distill.config.evaluation import FILE
 from distill.config.sets import SETS
 
 BASELINE, ALL = "random", "all"
+
+_SUFFIXES = (".pt", ".pth", ".parquet")
 
 _COMMON_NAMES = ("distilled", "decoded", "images_best", "set", "data_best")
 """Names of files that say nothing about the set in them: the folder is named, too."""
@@ -44,8 +47,27 @@ def set_label(name: str) -> str:
     if name in SETS:
         return SETS.label(name)
     path = PurePath(name.split(",", 1)[0])
-    stem = path.stem if path.suffix in (".pt", ".pth", ".parquet") else path.name
-    return f"{path.parent.name}/{stem}" if stem in _COMMON_NAMES else stem
+    stem = path.stem if path.suffix in _SUFFIXES else path.name
+    label = f"{path.parent.name}/{stem}" if stem in _COMMON_NAMES else stem
+    return f"{label} (file)" if label in map(SETS.label, SETS) else label
+
+
+def set_row(name: str) -> str:
+    """Returns what the row of a set is: a way to choose real images, or the name of a file.
+
+    Of files without their folders: a set that was moved stays in its row, and sets of one name are
+    variants, told apart by their content. A folder ends in `/`, so that no name of a file or
+    folder is that of a way to choose.
+
+    Example:
+        >>> set_row("random"), set_row("/a/random.pt"), set_row("/a/random")
+        ('random', 'random.pt', 'random/')
+    """
+    if name in SETS:
+        return name
+    path = PurePath(name.split(",", 1)[0])
+    shown = path.name if path.suffix in _SUFFIXES else f"{path.name}/"
+    return f"{path.parent.name}/{shown}" if path.stem in _COMMON_NAMES else shown
 
 
 class EvaluationLayout(TableLayout):
@@ -139,6 +161,25 @@ def _against_random(rows: Sequence[Row]) -> list[Pair]:
     return [pair for pair in against_baseline(rows) if rows[pair.row].values[0] != ALL]
 
 
+def _files_and(rows: Sequence[Row], names: Collection[str]) -> list[Pair]:
+    """Returns every set in files with every one of these ways to choose real images."""
+    files = [i for i, row in enumerate(rows) if row.values[0] not in SETS]
+    real = [i for i, row in enumerate(rows) if row.values[0] in names]
+    return [
+        Pair(row=i, baseline=j, label=f"{rows[i].label} − {rows[j].label}")
+        for i in files
+        for j in real
+    ]
+
+
+def _against_coresets(rows: Sequence[Row]) -> list[Pair]:
+    return _files_and(rows, set(SETS) - {FILE, BASELINE, ALL})
+
+
+def _against_all(rows: Sequence[Row]) -> list[Pair]:
+    return _files_and(rows, {ALL})
+
+
 SETS_TOPIC = Topic(
     name="sets",
     title="Sets, against as many random real images (paired by seed)",
@@ -146,6 +187,18 @@ SETS_TOPIC = Topic(
     comparisons="comparisons with as many random real images",
 )
 
+CORESETS_TOPIC = Topic(
+    name="coresets",
+    title="Sets in files, against coresets of real images (paired by seed)",
+    subject="Sets in files against coresets",
+    comparisons="comparisons with a coreset",
+)
+ALL_TOPIC = Topic(
+    name="all images",
+    title="Sets in files, against all real images (paired by seed)",
+    subject="Sets in files against all real images",
+    comparisons="comparisons with all real images",
+)
 LABELS_TOPIC = Topic(
     name="labels",
     title="Differences from random real images under these labels, less those under hard ones",
@@ -162,7 +215,7 @@ def label_options(layout: TableLayout) -> list[str]:
 
 LAYOUT = EvaluationLayout(
     kind="evaluation",
-    row=(RowField(name="set"),),
+    row=(RowField(name="set", value=lambda name, _: set_row(name)),),
     baseline={"set": BASELINE},
     title_fields=("dataset", "network", "labels"),
     size_field="ipc",
@@ -177,6 +230,8 @@ LAYOUT = EvaluationLayout(
     headings={"reproduced": "reproduced\nlast epoch (n)", "sound": "here\nlast epoch (n)"},
     questions=(
         Question(topic=SETS_TOPIC, pairs=_against_random, differences="from random real images"),
+        Question(topic=CORESETS_TOPIC, pairs=_against_coresets),
+        Question(topic=ALL_TOPIC, pairs=_against_all),
         WEIGHTED_QUESTION,
     ),
     further_topics=(LABELS_TOPIC,),

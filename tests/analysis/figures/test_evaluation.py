@@ -41,6 +41,21 @@ def test_every_network_has_a_panel() -> None:
     assert [text.get_text() for text in legend.get_texts()] == ["herding", "dc"]
 
 
+def test_no_two_sets_look_alike() -> None:
+    rows = evaluation_rows_of("random", (0.2, 0.24, 0.22), ipc=1)
+    for i in range(9):
+        rows += evaluation_rows_of(f"{i}.pt", (0.3, 0.31, 0.32), set_hash=f"{i}" * 16)
+    for weights_in in ("matching", "training"):
+        rows += evaluation_rows_of("herding", (0.3, 0.31, 0.3), ipc=1, weights_in=weights_in)
+    (plot,) = plots(build_tables(frame_of(rows), kinds=["evaluation"]).tables)
+    lines = [
+        line for axes in plot.figure().axes for line in axes.lines if line.get_marker() != "None"
+    ]
+
+    looks = {(x.get_color(), x.get_marker(), str(x.get_markerfacecolor())) for x in lines}
+    assert len(looks) == len(lines) == 11
+
+
 def test_nothing_is_drawn_without_comparisons() -> None:
     rows = evaluation_rows_of("dc.pt", (0.3, 0.31))
     assert list(plots(build_tables(frame_of(rows), kinds=["evaluation"]).tables)) == []

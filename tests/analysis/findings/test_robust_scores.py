@@ -87,3 +87,14 @@ def test_lines_name_every_score() -> None:
     assert len(lines) == 1 + 3
     assert lines[1].startswith("  ARS ")
     assert "(2)  dc, ipc 1, convnet, hard labels" in lines[1]
+
+
+def test_sets_of_one_name_are_told_apart() -> None:
+    other = {"set_hash": "ffff456789abcdef"}
+    again = [
+        *evaluation_rows_of("elsewhere/dc.pt", (0.2, 0.24), **other),
+        *evaluation_rows_of("elsewhere/dc.pt", (0.4, 0.5), labels="teacher", **other),
+    ]
+    found = robust_scores(frame_of([*rows(), *again]))
+
+    assert set(found["label"]) == {"dc (content 012345)", "dc (content ffff45)"}

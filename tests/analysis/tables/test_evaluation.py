@@ -60,6 +60,48 @@ def test_a_changed_file_has_a_row_of_its_own() -> None:
     assert [len(row.trials) for row in table.entries] == [4, 4, 2]
 
 
+def test_a_moved_file_stays_in_its_row_and_another_of_its_name_has_its_own() -> None:
+    rows = evaluation_rows_of("random", RANDOM, ipc=1)
+    moved = [*evaluation_rows_of("a/dc.pt", GOOD)[:2], *evaluation_rows_of("b/dc.pt", GOOD)[2:]]
+    rows += moved + evaluation_rows_of("b/dc.pt", GOOD, set_hash="ffff456789abcdef")
+    (table,) = build(frame_of(rows), kinds=["evaluation"]).tables
+
+    assert table.labels == ("random real images", "dc", "dc (content ffff45)")
+    assert [len(row.trials) for row in table.entries] == [4, 4, 4]
+
+
+def test_a_file_with_the_name_of_a_way_to_choose_is_a_file() -> None:
+    rows = evaluation_rows_of("random", RANDOM, ipc=1)
+    rows += evaluation_rows_of("a/random.pt", GOOD)
+    rows += evaluation_rows_of("a/herding", GOOD, set_hash="f" * 16)  # a folder
+    (table,) = build(frame_of(rows), kinds=["evaluation"]).tables
+
+    assert table.labels == ("random real images", "herding (file)", "random")
+    assert table.rows["set"].to_list() == ["random", "herding/", "random.pt"]
+    assert table.baseline == 0
+
+
+def test_sets_in_files_are_compared_with_coresets_and_all_images() -> None:
+    rows = evaluation_rows_of("random", RANDOM, ipc=1)
+    rows += evaluation_rows_of("herding", (0.25,) * 4, ipc=1)
+    rows += evaluation_rows_of("k_center", (0.2,) * 4, ipc=1)
+    rows += evaluation_rows_of("all", (0.8,) * 4)
+    rows += evaluation_rows_of("a/dc.pt", GOOD)
+    (table,) = build(frame_of(rows), kinds=["evaluation"]).tables
+    asked = {answered.question.topic.name: answered for answered in table.tested}
+
+    found = {
+        pair.label: difference.mean
+        for topic in ("coresets", "all images")
+        for pair, difference in zip(
+            asked[topic].pairs, asked[topic].family.differences, strict=True
+        )
+    }
+    assert found == pytest.approx(
+        {"dc − herding": 0.055, "dc − k-center": 0.105, "dc − all real images": -0.495}
+    )
+
+
 def test_weighted_sets_are_compared_with_random_images_and_with_themselves() -> None:
     rows = evaluation_rows_of("random", RANDOM, ipc=1)
     rows += evaluation_rows_of("a/dc.pt", GOOD)
