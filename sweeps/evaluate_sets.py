@@ -121,7 +121,7 @@ def _grid(parsed: argparse.Namespace) -> Grid[EvaluationConfig]:
     rows = [
         {**row, "weights_in": where}
         for row in (*real, *files)
-        for where in _ways_to_weigh(row["set"], weights_in)
+        for where in _ways_to_weigh(row, weights_in)
     ]
     base = {"dataset": parsed.dataset or "digits"}
     configs = tuple(
@@ -132,18 +132,19 @@ def _grid(parsed: argparse.Namespace) -> Grid[EvaluationConfig]:
     return Grid(name="evaluate", summary="", configs=configs, n_seeds=N_SEEDS)
 
 
-def _ways_to_weigh(name: str, weights_in: Sequence[str]) -> Sequence[str]:
+def _ways_to_weigh(row: Mapping[str, Any], weights_in: Sequence[str]) -> Sequence[str]:
     """Returns those of the ways in which a set can be trained on.
 
-    Random and all images count equally, and so do the images of a set that carries no weights:
-    beside sets that are weighted, they are judged as they are.
+    Random and all images count equally, one image a class stands for all of it, and a set in files
+    may carry no weights: beside sets that are weighted, these are judged as they are.
 
     Raises:
         UserError: a way is unknown, or a set in files is only to be weighted and has no weights.
     """
+    name = row["set"]
     for way in weights_in:
         EvaluationConfig(weights_in=way, set="herding", ipc=1)  # raises where it is unknown
-    if name in EQUAL_SETS:
+    if name in EQUAL_SETS or (name in SETS and row["ipc"] == 1):
         return (_EQUALLY,)
     if name in SETS or set(weights_in) == {_EQUALLY}:
         return weights_in

@@ -71,7 +71,7 @@ def weighted(file: str) -> str:
 
 
 def test_sets_are_planned_with_weights_where_they_have_them(files: list[str]) -> None:
-    words = [files[0], weighted(files[0]), "--beside", "herding,all"]
+    words = [files[1], weighted(files[1]), "--beside", "herding,all"]
     plan = COMMAND.plan([*words, "--weights-in", "matching,training", "--seeds", "1"])
 
     assert [(Path(c.set).name, c.weights_in) for c in plan] == [
@@ -79,10 +79,17 @@ def test_sets_are_planned_with_weights_where_they_have_them(files: list[str]) ->
         ("herding", "matching"),
         ("herding", "training"),
         ("all", "matching"),
-        ("set1.pt", "matching"),
+        ("set2.pt", "matching"),
         ("weighted.parquet", "matching"),
         ("weighted.parquet", "training"),
     ]
+
+
+def test_one_chosen_image_a_class_is_not_weighted(files: list[str]) -> None:
+    words = [files[0], "--beside", "herding", "--weights-in", "matching,training"]
+    plan = COMMAND.plan([*words, "--seeds", "1"])
+
+    assert {c.weights_in for c in plan} == {"matching"}
 
 
 def test_random_images_stand_beside_sets_that_are_only_weighted(files: list[str]) -> None:
