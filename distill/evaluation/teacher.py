@@ -2,7 +2,8 @@
 
 Trained once for equal teachers: its weights are kept in a folder that the trials of a node share,
 or of several nodes where the folder is on a shared disk, under the hash of all that decides them.
-There are no locks: whoever finishes first writes, whole or not at all, and the others take that.
+One trial trains it, the others wait (`distill.runtime.lease`); where that one is gone, another
+starts anew. The weights are written whole or not at all.
 The folder is `teachers` below the environment variable DREAM_SWEEP_CACHE, else below
 `$XDG_CACHE_HOME/dream-sweep` or `~/.cache/dream-sweep`; it may be removed at any time.
 """
@@ -12,6 +13,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +30,13 @@ from distill.evaluation.scores import TEST_CHUNK
 from distill.networks.registry import NETWORKS
 from distill.runtime.atomic import atomic_write
 from distill.runtime.execution import AUTOMATIC, Execution
+from distill.runtime.lease import Lease
 
 VERSION = 1
 """Part of the hash: raised when the same configuration would mean another teacher."""
+
+WAIT_SECONDS = 0.5
+"""Between two looks at a teacher that another trial trains; a trial can be stopped in between."""
 
 _RECIPE = (
     *("eval_batch_size", "eval_lr", "eval_momentum", "eval_weight_decay", "eval_augment"),
@@ -83,6 +89,7 @@ class Teacher:
             epochs=config["teacher_epochs"],
         )
         self._file = teacher_folder() / f"{_key(config, recipe, data)}.safetensors"
+        self._lease = Lease(self._file.with_suffix(".lease"))
         self._take_trained()
 
     @property
@@ -95,14 +102,23 @@ class Teacher:
         """Epochs that are still to run."""
         return 0 if self.done else self._evaluation.epochs_left
 
-    def run_epoch(self) -> None:
-        """Trains for an epoch, or takes the weights that another trial has finished meanwhile."""
+    def run_epoch(self) -> bool:
+        """Trains for an epoch, or takes the weights that another trial has finished meanwhile.
+
+        Returns:
+            False where another trial trains it: this one has waited for a moment.
+        """
         if self._take_trained():
-            return
+            return True
+        if not self._lease.hold():
+            time.sleep(WAIT_SECONDS)
+            return False
         self._evaluation.run_epoch()
         if self._evaluation.done:
             self._finish(self._evaluation.scores.accuracies[0])
             self._keep()
+            self._lease.release()
+        return True
 
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:

@@ -153,12 +153,14 @@ class EvaluationTrial(Trial):
         start = time.perf_counter()
         part = self._advance()
         seconds = time.perf_counter() - start
+        if part is None:
+            return
         self.seconds[part] += seconds
         if part == "evaluation":
             self._clock = (self._clock[0] + seconds, self._clock[1] + 1)
 
-    def _advance(self) -> str:
-        """Does one unit of work; returns the part that it belongs to."""
+    def _advance(self) -> str | None:
+        """Does one unit of work; returns the part that it belongs to, None for waiting."""
         if self._set is None:
             assert self._selection is not None
             self._selection.advance()
@@ -170,8 +172,7 @@ class EvaluationTrial(Trial):
             self.statistics = set_statistics(self._set.images, self._set.labels, self.data)
             return "clustering"
         if self.teacher is not None and not self.teacher.done:
-            self.teacher.run_epoch()
-            return "network"
+            return "network" if self.teacher.run_epoch() else None
         if self._evaluation is None:
             self._evaluation = self._new_evaluation()
         self._evaluation.run_epoch()

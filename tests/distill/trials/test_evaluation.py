@@ -246,6 +246,36 @@ def test_the_first_of_two_teachers_is_kept(digits: ImageData) -> None:
     assert not Teacher(config, digits).done
 
 
+def test_a_trial_waits_for_the_teacher_that_another_one_trains(
+    digits: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On another machine: its lease is there, its process is not."""
+    monkeypatch.setattr("distill.evaluation.teacher.WAIT_SECONDS", 0.01)
+    config = config_of(labels="teacher", set="random", ipc=1, **TEACHER).resolve()
+    trained = Teacher(config, digits)
+    while not trained.done:
+        trained.run_epoch()
+    (file,) = teacher_folder().iterdir()
+    weights = file.read_bytes()
+    file.unlink()
+    lease = {"holder": "other", "host": "another-machine", "pid": 1, "seconds": None, "at": 0}
+    file.with_suffix(".lease").write_text(json.dumps(lease))
+
+    trial = EvaluationTrial(config, digits)
+    while trial.statistics is None:
+        trial.advance()
+    spent = dict(trial.seconds)
+    for _ in range(3):
+        trial.advance()
+
+    assert trial.teacher is not None
+    assert trial.teacher.epochs_left == TEACHER["teacher_epochs"]
+    assert trial.seconds == spent, "waiting is no work"
+    file.write_bytes(weights)
+    trial.advance()
+    assert trial.teacher.accuracy == trained.accuracy
+
+
 def test_a_folder_that_cannot_be_written_costs_only_time(
     digits: ImageData, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
