@@ -299,6 +299,7 @@ KINDS = Kinds(
             "n_trained_on": int,
             "labels_from": str,  # set or teacher; null with hard labels
             "teacher_accuracy": float,
+            "teacher_recipe": str,
             # See `distill.evaluation.set_statistics`.
             "coverage_mean": float,
             "coverage_max": float,

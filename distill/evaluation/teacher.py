@@ -67,6 +67,7 @@ class Teacher:
 
     Attributes:
         network: the teacher; in eval mode once it is trained.
+        recipe: the fields that it is trained by beside network, epochs and seed.
         accuracy: its own on the images of `eval_split`, in [0, 1]; None before it is trained.
     """
 
@@ -77,6 +78,7 @@ class Teacher:
         self.accuracy: float | None = None
         self._normalize = data.normalize
         recipe = _recipe(config)
+        self.recipe: dict[str, Any] = {name: recipe[name] for name in _RECIPE}
         self._evaluation = evaluation_of(
             recipe,
             data,

@@ -6,6 +6,7 @@ compared in pairs. Units of work are the epochs of a network whose features imag
 the choice, the statistics of the set, the epochs of the teacher, and those of each network.
 """
 
+import json
 import time
 from typing import Any
 
@@ -337,6 +338,7 @@ class EvaluationTrial(Trial):
             columns["labels_from"] = "set" if self.teacher is None else "teacher"
         if self.teacher is not None:
             columns["teacher_accuracy"] = self.teacher.accuracy
+            columns["teacher_recipe"] = json.dumps(self.teacher.recipe)
         return columns
 
     @classmethod

@@ -205,7 +205,11 @@ def test_a_teacher_is_trained_once_for_equal_trials(digits: ImageData, set_file:
     assert first.teacher is not None
     for name, tensor in first.teacher.network.state_dict().items():
         assert torch.equal(second.teacher.network.state_dict()[name], tensor)
-    assert second.result_columns(is_ok=False)["teacher_accuracy"] == first.teacher.accuracy
+    columns = second.result_columns(is_ok=False)
+    assert columns["teacher_accuracy"] == first.teacher.accuracy
+    recipe = json.loads(columns["teacher_recipe"])
+    assert (recipe["eval_lr"], recipe["eval_split"]) == (0.1, "test")
+    assert recipe.keys() >= {"eval_batch_size", "eval_augment", "cutmix_prob"}
     assert file.read_bytes() == written
 
 
