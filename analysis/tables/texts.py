@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
+from itertools import takewhile
 from typing import Any
 
 from distill.errors import printable
@@ -19,12 +20,23 @@ DATASET_LABELS = {
 
 
 def dataset_label(dataset: str) -> str:
-    """Returns the printed name of a data set: a known name, or the names of its files."""
+    """Returns the printed name of a data set: a known name, or the names of its files.
+
+    Of files whose names begin with the same words only these are printed.
+
+    Example:
+        >>> dataset_label("parquet:cifar10-train.parquet,cifar10-test.parquet")
+        'parquet cifar10'
+    """
     source, colon, paths = dataset.partition(":")
-    if colon:
-        names = (printable(path.rstrip("/").split("/")[-1]) for path in paths.split(","))
-        return f"{source} {' + '.join(names)}"
-    return DATASET_LABELS.get(dataset, dataset)
+    if not colon:
+        return DATASET_LABELS.get(dataset, dataset)
+    names = [printable(path.rstrip("/").split("/")[-1]) for path in paths.split(",")]
+    if len(names) > 1:
+        words = zip(*(re.split(r"[-_. ]", name) for name in names), strict=False)
+        shared = [first for first, *_ in takewhile(lambda at: len(set(at)) == 1, words)]
+        names = ["-".join(shared)] if shared else names
+    return f"{source} {' + '.join(names)}"
 
 
 def dataset_word(dataset: str) -> str:
