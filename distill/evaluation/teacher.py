@@ -1,24 +1,12 @@
 """A network trained on all real training images, whose outputs are soft labels.
 
-Trained once for equal teachers: its weights are kept in a folder that the trials of a node share,
-or of several nodes where the folder is on a shared disk, under the hash of all that decides them.
-One trial trains it, the others wait (`distill.runtime.lease`); where that one is gone, another
-starts anew. The weights are written whole or not at all.
-The folder is `teachers` below the environment variable DREAM_SWEEP_CACHE, else below
-`$XDG_CACHE_HOME/dream-sweep` or `~/.cache/dream-sweep`; it may be removed at any time.
+Trained once for equal teachers (`distill.evaluation.shared_weights`).
 """
 
-import contextlib
 import dataclasses
-import hashlib
-import json
-import os
-import time
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -27,16 +15,14 @@ from distill.config.seeds import derive_seed
 from distill.datasets import ImageData
 from distill.evaluation.recipe import evaluation_of, network_for
 from distill.evaluation.scores import TEST_CHUNK
+from distill.evaluation.shared_weights import SharedWeights, cache_folder
 from distill.networks.registry import NETWORKS
-from distill.runtime.atomic import atomic_write
 from distill.runtime.execution import AUTOMATIC, Execution
-from distill.runtime.lease import Lease
 
 VERSION = 1
 """Part of the hash: raised when the same configuration would mean another teacher."""
 
-WAIT_SECONDS = 0.5
-"""Between two looks at a teacher that another trial trains; a trial can be stopped in between."""
+_KIND = "teachers"
 
 _RECIPE = (
     *("eval_batch_size", "eval_lr", "eval_momentum", "eval_weight_decay", "eval_augment"),
@@ -46,12 +32,8 @@ _RECIPE = (
 
 
 def teacher_folder() -> Path:
-    """Returns the folder of the trained teachers; see the module."""
-    base = os.environ.get("DREAM_SWEEP_CACHE")
-    if base:
-        return Path(base) / "teachers"
-    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(cache) / "dream-sweep" / "teachers"
+    """Returns the folder of the trained teachers."""
+    return cache_folder() / _KIND
 
 
 class Teacher:
@@ -90,8 +72,7 @@ class Teacher:
             execution=dataclasses.replace(execution, precision="auto"),  # all trials share it
             epochs=config["teacher_epochs"],
         )
-        self._file = teacher_folder() / f"{_key(config, recipe, data)}.safetensors"
-        self._lease = Lease(self._file.with_suffix(".lease"))
+        self._shared = SharedWeights(_KIND, _content(config, recipe, data))
         self._take_trained()
 
     @property
@@ -112,14 +93,12 @@ class Teacher:
         """
         if self._take_trained():
             return True
-        if not self._lease.hold():
-            time.sleep(WAIT_SECONDS)
+        if not self._shared.hold():
             return False
         self._evaluation.run_epoch()
         if self._evaluation.done:
             self._finish(self._evaluation.scores.accuracies[0])
-            self._keep()
-            self._lease.release()
+            self._shared.keep(self.network.state_dict(), {"accuracy": repr(self.accuracy)})
         return True
 
     @torch.no_grad()
@@ -137,24 +116,13 @@ class Teacher:
         self.network.eval()
         self.network.requires_grad_(False)
 
-    def _keep(self) -> None:
-        """Writes the weights unless another trial has; a full disk only costs time later."""
-        tensors = {name: t.detach().cpu() for name, t in self.network.state_dict().items()}
-        content = safetensors.torch.save(tensors, metadata={"accuracy": repr(self.accuracy)})
-        with contextlib.suppress(OSError):
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            atomic_write(self._file, content, replace=False)
-
     def _take_trained(self) -> bool:
-        """Takes the weights of the folder; returns whether there are any."""
-        try:
-            with safetensors.safe_open(self._file, framework="pt") as file:
-                accuracy = float(file.metadata()["accuracy"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError):
+        """Takes the weights that a trial has written; returns whether there are any."""
+        trained = self._shared.take()
+        if trained is None:
             return False
-        self.network.load_state_dict(tensors)
-        self._finish(accuracy)
+        self.network.load_state_dict(trained.tensors)
+        self._finish(float(trained.notes["accuracy"]))
         return True
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -185,10 +153,12 @@ def _recipe(config: ResolvedEvaluation) -> ResolvedEvaluation:
     ).resolve()
 
 
-def _key(config: ResolvedEvaluation, recipe: ResolvedEvaluation, data: ImageData) -> str:
-    """Returns 32 hexadecimal digits: the hash of all that decides the weights and the accuracy."""
+def _content(
+    config: ResolvedEvaluation, recipe: ResolvedEvaluation, data: ImageData
+) -> dict[str, Any]:
+    """Returns all that decides the weights and the accuracy."""
     name = config["teacher_network"]
-    content = {
+    return {
         "version": VERSION,
         "images": data.fingerprint,
         "normalisation": [data.mean.tolist(), data.std.tolist()],
@@ -197,5 +167,3 @@ def _key(config: ResolvedEvaluation, recipe: ResolvedEvaluation, data: ImageData
         "seed": config["teacher_seed"],
         **{field: recipe[field] for field in _RECIPE},
     }
-    text = json.dumps(content, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -88,7 +88,9 @@ class EvaluationTrial(Trial):
                 small, data.train_images.device, with_weights=config.trains_with_weights
             )
         else:
-            self._selection = ImageSelection(selection_of(config), data, on_warning=on_warning)
+            self._selection = ImageSelection(
+                selection_of(config), data, shares_network=True, on_warning=on_warning
+            )
         carries_soft = self._set is not None and self._set.soft is not None
         needs_teacher = config.labels == "teacher" or (config.labels == "soft" and not carries_soft)
         self.teacher = Teacher(config, data, execution) if needs_teacher else None
@@ -166,7 +168,7 @@ class EvaluationTrial(Trial):
             assert self._selection is not None
             self._selection.advance()
             if not self._selection.done:
-                return "network"
+                return None if self._selection.waited else "network"
             self._set = self._chosen()
             return "clustering"
         if self.statistics is None:

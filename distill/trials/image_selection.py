@@ -6,6 +6,7 @@ them the whole state can be saved.
 """
 
 import dataclasses
+import hashlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +24,8 @@ from distill.datasets.rows import Part
 from distill.errors import DivergedError, UserError
 from distill.evaluation.classifier import Classifier, Epoch
 from distill.evaluation.el2n import ErrorNorms
+from distill.evaluation.shared_weights import SharedWeights
+from distill.networks.registry import NETWORKS
 from distill.selection.base import PlaneGrid, Selection, Selector, stratified_quotas
 from distill.selection.difficulty import difficulty_of
 from distill.selection.masses import cell_masses, training_weights
@@ -48,6 +51,8 @@ class ImageSelection:
     Args:
         config: the selector and all that belongs to it.
         data: the images.
+        shares_network: whether the network that gives features is trained once for all trials
+            that need it (`distill.evaluation.shared_weights`).
         on_warning: called with one line about training images that are left out.
 
     Raises:
@@ -58,6 +63,7 @@ class ImageSelection:
         quotas: images wanted of each class.
         selection: what was chosen; None as long as nothing is.
         n_epochs: epochs of the network that gives features.
+        waited: whether the last unit was waiting for another trial that trains this network.
     """
 
     def __init__(
@@ -65,6 +71,7 @@ class ImageSelection:
         config: ResolvedSelection,
         data: ImageData,
         *,
+        shares_network: bool = False,
         on_warning: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.config = config
@@ -79,6 +86,10 @@ class ImageSelection:
         self._network: Classifier | None = None
         if config["embedding"] == "features":
             self._network = Classifier(config, data, purpose="features")
+        self._shared: SharedWeights | None = None
+        if shares_network and self._network is not None and self.feature_epochs:
+            self._shared = SharedWeights("features", self._decides_network())
+        self.waited = False
         self._error_norms: ErrorNorms | None = None
         if self._needs_difficulty and config["difficulty"] == "el2n":
             self._error_norms = ErrorNorms(
@@ -130,6 +141,8 @@ class ImageSelection:
         """
         n_epochs = self.feature_epochs
         if self._network is not None and self.n_epochs < n_epochs:
+            if self._shared is not None and not self._is_to_train(self._shared):
+                return None
             self.n_epochs += 1
             epoch = self._network.run_epoch(self.pool.images, self._labels)
             if not math.isfinite(epoch.loss):
@@ -138,6 +151,8 @@ class ImageSelection:
                     f"{self.n_epochs} of {n_epochs} of the network that gives features; "
                     f"lower lr (now {self.config.lr:g})"
                 )
+            if self._shared is not None and self.n_epochs == n_epochs:
+                self._shared.keep(self._network.state(), {})
             return epoch
         if self._error_norms is not None and not self._error_norms.done:
             self._error_norms.advance()
@@ -145,6 +160,34 @@ class ImageSelection:
         self.selection = self._choose()
         self._network = self._error_norms = None
         return None
+
+    def _is_to_train(self, shared: SharedWeights) -> bool:
+        """Whether to train the network on, which no other trial has trained or is training."""
+        assert self._network is not None
+        trained = shared.take()
+        if trained is not None:
+            self._network.load_state(trained.tensors)
+            self.n_epochs = self.feature_epochs
+            self.waited = False
+            return False
+        self.waited = not shared.hold()
+        return not self.waited
+
+    def _decides_network(self) -> dict[str, Any]:
+        """Returns all that decides the weights of the network that gives features."""
+        config, data, pool = self.config, self.data, self.pool
+        images = torch.stack([pool.parts.long(), pool.rows.long()])
+        return {
+            "version": 1,
+            "images": data.fingerprint,
+            "pool": hashlib.sha256(images.numpy().tobytes()).hexdigest(),
+            "normalisation": [data.mean.tolist(), data.std.tolist()],
+            "network": [config.network, config.options_for(NETWORKS, config.network)],
+            "norm_statistics": config["norm_statistics"],
+            "epochs": self.feature_epochs,
+            "device": data.train_images.device.type,
+            **{name: config[name] for name in ("seed", "batch_size", "lr")},
+        }
 
     def chosen(self) -> tuple[Tensor, Tensor]:
         """Returns the (m, c, h, w) uint8 images chosen and their (m,) labels, on their device."""

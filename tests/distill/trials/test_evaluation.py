@@ -18,6 +18,8 @@ from distill.config.selection import SelectionConfig
 from distill.datasets import ImageData
 from distill.dream.multiformation import encode
 from distill.errors import UserError
+from distill.evaluation.classifier import Classifier
+from distill.evaluation.shared_weights import cache_folder
 from distill.evaluation.teacher import Teacher, teacher_folder
 from distill.runtime.checkpoint import LocalFolder
 from distill.trials.distilled_files import distilled_table, parquet_bytes, with_soft_labels
@@ -254,7 +256,7 @@ def test_a_trial_waits_for_the_teacher_that_another_one_trains(
     digits: ImageData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On another machine: its lease is there, its process is not."""
-    monkeypatch.setattr("distill.evaluation.teacher.WAIT_SECONDS", 0.01)
+    monkeypatch.setattr("distill.evaluation.shared_weights.WAIT_SECONDS", 0.01)
     config = config_of(labels="teacher", set="random", ipc=1, **TEACHER).resolve()
     trained = Teacher(config, digits)
     while not trained.done:
@@ -278,6 +280,57 @@ def test_a_trial_waits_for_the_teacher_that_another_one_trains(
     file.write_bytes(weights)
     trial.advance()
     assert trial.teacher.accuracy == trained.accuracy
+
+
+def test_networks_that_give_features_are_trained_once(
+    digits: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another coreset of the seed takes the weights, and chooses as without them."""
+    values = {"ipc": 2, "feature_epochs": 2}
+    finished(config_of(set="herding", **values), digits)
+    (file,) = (cache_folder() / "features").iterdir()
+    epochs: list[int] = []
+    run_epoch = Classifier.run_epoch
+
+    def counted(self: Classifier, *given: Any, **named: Any) -> Any:
+        epochs.append(1)
+        return run_epoch(self, *given, **named)
+
+    monkeypatch.setattr(Classifier, "run_epoch", counted)
+    taken = finished(config_of(set="k_center", **values), digits)
+    assert not epochs
+    file.unlink()
+    trained = finished(config_of(set="k_center", **values), digits)
+    assert len(epochs) == 2
+    rows = [trial.result_columns(is_ok=True) for trial in (taken, trained)]
+    assert rows[0]["network_scores"] == rows[1]["network_scores"]
+    assert rows[0]["coverage_mean"] == rows[1]["coverage_mean"]
+
+    finished(config_of(set="k_center", seed=1, **values), digits)
+    finished(config_of(set="k_center", ipc=2, feature_epochs=1), digits)
+    assert len(epochs) == 2 + 2 + 1, "another seed or recipe is another network"
+
+
+def test_a_coreset_waits_for_the_network_that_another_trial_trains(
+    digits: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distill.evaluation.shared_weights.WAIT_SECONDS", 0.01)
+    config = config_of(set="herding", ipc=1, feature_epochs=1).resolve()
+    finished(config, digits)
+    (file,) = (cache_folder() / "features").iterdir()
+    weights = file.read_bytes()
+    file.unlink()
+    lease = {"holder": "other", "host": "another-machine", "pid": 1, "seconds": None, "at": 0}
+    file.with_suffix(".lease").write_text(json.dumps(lease))
+    trial = EvaluationTrial(config, digits)
+
+    for _ in range(3):
+        trial.advance()
+    assert set(trial.seconds.values()) == {0.0}, "waiting is no work"
+    file.write_bytes(weights)
+    while not trial.done:
+        trial.advance()
+    assert trial.result_columns(is_ok=True)["coverage_mean"] is not None
 
 
 def test_a_folder_that_cannot_be_written_costs_only_time(
