@@ -7,9 +7,12 @@
 - MTT (Cazenavette et al., 2022) and its successors with soft labels (DATM): two files with a tensor
   each, `images_best.pt` and `labels_best.pt`, or the folder with them; images normalised.
 - Dictionaries with images and labels, hard or soft, under usual names.
+
+Hard labels may be lists of whole numbers in place of tensors.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +105,7 @@ def _dc(value: Any, repetition: int) -> StoredSet | None:
 def _idc(value: Any, repetition: int) -> StoredSet | None:
     del repetition
     is_pair = isinstance(value, list | tuple) and len(value) == 2
-    if not is_pair or not all(isinstance(part, Tensor) for part in value):
+    if not is_pair or not (_is_tensor(value[0]) and _is_labels(value[1])):
         return None
     return stored_set("IDC/DREAM tensors", *value)
 
@@ -111,20 +114,29 @@ def _dictionary(value: Any, repetition: int) -> StoredSet | None:
     del repetition
     if not isinstance(value, dict):
         return None
-    images, labels, soft, weights = (
-        _first(value, names) for names in (_IMAGES, _LABELS, _SOFT, _WEIGHTS)
-    )
+    images = _first(value, _IMAGES)
+    labels = _first(value, _LABELS, _is_labels)
+    soft, weights = _first(value, _SOFT), _first(value, _WEIGHTS)
     if images is None or (labels is None and soft is None):
         return None
-    return stored_set(
-        "tensors by name",
-        images,
-        labels,
-        soft,
-        weights=None if weights is None else weights.float(),
-    )
+    return stored_set("tensors by name", images, labels, soft, weights=weights)
 
 
-def _first(values: Mapping[Any, Any], names: tuple[str, ...]) -> Any:
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, Tensor)
+
+
+def _is_labels(value: Any) -> bool:
+    """Whether a value is a tensor or a list of whole numbers."""
+    is_list = isinstance(value, list | tuple) and len(value) > 0
+    return _is_tensor(value) or (is_list and all(isinstance(one, Integral) for one in value))
+
+
+def _first(
+    values: Mapping[Any, Any],
+    names: tuple[str, ...],
+    fits: Callable[[Any], bool] = _is_tensor,
+) -> Any:
+    """Returns the value of the first of some names that has one that fits; None without."""
     found = {str(key).lower(): value for key, value in values.items()}
-    return next((found[name] for name in names if isinstance(found.get(name), Tensor)), None)
+    return next((found[name] for name in names if fits(found.get(name))), None)

@@ -2,15 +2,24 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from distill.errors import UserError
+from distill.errors import UserError, shortened
 
 _SUM_TOLERANCE = 1e-3
 """Largest deviation from 1 of the sum of an image's probabilities, stored in float16 or more."""
+
+_NUMBERS = (
+    *(torch.bool, torch.uint8, torch.uint16, torch.uint32, torch.uint64),
+    *(torch.int8, torch.int16, torch.int32, torch.int64),
+    *(torch.float8_e4m3fn, torch.float8_e4m3fnuz, torch.float8_e5m2, torch.float8_e5m2fnuz),
+    *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
+)
+"""Types of tensors that are read: real numbers, one in each element."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,40 +72,71 @@ class StoredSet:
 
 
 def stored_set(
-    set_format: str, images: Any, labels: Any, soft: Any = None, **others: Any
+    set_format: str,
+    images: Any,
+    labels: Any,
+    soft: Any = None,
+    *,
+    weights: Any = None,
+    **others: Any,
 ) -> StoredSet:
     """Returns a set with its labels told apart.
 
     Args:
         set_format: what the files were recognised as.
-        images: (n, c, h, w) tensor.
-        labels: (n,) whole numbers, or (n, k) soft labels; None where there are only `soft` ones.
+        images: (n, c, h, w) tensor; of bool in the range 0 … 1.
+        labels: (n,) whole numbers, as a tensor or a list, or (n, k) soft labels; None where there
+            are only `soft` ones.
         soft: (n, k) soft labels beside hard ones; None: see `labels`.
+        weights: (n,) tensor; None: the set has none.
         others: further attributes of `StoredSet`.
 
     Raises:
-        UserError: shapes do not fit, a label is no whole number, or a value is not finite.
+        UserError: a tensor is not dense or not of real numbers, shapes do not fit, a label is no
+            whole number or out of range, or a value is not finite.
     """
     images = _checked_images(set_format, images)
     if soft is None and isinstance(labels, Tensor) and labels.ndim == 2:
         if labels.shape[1] == 1:
-            labels = labels[:, 0]
+            labels = _dense("labels", labels)[:, 0]
         else:
             labels, soft = None, labels
     kind = ""
     if soft is not None:
         soft, kind = _log_labels(soft, len(images))
         labels = soft.argmax(dim=1) if labels is None else labels
-    labels = _checked_labels(labels, len(images))
     return StoredSet(
-        format=set_format, images=images, labels=labels, soft=soft, soft_kind=kind, **others
+        format=set_format,
+        images=images,
+        labels=_checked_labels(labels, len(images)),
+        soft=soft,
+        soft_kind=kind,
+        weights=None if weights is None else _dense("weights", weights).float(),
+        **others,
     )
 
 
-def _checked_images(set_format: str, given: Any) -> Tensor:
+def _dense(name: str, given: Any) -> Tensor:
+    """Returns a tensor on the CPU, without its history.
+
+    Raises:
+        UserError: it is no tensor, or is sparse, nested, without data or of other numbers.
+    """
     if not isinstance(given, Tensor):
-        raise UserError(f"{set_format}: the images must be a tensor, got {type(given).__name__}")
-    images: Tensor = given.detach().cpu()
+        raise UserError(f"{name} must be a tensor, got {type(given).__name__}")
+    if given.is_nested or given.layout != torch.strided:
+        found = "a nested one" if given.is_nested else f"one of layout {given.layout}"
+    elif given.is_meta:
+        found = "one without data (on the device meta)"
+    elif given.dtype not in _NUMBERS:
+        found = f"one of {given.dtype}"
+    else:
+        return given.detach().cpu()
+    raise UserError(f"{name} must be a dense tensor of real numbers, got {found}")
+
+
+def _checked_images(set_format: str, given: Any) -> Tensor:
+    images = _dense(f"{set_format}: the images", given)
     if images.ndim != 4 or 0 in images.shape or images.shape[1] not in (1, 3):
         raise UserError(
             f"{set_format}: the images must have the shape (n, c, h, w) with c 1 or 3, "
@@ -104,7 +144,7 @@ def _checked_images(set_format: str, given: Any) -> Tensor:
         )
     if images.dtype == torch.uint8:
         return images
-    if not images.dtype.is_floating_point:
+    if not images.dtype.is_floating_point and images.dtype != torch.bool:
         images = images.long()
         if not 0 <= int(images.min()) <= int(images.max()) <= 255:
             raise UserError(
@@ -124,25 +164,47 @@ def _checked_images(set_format: str, given: Any) -> Tensor:
 
 
 def _checked_labels(labels: Any, n: int) -> Tensor:
-    if isinstance(labels, list | tuple) and all(isinstance(label, int) for label in labels):
-        labels = torch.tensor(labels, dtype=torch.int64)
+    """Returns n labels as int64; see `stored_set`."""
+    if isinstance(labels, list | tuple):
+        labels = _from_list(labels)
     if not isinstance(labels, Tensor) or labels.shape != (n,):
         shape = tuple(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
         raise UserError(f"there must be one label for each of the {n} images, got {shape}")
-    whole: Tensor = labels.detach().cpu().long()
-    if bool((whole != labels.detach().cpu()).any()):
+    labels = _dense("labels", labels)
+    labels = labels.double() if labels.dtype.is_floating_point else labels
+    whole: Tensor = labels.long()
+    if labels.dtype.is_floating_point and bool((whole != labels).any()):
         raise UserError("hard labels must be whole numbers; soft labels have one column a class")
-    if int(whole.min()) < 0:
-        raise UserError(f"labels must number the classes from 0, got {int(whole.min())}")
+    least, largest = int(whole.min()), int(whole.max())
+    if least < 0:
+        raise UserError(f"labels must number the classes from 0, got {least}")
+    if largest >= n:  # no data set has these classes: none may be empty
+        raise UserError(
+            f"labels go up to {largest}, but there are only {n} images: labels must number the "
+            "classes from 0, and every class needs an image"
+        )
     return whole
 
 
-def _log_labels(soft: Any, n: int) -> tuple[Tensor, str]:
+def _from_list(labels: list[Any] | tuple[Any, ...]) -> Tensor:
+    """Returns a list of whole numbers as a tensor."""
+    for label in labels:
+        if not isinstance(label, Integral):
+            raise UserError(f"labels in a list must be whole numbers, got {shortened(label)}")
+    try:
+        return torch.tensor([int(label) for label in labels], dtype=torch.int64)
+    except (OverflowError, RuntimeError, ValueError):  # beyond 64 bits
+        raise UserError(
+            f"labels must number the classes from 0, got {shortened(max(labels, key=abs))}"
+        ) from None
+
+
+def _log_labels(given: Any, n: int) -> tuple[Tensor, str]:
     """Returns soft labels as values for a softmax, and what they were stored as."""
-    if not isinstance(soft, Tensor) or soft.ndim != 2 or len(soft) != n or soft.shape[1] < 2:
-        shape = tuple(soft.shape) if isinstance(soft, Tensor) else type(soft).__name__
+    if not isinstance(given, Tensor) or given.ndim != 2 or len(given) != n or given.shape[1] < 2:
+        shape = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
         raise UserError(f"soft labels must have the shape ({n}, classes), got {shape}")
-    soft = soft.detach().cpu().float()
+    soft = _dense("soft labels", given).float()
     if not bool(soft.isfinite().all()):
         raise UserError("soft labels must be finite, got NaN or infinite ones")
     sums = soft.double().sum(dim=1)

@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+import pickle
+import warnings
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -145,6 +147,29 @@ def test_hard_and_soft_labels_may_stand_together(
     torch.testing.assert_close(small.weights, weights / 5.5)
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda x, y: {"data": [[x, y]]},
+        lambda x, y: [x, y],
+        lambda x, y: {"images": x, "labels": y},
+        lambda x, y: {"image_syn": x, "targets": y},
+    ],
+)
+@pytest.mark.parametrize("listed", [list, tuple, lambda y: [np.int64(one) for one in y]])
+def test_labels_may_be_a_list_of_whole_numbers(
+    form: Callable[[Tensor, Any], Any],
+    listed: Callable[[Any], Any],
+    digits: ImageData,
+    pixels: Tensor,
+    tmp_path: Path,
+) -> None:
+    order = [3, 1, 4, 0, 5, 9, 2, 6, 8, 7]
+    name = saved(tmp_path, form(pixels[order], listed(order)))
+
+    assert fitted(name, digits).labels.tolist() == order
+
+
 def test_weights_have_mean_one_over_the_set(digits: ImageData, pixels: Tensor) -> None:
     stored = stored_set(
         "tensors",
@@ -230,6 +255,15 @@ def test_a_forced_range_replaces_the_found_one(
         fitted(saved(tmp_path, [dark - 2, LABELS]), digits, pixel_range="unit")
 
 
+def test_bool_images_are_in_the_unit_range(
+    digits: ImageData, pixels: Tensor, tmp_path: Path
+) -> None:
+    small = fitted(saved(tmp_path, [pixels > 127, LABELS]), digits)
+
+    assert torch.equal(small.images, (pixels > 127).float())
+    assert "pixels in 0 … 1 (found)" in small.found
+
+
 def test_an_unknown_range_asks_to_be_forced(
     digits: ImageData, pixels: Tensor, tmp_path: Path
 ) -> None:
@@ -283,7 +317,7 @@ def test_objects_of_other_codes_are_refused_by_name(tmp_path: Path) -> None:
 
 
 BAD_FILES: list[tuple[Callable[[Tensor], Any], str]] = [
-    (lambda x: {"weights": x}, "holds a dictionary with 'weights'; it must hold DC's"),
+    (lambda x: {"weights": x}, r"holds a dictionary with 'weights' \(Tensor\); it must hold DC's"),
     (lambda x: [x, x, x], "holds a list of 3"),
     (lambda x: {"data": [[x]]}, "'data' must be a list of"),
     (lambda x: [x[0], LABELS], r"must have the shape \(n, c, h, w\)"),
@@ -293,6 +327,13 @@ BAD_FILES: list[tuple[Callable[[Tensor], Any], str]] = [
     (lambda x: [x, torch.full((10, 10), torch.nan)], "soft labels must be finite"),
     (lambda x: [x.float().fill_(torch.nan), LABELS], "640 pixels of 10 of 10 images are NaN"),
     (lambda x: [x.int() + 300, LABELS], r"whole-number pixels must be in 0 … 255, got 300"),
+    (lambda x: [x, LABELS * 10**11], "labels go up to 900000000000, but there are only 10 images"),
+    (lambda x: [x, (LABELS + 1).double()], "labels go up to 10, but there are only 10 images"),
+    (lambda x: [x, [10**30, *range(1, 10)]], "labels must number the classes from 0, got 1000"),
+    (lambda x: [x, [*range(9)]], r"one label for each of the 10 images, got \(9,\)"),
+    (lambda x: {"data": [[x, "0123456789"]]}, "one label for each of the 10 images, got str"),
+    (lambda x: {"data": [[x, [*"0123456789"]]]}, "labels in a list must be whole numbers, got '0'"),
+    (lambda x: {"images": x, "labels": [0.5] * 10}, r"'images' \(Tensor\), 'labels' \(list\); it"),
 ]
 
 
@@ -305,9 +346,79 @@ def test_a_file_that_is_no_set_is_one_clear_line(
     assert "\n" not in str(caught.value)
 
 
+DENSE = "must be a dense tensor of real numbers, got one"
+UNUSABLE: list[tuple[Callable[[Tensor], Tensor], str]] = [
+    (Tensor.to_sparse, "of layout torch.sparse_coo"),
+    (lambda t: t.to("meta"), r"without data \(on the device meta\)"),
+    (lambda t: torch.quantize_per_tensor(t.float(), 1.0, 0, torch.qint32), "of torch.qint32"),
+    (lambda t: t.to(torch.complex64), "of torch.complex64"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), UNUSABLE)
+@pytest.mark.parametrize("part", ["images", "labels", "soft labels", "weights"])
+def test_tensors_must_be_dense_and_real(
+    part: str,
+    change: Callable[[Tensor], Tensor],
+    message: str,
+    pixels: Tensor,
+    tmp_path: Path,
+) -> None:
+    values = {
+        "images": pixels,
+        "labels": LABELS,
+        "soft labels": torch.eye(10),
+        "weights": torch.ones(10),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch: quantised tensors are deprecated
+        values[part] = change(values[part])
+        name = saved(tmp_path, {key.replace(" ", "_"): value for key, value in values.items()})
+    with pytest.raises(UserError, match=f"{part} {DENSE} {message}"):
+        read_set(name)
+
+
+@pytest.mark.parametrize(
+    ("value", "protocol"), [({"a": 1}, 0), ({"a": 1}, 2), ([1], 4), ([1], 5), ("text", 5)]
+)
+def test_pickle_that_torch_did_not_write_is_no_set(
+    value: Any, protocol: int, tmp_path: Path
+) -> None:
+    """Its reason is not torch's advice to load the file with `weights_only=False`."""
+    path = tmp_path / "set.pt"
+    path.write_bytes(pickle.dumps(value, protocol=protocol))
+    with pytest.raises(UserError) as caught:  # and no warning
+        read_set(str(path))
+    assert str(caught.value) == (
+        f"{path} is no file of torch.save, or holds more than tensors, numbers, texts, lists and "
+        "dictionaries; save the images and labels with torch.save([images, labels], PATH)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "it ends too early"),
+        (b"\x80\x02.", "pop from empty list"),
+        (b"PK\x03\x04", "PytorchStreamReader failed reading zip archive: not a ZIP archive"),
+    ],
+)
+def test_damaged_file_of_tensors_is_one_sentence(
+    content: bytes, reason: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "set.pt"
+    path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        read_set(str(path))
+    assert str(caught.value) == f"{path} is not a readable file of torch.save: {reason}"
+
+
 BAD_FITS: list[tuple[Callable[[Tensor], Any], str]] = [
     (lambda x: [x, LABELS.clamp(max=8)], "1 of 10 classes have no image in the set: '9'"),
-    (lambda x: [x, LABELS + 1], r"labels up to 10, digits has 10 classes \(0 … 9\)"),
+    (
+        lambda x: [x.repeat(2, 1, 1, 1), (LABELS + 1).repeat(2)],
+        r"labels up to 10, digits has 10 classes \(0 … 9\)",
+    ),
     (lambda x: [x, torch.eye(12)[:10]], "labels up to 11, digits has 10"),
     (lambda x: [x, torch.eye(10)[:, :9] + 0.1], "of 9 classes, digits has 10|no image in the set"),
     (lambda x: [x.repeat(1, 1, 2, 2), LABELS], "are 16×16, those of digits 8×8; .*--image-size 16"),
