@@ -18,6 +18,29 @@ class UserError(DreamSweepError, ValueError):
     """
 
 
+class AdvisedError(UserError):
+    """Bad images or labels, with advice for data sets that small sets in files cannot follow.
+
+    Args:
+        found: what is wrong.
+        advice: the options of data sets that help, with the punctuation before it.
+        otherwise: the advice where these options do not apply, with its punctuation.
+    """
+
+    def __init__(self, found: str, advice: str, otherwise: str = "") -> None:
+        super().__init__(found + advice)
+        self.found = found
+        self.advice = advice
+        self.otherwise = otherwise
+
+    def __reduce__(self) -> tuple[type["AdvisedError"], tuple[str, str, str]]:
+        return type(self), (self.found, self.advice, self.otherwise)
+
+    def without_options(self) -> UserError:
+        """Returns the error for callers that have none of the options."""
+        return UserError(self.found + self.otherwise)
+
+
 class InapplicableOptionError(UserError):
     """An option was given that none of the chosen components has.
 

@@ -44,7 +44,7 @@ from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from distill.datasets.damaged import is_uniform, load_what_decodes, with_end
 from distill.datasets.rows import OnCorrupt, Part, Picture, Rows
-from distill.errors import UserError
+from distill.errors import AdvisedError, UserError
 from distill.runtime.memory import available_bytes, readable_bytes, return_freed_memory
 
 FORMATS = (
@@ -69,6 +69,7 @@ _PICTURES_PER_TASK = 32  # per thread: large enough to amortise the overhead of 
 _STRIP_PIXELS = 2**20  # whose values are converted at a time, in up to 16 bytes each
 _MAX_16_BIT = 65535
 _HALF_16_BIT = 32767  # largest value without the upper bit
+_VALUE_RANGE_FIX = "; --value-range "  # between a reason and what to do about it
 _GREY_MODES = {"1", "L", "LA", "La"}
 _16_BIT_MODES = {"I", "I;16", "I;16B", "I;16L", "I;16N"}
 
@@ -151,10 +152,6 @@ def is_image(path: Path) -> bool:
             return True
 
 
-class MixedSizesError(UserError):
-    """Pictures of several sizes that are not to be resized."""
-
-
 def decode_rows(
     rows: Rows,
     *,
@@ -178,8 +175,7 @@ def decode_rows(
         on_progress: called with (pictures done, pictures in total) after every batch.
 
     Raises:
-        UserError: a picture cannot be read or no picture is left; a `MixedSizesError` where sizes
-            differ.
+        UserError: there is no picture or none is left, one cannot be read, or sizes differ.
     """
     arrays = _PartArrays(np.bincount(rows.parts, minlength=len(Part)).tolist())
     corrupt, damaged = _Listed(), _Listed()
@@ -205,15 +201,14 @@ def decode_rows(
                     if outcome.damage is not None:
                         damaged.add(place, outcome.damage)
                 elif on_corrupt == "error":
-                    raise UserError(
-                        f"cannot read the image {place}: {outcome} "
-                        "(--on-corrupt skip leaves broken images out, keep what decodes of them)"
-                    )
+                    raise _corrupt(place, outcome)
                 else:
                     corrupt.add(place, outcome)
                 row += 1
             if on_progress is not None:
                 on_progress(row, len(rows.labels))
+    if arrays.images is None and not row:
+        raise UserError("there are no images")
     if arrays.images is None:
         raise UserError(f"none of the {row} images can be read; the first is {corrupt.first[0]}")
     return Decoded(
@@ -224,6 +219,15 @@ def decode_rows(
         n_damaged=damaged.n,
         damaged=tuple(damaged.first),
         notices=tuple(values.notices(value_range)),
+    )
+
+
+def _corrupt(place: str, reason: str) -> AdvisedError:
+    """Returns the error for a picture that cannot be read."""
+    what, semicolon, fix = reason.partition(_VALUE_RANGE_FIX)
+    return AdvisedError(
+        f"cannot read the image {place}: {what}",
+        f"{semicolon}{fix} (--on-corrupt skip leaves broken images out, keep what decodes of them)",
     )
 
 
@@ -315,10 +319,11 @@ class _PartArrays:
             self.images = [np.empty((n, *image.shape), dtype=np.uint8) for n in self.capacities]
         channels, *size = self.images[0].shape[1:]
         if list(image.shape[1:]) != size:
-            raise MixedSizesError(
+            raise AdvisedError(
                 f"the images differ in size: {self.first_place} has {size[1]}×{size[0]} pixels, "
-                f"{place} has {image.shape[2]}×{image.shape[1]}; --image-size N resizes all of "
-                "them to N×N"
+                f"{place} has {image.shape[2]}×{image.shape[1]}",
+                "; --image-size N resizes all of them to N×N",
+                "; a set has one size, store its images alike",
             )
         if image.shape[0] > channels:
             # This happens at most once; with colour images at the first or second image.
@@ -338,10 +343,10 @@ class _PartArrays:
         needed, available = n * int(np.prod(shape, dtype=np.int64)), available_bytes()
         if available is not None and needed > available:
             size = "×".join(map(str, shape))
-            raise UserError(
+            raise AdvisedError(
                 f"the {n:,} images of {size} values need {readable_bytes(needed)}, "
-                f"{readable_bytes(available)} of memory are available; --image-size N makes them "
-                "smaller, --train-per-class N takes fewer"
+                f"{readable_bytes(available)} of memory are available",
+                "; --image-size N makes them smaller, --train-per-class N takes fewer",
             )
 
     def filled(self, part: Part) -> NDArray[np.uint8]:
@@ -615,13 +620,13 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
         low, high = _range_of(image)
         if low < 0 or high > _MAX_16_BIT:
             raise ValueError(
-                f"grey values from {low:.0f} to {high:.0f} do not fit into 16 bits; "
-                "--value-range LOW:HIGH scales them"
+                f"grey values from {low:.0f} to {high:.0f} do not fit into 16 bits"
+                f"{_VALUE_RANGE_FIX}LOW:HIGH scales them"
             )
         return _in_strips(image, lambda values: (values.astype(np.int64) + 128) // 257)
     if image.mode == "F":
         raise ValueError(
-            "floating-point pixels have no agreed range; --value-range LOW:HIGH gives it"
+            f"floating-point pixels have no agreed range{_VALUE_RANGE_FIX}LOW:HIGH gives it"
         )
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # Pillow warns about a direct conversion

@@ -13,7 +13,7 @@ from distill.datasets.decoding import image_suffixes, is_image
 from distill.datasets.paths import shortened, user_path
 from distill.datasets.rows import PART_NAMES, OnCorrupt, Part, Picture, Rows, validation_as_test
 from distill.datasets.splits import UNLABELED_WORDS, describe_parts, exact_part, parts_in
-from distill.errors import UserError
+from distill.errors import AdvisedError, UserError
 
 _BATCH = 256
 _LEFTOVERS = frozenset(
@@ -266,10 +266,11 @@ def _class_files(folder: Path, scan: _Scan) -> list[Path]:
         return scan.images(folders[0])
     if not has_images and folders:
         inside = ", ".join(found.name for found in folders[:3]) + (", …" if folders[3:] else "")
-        raise UserError(
+        raise AdvisedError(
             f"the class folder {folder} holds no image files, but the folders {inside}; "
-            "each class needs one folder of its images (if these are the classes, give "
-            f"folder:{folder})"
+            "each class needs one folder of its images",
+            f" (if these are the classes, give folder:{folder})",
+            f" (if these are the classes, give {folder})",
         )
     scan.nested += [f"{folder.name}/{found.name}" for found in folders]
     return scan.images(folder)
@@ -314,9 +315,11 @@ def _class_names(by_part: dict[Part, ClassFiles], layout: _Layout, scan: _Scan) 
         folder = layout.parts[part] / name
         other = Counter(file.suffix.lower() or "no suffix" for file in _files(folder))
         only = f", only {', '.join(sorted(other))}" if other else ""
-        raise UserError(
+        raise AdvisedError(
             f"the class folder {folder} holds no image files{only} (known suffixes: "
-            f"{' '.join(image_suffixes())}); --on-corrupt skip leaves the class out"
+            f"{' '.join(image_suffixes())})",
+            "; --on-corrupt skip leaves the class out",
+            "; every class needs an image",
         )
     for part, name in empty:
         what = "left out" if part == Part.TRAIN else f"without {PART_NAMES[part]} images"

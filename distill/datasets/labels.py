@@ -6,6 +6,7 @@ where the files have such a list.
 """
 
 import decimal
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.errors import UserError
+from distill.errors import AdvisedError, UserError
+
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
+"""A label that may number a class, as Python writes it."""
 
 Label = int | str
 """A label in its plain form; a bool is one of the whole numbers, named True or False."""
@@ -45,10 +49,12 @@ class Classes:
     Attributes:
         names: in label order.
         declared: whether files list the names, so that whole numbers are positions in the list.
+        source: what they are the classes of, for messages.
     """
 
     names: tuple[str, ...]
     declared: bool
+    source: str
 
 
 def plain_label(value: Any) -> Label | None:
@@ -86,6 +92,7 @@ def classes_of(files: Sequence[LabelledFile]) -> Classes:
     Raises:
         UserError: files list different names, or training labels are of several kinds.
     """
+    source = files[0].path if len(files) == 1 else "the training files"
     declaring = [file for file in files if file.class_names is not None]
     for file in declaring[1:]:
         if file.class_names != declaring[0].class_names:
@@ -94,26 +101,31 @@ def classes_of(files: Sequence[LabelledFile]) -> Classes:
                 f"{_difference(declaring[0].class_names or (), file.class_names or ())}"
             )
     if declaring:
-        return Classes(names=_distinct(declaring[0]), declared=True)
+        return Classes(names=_distinct(declaring[0]), declared=True, source=source)
     training = [file for file in files if file.is_training]
     seen = {label for file in training for label in file.labels}
     if not seen:
-        raise UserError("there are no training images")
+        raise UserError(
+            f"{source} holds no images" if len(files) == 1 else "there are no training images"
+        )
     if all(isinstance(label, str) for label in seen):
-        return Classes(names=tuple(sorted(str(label) for label in seen)), declared=False)
+        names = tuple(sorted(str(label) for label in seen))
+        return Classes(names=names, declared=False, source=source)
     numbers = [label for label in seen if isinstance(label, int)]
     if len(numbers) < len(seen):
         raise UserError("the training files mix whole numbers and strings as labels")
     n_rows = sum(len(file.labels) for file in training)
     if max(numbers) >= n_rows:  # probably an identifier
-        raise UserError(
-            f"the labels of the training files go up to {max(numbers)}, but there are only "
-            f"{n_rows} training images: labels must number the classes from 0 (label=COLUMN "
-            "chooses another column)"
+        images = "images" if len(files) == 1 else "training images"
+        raise AdvisedError(
+            f"the labels of {source} go up to {max(numbers)}, but there are only {n_rows} "
+            f"{images}: labels must number the classes from 0",
+            " (label=COLUMN chooses another column)",
         )
     if all(isinstance(label, bool) for file in training for label in file.labels):
-        return Classes(names=("False", "True"), declared=False)
-    return Classes(names=tuple(str(n) for n in range(max(numbers) + 1)), declared=False)
+        return Classes(names=("False", "True"), declared=False, source=source)
+    names = tuple(str(n) for n in range(max(numbers) + 1))
+    return Classes(names=names, declared=False, source=source)
 
 
 def class_labels(file: LabelledFile, classes: Classes) -> NDArray[np.int64]:
@@ -141,15 +153,15 @@ def class_labels(file: LabelledFile, classes: Classes) -> NDArray[np.int64]:
         if [int(name) for name in classes.names] == list(range(len(classes.names))):
             raise UserError(
                 f"{place}: label {label} must be in {first} … {last}, "
-                f"the training files have {len(classes.names)} classes"
+                f"there are {len(classes.names)} classes"
             )
     elif isinstance(label, int) and classes.declared:
         raise UserError(
             f"{place}: label {label} must be in 0 … {len(classes.names) - 1}, "
-            f"the training files have {len(classes.names)} classes"
+            f"there are {len(classes.names)} classes"
         )
     raise UserError(
-        f"{place}: label {label!r} is not among the classes of the training files: "
+        f"{place}: label {label!r} is not among the classes of {classes.source}: "
         f"{_shortened(classes.names)}"
     )
 
@@ -178,7 +190,7 @@ def present_classes(
 
 
 def _is_number(name: str) -> bool:
-    return name.isascii() and name.isdigit() and name == str(int(name))
+    return _NUMBER.fullmatch(name) is not None
 
 
 def _check_readings_agree(file: LabelledFile, names: tuple[str, ...]) -> None:

@@ -30,7 +30,7 @@ from distill.datasets.labels import (
 from distill.datasets.paths import shortened, user_path
 from distill.datasets.rows import PART_NAMES, OnCorrupt, Part, Picture, Rows, validation_as_test
 from distill.datasets.splits import describe_parts, exact_part, parts_in
-from distill.errors import UserError, require_known
+from distill.errors import AdvisedError, UserError, require_known
 
 _BATCH = 256  # most rows whose encoded images are in memory in addition to the result
 _BATCH_BYTES = 2**27  # about so many bytes of encoded images, at least one row
@@ -392,21 +392,24 @@ def _labels(
             labels.append(label)
             rows.append(row)
         elif not skips:
-            raise UserError(_unlabelled(path, row, column, label))
+            raise _unlabelled(path, row, column, label)
     return labels, rows
 
 
-def _unlabelled(path: Path, row: int, column: str, label: Label | None) -> str:
-    """Returns the message for a row without a label."""
+def _unlabelled(path: Path, row: int, column: str, label: Label | None) -> AdvisedError:
+    """Returns the error for a row without a label."""
     if label is None:
-        return (
-            f"{path} row {row} has no label in column {column!r}; --on-corrupt skip leaves such "
-            "images out"
+        return AdvisedError(
+            f"{path} row {row} has no label in column {column!r}",
+            "; --on-corrupt skip leaves such images out",
+            "; every image needs a label",
         )
-    return (
+    return AdvisedError(
         f"{path} row {row}: label {label} is negative (on the Hub −1 marks an image without a "
-        "label); give a file with labels in its place, leave it out, or leave such images out with "
-        "--on-corrupt skip"
+        "label)",
+        "; give a file with labels in its place, leave it out, or leave such images out with "
+        "--on-corrupt skip",
+        "; every image needs a label",
     )
 
 
@@ -472,9 +475,10 @@ def _one_column(
     if len(candidates) == 1:
         return candidates[0]
     if candidates:
-        raise UserError(
-            f"{path} has several columns that could be the {kind}: {', '.join(candidates)}; "
-            f"choose one with {kind}=COLUMN, for example 'parquet:{kind}={candidates[0]},{path}'"
+        raise AdvisedError(
+            f"{path} has several columns that could be the {kind}: {', '.join(candidates)}",
+            f"; choose one with {kind}=COLUMN, for example 'parquet:{kind}={candidates[0]},{path}'",
+            "; keep one of them",
         )
     columns = ", ".join(f"{field.name} ({field.type})" for field in schema)
     raise UserError(f"{path} has no {kind} column; its columns are: {columns}")

@@ -129,4 +129,4 @@ def _numbers(file: Path) -> dict[str, int]:
         words = [line.split() for line in file.read_text().splitlines()]
     except OSError:
         return {}
-    return {line[0]: int(line[1]) for line in words if len(line) > 1 and line[1].isdigit()}
+    return {line[0]: int(line[1]) for line in words if len(line) > 1 and line[1].isdecimal()}

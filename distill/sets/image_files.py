@@ -5,6 +5,8 @@ This project's Parquet needs no options: factor, soft labels (column `soft_label
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,12 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from distill.datasets.decoding import MixedSizesError, decode_rows
+from distill.datasets.decoding import decode_rows
 from distill.datasets.folder import folder_rows
 from distill.datasets.parquet import read_rows
 from distill.datasets.rows import Part, Rows
-from distill.errors import UserError
+from distill.errors import AdvisedError, UserError
+from distill.parsing import whole_number
 from distill.sets.stored import StoredSet, stored_set
 
 SOFT_COLUMN, WEIGHT_COLUMN = "soft_label", "weight"
@@ -28,10 +31,13 @@ def read_parquet_file(path: Path) -> StoredSet:
     """Returns the set in a Parquet file in the Hub's layout.
 
     Raises:
-        UserError: see `distill.datasets.parquet.read_rows`; images of several sizes; further
-            columns that do not fit.
+        UserError: see `distill.datasets.parquet.read_rows`; no images, or of several sizes; further
+            columns or a noted factor that do not fit.
     """
-    rows = read_rows([(path, Part.TRAIN)])
+    with _without_options():
+        rows = read_rows([(path, Part.TRAIN)])
+    if not len(rows.labels):
+        raise UserError(f"{path} holds no images")
     noted = _noted(path)
     columns = _further_columns(path)
     return stored_set(
@@ -40,7 +46,7 @@ def read_parquet_file(path: Path) -> StoredSet:
         columns.get(SOFT_COLUMN),
         weights=columns.get(WEIGHT_COLUMN),
         class_names=rows.class_names,
-        factor=int(noted["factor"]) if str(noted.get("factor", "")).isdigit() else None,
+        factor=_noted_factor(noted, path),
         notes=rows.notices,
         recipe=noted,
     )
@@ -53,7 +59,8 @@ def read_class_folders(path: Path) -> StoredSet:
         UserError: see `distill.datasets.folder.folder_rows`; images of several sizes; folders of
             splits.
     """
-    rows = folder_rows(str(path))
+    with _without_options():
+        rows = folder_rows(str(path))
     if bool((rows.parts != Part.TRAIN).any()):
         raise UserError(
             f"{path} has folders of splits; a set is one of them, such as {path / 'train'}"
@@ -63,12 +70,18 @@ def read_class_folders(path: Path) -> StoredSet:
     )
 
 
-def _decoded(rows: Rows) -> tuple[Tensor, Tensor]:
+@contextmanager
+def _without_options() -> Iterator[None]:
+    """Leaves out the advice to use options that data sets have, and sets in files have not."""
     try:
+        yield
+    except AdvisedError as error:
+        raise error.without_options() from None
+
+
+def _decoded(rows: Rows) -> tuple[Tensor, Tensor]:
+    with _without_options():
         decoded = decode_rows(rows)
-    except MixedSizesError as error:  # only data sets are resized
-        found = str(error).partition(";")[0]
-        raise UserError(f"{found}; a set has one size, store its images alike") from None
     images = torch.from_numpy(decoded.images[Part.TRAIN])
     return images, torch.from_numpy(decoded.labels[Part.TRAIN])
 
@@ -78,9 +91,21 @@ def _noted(path: Path) -> dict[str, Any]:
     text = (pq.read_schema(path).metadata or {}).get(b"distill", b"{}")
     try:
         noted = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return noted if isinstance(noted, dict) else {}
+
+
+def _noted_factor(noted: dict[str, Any], path: Path) -> int | None:
+    """Returns the factor of multi-formation that the writer noted; None where it noted none.
+
+    Raises:
+        UserError: it is no whole number of at least 1: the images would be taken for others.
+    """
+    factor = noted.get("factor")
+    if factor is None:
+        return None
+    return whole_number(f"the factor that {path} notes", str(factor), minimum=1)
 
 
 def _further_columns(path: Path) -> dict[str, Tensor]:

@@ -153,7 +153,7 @@ def _signal_processes(folder: Path, number: int) -> int:
 
 def _process_ids() -> list[int]:
     try:
-        return [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208
+        return [int(name) for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208
     except OSError:  # not Linux: what Ray's own end leaves stays
         return []
 

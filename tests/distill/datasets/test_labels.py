@@ -50,6 +50,13 @@ def test_booleans_are_labels(tmp_path: Path) -> None:
     assert data.test_labels.tolist() == [0, 1, 1, 1]
 
 
+@pytest.mark.parametrize("name", ["²", "٣", "1" * 5000])
+def test_odd_digits_are_a_name_and_no_number(tmp_path: Path, name: str) -> None:
+    labels = ["0", name] * 5  # int() refuses the first and the last of these names
+    path = write_parquet(tmp_path / "a.parquet", pictures(10), labels, names=None)
+    assert load_dataset(f"parquet:{path}").class_names == ("0", name)
+
+
 def test_one_element_lists_of_strings_are_labels(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "a.parquet", pictures(10), [["dog"], ["cat"]] * 5, names=None)
     assert load_dataset(f"parquet:{path}").class_names == NAMES

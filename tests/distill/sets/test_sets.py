@@ -1,6 +1,7 @@
 """Small sets in every form: read, checked, brought into the range and classes of a data set."""
 
 import dataclasses
+import json
 import os
 import pickle
 import warnings
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -22,7 +25,7 @@ from distill.sets.pixel_range import Constants
 from distill.sets.read import read_set
 from distill.sets.small_set import SmallSet, fit_set
 from distill.sets.stored import stored_set
-from distill.trials.distilled_files import save_distilled
+from distill.trials.distilled_files import png_bytes, save_distilled
 from tests.paths import SHARED_DATA
 
 SETS = SHARED_DATA / "sets"
@@ -459,14 +462,97 @@ def test_missing_and_unknown_files_are_named(tmp_path: Path) -> None:
         read_set(str(tmp_path / "broken.pt"))
 
 
-def test_images_of_several_sizes_are_refused(tmp_path: Path) -> None:
-    for label, side in ((0, 8), (1, 9)):
-        (tmp_path / str(label)).mkdir()
-        Image.new("L", (side, side)).save(tmp_path / str(label) / "image.png")
+def written(folder: Path, cells: dict[str, Any], noted: dict[str, Any] | None = None) -> str:
+    """Writes a Parquet file in the Hub's layout; returns its path."""
+    path = folder / "set.parquet"
+    table = pa.table(cells)
+    if noted is not None:
+        table = table.replace_schema_metadata({"distill": json.dumps(noted)})
+    pq.write_table(table, path)
+    return str(path)
 
-    with pytest.raises(UserError, match=r"differ in size: .*store its images alike") as caught:
+
+def png(side: int = 8) -> bytes:
+    return png_bytes(Image.new("L", (side, side)))
+
+
+EMPTY = {"image": pa.array([], pa.binary()), "label": pa.array([], pa.int64())}
+FLOAT_PIXELS = BytesIO()
+Image.new("F", (8, 8)).save(FLOAT_PIXELS, format="TIFF")
+
+BAD_PARQUET: list[tuple[dict[str, Any], str]] = [
+    (EMPTY, "holds no images"),
+    ({"image": [png(), png(9)], "label": [0, 1]}, "9×9; a set has one size, store its images"),
+    ({"image": [png(), b"no"], "label": [0, 1]}, "row 1: not an image in a known format$"),
+    (
+        {"image": [FLOAT_PIXELS.getvalue()], "label": [0]},
+        "floating-point pixels have no agreed range$",
+    ),
+    (
+        {"image": [png(), png()], "label": [0, 99]},
+        r"the labels of .*set\.parquet go up to 99, but there are only 2 images: labels must "
+        "number the classes from 0$",
+    ),
+    ({"image": [png(), png()], "label": [0, None]}, "row 1 has no label in column 'label'; every"),
+    ({"image": [png(), png()], "label": [0, -1]}, r"label -1 is negative \(.*\); every image"),
+    ({"image": [png()], "image2": [png()], "label": [0]}, "the image: image, image2; keep one of"),
+    ({"image": [png()], "fine": [0], "coarse": [0]}, "the label: fine, coarse; keep one of them$"),
+]
+
+
+@pytest.mark.parametrize(("cells", "message"), BAD_PARQUET)
+def test_parquet_file_that_is_no_set_is_one_clear_line(
+    cells: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    """Without the options of data sets, such as `--on-corrupt`, which sets have not."""
+    with pytest.raises(UserError, match=message) as caught:
+        read_set(written(tmp_path, cells))
+    assert "\n" not in str(caught.value)
+    for option in ("--", "=COLUMN", "training"):
+        assert option not in str(caught.value)
+
+
+@pytest.mark.parametrize("factor", ["²", "0", "-1", "1e1", [2], "9" * 5000])
+def test_noted_factor_must_be_a_whole_number(factor: Any, tmp_path: Path) -> None:
+    name = written(tmp_path, {"image": [png()], "label": [0]}, {"factor": factor})
+    with pytest.raises(UserError, match=r"the factor that .*set\.parquet notes must be "):
+        read_set(name)
+
+
+def class_folders(folder: Path, sides: dict[str, int | None]) -> None:
+    """Makes folders with one image each, of a number of pixels a side; None: without images."""
+    for name, side in sides.items():
+        (folder / name).mkdir(parents=True)
+        if side is not None:
+            Image.new("L", (side, side)).save(folder / name / "image.png")
+
+
+BAD_FOLDERS: list[tuple[dict[str, int | None], str]] = [
+    ({"0": 8, "1": 9}, "differ in size: .*store its images alike$"),
+    (
+        {"0": 8, "1": None},
+        r"the class folder .*/1 holds no image files .*; every class needs an im",
+    ),
+    (
+        {"0": 8, "1/a": 8, "1/b": 8},
+        r"the folders a, b; .* \(if these are the classes, give /.*/1\)",
+    ),
+    (
+        {"train/0": 8, "val/0": 8},
+        r"has folders of splits; a set is one of them, such as .*/train",
+    ),
+]
+
+
+@pytest.mark.parametrize(("sides", "message"), BAD_FOLDERS)
+def test_folder_that_is_no_set_is_one_clear_line(
+    sides: dict[str, int | None], message: str, tmp_path: Path
+) -> None:
+    class_folders(tmp_path, sides)
+    with pytest.raises(UserError, match=message) as caught:
         read_set(str(tmp_path))
     assert "\n" not in str(caught.value)
+    assert "--" not in str(caught.value)
 
 
 def test_classes_of_another_data_set_are_refused(tmp_path: Path, digits: ImageData) -> None:
