@@ -51,14 +51,34 @@ def folder_rows(path: str, on_corrupt: OnCorrupt = "error") -> Rows:
         UserError: the folder does not exist, has no class folders, a class folder has no images, or
             the parts differ in their classes.
     """
+    return _scanned(path, on_corrupt)[0]
+
+
+def folder_files(path: str) -> list[Path]:
+    """Returns the files that `folder_rows` reads, images and lists of their classes, sorted.
+
+    Args:
+        path: see `folder_rows`.
+
+    Raises:
+        UserError: see `folder_rows`.
+    """
+    rows, scan = _scanned(path, "error")
+    images = [picture for batch in rows.batches() for _, picture in batch]
+    return sorted([*scan.lists, *(image for image in images if isinstance(image, Path))])
+
+
+def _scanned(path: str, on_corrupt: OnCorrupt) -> tuple[Rows, "_Scan"]:
+    """Returns the images of a folder, and the pass over it; see `folder_rows`."""
     if not path:
         raise UserError("the dataset 'folder:' needs a path after the colon")
     top = user_path(path)
     if not top.is_dir():
         what = "not a folder" if top.exists() else "no such folder"
         raise UserError(f"{what}: {path if len(path) < 200 else shortened(path)}")
+    scan = _Scan(top=top, skips=on_corrupt != "error")
     try:
-        return _rows(_Scan(top=top, skips=on_corrupt != "error"))
+        return _rows(scan), scan
     except OSError as error:
         raise UserError(
             f"cannot read {error.filename or path}: {error.strerror or error}"
@@ -76,6 +96,7 @@ class _Scan:
         n_files: files looked at.
         unread: suffix → files that are not images.
         nested: folders in class folders that are not read.
+        lists: files that list the classes of images.
     """
 
     top: Path
@@ -84,6 +105,7 @@ class _Scan:
     n_files: int = 0
     unread: Counter[str] = field(default_factory=Counter)
     nested: list[str] = field(default_factory=list)
+    lists: list[Path] = field(default_factory=list)
 
     def images(self, folder: Path) -> list[Path]:
         """Returns the image files directly in a folder, sorted; counts the others."""
@@ -278,6 +300,7 @@ def _class_files(folder: Path, scan: _Scan) -> list[Path]:
 
 def _annotated_files(folder: Path, annotations: Path, scan: _Scan) -> ClassFiles:
     """Returns the image files of a split by the classes that a file lists for them."""
+    scan.lists.append(annotations)
     classes: ClassFiles = defaultdict(list)
     listed: dict[str, str] = {}
     for number, line in enumerate(annotations.read_text(encoding="utf-8").splitlines(), start=1):

@@ -1,7 +1,6 @@
-"""Files that a small set consists of, and the hash of their content.
+"""Files that a small set is read from, and the hash of their content.
 
-Standard library only: the hash is part of a trial's identity, and configurations are read without
-torch.
+The hash is part of a trial's identity, and configurations are read without torch.
 """
 
 import hashlib
@@ -12,6 +11,12 @@ from distill.errors import UserError
 
 HASH_DIGITS = 16
 """Hexadecimal digits of a hash."""
+
+TENSOR_SUFFIXES = (".pt", ".pth")
+"""Suffixes of files of `torch.save`."""
+
+OWN_FILE = "distilled.parquet"
+"""Name of this project's sets in their folders."""
 
 
 def set_paths(name: str) -> tuple[Path, ...]:
@@ -47,32 +52,68 @@ def absolute_name(name: str) -> str:
     return ",".join(str(user_path(part.strip()).absolute()) for part in parts)
 
 
-def set_files(name: str) -> list[Path]:
-    """Returns the files of a set: all those in its folders, hidden ones left out; sorted.
+def read_paths(name: str) -> tuple[Path, ...]:
+    """Returns the paths that a set is read from.
+
+    In place of a folder with MTT's two files or with Parquet, these files; a folder with one folder
+    of images for each class as it is. `distilled.parquet` is taken before other Parquet files,
+    which its card names. Hidden files are left out.
+
+    Args:
+        name: see `set_paths`.
 
     Raises:
-        UserError: a path does not exist.
+        UserError: a path does not exist or cannot be read, or several files could be meant.
     """
-    files: list[Path] = []
-    for path in set_paths(name):
-        found = sorted(path.rglob("*")) if path.is_dir() else [path]
-        top = path if path.is_dir() else path.parent
-        files += [
-            file
-            for file in found
-            if file.is_file() and not any(p[0] == "." for p in file.relative_to(top).parts)
-        ]
-    return files
+    paths = set_paths(name)
+    if len(paths) > 1 or not paths[0].is_dir():
+        return paths
+    (folder,) = paths
+    try:
+        files = sorted(f for f in folder.iterdir() if f.is_file() and f.name[0] != ".")
+    except OSError as error:
+        raise UserError(f"cannot read {folder}: {error.strerror or error}") from None
+    pair = _mtt_files(folder, files)
+    if pair:
+        return pair
+    parquet = [file for file in files if file.suffix.lower() == ".parquet"]
+    own = [file for file in parquet if file.name == OWN_FILE]
+    return tuple(own or (parquet if len(parquet) == 1 else paths))
+
+
+def _mtt_files(folder: Path, files: list[Path]) -> tuple[Path, ...]:
+    """Returns MTT's files of images and labels; nothing where there are none.
+
+    Those with `best` in their names are taken before others.
+
+    Raises:
+        UserError: several files could be meant.
+    """
+    tensors = [file for file in files if file.suffix.lower() in TENSOR_SUFFIXES]
+    found = []
+    for word in ("images", "labels"):
+        named = [file for file in tensors if word in file.name.lower()]
+        best = [file for file in named if "best" in file.name.lower()] or named
+        best = [file for file in best if "zca" not in file.name.lower()] or best
+        if not best:
+            return ()
+        if len(best) > 1:
+            names = ", ".join(file.name for file in best[:4])
+            raise UserError(
+                f"{folder} has several files of {word} ({names}); give IMAGES.pt,LABELS.pt"
+            )
+        found.append(best[0])
+    return tuple(found)
 
 
 def content_hash(name: str) -> str:
-    """Returns 16 hexadecimal digits: the SHA-256 of the content of a set's files.
+    """Returns 16 hexadecimal digits: the SHA-256 of the content of what a set is read from.
 
-    Names of files count only below a folder, where they are class names: a set that is moved or
-    renamed keeps its hash.
+    Names of files count only in class folders, where they are class names: a set that is moved or
+    renamed keeps its hash. A folder with a Parquet file or MTT's two is the same set as these.
 
     Raises:
-        UserError: a path does not exist, or a file cannot be read.
+        UserError: see `read_paths`; or a file cannot be read, or class folders are no set.
 
     Example:
         >>> import pathlib, tempfile
@@ -83,13 +124,23 @@ def content_hash(name: str) -> str:
         '6bea4609ce2bc9dc'
     """
     digest = hashlib.sha256()
-    folders = [path for path in set_paths(name) if path.is_dir()]
-    for file in set_files(name):
-        top = next((folder for folder in folders if folder in file.parents), None)
-        below = "" if top is None else file.relative_to(top).as_posix()
+    for below, file in _named_files(name):
         try:
+            if not file.is_file():  # a pipe would wait for ever
+                raise OSError("not a regular file")
             content = file.read_bytes()
         except OSError as error:
             raise UserError(f"cannot read {file}: {error.strerror or error}") from None
         digest.update(f"{below}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()[:HASH_DIGITS]
+
+
+def _named_files(name: str) -> list[tuple[str, Path]]:
+    """Returns the files of a set, with their paths in class folders, else without a name."""
+    paths = read_paths(name)
+    if len(paths) > 1 or not paths[0].is_dir():
+        return [("", path) for path in paths]
+    from distill.sets.image_files import class_folder_files  # noqa: PLC0415 - loads torch
+
+    (top,) = paths
+    return [(file.relative_to(top).as_posix(), file) for file in class_folder_files(top)]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from distill.datasets.decoding import decode_rows
-from distill.datasets.folder import folder_rows
+from distill.datasets.folder import folder_files, folder_rows
 from distill.datasets.parquet import read_rows
 from distill.datasets.rows import Part, Rows
 from distill.errors import AdvisedError, UserError
@@ -68,6 +68,16 @@ def read_class_folders(path: Path) -> StoredSet:
     return stored_set(
         "class folders", *_decoded(rows), class_names=rows.class_names, notes=rows.notices
     )
+
+
+def class_folder_files(path: Path) -> list[Path]:
+    """Returns the files that `read_class_folders` reads, sorted.
+
+    Raises:
+        UserError: see `distill.datasets.folder.folder_rows`.
+    """
+    with _without_options():
+        return folder_files(str(path))
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from distill.errors import UserError
 from distill.sets.stored import StoredSet, stored_set
-from distill.sets.tensor_files import SUFFIXES, describe, load_tensors
+from distill.sets.tensor_files import describe, load_tensors
 
 _IMAGES = ("images", "image", "data", "images_syn", "image_syn", "syn_images", "x")
 _LABELS = ("labels", "label", "targets", "target", "labels_syn", "label_syn", "syn_labels", "y")
@@ -39,14 +39,28 @@ def read_tensor_file(path: Path, repetition: int = 0) -> StoredSet:
         repetition: which pair of DC's dictionary, counted from 0.
 
     Raises:
-        UserError: the file is in none of the forms, or its tensors do not fit together.
+        UserError: the file is in none of the forms, has no such repetition, or its tensors do not
+            fit together.
     """
     value = load_tensors(path)
-    for recognised in (_dc, _idc, _dictionary):
-        found = recognised(value, repetition)
+    found = _dc(value, repetition)
+    if found is not None:
+        return found
+    for recognised in (_idc, _dictionary):
+        found = recognised(value)
         if found is not None:
+            check_single(path, repetition)
             return found
     raise UserError(f"{path} holds {describe(value)}; it must hold {FORMS}")
+
+
+def check_single(path: Path, repetition: int) -> None:
+    """Raises a UserError where another repetition than the first is asked of a single set."""
+    if repetition:
+        raise UserError(
+            f"repetition {repetition} does not exist: {path} holds one set, only the files of DC, "
+            "DSA and DM hold several; leave repetition out"
+        )
 
 
 def read_two_files(images: Path, labels: Path) -> StoredSet:
@@ -60,31 +74,6 @@ def read_two_files(images: Path, labels: Path) -> StoredSet:
         if not isinstance(value, Tensor):
             raise UserError(f"{path} must hold one tensor, but holds {describe(value)}")
     return stored_set("MTT tensors", tensors[0], tensors[1])
-
-
-def mtt_files(folder: Path) -> tuple[Path, Path] | None:
-    """Returns MTT's files of images and labels in a folder; None where there are none.
-
-    Those with `best` in their names are taken before others.
-
-    Raises:
-        UserError: several files could be meant.
-    """
-    files = sorted(file for file in folder.iterdir() if file.suffix in SUFFIXES)
-    found = []
-    for word in ("images", "labels"):
-        named = [file for file in files if word in file.name.lower()]
-        best = [file for file in named if "best" in file.name.lower()] or named
-        best = [file for file in best if "zca" not in file.name.lower()] or best
-        if not best:
-            return None
-        if len(best) > 1:
-            names = ", ".join(file.name for file in best[:4])
-            raise UserError(
-                f"{folder} has several files of {word} ({names}); give IMAGES.pt,LABELS.pt"
-            )
-        found.append(best[0])
-    return found[0], found[1]
 
 
 def _dc(value: Any, repetition: int) -> StoredSet | None:
@@ -102,16 +91,14 @@ def _dc(value: Any, repetition: int) -> StoredSet | None:
     return stored_set("DC/DSA/DM tensors", *pairs[repetition], notes=notes)
 
 
-def _idc(value: Any, repetition: int) -> StoredSet | None:
-    del repetition
+def _idc(value: Any) -> StoredSet | None:
     is_pair = isinstance(value, list | tuple) and len(value) == 2
     if not is_pair or not (_is_tensor(value[0]) and _is_labels(value[1])):
         return None
     return stored_set("IDC/DREAM tensors", *value)
 
 
-def _dictionary(value: Any, repetition: int) -> StoredSet | None:
-    del repetition
+def _dictionary(value: Any) -> StoredSet | None:
     if not isinstance(value, dict):
         return None
     images = _first(value, _IMAGES)

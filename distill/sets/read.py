@@ -1,14 +1,10 @@
 """Read a small set in whatever form it was stored."""
 
 from distill.errors import UserError
-from distill.sets.content import set_paths
+from distill.sets.content import TENSOR_SUFFIXES, read_paths
 from distill.sets.image_files import read_class_folders, read_parquet_file
-from distill.sets.public_codes import mtt_files, read_tensor_file, read_two_files
+from distill.sets.public_codes import check_single, read_tensor_file, read_two_files
 from distill.sets.stored import StoredSet
-from distill.sets.tensor_files import SUFFIXES
-
-OWN_FILE = "distilled.parquet"
-"""Name of this project's sets in their folders."""
 
 
 def read_set(name: str, repetition: int = 0) -> StoredSet:
@@ -24,7 +20,8 @@ def read_set(name: str, repetition: int = 0) -> StoredSet:
         repetition: which of the sets of a file with several (DC, DSA, DM), counted from 0.
 
     Raises:
-        UserError: there is no such set, its form is unknown, or its parts do not fit together.
+        UserError: there is no such set or repetition, its form is unknown, or its parts do not fit
+            together.
 
     Example:
         >>> import pathlib, tempfile, torch
@@ -34,24 +31,17 @@ def read_set(name: str, repetition: int = 0) -> StoredSet:
         ...     read_set(str(path)).format
         'IDC/DREAM tensors'
     """
-    paths = set_paths(name)
-    if len(paths) == 2:
-        return read_two_files(*paths)
-    (path,) = paths
-    if path.is_dir():
-        pair = mtt_files(path)
-        if pair is not None:
-            return read_two_files(*pair)
-        parquet = sorted(path.glob("*.parquet"))
-        if path / OWN_FILE in parquet:  # beside those that its card names
-            return read_parquet_file(path / OWN_FILE)
-        if len(parquet) == 1:
-            return read_parquet_file(parquet[0])
-        return read_class_folders(path)
-    if path.suffix.lower() == ".parquet":
-        return read_parquet_file(path)
-    if path.suffix.lower() in SUFFIXES:
+    path, *others = read_paths(name)
+    suffix = "" if path.is_dir() else path.suffix.lower()
+    if suffix in TENSOR_SUFFIXES and not others:
         return read_tensor_file(path, repetition)
+    check_single(path, repetition)
+    if others:
+        return read_two_files(path, *others)
+    if path.is_dir():
+        return read_class_folders(path)
+    if suffix == ".parquet":
+        return read_parquet_file(path)
     raise UserError(
         f"unknown format of the set {path}: known are .parquet, .pt and .pth files and folders of "
         "images with one folder a class"

@@ -16,9 +16,6 @@ import torch
 
 from distill.errors import UserError, one_line, shortened
 
-SUFFIXES = (".pt", ".pth")
-"""Suffixes of files of `torch.save`."""
-
 _SCALAR: Any = np.float64(0).__reduce__()[0]
 _SCALAR_TYPES = (*"?bhilqBHILQefd",)
 _ALLOWED: list[Any] = [

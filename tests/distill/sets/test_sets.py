@@ -1,6 +1,7 @@
 """Small sets in every form: read, checked, brought into the range and classes of a data set."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import pickle
@@ -585,6 +586,99 @@ def test_hash_of_a_folder_has_the_names_of_its_classes(tmp_path: Path) -> None:
     assert content_hash(str(tmp_path)) == before
     (tmp_path / "cat").rename(tmp_path / "dog")
     assert content_hash(str(tmp_path)) != before
+
+
+def plain_hash(*parts: tuple[str, bytes]) -> str:
+    """The identity of names and contents: that of single files never changes."""
+    digest = hashlib.sha256()
+    for name, content in parts:
+        digest.update(name.encode() + b"\0" + str(len(content)).encode() + b"\0" + content)
+    return digest.hexdigest()[:16]
+
+
+def add_notes(folder: Path) -> None:
+    """Puts files into a folder that a set is not read from."""
+    for name in ("notes.txt", "result.json", "config.json", "README.md", "._distilled.parquet"):
+        (folder / name).write_text("about the set")
+
+
+def test_folder_with_parquet_is_the_same_set_as_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "distilled.parquet"
+    file.write_bytes(b"set")
+    expected = plain_hash(("", b"set"))
+    assert content_hash(str(file)) == content_hash(str(tmp_path)) == expected
+
+    add_notes(tmp_path)
+    (tmp_path / "decoded.parquet").write_bytes(b"beside it")
+    assert content_hash(str(tmp_path)) == expected
+    file.write_bytes(b"another set")
+    assert content_hash(str(tmp_path)) != expected
+    file.unlink()  # the only Parquet file that is left
+    assert content_hash(str(tmp_path)) == plain_hash(("", b"beside it"))
+
+
+def test_mtt_folder_is_the_same_set_as_its_files(tmp_path: Path) -> None:
+    images, labels = tmp_path / "images_best.pt", tmp_path / "labels_best.pt"
+    images.write_bytes(b"images")
+    labels.write_bytes(b"labels")
+    add_notes(tmp_path)
+    (tmp_path / "images_100.pt").write_bytes(b"beside it")
+    expected = plain_hash(("", b"images"), ("", b"labels"))
+    assert content_hash(f"{images},{labels}") == content_hash(str(tmp_path)) == expected
+
+
+def test_class_folders_are_the_images_that_are_read(tmp_path: Path) -> None:
+    class_folders(tmp_path, {"cat": 8, "dog": 9})
+    (tmp_path / "cat" / "0").write_bytes(b"no image")
+    pictures = [(f"{name}/image.png", png(side)) for name, side in (("cat", 8), ("dog", 9))]
+    expected = plain_hash(*pictures)
+    assert content_hash(str(tmp_path)) == expected
+
+    for folder in (tmp_path, tmp_path / "cat"):
+        add_notes(folder)
+    assert content_hash(str(tmp_path)) == expected
+    (tmp_path / "cat" / "more.png").write_bytes(png())
+    assert content_hash(str(tmp_path)) == plain_hash(
+        pictures[0], ("cat/more.png", png()), pictures[1]
+    )
+
+
+def test_list_of_classes_is_part_of_the_identity(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    for name in ("0.png", "1.png"):
+        (tmp_path / "images" / name).write_bytes(png())
+    listed = tmp_path / "annotations.txt"
+    listed.write_text("0.png\tcat\n1.png\tdog\n")
+    before = content_hash(str(tmp_path))
+    listed.write_text("1.png\tcat\n0.png\tdog\n")
+
+    assert read_set(str(tmp_path)).class_names == ("cat", "dog")
+    assert content_hash(str(tmp_path)) != before
+
+
+def test_pipe_in_a_class_folder_does_not_hang(tmp_path: Path) -> None:
+    class_folders(tmp_path, {"0": 8, "1": None})
+    os.mkfifo(tmp_path / "1" / "image.png")
+    with pytest.raises(UserError, match=r"1/image\.png: not a regular file"):
+        content_hash(str(tmp_path))
+
+
+@pytest.mark.parametrize("form", ["idc", "dictionary", "mtt", "folder", "parquet", "classes"])
+def test_repetition_of_a_single_set_is_refused(form: str, pixels: Tensor, tmp_path: Path) -> None:
+    images, labels = saved(tmp_path, pixels, "images.pt"), saved(tmp_path, LABELS, "labels.pt")
+    class_folders(tmp_path / "classes", {"0": 8, "1": 8})
+    name = {
+        "idc": lambda: saved(tmp_path, [pixels, LABELS]),
+        "dictionary": lambda: saved(tmp_path, {"images": pixels, "labels": LABELS}),
+        "mtt": lambda: f"{images},{labels}",
+        "folder": lambda: str(tmp_path),
+        "parquet": lambda: written(tmp_path, {"image": [png()], "label": [0]}),
+        "classes": lambda: str(tmp_path / "classes"),
+    }[form]()
+
+    read_set(name, repetition=0)
+    with pytest.raises(UserError, match=r"repetition 2 does not exist: /.* holds one set, .*leave"):
+        read_set(name, repetition=2)
 
 
 @pytest.mark.parametrize("name", ["set.pt", "set.parquet"])

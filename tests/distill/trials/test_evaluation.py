@@ -547,7 +547,12 @@ BAD_SETS: dict[str, tuple[Callable[[Tensor], Any], str]] = {
     "nan": (lambda x: [x / 0 * 0, LABELS], "640 pixels of 10 of 10 images are NaN or infinite"),
     "code": (lambda _: {"data": Code()}, "code in a file is never run"),
     "below": (lambda x: [x, LABELS - 1], "labels must number the classes from 0, got -1"),
-    "above": (lambda x: [x, LABELS + 5], r"labels up to 14, digits has 10 classes \(0 … 9\)"),
+    "above": (lambda x: [x, LABELS + 5], "labels go up to 14, but there are only 10 images"),
+    "far above": (lambda x: [x, LABELS * 10**11], "labels go up to 900000000000, but there are on"),
+    "sparse": (
+        lambda x: [x.to_sparse(), LABELS],
+        "must be a dense tensor of real numbers, got one",
+    ),
     "empty": (lambda x: [x[:9], LABELS[:9]], "1 of 10 classes have no image in the set: '9'"),
     "large": (
         lambda x: [x.repeat(300, 1, 1, 1), LABELS.repeat(300)],
