@@ -35,6 +35,10 @@ class OneLineParser(argparse.ArgumentParser):
         """Returns its options and arguments without `--help`, in the order of the help."""
         return [action for action in self._actions if action.dest != "help"]
 
+    def option_strings(self) -> set[str]:
+        """Returns the names of its options, such as `--device`."""
+        return set(self._option_string_actions)
+
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Raises a UserError for a text that is not among an option's choices."""
         if action.choices is not None:

@@ -35,8 +35,12 @@ def command_line(program: str, arguments: Sequence[str]) -> str:
     return f"uv run {program} {shlex.join(arguments)}".rstrip()
 
 
-def run_command(main: Callable[[], int]) -> int:
+def run_command(main: Callable[[], int], reword: Callable[[str], str] = str) -> int:
     """Calls the body of a command; turns bad usage and interruptions into exit codes.
+
+    Args:
+        main: the body.
+        reword: makes the message of a UserError that of this command.
 
     Returns:
         The body's exit code; 2 after a UserError and where a store cannot be reached, 130 after a
@@ -45,7 +49,7 @@ def run_command(main: Callable[[], int]) -> int:
     try:
         return main()
     except UserError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
+        print(f"error: {reword(one_line(error))}", file=sys.stderr)
         return 2
     except ConnectionError as error:  # of a store: nothing that the code could do about it
         print(f"error: {one_line(error)}", file=sys.stderr)

@@ -20,6 +20,7 @@ from distill.errors import require_known
 from sweeps.cli.json_output import json_output
 from sweeps.cli.options import check_execution_applies
 from sweeps.cli.program import command_line, program_of, run_command
+from sweeps.cli.set_options import with_set_options
 from sweeps.grid.grid import Grid
 from sweeps.grid.options import FurtherArguments, GridOptions, grid_parser
 from sweeps.grid.plan import make_plan, plan_digest
@@ -66,7 +67,7 @@ class GridCommand(Generic[AnyConfig]):
             arguments: of the command line; None: those of this process.
         """
         given = sys.argv[1:] if arguments is None else arguments
-        return run_command(lambda: self._main(given))
+        return run_command(lambda: self._main(given), self._reworded)
 
     def parser(self) -> OneLineParser:
         """Returns the parser of the command."""
@@ -94,6 +95,10 @@ class GridCommand(Generic[AnyConfig]):
     @property
     def _program(self) -> str:
         return program_of(self.verb, installed=self.installed)
+
+    def _reworded(self, text: str) -> str:
+        """Returns a message of a trial with the options of this command."""
+        return with_set_options(text, self.parser().option_strings())
 
     def _main(self, arguments: list[str]) -> int:
         options = self.options(arguments)
@@ -204,7 +209,7 @@ class GridCommand(Generic[AnyConfig]):
         if len(results):
             self.print_tables(results, plan, failures)
         for notice in distinct_notices(results):
-            print(f"notice: {notice}")
+            print(f"notice: {self._reworded(notice)}")
         by_status = results["status"].value_counts()
         n_unfinished = len(plan) - len(results)
         print(f"\n{len(results)} of {len(plan)} trials finished: {_counts(by_status)}")
@@ -221,7 +226,7 @@ class GridCommand(Generic[AnyConfig]):
             print(f"{to_go}; continue: {command}", file=sys.stderr)
             return 128 + outcome.signal_number
         if n_failed:
-            _print_failures(failures, store, n_failed, command)
+            _print_failures(failures, store, n_failed, command, self._reworded)
             return 1
         analysis = program_of("analyse", installed=self.installed)
         print(f"next: {command_line(analysis, [store.uri])}")
@@ -328,7 +333,11 @@ def _counts(by_status: Any) -> str:
 
 
 def _print_failures(
-    failures: dict[str, dict[str, Any]], store: Store, n_failed: int, command: str
+    failures: dict[str, dict[str, Any]],
+    store: Store,
+    n_failed: int,
+    command: str,
+    reworded: Callable[[str], str],
 ) -> None:
     retry = command if "--retry-failed" in command else f"{command} --retry-failed"
     print(f"{n_failed} failed; try them again: {retry}", file=sys.stderr)
@@ -336,7 +345,7 @@ def _print_failures(
     for trial_id, record in failures.items():
         reasons.setdefault(record.get("message", "unknown"), []).append(trial_id)
     for reason, trial_ids in reasons.items():
-        print(f"  {len(trial_ids)} × {reason}", file=sys.stderr)
+        print(f"  {len(trial_ids)} × {reworded(reason)}", file=sys.stderr)
         print(f"    such as {store.uri}/failures/{trial_ids[0]}-….json", file=sys.stderr)
 
 

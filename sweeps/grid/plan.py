@@ -15,6 +15,7 @@ from distill.components import option_type
 from distill.config.base import AnyConfig, Config
 from distill.errors import MAX_SHOWN, UserError, require_known, shortened
 from sweeps.cli.fields import excluded_by
+from sweeps.cli.set_options import OTHER_OPTIONS
 from sweeps.grid.grid import Grid
 
 MAX_SEEDS = 1000
@@ -25,12 +26,6 @@ _ALIASES = {"weight": "weights"}
 
 _WEIGHTED = ("t", "true")
 _UNWEIGHTED = ("f", "false")
-_OTHER_OPTIONS = {
-    "seed": "use --seeds",
-    "dataset": "use --dataset",
-    "protocol": "use --protocol",
-}
-"""Fields that `--set` refuses, and what to use instead."""
 
 
 def make_plan(
@@ -218,8 +213,8 @@ def _parse_changes(kind: type[Config], set_values: Mapping[str, str]) -> dict[st
                 f"--set does not take {key}: choose among the methods of the preset with "
                 "--only method=…"
             )
-        if name in _OTHER_OPTIONS:
-            raise UserError(f"--set does not take {key}: {_OTHER_OPTIONS[name]}")
+        if name in OTHER_OPTIONS:
+            raise UserError(f"--set does not take {key}: {OTHER_OPTIONS[name]}")
         if name == "weights" and text.lower() in _WEIGHTED + _UNWEIGHTED:
             text = "size" if text.lower() in _WEIGHTED else "none"
         if name in changes:

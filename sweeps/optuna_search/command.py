@@ -18,6 +18,7 @@ from distill.errors import UserError
 from sweeps.cli.json_output import json_output
 from sweeps.cli.options import check_execution_applies
 from sweeps.cli.program import command_line, program_of, run_command
+from sweeps.cli.set_options import with_set_options
 from sweeps.monitor.documents import outcome_document
 from sweeps.optuna_search.comparison import (
     Comparison,
@@ -68,7 +69,7 @@ class SearchCommand:
             arguments: of the command line; None: those of this process.
         """
         given = sys.argv[1:] if arguments is None else arguments
-        return run_command(lambda: self._main(given))
+        return run_command(lambda: self._main(given), self._reworded)
 
     def options(self, arguments: Sequence[str]) -> SearchOptions:
         """Returns what some arguments ask for.
@@ -81,6 +82,9 @@ class SearchCommand:
     @property
     def _program(self) -> str:
         return program_of("search", installed=self.installed)
+
+    def _reworded(self, text: str) -> str:
+        return with_set_options(text, search_parser(self._program).option_strings())
 
     def _main(self, arguments: list[str]) -> int:
         options = self.options(arguments)
