@@ -26,6 +26,7 @@ from distill.config.evaluation import EQUAL_SETS, FILE, EvaluationConfig
 from distill.config.sets import SETS
 from distill.errors import UserError, require_known, shortened
 from distill.sets.content import set_paths
+from sweeps.cli.fields import without_seed_repetitions
 from sweeps.grid.command import GridCommand
 from sweeps.grid.grid import Grid
 from sweeps.grid.options import FurtherArguments
@@ -191,6 +192,41 @@ def _names(option: str, text: str) -> list[str]:
     return names
 
 
+def _check_sets(configs: Sequence[EvaluationConfig], data_root: str) -> str | None:
+    """Checks that sets in files fit their data sets, as far as these are read in seconds.
+
+    Returns:
+        A line about data sets that were not read; None where all were.
+
+    Raises:
+        UserError: a set does not fit, or cannot be read as it is asked for.
+    """
+    # torch takes seconds to import: not for the help.
+    from distill.datasets.images import ImageData, with_classes
+    from distill.datasets.load import is_at_hand
+    from distill.evaluation.planned_set import stored_set_of
+    from distill.trials.runner import load_images
+    from distill.trials.training_sets import small_set_of
+
+    read: dict[tuple[Any, ...], ImageData] = {}
+    left: dict[str, None] = {}
+    for config in without_seed_repetitions(one.resolve() for one in configs if one.is_file):
+        if not is_at_hand(config.dataset, data_root):
+            stored_set_of(config, config.set)
+            left[config.dataset] = None
+            continue
+        key = tuple(config.data_arguments().values())
+        if key not in read:
+            read[key] = load_images(config, data_root=data_root)
+        small_set_of(config, with_classes(read[key], config.classes))
+    if not left:
+        return None
+    return (
+        f"whether the sets fit {', '.join(left)} is checked before the first trial: a dry run "
+        "reads only built-in data sets that are on this machine"
+    )
+
+
 def _print_tables(
     results: pd.DataFrame, plan: Sequence[EvaluationConfig], failures: Mapping[str, Any]
 ) -> None:
@@ -212,7 +248,7 @@ COMMAND = GridCommand(
     fields_help="fields of distill.config.evaluation.EvaluationConfig",
     print_tables=_print_tables,
     next_options="--help",
-    further=FurtherArguments(add=_add_arguments, grid=_grid, usage="SET…"),
+    further=FurtherArguments(add=_add_arguments, grid=_grid, usage="SET…", check=_check_sets),
 )
 
 

@@ -110,6 +110,18 @@ def load_dataset(
     return _image_data(name, rows, decoded).to(device)
 
 
+def is_at_hand(name: str, data_root: Path | str = "data") -> bool:
+    """Returns whether a data set is read within seconds: a built-in one that is on this machine.
+
+    Args:
+        name: see `load_dataset`.
+        data_root: see `load_dataset`.
+    """
+    if name in TORCHVISION:
+        return is_downloaded(name, user_path(str(data_root)))
+    return ":" not in name
+
+
 def describe_source(name: str, data_root: Path | str = "data") -> str | None:
     """Returns a short description of a data set, to compare the data of several machines.
 

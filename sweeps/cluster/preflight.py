@@ -119,7 +119,7 @@ def check_nodes(
 
     Args:
         configs: the trials to come.
-        options: what they run on; the results are created already.
+        options: what they run on; the folder of the results exists already.
         gpu_share: share of a GPU of a trial.
         display: shows the check, then the nodes, in lines that stay.
         answer_seconds: limit for the answers of all nodes together.

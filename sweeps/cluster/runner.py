@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +71,7 @@ def run_trials(
     display: SweepDisplay,
     attempts: Mapping[str, int] | None = None,
     scheduler: TrialScheduler | None = None,
+    on_checked: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Runs trials on the connected cluster until all have ended, or until a signal comes.
 
@@ -87,6 +88,8 @@ def run_trials(
         display: shows the progress.
         attempts: trial id → number of this attempt, where it is not the first.
         scheduler: may stop trials early.
+        on_checked: called once the configurations are known to fit their images, before the first
+            trial starts.
 
     Raises:
         UserError: images cannot be read, or a configuration does not fit them.
@@ -98,6 +101,7 @@ def run_trials(
         shared = share_data(
             data_for, data_root, {"num_cpus": min(cpus_per_trial, 1)}, execution=order.execution
         )
+        on_checked()
         display.phase("starting the first trials")
         started_in = str(Path.cwd())
         is_checked = data_for is source

@@ -115,18 +115,32 @@ class GridCommand(Generic[AnyConfig]):
         check_execution_applies(plan, options.run.execution)
         store = options.run.store
         document |= {"command": self.verb, "name": options.name, "results": store.shown}
-        if not options.dry_run:
-            store.create()
-            _compact(store)  # a driver that was killed has not
-        progress = progress_of(plan, store, retry_failed=options.retry_failed, on_invalid=_warn)
         if options.dry_run:
-            return _dry_run(plan, progress, options, document)
-        outcome = None
-        if progress.to_do:
-            outcome = self._run(plan, progress, options, arguments)
-            _compact(store)
-        command = command_line(self._program, arguments)
-        return self._finish(plan, store, outcome, command, document)
+            progress = _progress(plan, options)
+            remark = self._checked(progress.to_do, options)
+            exit_code = _dry_run(plan, progress, options, document)
+            if remark is not None:
+                print(f"notice: {remark}")
+            return exit_code
+        with store.reserved():
+            _compact(store)  # a driver that was killed has not
+            progress = _progress(plan, options)
+            outcome = None
+            if progress.to_do:
+                outcome = self._run(plan, progress, options, arguments)
+                _compact(store)
+            command = command_line(self._program, arguments)
+            return self._finish(plan, store, outcome, command, document)
+
+    def _checked(self, to_do: Sequence[AnyConfig], options: GridOptions) -> str | None:
+        """Checks, as far as a dry run may, that trials fit their images; returns what it leaves.
+
+        Raises:
+            UserError: one does not.
+        """
+        if self.further is None:
+            return None
+        return self.further.check(to_do, options.run.data_root)
 
     def _plan(self, options: GridOptions) -> list[AnyConfig]:
         grid: Grid[AnyConfig] | None = options.grid
@@ -169,17 +183,22 @@ class GridCommand(Generic[AnyConfig]):
             if not cluster.is_local:
                 check_nodes(progress.to_do, run, gpu_share=share, display=display)
             script, *words = self._program.split()
-            run.store.put_submission(
-                {
-                    "name": name,
-                    "script": script,
-                    "command": [*words, *arguments],
-                    "plan_digest": plan_digest(plan),
-                    "trial_ids": [config.trial_id for config in plan],
-                    "plan": [{"kind": config.kind, **config.to_dict()} for config in plan],
-                    "cluster": str(cluster),
-                }
-            )
+
+            def begin() -> None:
+                """Writes the first files: nothing is wrong with the plan."""
+                run.store.create()
+                run.store.put_submission(
+                    {
+                        "name": name,
+                        "script": script,
+                        "command": [*words, *arguments],
+                        "plan_digest": plan_digest(plan),
+                        "trial_ids": [config.trial_id for config in plan],
+                        "plan": [{"kind": config.kind, **config.to_dict()} for config in plan],
+                        "cluster": str(cluster),
+                    }
+                )
+
             return run_trials(
                 progress.to_do,
                 data_for=progress.to_do,
@@ -189,6 +208,7 @@ class GridCommand(Generic[AnyConfig]):
                 max_concurrent=run.max_concurrent,
                 display=display,
                 attempts=progress.attempts,
+                on_checked=begin,
             )
 
     def _finish(
@@ -232,6 +252,10 @@ class GridCommand(Generic[AnyConfig]):
         print(f"next: {command_line(analysis, [store.uri])}")
         print(f"      {command_line(self._program, shlex.split(self.next_options))}")
         return 0
+
+
+def _progress(plan: Sequence[AnyConfig], options: GridOptions) -> PlanProgress[AnyConfig]:
+    return progress_of(plan, options.run.store, retry_failed=options.retry_failed, on_invalid=_warn)
 
 
 def _introduction(
@@ -351,7 +375,8 @@ def _print_failures(
 
 def _compact(store: Store) -> None:
     with contextlib.suppress(OSError):  # a copy that only saves time
-        store.compact()
+        if store.exists():
+            store.compact()
 
 
 def _warn(message: str) -> None:

@@ -1,7 +1,7 @@
 """Command-line options of the commands that run a grid."""
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
@@ -27,11 +27,15 @@ class FurtherArguments:
         add: adds them to the parser.
         grid: returns the grid that they ask for; may raise a UserError.
         usage: the arguments in the usage line.
+        check: takes the trials that a dry run would run and the folder of torchvision's data sets;
+            raises a UserError where one does not fit its images, as far as that takes seconds, and
+            returns in a line what it leaves to the sweep itself, or None.
     """
 
     add: Callable[[argparse.ArgumentParser], None]
     grid: Callable[[argparse.Namespace], Grid[Any]]
     usage: str
+    check: Callable[[Sequence[Any], str], str | None] = lambda *_: None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -133,18 +133,47 @@ class Store:
         Raises:
             UserError: it cannot be written to, holds other things, or results of another schema.
         """
+        self._try_place()
         try:
-            if not self.exists():
-                self._refuse_strangers()
-                self._files.make_folder("", parents=True)
             for folder in FOLDERS:
                 self._files.make_folder(folder)
-            self._try_to_write()
             if not self.exists():
                 self._files.write("sweep.json", records.json_content(_description()), replace=False)
         except OSError as error:
             raise UserError(f"results {self.shown} cannot be written to: {error}") from None
         self._check_description()
+
+    @contextlib.contextmanager
+    def reserved(self) -> Iterator[None]:
+        """Checks that the store can be written to, or made, and leaves nothing if it is not made.
+
+        Inside the context a folder on a disk exists, so that other machines can be tried.
+
+        Raises:
+            UserError: see `create`.
+        """
+        place = self.local_path
+        missing = [] if place is None else [p for p in (place, *place.parents) if not p.exists()]
+        try:
+            self._try_place()
+            yield
+        finally:
+            for folder in missing:
+                with contextlib.suppress(OSError):  # not empty: it was made by `create`
+                    folder.rmdir()
+
+    def _try_place(self) -> None:
+        """Makes the folder of the store and tries to write there; raises a UserError."""
+        try:
+            is_made = self.exists()
+            if not is_made:
+                self._refuse_strangers()
+                self._files.make_folder("", parents=True)
+            self._try_to_write()
+        except OSError as error:
+            raise UserError(f"results {self.shown} cannot be written to: {error}") from None
+        if is_made:
+            self._check_description()
 
     def exists(self) -> bool:
         """Whether there is a store."""

@@ -1,5 +1,6 @@
 """The command that judges sets: its plan, its bad usage, and a run in a process of its own."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -151,6 +152,85 @@ def test_bad_usage_is_one_line_and_code_2(
     told = capsys.readouterr().err
     assert message in told
     assert told.count("\n") == 1
+
+
+LABELS = torch.arange(10)
+
+BAD_FITS: list[tuple[str, str, list[str], str]] = [
+    ("size", "digits", [], "digits 8×8; resize the data set to the set's size with --set image_s"),
+    ("size", "digits", ["--set", "image_size=9"], "of digits 9×9; .* with --set image_size=16$"),
+    ("dark", "digits", ["--set", "set_range=unit"], "--set set_range=unit: pixels must be in 0 …"),
+    ("range", "digits", [], "force it with --set set_range=unit, bytes or .* --set set_mean=… and"),
+    ("labels", "digits", [], "labels go up to 900000000000, but there are only 10 images"),
+    ("labels", "mnist", [], "labels go up to 900000000000, but there are only 10 images"),
+    ("one", "digits", ["--set", "repetition=2"], "repetition 2 does not exist: .* holds one set"),
+    ("one", "mnist", ["--set", "repetition=2"], "repetition 2 does not exist: .* holds one set"),
+]
+
+
+def unfitting(name: str, folder: Path) -> str:
+    """Writes a set that does not fit the digits; returns its path."""
+    images = torch.rand(10, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    values = {
+        "size": [images.repeat(1, 1, 2, 2), LABELS],
+        "dark": [images * 255, LABELS],
+        "range": [images * 10_000 - 5_000, LABELS],
+        "labels": [images, LABELS * 10**11],
+        "one": [images, LABELS],
+    }
+    torch.save(values[name], folder / "set.pt")
+    return str(folder / "set.pt")
+
+
+@pytest.mark.parametrize(("name", "dataset", "options", "message"), BAD_FITS)
+def test_dry_run_refuses_sets_that_do_not_fit_with_the_options_of_the_command(
+    name: str,
+    dataset: str,
+    options: list[str],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    place = ["--results", str(tmp_path / "results"), "--data-root", str(tmp_path)]
+    words = [unfitting(name, tmp_path), "--on", dataset, *options, *place]
+
+    assert COMMAND.main([*words, "--dry-run"]) == 2
+    captured = capsys.readouterr()
+    assert re.search(message, captured.err.rstrip("\n"))
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["set.pt"]
+
+
+def test_dry_run_says_which_data_sets_it_does_not_read(
+    files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--results", str(tmp_path / "results"), "--data-root", str(tmp_path), "--dry-run"]
+
+    assert COMMAND.main([*files, *words]) == 0
+    assert "notice" not in capsys.readouterr().out
+    assert COMMAND.main([*files, "--on", "mnist", *words]) == 0
+    assert (
+        "notice: whether the sets fit mnist is checked before the first trial: a dry run reads "
+        "only built-in data sets that are on this machine\n"
+    ) in capsys.readouterr().out
+
+
+@pytest.mark.ray
+def test_nothing_is_written_for_a_set_that_does_not_fit(tmp_path: Path) -> None:
+    results = tmp_path / "new" / "results"
+    ran = subprocess.run(
+        [sys.executable, SCRIPT, unfitting("size", tmp_path), "--results", str(results)],
+        env=environment(results) | {"PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ran.returncode == 2
+    assert "--set image_size=16 (data set digits)" in ran.stderr
+    assert not results.parent.exists()
 
 
 @pytest.mark.ray

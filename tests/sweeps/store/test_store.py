@@ -103,6 +103,45 @@ def test_killed_creation_is_finished_and_users_may_add_files(tmp_path: Path) -> 
     Store(tmp_path).create()
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_reserved_place_that_is_not_used_is_left_as_it_was(tmp_path: Path, is_there: bool) -> None:
+    folder = tmp_path / "deep" / "results"
+    if is_there:
+        folder.mkdir(parents=True)
+    with pytest.raises(ZeroDivisionError), Store(folder).reserved():  # noqa: PT012
+        assert folder.is_dir()
+        1 / 0  # noqa: B018
+    assert [path.name for path in tmp_path.rglob("*")] == (["deep", "results"] if is_there else [])
+
+
+def test_reserved_place_keeps_the_store_that_is_made_there(tmp_path: Path) -> None:
+    store = Store(tmp_path / "deep" / "results")
+    with store.reserved():
+        assert not store.exists()
+        store.create()
+    assert store.exists()
+    before = names_in(tmp_path)
+    with store.reserved():
+        pass
+    assert names_in(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("thesis.tex", "mine", "holds other things"),
+        ("sweep.json", '{"schema_version": 7}', "have schema_version 7"),
+    ],
+)
+def test_place_that_cannot_be_reserved_is_refused(
+    tmp_path: Path, name: str, content: str, message: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=message), Store(tmp_path).reserved():
+        pass
+    assert names_in(tmp_path) == {name}
+
+
 def test_another_schema_version_is_refused(store: Store) -> None:
     (folder_of(store) / "sweep.json").write_text('{"schema_version": 7}')
 
@@ -158,6 +197,11 @@ def test_a_place_that_cannot_be_written_to_is_one_line(
     for place in (tmp_path / "file", tmp_path / "file" / "results"):
         with pytest.raises(UserError, match=r"cannot be written to: .*file"):
             Store(place).create()
+        with (
+            pytest.raises(UserError, match=r"cannot be written to: .*file"),
+            Store(place).reserved(),
+        ):
+            pass
     disk = small_disk("1m")
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     with pytest.raises(UserError, match=r"cannot be written to: .*Read-only file system"):
