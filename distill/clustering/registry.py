@@ -263,6 +263,9 @@ WITH_NOISE = ("dbscan", "hdbscan", "dbscan_published")
 CHOOSES_ITSELF = ("facility_location", "k_center", "herding", "random")
 """Clusterers whose representatives are images that they choose, with clusters made afterwards."""
 
+EQUALLY_LARGE = ("random",)
+"""Clusterers whose clusters differ by at most one image, so that their sizes weigh nothing."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class GradientOptions:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 from distill.clustering.registry import CLUSTERERS, EMBEDDINGS
 from distill.components import choice, component_of, option
 from distill.config.base import Config
+from distill.config.cluster_weights import check_strength_weights, check_training_weights
 from distill.config.defaults import dataset_defaults, default_lr_img
 from distill.config.picks import check_picks, chooses_otherwise
 from distill.config.sets import INITS, START_SET, check_set_constants
@@ -89,6 +90,26 @@ class DistillationConfig(Config):
             )
         if self.trains_with_weights:
             self._check_weights()
+        self._check_strength_weights()
+
+    def _check_strength_weights(self) -> None:
+        if self.protocol == "published":
+            check_strength_weights(self, "protocol 'published'", "use protocol sound")
+        elif self.weights != "size":
+            obstacle = f"weights {self.weights!r}"
+            check_strength_weights(self, obstacle, "set weights size or leave it out")
+        elif not self._clusters_weigh:
+            obstacle = (
+                f"weights_in {self.weights_in!r}, match {self.match!r} and init {self.init!r}"
+            )
+            check_strength_weights(self, obstacle, "leave it out")
+
+    @property
+    def _clusters_weigh(self) -> bool:
+        """Whether the masses of the clusterer's clusters weigh anything, given weights by size."""
+        is_matched = self.match != "none" and self.n_outer != 0
+        in_matching = is_matched and self.weights_in != "training"
+        return in_matching or (self.trains_with_weights and self.init == "clusters")
 
     def _check_weights(self) -> None:
         given = f"weights_in {self.weights_in!r}"
@@ -111,6 +132,8 @@ class DistillationConfig(Config):
                 f"{given} needs a start from clusters, but clusterer 'agglomerative_published' "
                 "starts from the first images; use init kmeans"
             )
+        if self.init != "kmeans":
+            check_training_weights(self, self.clusterer, "use init kmeans or weights_in matching")
 
     def _check_start_set(self) -> None:
         prefix, _, name = self.init.partition(":")

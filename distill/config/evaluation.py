@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 
 from distill.components import choice, component_of, option
 from distill.config.base import Config
+from distill.config.cluster_weights import check_strength_weights, check_training_weights
 from distill.config.defaults import dataset_defaults
 from distill.config.sets import LABELS, SETS, check_set_constants
 from distill.errors import UserError
@@ -68,6 +69,10 @@ class EvaluationConfig(Config):
                 f"weights_in {self.weights_in!r} needs a set with weights, got set {self.set!r}, "
                 "whose images stand for equally many; use weights_in matching"
             )
+        check_training_weights(self, self["clusterer"], "use weights_in matching")
+        if not self.trains_with_weights:
+            obstacle = f"weights_in {self.weights_in!r}"
+            check_strength_weights(self, obstacle, "set weights_in training or leave it out")
         check_set_constants(self)
 
     @property

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 
 from distill.components import choice, fields_of, option
 from distill.config.base import Config
+from distill.config.cluster_weights import check_strength_weights, check_training_weights
 from distill.config.defaults import DATASET_DEFAULTS
 from distill.config.picks import check_picks, chooses_otherwise
 from distill.config.recipes import RECIPES
@@ -62,6 +63,8 @@ class SelectionConfig(Config):
                 f"selector {self.selector!r}, whose images stand for equally many; use weights_in "
                 "matching"
             )
+        check_training_weights(self, self["clusterer"], "use weights_in matching")
+        self._check_strength_weights()
         if self.recipe == "distillation":
             if self.network == "photo_cnn":
                 raise UserError(
@@ -72,6 +75,14 @@ class SelectionConfig(Config):
                 raise UserError("equal_steps applies to recipe 'classifier' only; leave it out")
         if self.protocol == "published":
             self._check_published()
+
+    def _check_strength_weights(self) -> None:
+        if self.selector != "nearest_center":
+            obstacle = f"selector {self.selector!r}"
+            check_strength_weights(self, obstacle, "leave it out")
+        elif not self.trains_with_weights:
+            obstacle = f"selector {self.selector!r} and weights_in {self.weights_in!r}"
+            check_strength_weights(self, obstacle, "set weights_in training or leave it out")
 
     def _check_picks(self) -> None:
         check_picks(self, self["clusterer"] or "kmeans")

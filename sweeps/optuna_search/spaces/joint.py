@@ -7,7 +7,7 @@ from typing import Any
 
 import optuna
 
-from distill.clustering.registry import CHOOSES_ITSELF, CLUSTERERS
+from distill.clustering.registry import CHOOSES_ITSELF, CLUSTERERS, EQUALLY_LARGE
 from sweeps.optuna_search.suggest import searched_names, suggest_options, suggest_picks
 
 BASE = {"ipc": 10}
@@ -17,7 +17,7 @@ def suggest(trial: optuna.Trial) -> dict[str, Any]:
     """Returns the fields of one trial. A class of digits has 125 training images."""
     clusterer = trial.suggest_categorical("clusterer", searched_names(CLUSTERERS))
     weights: dict[str, Any] = {"weights": trial.suggest_categorical("weights", ["none", "size"])}
-    if weights["weights"] == "size":
+    if weights["weights"] == "size" and clusterer not in EQUALLY_LARGE:
         weights["weights_in"] = trial.suggest_categorical(
             "weights_in", ["matching", "training", "both"]
         )

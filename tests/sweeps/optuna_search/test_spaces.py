@@ -90,6 +90,14 @@ def test_joint_asks_for_the_clusterers_own_parameters_only() -> None:
     }
 
 
+def test_joint_gives_random_images_no_weights_in_training() -> None:
+    drawn = draw(load_space("joint").narrowed({"clusterer": "random"}))
+
+    assert {config["weights"] for config, _ in drawn} == {"none", "size"}
+    assert {config["weights_in"] for config, _ in drawn} == {"matching"}
+    assert {name for _, params in drawn for name in params}.isdisjoint({"weights_in", "pick"})
+
+
 def test_the_space_of_picks_has_every_pick_quota_and_difficulty() -> None:
     seen: dict[str, set[Any]] = {"pick": set(), "quota": set(), "difficulty": set()}
     for config, params in draw(load_space("pick"), n=120):
