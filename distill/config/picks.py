@@ -10,6 +10,14 @@ def chooses_otherwise(config: Config) -> bool:
     return any(config[n] not in (None, NEUTRAL_VALUES[n]) for n in ("pick", "quota"))
 
 
+def offers_picks(clusterer: str | None) -> bool:
+    """Whether the clusters of a clusterer (None: the default one) offer images to pick from."""
+    has_rule = clusterer == "kmedoids_sklearn_extra" or clusterer in (
+        CLUSTERERS.published_variants().values()
+    )
+    return not has_rule and clusterer not in CHOOSES_ITSELF
+
+
 def check_picks(config: Config, clusterer: str) -> None:
     """Checks that pick and quota have a meaning for a clusterer.
 
@@ -24,10 +32,7 @@ def check_picks(config: Config, clusterer: str) -> None:
         raise UserError(
             f"the published protocol has no picks and quotas, got {given}; use protocol sound"
         )
-    has_own_rule = clusterer == "kmedoids_sklearn_extra" or clusterer in (
-        CLUSTERERS.published_variants().values()
-    )
-    if has_own_rule or clusterer in CHOOSES_ITSELF:
+    if not offers_picks(clusterer):
         raise UserError(
             f"{given} needs a clusterer whose clusters offer several images, but clusterer "
             f"{clusterer!r} chooses the images itself; leave pick and quota out"

@@ -6,7 +6,13 @@ from typing import Any
 import optuna
 
 from distill.components import Field, Registry, SearchRange, fields_of, plain_type
-from distill.selection.registry import DIFFICULTIES, PICKS, QUOTAS, SEARCHED_PICKS
+from distill.selection.registry import (
+    DIFFICULTIES,
+    PICKS,
+    QUOTAS,
+    SEARCHED_PICKS,
+    StratifiedOptions,
+)
 
 
 def searched_names(registry: Registry) -> list[str]:
@@ -36,21 +42,35 @@ def suggest_options(
     }
 
 
-def suggest_picks(trial: optuna.Trial, picks: Sequence[str] = SEARCHED_PICKS) -> dict[str, Any]:
+def suggest_picks(
+    trial: optuna.Trial, picks: Sequence[str] = SEARCHED_PICKS, *, with_difficulty: bool = True
+) -> dict[str, Any]:
     """Returns a pick and a quota, and where they need one the difficulty.
 
     Args:
         trial: samples them.
         picks: names of picks.
+        with_difficulty: whether the difficulty is sampled; else it is the default one.
     """
     found: dict[str, Any] = {
         "pick": trial.suggest_categorical("pick", list(picks)),
         "quota": trial.suggest_categorical("quota", list(QUOTAS)),
     }
     options = (fields_of(PICKS[found["pick"]].options), fields_of(QUOTAS[found["quota"]].options))
-    if any("difficulty" in declared for declared in options):
+    if with_difficulty and any("difficulty" in declared for declared in options):
         found["difficulty"] = trial.suggest_categorical("difficulty", list(DIFFICULTIES))
     return found
+
+
+def suggest_strata(trial: optuna.Trial, quota: str | None) -> dict[str, Any]:
+    """Returns the options of quotas by difficulty; none for another quota."""
+    if quota != "stratified":
+        return {}
+    lowest = StratifiedOptions().prune_hardest
+    return {
+        "n_strata": trial.suggest_int("n_strata", 2, 50, log=True),
+        "prune_hardest": trial.suggest_float("prune_hardest", lowest, 0.5),
+    }
 
 
 def suggest_option(trial: optuna.Trial, name: str, declared: Field) -> Any:

@@ -446,7 +446,10 @@ def _roofline(data: Data, n_iters: list[int], wall: float, repeats: int) -> None
 
 
 def count(names: Sequence[str]) -> None:
-    """Prints operations and syncs of ten small classes, together and class by class."""
+    """Prints operations and syncs of ten small classes, together and class by class.
+
+    Methods that run on the CPU only have none.
+    """
     print("\noperations / host–device syncs for ten classes of 180 to 225 points, 32-d, k = 12,")
     print("counted on the CPU; k-means as on a GPU, and by iteration of the slowest class")
     classes = [features(180 + 5 * index, 32, index) for index in range(10)]
@@ -456,6 +459,8 @@ def count(names: Sequence[str]) -> None:
             if name == "dbscan_published":
                 options["eps"] = float(kth_neighbor_distances(classes[0], 5).median())
             own = CLUSTERERS.build(name, **options)
+            if own.runs_on_cpu:
+                continue
             texts = []
             for together in (True, False):
                 with Counter() as counter:

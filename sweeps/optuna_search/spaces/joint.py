@@ -7,7 +7,8 @@ from typing import Any
 
 import optuna
 
-from distill.clustering.registry import CHOOSES_ITSELF, CLUSTERERS, EQUALLY_LARGE
+from distill.clustering.registry import CLUSTERERS, EQUALLY_LARGE
+from distill.config.picks import offers_picks
 from sweeps.optuna_search.suggest import searched_names, suggest_options, suggest_picks
 
 BASE = {"ipc": 10}
@@ -21,7 +22,7 @@ def suggest(trial: optuna.Trial) -> dict[str, Any]:
         weights["weights_in"] = trial.suggest_categorical(
             "weights_in", ["matching", "training", "both"]
         )
-    picks = {} if clusterer in CHOOSES_ITSELF else suggest_picks(trial)
+    picks = suggest_picks(trial) if offers_picks(clusterer) else {}
     return {
         "clusterer": clusterer,
         **suggest_options(trial, CLUSTERERS, clusterer),

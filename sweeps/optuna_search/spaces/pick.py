@@ -8,8 +8,8 @@ from typing import Any
 
 import optuna
 
-from distill.selection.registry import PICKS, StratifiedOptions
-from sweeps.optuna_search.suggest import suggest_picks
+from distill.selection.registry import PICKS
+from sweeps.optuna_search.suggest import suggest_picks, suggest_strata
 
 BASE = {"ipc": 10}
 DEFAULT = {"pick": "nearest", "quota": "one"}
@@ -18,9 +18,4 @@ DEFAULT = {"pick": "nearest", "quota": "one"}
 def suggest(trial: optuna.Trial) -> dict[str, Any]:
     """Returns the fields of one trial."""
     found = suggest_picks(trial, tuple(PICKS))
-    if found["quota"] == "stratified":
-        found["n_strata"] = trial.suggest_int("n_strata", 2, 50, log=True)
-        found["prune_hardest"] = trial.suggest_float(
-            "prune_hardest", StratifiedOptions().prune_hardest, 0.5
-        )
-    return found
+    return found | suggest_strata(trial, found["quota"])

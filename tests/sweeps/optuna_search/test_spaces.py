@@ -111,16 +111,22 @@ def test_the_space_of_picks_has_every_pick_quota_and_difficulty() -> None:
 
 
 def test_ways_of_choosing_are_asked_for_their_own_parameters_only() -> None:
+    compared = {"weights_in"}
+    picked = {"pick", "quota", "difficulty", "n_strata", "prune_hardest"}
     options = {
         "random": set(),
-        "cluster_grid": {"clusterer", "n_clusters", "pca_dim", "grid_size"},
-        "herding": {"embedding"},
-        "k_center": {"embedding"},
-        "nearest_center": {"embedding", "clusterer", "pick", "quota"},
+        "cluster_grid": compared | {"clusterer", "n_clusters", "pca_dim", "grid_size"},
+        "herding": compared | {"embedding"},
+        "k_center": compared | {"embedding"},
+        "nearest_center": compared | {"embedding", "clusterer", *picked},
     }
     seen = set()
-    for config, params in draw(load_space("selection")):
-        assert set(params) == {"selector", "fraction"} | options[config.selector]
+    for config, params in draw(load_space("selection"), n=200):
+        own = set(fields_of(CLUSTERERS[params.get("clusterer", "kmeans")].options))
+        assert set(params) - picked - own == (
+            {"selector", "fraction"} | options[config.selector] - picked
+        )
+        assert set(params) & picked <= options[config.selector]
         assert 0.02 <= config["fraction"] <= 0.5
         seen.add(config.selector)
     assert seen == set(options)
@@ -128,6 +134,55 @@ def test_ways_of_choosing_are_asked_for_their_own_parameters_only() -> None:
     by_number = load_space("selection").narrowed({"ipc": 10})
     assert {(config["fraction"], config["ipc"]) for config, _ in draw(by_number)} == {(None, 10)}
     assert "fraction" not in by_number.check()
+
+
+def test_selections_search_clusterers_that_stay_cheap_with_their_options() -> None:
+    seen: dict[str, set[Any]] = {"cluster_grid": set(), "nearest_center": set()}
+    with_options = {"kmeans++", "kmedoids", "agglomerative", "hdbscan"}
+    for config, params in draw(load_space("selection"), n=200):
+        if config.selector not in seen:
+            continue
+        clusterer = config["clusterer"]
+        seen[config.selector].add(clusterer)
+        own = set(params) & set(fields_of(CLUSTERERS[clusterer].options))
+        assert bool(own) == (clusterer in with_options)
+    expected = with_options | {"kmeans", "bisecting_kmeans", "facility_location"}
+    assert seen == {"cluster_grid": expected, "nearest_center": expected}
+
+
+def test_selections_search_picks_strata_and_weights_where_they_mean_something() -> None:
+    seen: dict[str, set[Any]] = {"weights_in": set(), "difficulty": set(), "quota": set()}
+    for config, params in draw(load_space("selection"), n=400):
+        assert ("weights_in" in params) == (config.selector != "random")
+        offers = config.selector == "nearest_center" and config["clusterer"] != "facility_location"
+        assert ("pick" in params) == ("quota" in params) == offers
+        needs = config["pick"] in ("hard", "easy", "middle") or config["quota"] == "stratified"
+        assert ("difficulty" in params) == (needs and config["embedding"] == "features")
+        assert ("n_strata" in params) == (config["quota"] == "stratified")
+        assert ("prune_hardest" in params) == (config["quota"] == "stratified")
+        for name, values in seen.items():
+            values.add(config[name])
+    assert seen["weights_in"] == {"matching", "training"}
+    assert seen["difficulty"] == {None, *DIFFICULTIES}
+    assert seen["quota"] == {None, *QUOTAS}
+
+
+CHOOSES = (*CHOOSES_ITSELF, "kmedoids_sklearn_extra", *CLUSTERERS.published_variants().values())
+
+
+@pytest.mark.parametrize(
+    "clusterer", [name for name in CLUSTERERS if name != "agglomerative_published"]
+)
+def test_every_clusterer_can_be_fixed_in_searches(clusterer: str) -> None:
+    nearest = {"selector": "nearest_center", "clusterer": clusterer}
+    for space in (
+        load_space("selection").narrowed(nearest),
+        load_space("joint").narrowed({"clusterer": clusterer}),
+    ):
+        searched = set(space.check())
+
+        assert ("weights_in" in searched) == (clusterer != "random")
+        assert ("pick" in searched) == (clusterer not in CHOOSES)
 
 
 def test_a_fixed_field_is_not_asked_for_and_wins() -> None:
