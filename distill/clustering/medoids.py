@@ -35,7 +35,9 @@ def with_medoids(points: Tensor, clustering: Clustering) -> Clustering:
             for cluster in range(clustering.n_clusters)
         ]
     )
-    return dataclasses.replace(clustering, centers=points[medoids], medoid_indices=medoids)
+    return dataclasses.replace(
+        clustering, centers=points[medoids], medoid_indices=medoids, closeness=None
+    )
 
 
 def clustering_of_medoids(points: Tensor, medoids: Tensor, *, n_iter: int = 0) -> Clustering:

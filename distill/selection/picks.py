@@ -98,11 +98,8 @@ class Medoid(Pick):
 
     def keys(self, candidates: Candidates) -> Tensor:
         """Returns distances to the medoids."""
-        medoids = with_medoids(candidates.points, candidates.clustering)
-        plain = Clustering(
-            labels=medoids.labels, centers=medoids.centers, medoid_indices=medoids.medoid_indices
-        )
-        return nearness(candidates.points, plain)
+        points = candidates.points
+        return nearness(points, with_medoids(points, candidates.clustering))
 
 
 @final

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from distill.clustering.gmm import GaussianMixture
 from distill.clustering.kmeans import KMeans
 from distill.clustering.kmedoids import KMedoids
 from distill.clustering.medoids import with_medoids
@@ -137,6 +138,30 @@ def test_a_medoid_differs_from_the_image_nearest_the_mean() -> None:
     assert choose(medoid, points, [0] * 5, [1]).rows.tolist() == [2]
     # Then those nearest the medoid.
     assert sorted(choose(medoid, points, [0] * 5, [3]).rows.tolist()) == [1, 2, 3]
+
+
+def test_medoids_come_before_the_images_that_a_mixture_ranks_first() -> None:
+    points = blobs(8, n=90)
+    by_rank = NearestCenter(clusterer=GaussianMixture(), n_clusters=3)
+    medoids = NearestCenter(clusterer=GaussianMixture(), n_clusters=3, medoids=True)
+    ranked, chosen = (choose(one, points, [0] * 90, [3]) for one in (by_rank, medoids))
+
+    assert chosen.clusters is not None
+    assert ranked.clusters is not None
+    assert torch.equal(chosen.clusters, ranked.clusters)
+    expected = []
+    for cluster in range(3):
+        members = torch.nonzero(chosen.clusters == cluster).flatten()
+        costs = torch.cdist(points[members], points[members]).sum(dim=1)
+        expected.append(int(members[costs.argmin()]))
+    assert sorted(chosen.rows.tolist()) == sorted(expected) != sorted(ranked.rows.tolist())
+    more = choose(medoids, points, [0] * 90, [30])  # then those nearest the medoids
+    for cluster, medoid in enumerate(expected):
+        distances = (points - points[medoid]).norm(dim=1)
+        members = torch.nonzero(chosen.clusters == cluster).flatten()
+        taken = [row for row in more.rows.tolist() if chosen.clusters[row] == cluster]
+        nearest = members[distances[members].argsort()][: len(taken)]
+        assert sorted(taken) == sorted(nearest.tolist())
 
 
 @pytest.mark.parametrize("name", SELECTORS)
