@@ -7,6 +7,24 @@ from sweeps.grid.grid import Grid, Row, grid_configs
 BOTH = ("published", "sound")
 
 CLUSTERERS = ("kmeans", "kmeans++", "kmedoids", "dbscan", "agglomerative", "birch")
+"""Those of the papers, and BIRCH."""
+
+_FURTHER = ("hdbscan", "gmm", "spectral")
+
+GRID_CLUSTERERS = (*CLUSTERERS, *_FURTHER, "minibatch_kmeans", "facility_location", "k_center")
+"""Those that divide all images: two bisected clusters are those of k-means, and `herding` does not
+divide, as its second center lies beside the first."""
+
+CENTER_CLUSTERERS = (
+    *CLUSTERERS,
+    *_FURTHER,
+    *("bisecting_kmeans", "minibatch_kmeans", "facility_location"),
+)
+"""Those that divide a class: the centers of `k_center` and `herding` are the images that the
+selectors of these names choose."""
+
+_HAVE_MEDOIDS = ("kmedoids", "facility_location")
+"""Clusterers whose centers are medoids already."""
 
 
 def _at(fraction: float, *selectors: str, **options: object) -> tuple[Row, ...]:
@@ -57,7 +75,7 @@ def _extended_rows() -> tuple[Row, ...]:
             for mode in ("replace", "add")
             for row in _at(0.1, "augmentation", augment_selector="cluster_grid", augment_mode=mode)
         ),
-        *(row for name in CLUSTERERS[1:] for row in _at(0.1, "cluster_grid", clusterer=name)),
+        *(row for name in GRID_CLUSTERERS[1:] for row in _at(0.1, "cluster_grid", clusterer=name)),
         *(row for n in (1, 4, 8, 16) for row in _at(0.1, "cluster_grid", n_clusters=n)),
         *(row for n in (1, 3) for row in _at(0.1, "cluster_grid", pca_dim=n)),
         *(row for n in _GRID_SIZES for row in _at(0.1, "cluster_grid", grid_size=n)),
@@ -69,11 +87,11 @@ def _extended_rows() -> tuple[Row, ...]:
         ),
         *_at(0.1, "cluster_grid", embedding="features"),
         *_at(0.1, *_GREEDY),
-        *(row for name in CLUSTERERS for row in _at(0.1, "nearest_center", clusterer=name)),
+        *(row for name in CENTER_CLUSTERERS for row in _at(0.1, "nearest_center", clusterer=name)),
         *(
             row
-            for name in CLUSTERERS
-            if name != "kmedoids"  # whose centers are medoids
+            for name in CENTER_CLUSTERERS
+            if name not in _HAVE_MEDOIDS
             for row in _at(0.1, "nearest_center", clusterer=name, center="medoid")
         ),
         *(
@@ -124,7 +142,7 @@ EXTENDED = Grid(
     name="extended",
     summary="what paper 2 left open: equal steps, smaller fractions, every clusterer, sizes of the "
     "grid × numbers of images, augmented clustering, embeddings, herding and k-center, picks, 5 "
-    "seeds, on photos of your own: 390 trials",
+    "seeds, on photos of your own: 475 trials",
     configs=grid_configs(
         SelectionConfig,
         base={"image_size": 150},
@@ -134,24 +152,40 @@ EXTENDED = Grid(
     needs_dataset=True,
 )
 
-_COMPARING: tuple[Row, ...] = (
-    *({"selector": selector} for selector in _GREEDY),
-    *({"selector": "nearest_center", "clusterer": name} for name in CLUSTERERS),
-)
-"""Selectors by which images stand for unequally many others."""
+
+def _comparing(ipc: int) -> tuple[Row, ...]:
+    """Returns selectors by which images stand for unequally many others.
+
+    With one image a class, further clusterers that divide a class into as many clusters as images
+    have its mean or medoid as center, as those of the papers have.
+    """
+    clusterers = CENTER_CLUSTERERS if ipc > 1 else (*CLUSTERERS, "hdbscan")
+    return (
+        *({"selector": selector} for selector in _GREEDY),
+        *({"selector": "nearest_center", "clusterer": name} for name in clusterers),
+    )
 
 
 def _coreset_rows(ipc: int) -> tuple[Row, ...]:
     """Returns every way of choosing images.
 
-    For more than one a class with picks inside the clusters of k-means, and weights in training.
+    For more than one a class with picks inside the clusters of k-means, and weights in training;
+    those of HDBSCAN also by membership strengths.
     """
-    return (
+    comparing = _comparing(ipc)
+    rows: tuple[Row, ...] = (
         {"selector": "random"},
-        *_COMPARING,
+        *comparing,
         {"selector": "nearest_center", "n_clusters": 1},
-        *({"selector": "nearest_center", **picks} for picks in _PICKS if ipc > 1),
-        *(row | {"weights_in": "training"} for row in _COMPARING if ipc > 1),
+    )
+    if ipc == 1:
+        return rows
+    strengths = {"clusterer": "hdbscan", "strength_weights": True}
+    return (
+        *rows,
+        *({"selector": "nearest_center", **picks} for picks in _PICKS),
+        *(row | {"weights_in": "training"} for row in comparing),
+        {"selector": "nearest_center", **strengths, "weights_in": "training"},
     )
 
 
@@ -159,7 +193,7 @@ CORESET = Grid(
     name="coreset",
     summary="real images in place of distilled ones: every way of choosing them on CIFAR-10, "
     "with and without weights in training, picks, ipc 1, 10 and 50, with the evaluation of the "
-    "distillation, 5 seeds: 280 trials, a GPU",
+    "distillation, 5 seeds: 415 trials, a GPU",
     configs=tuple(
         config
         for ipc in (1, 10, 50)

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from typing import Any
 
 import pytest
 import torch
@@ -11,10 +12,16 @@ from distill.datasets import load_dataset
 from distill.errors import UserError
 from distill.selection.registry import SELECTORS
 from distill.trials import runner
+from distill.trials.image_selection import build_selector
 from sweeps.grid.plan import make_plan
-from sweeps.grid.selection_presets import CLUSTERERS, PRESETS
+from sweeps.grid.selection_presets import PRESETS
+from tests.distill.clustering.blobs import blobs
 
 PHOTOS = "folder:photos"
+PAPERS = {"kmeans", "kmeans++", "kmedoids", "dbscan", "agglomerative", "birch"}
+FURTHER = {"hdbscan", "gmm", "spectral", "minibatch_kmeans", "facility_location"}
+DIVIDE_ALL = PAPERS | FURTHER | {"k_center"}
+DIVIDE_CLASSES = PAPERS | FURTHER | {"bisecting_kmeans"}
 
 
 def plan_of(name: str, **options: object) -> list[SelectionConfig]:
@@ -27,8 +34,8 @@ def plan_of(name: str, **options: object) -> list[SelectionConfig]:
     [
         ("quickstart", (6 + 9) * 3),
         ("paper", (7 + 7) * 5),
-        ("extended", (73 + 5) * 5),
-        ("coreset", (10 * 3 + (8 + 5) * 2) * 5),
+        ("extended", (90 + 5) * 5),
+        ("coreset", (11 + (16 + 5 + 15) * 2) * 5),
     ],
 )
 def test_the_number_of_trials(name: str, n_trials: int) -> None:
@@ -91,8 +98,12 @@ def test_the_extended_preset_holds_what_the_paper_left_open() -> None:
     ids = {config.trial_id for config in plan}
 
     assert {c.trial_id for c in plan_of("paper", seeds=[0], protocols=["sound"])} <= ids
-    assert {c["clusterer"] for c in plan if c.selector == "cluster_grid"} == set(CLUSTERERS)
-    assert {c["clusterer"] for c in plan if c.selector == "nearest_center"} == set(CLUSTERERS)
+    assert {c["clusterer"] for c in plan if c.selector == "cluster_grid"} == DIVIDE_ALL
+    nearest = [c for c in plan if c.selector == "nearest_center"]
+    assert {c["clusterer"] for c in nearest} == DIVIDE_CLASSES
+    assert {c["clusterer"] for c in nearest if c["center"] == "medoid"} == DIVIDE_CLASSES - {
+        *("kmedoids", "facility_location")
+    }
     assert {c["embedding"] for c in plan if c.selector == "herding"} == {
         "features",
         "pixels",
@@ -130,13 +141,73 @@ def test_the_coreset_preset_evaluates_as_distilled_images_are() -> None:
     assert {config.dataset for config in plan} == {"cifar10"}
     assert {config["ipc"] for config in plan} == {1, 10, 50}
     assert {config["eval_epochs"] for config in plan} == {1000}
-    assert {c["clusterer"] for c in plan if c.selector == "nearest_center"} == set(CLUSTERERS)
+    for ipc, expected in ((1, PAPERS | {"hdbscan"}), (10, DIVIDE_CLASSES), (50, DIVIDE_CLASSES)):
+        of_size = [c for c in plan if c["ipc"] == ipc]
+        assert {c["clusterer"] for c in of_size if c.selector == "nearest_center"} == expected
+        assert {c["clusterer"] for c in of_size if c["strength_weights"]} == (
+            {"hdbscan"} if ipc > 1 else set()
+        )
     weighted = [c for c in plan if c.trains_with_weights]
     assert {c["ipc"] for c in weighted} == {10, 50}
     assert {c.selector for c in weighted} == {"herding", "k_center", "nearest_center"}
-    assert {c.replace(weights_in="matching").trial_id for c in weighted} < {
-        c.trial_id for c in plan
-    }
+    by_size = [c for c in weighted if not c["strength_weights"]]
+    assert {c.replace(weights_in="matching").trial_id for c in by_size} < {c.trial_id for c in plan}
+    assert len(weighted) - len(by_size) == 2 * 5
+
+
+@pytest.mark.parametrize("name", ["k_center", "herding"])
+def test_clusterers_left_out_of_the_rows_choose_what_selectors_choose(name: str) -> None:
+    points, labels = blobs(0, n=90), torch.arange(90) % 2
+    nearest, selector = (
+        build_selector(SelectionConfig(selector=selector, **options).resolve())
+        for selector, options in (("nearest_center", {"clusterer": name}), (name, {}))
+    )
+    ours, theirs = (
+        one.select(points, labels, [5, 7], torch.Generator().manual_seed(0))
+        for one in (nearest, selector)
+    )
+
+    assert sorted(ours.rows.tolist()) == sorted(theirs.rows.tolist())
+
+
+@pytest.mark.parametrize(
+    ("name", "like"),
+    [
+        ("gmm", "kmeans"),
+        ("spectral", "kmeans"),
+        ("bisecting_kmeans", "kmeans"),
+        ("minibatch_kmeans", "kmeans"),
+        ("facility_location", "kmedoids"),
+    ],
+)
+def test_one_image_a_class_is_the_same_by_what_the_rows_leave_out(name: str, like: str) -> None:
+    points, labels = blobs(1, n=90), torch.arange(90) % 2
+    chosen = [
+        build_selector(SelectionConfig(selector="nearest_center", clusterer=clusterer).resolve())
+        .select(points, labels, [1, 1], torch.Generator().manual_seed(0))
+        .rows.tolist()
+        for clusterer in (name, like)
+    ]
+
+    assert chosen[0] == chosen[1]
+
+
+@pytest.mark.parametrize("preset", ["extended", "coreset"])
+def test_rows_of_every_clusterer_select_images(preset: str) -> None:
+    points = torch.cat([blobs(2, n=60, k=3), blobs(3, n=60, k=3)]).float()
+    labels = torch.arange(120) // 60
+    seen: dict[str, set[Any]] = {"cluster_grid": set(), "nearest_center": set()}
+    for config in plan_of(preset, seeds=[0], set_values={"fraction": "0.1"}):
+        resolved = config.resolve()
+        if resolved["pick"] not in (None, "nearest") or resolved["quota"] not in (None, "one"):
+            continue  # these need the difficulty of images
+        if resolved.choosing_selector in seen:
+            selector = build_selector(resolved)
+            chosen = selector.select(points, labels, [6, 6], torch.Generator().manual_seed(0))
+            assert len(set(chosen.rows.tolist())) == 12
+            seen[resolved.choosing_selector].add(resolved["clusterer"])
+    assert seen["nearest_center"] == DIVIDE_CLASSES
+    assert seen["cluster_grid"] == (DIVIDE_ALL if preset == "extended" else set())
 
 
 def test_a_preset_without_images_asks_for_them() -> None:
