@@ -23,10 +23,10 @@ from analysis.statistics.equivalence import EQUIVALENT, UNDECIDED
 from analysis.tables.declarations import Topic
 from analysis.tables.layout import Table, layout_of
 from analysis.tables.rows import PROTOCOLS
-from analysis.tables.sheet import markdown_text
 from analysis.tables.topics import AGREEMENT
 from distill.components import resolve_reference
 from distill.kinds import KINDS
+from distill.markdown import markdown_text
 
 _COUNTED = {
     HOLDS: "{} as published",

@@ -3,10 +3,11 @@
 Nothing is computed here. What is written depends on the sheet alone, byte for byte.
 """
 
-import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from distill.markdown import markdown_text
 
 GAP = "  "
 """Between two columns of text."""
@@ -129,9 +130,6 @@ def _aligned(column: Column) -> list[str]:
     ]
 
 
-_ENTITY = re.compile(r"&(?=#?\w+;)")
-
-
 def markdown(sheet: Sheet) -> str:
     """Returns a sheet as Markdown, title and notes included; ends in a newline."""
     columns = [*sheet.keys, *sheet.columns]
@@ -147,19 +145,6 @@ def markdown(sheet: Sheet) -> str:
 
 def _markdown_row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
-
-
-def markdown_text(text: str) -> str:
-    r"""Returns a text as Markdown that shows it: markup, HTML and mathematics are escaped.
-
-    Example:
-        >>> markdown_text("a_b <i> $x$ &amp; c")
-        'a\\_b \\<i\\> \\$x\\$ &amp;amp; c'
-    """
-    text = _ENTITY.sub("&amp;", text)
-    for character in "\\`*_[]<>|$":
-        text = text.replace(character, f"\\{character}")
-    return text.replace("\n", " ")
 
 
 _LATEX = {

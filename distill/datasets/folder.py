@@ -160,6 +160,8 @@ def _rows(scan: _Scan) -> Rows:
         left_out = [folder.name for folder in layout.left_out]
         why = "no split, or no class folders in it"
         scan.notices.append(describe_parts(names, left_out, why=why, tests_on_val=tests_on_val))
+    else:
+        scan.notices.append(describe_parts({Part.TRAIN: [scan.top.name]}))
     by_part = {part: _files_by_class(folder, scan) for part, folder in layout.parts.items()}
     class_names = _class_names(by_part, layout, scan)
     entries = [
@@ -303,7 +305,11 @@ def _annotated_files(folder: Path, annotations: Path, scan: _Scan) -> ClassFiles
     scan.lists.append(annotations)
     classes: ClassFiles = defaultdict(list)
     listed: dict[str, str] = {}
-    for number, line in enumerate(annotations.read_text(encoding="utf-8").splitlines(), start=1):
+    try:
+        lines = annotations.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise UserError(f"{annotations} is not a text in UTF-8; write it again as such") from None
+    for number, line in enumerate(lines, start=1):
         columns = line.split("\t") if "\t" in line else line.split()
         if not line.strip():
             continue
@@ -311,7 +317,17 @@ def _annotated_files(folder: Path, annotations: Path, scan: _Scan) -> ClassFiles
             raise UserError(
                 f"{annotations} line {number}: a file name and a class are needed, got {line!r}"
             )
-        listed[columns[0].strip()] = columns[1].strip()
+        name, label = columns[0].strip(), columns[1].strip()
+        if name in ("", ".", "..") or Path(name).name != name or "\0" in name:
+            raise UserError(
+                f"{annotations} line {number}: {shortened(name)} is not the name of a file in "
+                f"{folder}; folders are not allowed in it"
+            )
+        if listed.setdefault(name, label) != label:
+            raise UserError(
+                f"{annotations} line {number}: {name} is of class {label!r} here and of "
+                f"{listed[name]!r} before; list every image once"
+            )
     unlisted = [file.name for file in scan.images(folder) if file.name not in listed]
     if unlisted:
         shown = ", ".join(unlisted[:3]) + (", …" if len(unlisted) > 3 else "")

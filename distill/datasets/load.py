@@ -21,7 +21,7 @@ from distill.datasets.images import ImageData, channel_statistics, fingerprint_o
 from distill.datasets.parquet import parquet_rows
 from distill.datasets.paths import user_path
 from distill.datasets.rows import OnCorrupt, Part, Rows, check_classes, split_rows
-from distill.errors import UserError, require_known
+from distill.errors import UserError, printable, require_known
 from distill.value_range import parse_value_range
 
 DATASET_NAMES = ("digits", "mnist_5k", *TORCHVISION, "parquet:", "folder:")
@@ -180,11 +180,22 @@ def _source_rows(name: str, data_root: Path, on_corrupt: OnCorrupt) -> Rows:
         return digits_rows()
     if kind == "mnist_5k":
         return mnist_5k_rows()
-    if kind == "parquet":
-        return parquet_rows(rest, on_corrupt)
-    if kind == "folder":
-        return folder_rows(rest, on_corrupt)
+    if kind in ("parquet", "folder"):
+        rows = (parquet_rows if kind == "parquet" else folder_rows)(rest, on_corrupt)
+        for class_name in rows.class_names:
+            _check_class_name(class_name)
+        return rows
     return torchvision_rows(kind, data_root)
+
+
+def _check_class_name(name: str) -> None:
+    """Raises a UserError for a name that no file of results could hold: bytes that are no UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"the class name '{printable(name)}' is not valid UTF-8; rename the folder or the class"
+        ) from None
 
 
 def _image_data(name: str, rows: Rows, decoded: Decoded) -> ImageData:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from distill.datasets.labels import (
@@ -96,10 +97,10 @@ def parquet_rows(spec: str, on_corrupt: OnCorrupt = "error") -> Rows:
         elif key in _PART_KEYS and value:
             files += [
                 _File(path=file.path, part=_PART_KEYS[key], name=file.name, is_explicit=True)
-                for file in _expand(value)
+                for file in _expand(value, spec)
             ]
         else:
-            files += _expand(_unquoted(item))
+            files += _expand(_unquoted(item), spec)
     if all(file.is_by_outer for file in files) and len({file.part for file in files}) == 1:
         # A folder that all files share tells none of them from another.
         files = [dataclasses.replace(file, part=None) for file in files]
@@ -210,8 +211,13 @@ def _unquoted(text: str) -> str:
     return text
 
 
-def _expand(pattern: str) -> list[_File]:
-    """Returns the files of a path, a folder or a glob pattern, and their splits."""
+def _expand(pattern: str, spec: str) -> list[_File]:
+    """Returns the files of a path, a folder or a glob pattern, and their splits.
+
+    Args:
+        pattern: the path or pattern.
+        spec: the item's whole list, for messages.
+    """
     path = user_path(pattern)
     if path.is_file():
         outer = exact_part(path.parent.name)
@@ -225,7 +231,7 @@ def _expand(pattern: str) -> list[_File]:
         top = Path(*path.parts[: _first_magic(path)])
         found = [Path(name) for name in glob.glob(str(path), recursive=True)]  # noqa: PTH207
     else:
-        hint = "; quote paths with commas" if "," in pattern else ""
+        hint = "; quote paths with commas" if "," in spec else ""
         shown = pattern if len(pattern) < 200 else shortened(pattern)
         raise UserError(f"no such file or folder: {shown} (datasets are given as {_SYNTAX}){hint}")
     below = {file: file.relative_to(top) for file in found if file.is_file()}
@@ -371,7 +377,7 @@ def _names(feature: dict[str, Any], path: Path) -> tuple[str, ...] | None:
             f"{path}: the class names in the schema metadata 'huggingface' must be a list, "
             f"got {names!r}"
         )
-    return tuple(str(name) for name in names)
+    return tuple(str(name) for name in names) or None
 
 
 def _labels(
@@ -527,22 +533,50 @@ def _batches(tables: list[_Table]) -> Iterator[list[tuple[str, Picture]]]:
             with pq.ParquetFile(table.path) as file:
                 n_rows = _rows_at_once(file.metadata)
                 for batch in file.iter_batches(n_rows, columns=[table.image_column]):
-                    values = batch.column(0).to_pylist()
-                    yield [
-                        (f"{table.path} row {row + i}", _picture(value, table.path, row + i))
-                        for i, value in enumerate(values)
-                        if row + i in wanted
-                    ]
-                    row += len(values)
+                    for values in _pieces(batch.column(0)):
+                        yield [
+                            (f"{table.path} row {row + i}", _picture(value, table.path, row + i))
+                            for i, value in enumerate(values)
+                            if row + i in wanted
+                        ]
+                        row += len(values)
         except (pa.ArrowException, OSError) as error:
             raise _unreadable(table.path, error) from error
 
 
+def _pieces(cells: pa.Array) -> Iterator[list[Any]]:
+    """Yields cells as Python values, so many at once as `_BATCH_BYTES` holds, at least one."""
+    encoded = cells.field("bytes") if pa.types.is_struct(cells.type) else cells
+    sizes = pc.binary_length(encoded)
+    start, total = 0, 0
+    for position, size in enumerate(sizes.to_pylist()):
+        if total + (size or 0) > _BATCH_BYTES and position > start:
+            yield cells.slice(start, position - start).to_pylist()
+            start, total = position, 0
+        total += size or 0
+    yield cells.slice(start).to_pylist()
+
+
 def _rows_at_once(metadata: pq.FileMetaData) -> int:
-    """Returns how many rows of a file are read at a time, by their mean size, uncompressed."""
+    """Returns how many rows of a file are read at a time.
+
+    By their mean size, uncompressed, or by what a dictionary holds, which any of them may repeat: a
+    file holds a large image once for all the rows that have it.
+    """
     groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
     n_bytes = max((group.total_byte_size / max(group.num_rows, 1) for group in groups), default=0)
+    for group in groups:
+        chunks = (group.column(i) for i in range(group.num_columns))
+        n_bytes = max(n_bytes, *(_dictionary_bytes(chunk) for chunk in chunks))
     return int(min(_BATCH, max(1, _BATCH_BYTES // max(n_bytes, 1))))
+
+
+def _dictionary_bytes(chunk: pq.ColumnChunkMetaData) -> float:
+    """Returns about how many bytes the dictionary of a column chunk holds, uncompressed."""
+    if not chunk.has_dictionary_page:
+        return 0
+    stored = chunk.data_page_offset - chunk.dictionary_page_offset
+    return float(stored * chunk.total_uncompressed_size / max(chunk.total_compressed_size, 1))
 
 
 def _picture(value: dict[str, Any] | bytes | None, table: Path, row: int) -> Picture:
@@ -557,6 +591,8 @@ def _picture(value: dict[str, Any] | bytes | None, table: Path, row: int) -> Pic
     if encoded is not None or not value.get("path"):
         return encoded
     picture = table.parent / str(value["path"])
+    if "\0" in str(picture):
+        raise UserError(f"{table} row {row}: {shortened(str(value['path']))} is no image path")
     if not picture.resolve().is_relative_to(table.parent.resolve()):
         raise UserError(
             f"{table} row {row}: the image path {shortened(str(value['path']))} leads out of the "

@@ -134,6 +134,10 @@ def _shuffled(n: int, seed: int, part: Part, label: int) -> NDArray[np.intp]:
     return np.argsort(stream.random_raw(n), kind="stable")
 
 
+_SHARES = {Part.VAL: "--val-fraction", Part.TEST: "--test-fraction"}
+"""Option of the share of the training images that a part gets."""
+
+
 def _hold_out(parts: NDArray[np.int8], rows: Rows, part: Part, fraction: float, seed: int) -> None:
     """Moves a share of every class from the training part to `part`, in place."""
     for label, class_name in enumerate(rows.class_names):
@@ -143,7 +147,8 @@ def _hold_out(parts: NDArray[np.int8], rows: Rows, part: Part, fraction: float, 
             raise UserError(
                 f"class {class_name!r} has too few images ({len(members)}) to hold out "
                 f"{fraction:g} of them for the {PART_NAMES[part]} set: the split would leave "
-                f"{n_held_out} there and {len(members) - n_held_out} for training"
+                f"{n_held_out} there and {len(members) - n_held_out} for training; choose another "
+                f"share ({_SHARES[part]}), or leave the class out (--classes)"
             )
         order = _shuffled(len(members), seed, part, label)
         parts[members[order[:n_held_out]]] = part

@@ -42,7 +42,7 @@ from distill.trials.distilled_files import (
     to_uint8,
     with_soft_labels,
 )
-from distill.trials.image_selection import ImageSelection
+from distill.trials.image_selection import ImageSelection, cap_notices
 from distill.trials.image_sheet import sheet_png
 from distill.trials.training_sets import (
     TrainingSet,
@@ -109,9 +109,12 @@ class EvaluationTrial(Trial):
 
     @classmethod
     def notices(cls, config: ResolvedEvaluation, data: ImageData) -> list[str]:
-        """Returns what was found in the files of a set, and where it departs from the usual."""
+        """Returns what was found in the files of a set, and where it departs from the usual.
+
+        Of real images which classes give fewer than asked for.
+        """
         if not config.is_file:
-            return []
+            return cap_notices(selection_of(config), data)
         small = small_set_of(config, data)
         lines = set_notices(config.set, small, data)
         counts = torch.bincount(small.labels, minlength=data.n_classes)

@@ -22,6 +22,7 @@ from distill.config.selection import ResolvedSelection
 from distill.datasets import ImageData
 from distill.datasets.rows import Part
 from distill.errors import DivergedError, UserError
+from distill.evaluation.class_sizes import describe_caps
 from distill.evaluation.classifier import Classifier, Epoch
 from distill.evaluation.el2n import ErrorNorms
 from distill.evaluation.shared_weights import SharedWeights
@@ -365,6 +366,16 @@ class ImageSelection:
             self._error_norms.load_state(tensors, values)
         if self._network is not None:
             self._network.load_state(tensors)
+
+
+def cap_notices(config: ResolvedSelection, data: ImageData) -> list[str]:
+    """Returns a line about classes that give fewer images than asked for, if any may."""
+    ipc = config["ipc"]
+    if ipc is None or config.on_small_class == "error":
+        return []
+    selection = ImageSelection(config, data)
+    sizes = [len(indices) for indices in data.class_indices]
+    return describe_caps(data.class_names, sizes, {"ipc": ipc}, {"ipc": selection.quotas})
 
 
 def build_selector(config: ResolvedSelection) -> Selector:

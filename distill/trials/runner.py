@@ -19,6 +19,7 @@ from distill.errors import (
     InfeasibleClusteringError,
     InterruptedTrialError,
     UserError,
+    printable,
 )
 from distill.kinds import COMMON_COLUMNS, kind_of
 from distill.runtime.checkpoint import Folder, load_checkpoint, save_checkpoint
@@ -182,7 +183,8 @@ def notices_of(config: Config, data: ImageData) -> list[str]:
     """
     resolved = config.resolve()
     kept = with_classes(data, resolved.classes)
-    return describe_notices(kept) + trial_class_of(resolved).notices(resolved, kept)
+    lines = describe_notices(kept) + trial_class_of(resolved).notices(resolved, kept)
+    return [printable(line) for line in lines]  # names of files and classes may hold anything
 
 
 def check_execution(config: Config, execution: Execution, data: ImageData | None = None) -> None:

@@ -28,7 +28,6 @@ from distill.config.seeds import derive_seed
 from distill.config.selection import ResolvedSelection, SelectionConfig
 from distill.datasets import ImageData
 from distill.errors import UserError
-from distill.evaluation.class_sizes import describe_caps
 from distill.evaluation.classifier import n_batches_of
 from distill.evaluation.classifier_evaluation import SCORE_NAMES, ClassifierEvaluation
 from distill.evaluation.recipe import evaluation_of, network_for
@@ -50,7 +49,7 @@ from distill.trials.base import (
     without_prefix,
 )
 from distill.trials.distilled_files import distilled_table, read_distilled
-from distill.trials.image_selection import ImageSelection
+from distill.trials.image_selection import ImageSelection, cap_notices
 from distill.trials.image_sheet import sheet_png
 
 CURVE_COLUMNS = tuple(KINDS[SelectionConfig.kind].curve_columns)
@@ -110,12 +109,7 @@ class SelectionTrial(Trial):
     @classmethod
     def notices(cls, config: ResolvedSelection, data: ImageData) -> list[str]:
         """Returns a line about classes that give fewer images than asked for."""
-        ipc = config["ipc"]
-        if ipc is None or config.on_small_class == "error":
-            return []
-        selection = ImageSelection(config, data)
-        sizes = [len(indices) for indices in data.class_indices]
-        return describe_caps(data.class_names, sizes, {"ipc": ipc}, {"ipc": selection.quotas})
+        return cap_notices(config, data)
 
     @classmethod
     def unused_execution_options(cls, config: Any) -> tuple[str, ...]:

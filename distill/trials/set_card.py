@@ -18,7 +18,8 @@ from scipy import stats
 from distill.components import fields_of
 from distill.config.distillation import ResolvedDistillation
 from distill.datasets import ImageData
-from distill.errors import UserError
+from distill.errors import MAX_SHOWN, UserError, printable
+from distill.markdown import markdown_text
 from distill.networks.registry import NETWORKS
 from distill.trials.distilled_files import DistilledSet, noted_in, read_distilled, with_notes
 from distill.trials.training_lines import RECIPE, LinesOf, recipe_module, training_lines
@@ -87,10 +88,10 @@ def card_files(
         raise UserError(f"the set of trial {config.trial_id} does not note its normalisation")
     stored = read_distilled(table)
     lines_of = _lines_of(config, stored)
-    name = _dataset_name(config.dataset)
-    classes = ", ".join(stored.class_names)
+    name = _text(_dataset_name(config.dataset))
+    classes = ", ".join(_text(class_name) for class_name in stored.class_names)
     parts = [
-        _head(len(stored.labels), name, has_decoded=config.factor > 1),
+        _head(len(stored.labels), _dataset_name(config.dataset), has_decoded=config.factor > 1),
         f"# {name}, distilled to {config.ipc} image{'s' * (config.ipc > 1)} per class",
         f"{len(stored.labels)} {'learnt ' if config.outer_iterations else ''}images of "
         f"{len(stored.class_names)} classes ({classes}), "
@@ -249,8 +250,15 @@ def _dataset_name(dataset: str) -> str:
     return ", ".join(PurePath(place.partition("=")[2] or place).name for place in places.split(","))
 
 
+def _text(name: str) -> str:
+    """Returns the name of a class or data set, which may hold anything, as Markdown."""
+    shown = name if len(name) <= MAX_SHOWN else f"{name[:MAX_SHOWN]}…"
+    return markdown_text(printable(shown))
+
+
 def _quoted(text: str) -> str:
     """Returns a text for YAML."""
+    text = printable(text)
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 

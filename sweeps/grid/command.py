@@ -16,7 +16,7 @@ import pandas as pd
 
 from distill.cli.options import OneLineParser
 from distill.config.base import AnyConfig, Config
-from distill.errors import require_known
+from distill.errors import printable, require_known
 from sweeps.cli.json_output import json_output
 from sweeps.cli.options import check_execution_applies
 from sweeps.cli.program import command_line, program_of, run_command
@@ -229,7 +229,7 @@ class GridCommand(Generic[AnyConfig]):
         if len(results):
             self.print_tables(results, plan, failures)
         for notice in distinct_notices(results):
-            print(f"notice: {self._reworded(notice)}")
+            print(f"notice: {printable(self._reworded(notice))}")
         by_status = results["status"].value_counts()
         n_unfinished = len(plan) - len(results)
         print(f"\n{len(results)} of {len(plan)} trials finished: {_counts(by_status)}")

@@ -18,7 +18,7 @@ from distill.cli.options import OneLineParser, ParsedOption
 from distill.config.base import Config
 from distill.errors import UserError, one_line
 from distill.kinds import KINDS
-from distill.parsing import path
+from distill.parsing import path, path_or_uri, plain_text
 from distill.runtime.atomic import atomic_write
 from sweeps.cli.program import run_command
 from sweeps.monitor.trial_names import find_trial
@@ -47,8 +47,20 @@ def export_parser() -> OneLineParser:
         "datasets.load_dataset(FOLDER) reads it as it is.",
         allow_abbrev=False,
     )
-    parser.add_argument("results", metavar="RESULTS", help="folder or URI of the results")
-    parser.add_argument("trial", metavar="TRIAL", help="trial_id, or a beginning that only it has")
+    parser.add_argument(
+        "results",
+        metavar="RESULTS",
+        action=ParsedOption,
+        parse=path_or_uri,
+        help="folder or URI of the results",
+    )
+    parser.add_argument(
+        "trial",
+        metavar="TRIAL",
+        action=ParsedOption,
+        parse=plain_text,
+        help="trial_id, or a beginning that only it has",
+    )
     parser.add_argument(
         "folder", metavar="FOLDER", action=ParsedOption, parse=path, help="a new or empty folder"
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from distill.cli.options import OneLineParser, ParsedOption
-from distill.errors import UserError
+from distill.errors import UserError, printable
 from distill.kinds import config_from_dict
 from distill.parsing import path_or_uri
 from sweeps.cli.json_output import json_text
@@ -63,7 +63,8 @@ def _main(arguments: list[str]) -> int:
     if parsed.json:
         print(json_text(_document(trial_id, row, failures)))
     else:
-        print("\n".join(_lines(trial_id, row, failures)))
+        text = "\n".join(_lines(trial_id, row, failures))
+        print("\n".join(printable(line) for line in text.split("\n")))
     return 0
 
 

@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.text import Text
 
 from distill.cli.options import OneLineParser, ParsedOption
-from distill.errors import UserError
+from distill.errors import UserError, printable
 from distill.parsing import path_or_uri
 from sweeps.cli.json_output import json_text
 from sweeps.cli.program import run_command
@@ -105,7 +105,7 @@ def _watch(reader: StatusReader, parsed: argparse.Namespace) -> None:
             text = _next_text(reader, parsed, text)
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
         while True:
-            live.update(Text(text.rstrip("\n")), refresh=True)
+            live.update(Text(_printable(text).rstrip("\n")), refresh=True)
             time.sleep(parsed.every)
             text = _next_text(reader, parsed, text)
 
@@ -125,8 +125,13 @@ def _text(status: Status, parsed: argparse.Namespace) -> str:
     return status_text(status, parsed.results, width=min(WIDTH, Console().width))
 
 
+def _printable(text: str) -> str:
+    """Returns lines whose parts, such as messages of failures, may hold control characters."""
+    return "\n".join(printable(line) for line in text.split("\n"))
+
+
 def _print(text: str) -> None:
-    sys.stdout.write(text)
+    sys.stdout.write(_printable(text))
     sys.stdout.flush()
 
 

@@ -373,6 +373,20 @@ def unique_name() -> str:
     return f"{dt.datetime.now(dt.UTC):{NAME_TIME}}-{uuid.uuid4().hex[:8]}"
 
 
+def _absolute(path: Path) -> Path:
+    """Returns a path with the user's folder and the current one filled in.
+
+    Raises:
+        UserError: it holds a NUL character, or names a user that there is not.
+    """
+    if "\0" in str(path):
+        raise UserError(f"the name of the results holds a NUL character: {str(path)!r}")
+    try:
+        return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - resolve follows links
+    except RuntimeError:  # ~name of nobody
+        raise UserError(f"{path}: there is no such user; give the folder's whole path") from None
+
+
 def _local_path(uri: str | Path) -> Path | None:
     """Returns the absolute path of a place on a disk, None of one elsewhere.
 
@@ -380,7 +394,7 @@ def _local_path(uri: str | Path) -> Path | None:
         UserError: no such kind of place.
     """
     if isinstance(uri, Path):
-        return Path(os.path.abspath(uri.expanduser()))  # noqa: PTH100 - resolve follows links
+        return _absolute(uri)
     if not uri:
         raise UserError("the results need a folder or a URI, got an empty name")
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):(/*)", uri)

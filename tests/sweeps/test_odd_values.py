@@ -280,7 +280,15 @@ def any_arguments(generator: random.Random, small_set: str) -> list[str]:
     if verb in READING:
         return [
             verb,
-            *generator.choice([[text], ["nowhere", text], ["nowhere", f"--every={text}"]]),
+            *generator.choice(
+                [
+                    [text],
+                    ["nowhere", text],
+                    ["nowhere", f"--every={text}"],
+                    [text, "0", "nowhere/set"],
+                    ["nowhere", text, "nowhere/set"],
+                ]
+            ),
         ]
     kind = generator.choice(list(KINDS.values()))
     parser = trial_parser(kind) if verb == "distill" else PARSERS[verb]

@@ -90,7 +90,7 @@ def test_lines_name_every_score() -> None:
 
 
 def test_sets_of_one_name_are_told_apart() -> None:
-    other = {"set_hash": "ffff456789abcdef"}
+    other: dict[str, Any] = {"set_hash": "ffff456789abcdef"}
     again = [
         *evaluation_rows_of("elsewhere/dc.pt", (0.2, 0.24), **other),
         *evaluation_rows_of("elsewhere/dc.pt", (0.4, 0.5), labels="teacher", **other),

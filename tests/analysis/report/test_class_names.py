@@ -15,12 +15,12 @@ import pytest
 from PIL import Image
 
 from analysis.__main__ import main as analyse
-from analysis.tables.sheet import markdown_text
 from distill.config.base import Config
 from distill.config.distillation import DistillationConfig
 from distill.config.selection import SelectionConfig
 from distill.datasets import load_dataset
 from distill.errors import printable
+from distill.markdown import markdown_text
 from distill.trials.image_sheet import sheet_png
 from distill.trials.runner import run
 from sweeps.console import main

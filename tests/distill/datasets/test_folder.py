@@ -218,7 +218,55 @@ def test_wrong_annotations_are_refused(tmp_path: Path) -> None:
     assert "1 images in" in the_notice(data, "does not list them (003.png)")
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("../../../train/n01/images/000.png", "line 4: .* is not the name of a file in"),
+        ("/etc/hostname", "line 4: '/etc/hostname' is not the name of a file in"),
+        ("..", "line 4: '..' is not the name of a file in"),
+        ("a\0b.png", "line 4: .* is not the name of a file in"),
+        ("000.png", "line 4: 000.png is of class 'n02' here and of 'n01' before; list every image"),
+    ],
+)
+def test_annotations_name_files_of_their_folder_once(
+    tmp_path: Path, name: str, message: str
+) -> None:
+    annotations = tiny_imagenet(tmp_path) / "val" / "val_annotations.txt"
+    annotations.write_text(annotations.read_text().replace("003.png", name))
+    with pytest.raises(UserError, match=message):
+        load_dataset(f"folder:{tmp_path}", on_corrupt="skip")
+
+
+def test_annotations_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    annotations = tiny_imagenet(tmp_path) / "val" / "val_annotations.txt"
+    annotations.write_bytes(b"000.png\tcaf\xe9\n")
+    with pytest.raises(UserError, match=r"annotations\.txt is not a text in UTF-8"):
+        load_dataset(f"folder:{tmp_path}")
+
+
 # Classes
+
+
+def test_class_names_that_are_not_utf_8_are_refused(tmp_path: Path) -> None:
+    """No file of results could hold the name: found before the trial, not at its end."""
+    write_folder(tmp_path, 5)
+    (tmp_path / "cat").rename(tmp_path / os.fsdecode(b"caf\xe9"))
+    with pytest.raises(UserError, match=r"the class name 'caf.*e9' is not valid UTF-8; rename"):
+        load_dataset(f"folder:{tmp_path}")
+
+
+def test_a_split_of_its_own_is_said(tmp_path: Path) -> None:
+    write_folder(tmp_path, 5)
+    notice = the_notice(load_dataset(f"folder:{tmp_path}"), "taken")
+    assert notice.endswith("for test: a part of the training images (--test-fraction)")
+
+
+def test_a_class_too_small_to_split_names_the_options(tmp_path: Path) -> None:
+    write_folder(tmp_path, 5)
+    with pytest.raises(
+        UserError, match=r"another share \(--val-fraction\), or leave the class out"
+    ):
+        load_dataset(f"folder:{tmp_path}", val_fraction=0.01)
 
 
 def test_leftovers_of_systems_are_ignored(tmp_path: Path) -> None:
@@ -231,7 +279,7 @@ def test_leftovers_of_systems_are_ignored(tmp_path: Path) -> None:
     data = load_dataset(f"folder:{tmp_path}")
     assert data.class_names == NAMES
     assert sizes_of(data) == [8, 0, 2]
-    assert describe_notices(data) == []
+    assert [line.split(" ")[0] for line in describe_notices(data)] == ["taken"]
 
 
 def test_empty_class_folder_is_named_and_can_be_skipped(tmp_path: Path) -> None:
@@ -298,7 +346,7 @@ def test_every_suffix_is_read_if_the_format_is_known(tmp_path: Path) -> None:
         (tmp_path / "cat" / name).write_bytes(content)
     data = load_dataset(f"folder:{tmp_path}", image_size=8)
     assert sum(sizes_of(data)) == 10 + len(files)
-    assert describe_notices(data) == []
+    assert [line.split(" ")[0] for line in describe_notices(data)] == ["taken"]
 
 
 def test_files_that_are_no_images_are_counted_by_suffix(tmp_path: Path) -> None:

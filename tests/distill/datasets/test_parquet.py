@@ -14,6 +14,7 @@ from distill.datasets.parquet import parquet_rows
 from distill.errors import UserError
 from tests.distill.datasets.sources import (
     NAMES,
+    encoded,
     keys,
     picture,
     pictures,
@@ -307,7 +308,52 @@ def test_image_paths_stay_below_the_folder_of_the_file(tmp_path: Path, path: str
         load_dataset(f"parquet:{tmp_path}/data/a.parquet", on_corrupt="skip")
 
 
+def test_an_image_path_with_a_nul_is_refused(tmp_path: Path) -> None:
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    cells = pa.array([{"bytes": None, "path": "a\0b.png"}] * 10, kind)
+    pq.write_table(pa.table({"image": cells, "label": [0, 1] * 5}), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=r"a\.parquet row 0: .* is no image path"):
+        load_dataset(f"parquet:{tmp_path}/a.parquet", on_corrupt="skip")
+
+
+def test_a_part_of_a_path_with_a_comma_has_the_hint(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "a,b" / "c.parquet", pictures(10), [0, 1] * 5)
+    with pytest.raises(
+        UserError, match=r"no such file or folder: .*/a .*; quote paths with commas"
+    ):
+        load_dataset(f"parquet:train={path},test={path}")
+
+
+def test_a_large_cell_that_rows_repeat_is_in_memory_a_few_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file holds it once, as a dictionary; the mean size of its rows says nothing."""
+    cell = {"bytes": encoded(picture(1)) + bytes(1_000_000), "path": None}
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    table = pa.table({"image": pa.array([cell] * 200, kind), "label": [0, 1] * 100})
+    pq.write_table(table, tmp_path / "a.parquet", dictionary_pagesize_limit=10**8)
+    assert (tmp_path / "a.parquet").stat().st_size < 1_200_000
+    monkeypatch.setattr("distill.datasets.parquet._BATCH_BYTES", 4_000_000)
+
+    batches = [len(batch) for batch in parquet_rows(f"{tmp_path}/a.parquet").batches()]
+
+    assert sum(batches) == 200
+    assert max(batches) <= 3
+    pa.default_memory_pool().release_unused()
+    before = pa.default_memory_pool().max_memory()
+    for _ in parquet_rows(f"{tmp_path}/a.parquet").batches():
+        pass
+    assert pa.default_memory_pool().max_memory() <= max(before, 40_000_000)
+
+
 # Columns and metadata
+
+
+def test_an_empty_list_of_class_names_is_none(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "a.parquet", pictures(10), [0, 1] * 5)
+    metadata = '{"info": {"features": {"label": {"names": []}}}}'
+    pq.write_table(pq.read_table(path).replace_schema_metadata({"huggingface": metadata}), path)
+    assert load_dataset(f"parquet:{path}").class_names == ("0", "1")
 
 
 def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
@@ -367,7 +413,9 @@ def test_large_cells_are_read_a_few_at_a_time(tmp_path: Path) -> None:
     """Cells of 60 MB of equal bytes, a few in the file: 128 MiB of them are read at a time."""
     cells = [bytes([index]) * 60_000_000 for index in range(5)]
     path = write_parquet(tmp_path / "a.parquet", cells, [0, 1, 0, 1, 0])
-    pq.write_table(pq.read_table(path), path, row_group_size=5, compression="zstd")
+    pq.write_table(
+        pq.read_table(path), path, row_group_size=5, compression="zstd", use_dictionary=False
+    )
     assert path.stat().st_size < 1_000_000
     batches = parquet_rows(str(path), "skip").batches()
     assert [len(batch) for batch in batches] == [2, 2, 1]

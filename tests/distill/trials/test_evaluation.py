@@ -282,6 +282,26 @@ def test_a_trial_waits_for_the_teacher_that_another_one_trains(
     assert trial.teacher.accuracy == trained.accuracy
 
 
+def test_classes_that_are_capped_are_said_in_the_row(digits: ImageData) -> None:
+    config = config_of(set="random", ipc=1000, on_small_class="cap")
+
+    (line,) = notices_of(config, digits)
+
+    assert "ipc" in line
+    assert run(config_of(set="random", ipc=1000, on_small_class="cap", eval_epochs=1), digits).row[
+        "notices"
+    ] == [line]
+
+
+def test_notices_hold_no_control_characters(digits: ImageData) -> None:
+    data = dataclasses.replace(digits, notices=("left out: a\x1b[31m\u202eb\udce9.png",))
+
+    (line,) = notices_of(config_of(set="random", ipc=1), data)
+
+    assert line.isprintable()
+    line.encode()
+
+
 def test_networks_that_give_features_are_trained_once(
     digits: ImageData, monkeypatch: pytest.MonkeyPatch
 ) -> None:

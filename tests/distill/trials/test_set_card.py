@@ -216,6 +216,19 @@ def test_card_says_the_normalisation_and_no_folder() -> None:
     assert "# a.parquet, b.parquet, distilled" in card
 
 
+def test_names_of_classes_are_shown_and_do_nothing() -> None:
+    config = DistillationConfig(n_outer=0, dataset="cifar10").resolve()
+    names = ("<script>x</script>", "a\nb\x1b[31m\u202e", "c" * 300)
+    table = distilled_table(torch.zeros(3, 3, 8, 8), torch.arange(3), names, metadata=NOTES)
+    scores = {"convnet": {"accuracies": [0.5]}}
+    card = card_files(config, {"eval_split": "test", "network_scores": scores}, table)[CARD]
+
+    assert "<script>" not in card
+    assert "c" * 100 not in card
+    assert all(line.isprintable() for line in card.split("\n"))
+    assert "\\<script\\>" in card
+
+
 def test_card_of_another_network_says_what_its_lines_train() -> None:
     card = card_of(dataset="cifar10", network="resnet10")
 
