@@ -15,11 +15,13 @@ References:
 Deviations: a cluster without points takes the point farthest from its own cluster's mean.
 """
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.cluster import BisectingKMeans as ScikitBisecting
 from sklearn.cluster import MiniBatchKMeans as ScikitMiniBatch
 from torch import Tensor
@@ -102,13 +104,25 @@ class MiniBatchKMeans(Clusterer):
         )
 
 
+def _fitted(build: Any, array: NDArray[Any], k: int) -> Any:
+    """Returns a fitted estimator of k clusters, or of the most below that it can make.
+
+    Bisecting ends in a ValueError where all sums of squares are 0 to its rounding, although points
+    differ: it then splits a cluster of one point.
+    """
+    for n_clusters in range(k, 1, -1):
+        with contextlib.suppress(ValueError):
+            return build(n_clusters).fit(array)
+    return build(1).fit(array)
+
+
 def _fit_scikit(points: Tensor, n_clusters: int, build: Any) -> Clustering:
     """Returns the clustering of one of scikit-learn's forms of k-means, with means as centers."""
     array = points.double().cpu().numpy()
     array = array - array.mean(axis=0)
     k = min(n_clusters, len(np.unique(array, axis=0)))
-    scikit = build(k)
-    labels = np.asarray(scikit.fit(array).labels_, dtype=np.int64)
+    scikit = _fitted(build, array, k)
+    labels = np.asarray(scikit.labels_, dtype=np.int64)
     found = torch.from_numpy(split_off(array, labels, k)).to(points.device)
     centers = cluster_means(points, found, k)
     return Clustering(

@@ -87,7 +87,8 @@ def check(name: str, points: Tensor, k: int, result: Clustering) -> None:
         assert float(result.total_deviation) == pytest.approx(float(distances.sum()), rel=1e-4)
     elif name not in MAY_LEAVE_CLUSTERS_EMPTY:
         means = cluster_means(points, result.labels, result.n_clusters)
-        torch.testing.assert_close(result.centers, means, rtol=1e-4, atol=1e-4)
+        rounding = max(1e-4, 1e-5 * float(points.abs().max()))
+        torch.testing.assert_close(result.centers, means, rtol=1e-4, atol=rounding)
     if result.inertia is not None:
         squares = (points - result.centers[result.labels]).double().square().sum()
         assert float(result.inertia) == pytest.approx(float(squares), rel=1e-4, abs=1e-6)
@@ -256,3 +257,50 @@ def test_matrices_that_do_not_fit_are_not_allocated(name: str) -> None:
     )
     with pytest.raises(InsufficientMemoryError, match=message):
         clusterer_of(name).fit(points, 2, torch.Generator().manual_seed(0))
+
+
+# --- random cases --------------------------------------------------------------------------------
+
+
+def random_points(generator: torch.Generator) -> Tensor:
+    """Returns 1 to 60 points with some of: duplicates, ties, constant features, far outliers."""
+
+    def number(low: int, high: int) -> int:
+        return int(torch.randint(low, high + 1, (), generator=generator))
+
+    n, d = number(1, 60), number(1, 6)
+    points = torch.randn(n, d, generator=generator)
+    if number(0, 1):
+        points = points.round()  # ties and duplicates
+    if number(0, 1):
+        points = points[torch.randint(n, (n,), generator=generator)]
+    if number(0, 2) == 0:
+        points[:, number(0, d - 1)] = 3.5
+    if number(0, 3) == 0:
+        points[number(0, n - 1)] *= 50
+    return points * 10.0 ** number(-3, 3)
+
+
+def check_random_cases(n_cases: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for case in range(n_cases):
+        points = random_points(generator)
+        k = int(torch.randint(1, len(points) + 1, (), generator=generator))
+        for name in RUNNABLE:
+            try:
+                result = fit(name, points, k, seed=case)
+            except InfeasibleClusteringError:
+                assert name in DETERMINES_THE_NUMBER
+                continue
+            check(name, points, k, result)
+            again = fit(name, points, k, seed=case)
+            assert torch.equal(result.labels, again.labels), (name, case)
+
+
+def test_random_points_are_clustered() -> None:
+    check_random_cases(12, seed=0)
+
+
+@pytest.mark.slow
+def test_many_random_points_are_clustered() -> None:
+    check_random_cases(400, seed=1)
