@@ -23,6 +23,10 @@ NOISE = -1
 
 _BATCH_VALUES = 2**29
 """Largest number of values per batch of classes: 2 GiB in float32, ten classes of 5,000 × 2,048."""
+_WHOLE_VALUES = 2**24
+"""Largest number of values of points that are checked or summed at once: 64 MiB in float32."""
+_BLOCK_VALUES = 2**19
+"""Values in each block of more points than that, whose copies hardly count beside the points."""
 _TRIANGLE_ROWS = 512
 """Rows per block of the upper triangle of distances; only diagonal blocks are computed in full."""
 
@@ -230,7 +234,7 @@ def check_points(points: Tensor, n_clusters: int) -> None:
         )
     if not points.is_floating_point():
         raise ValueError(f"points must be floating point, got {points.dtype}")
-    if not bool(torch.isfinite(points).all()):
+    if not all(bool(torch.isfinite(block).all()) for block in points.split(_block_rows(points))):
         bad_rows = (~torch.isfinite(points).all(dim=1)).sum()
         raise ValueError(f"points must be finite, got NaN or infinity in {int(bad_rows)} rows")
     if not 1 <= n_clusters <= len(points):
@@ -252,19 +256,41 @@ def cluster_means(points: Tensor, labels: Tensor, n_clusters: int) -> Tensor:
     Sums are computed in float64 and rounded once, so that the result does not depend on the order
     of a device's additions (up to the last bit of float32). The mean of an empty cluster is zero.
     """
-    member = labels != NOISE
-    labels, members = labels[member], points[member].double()
     sums = torch.zeros(n_clusters, points.shape[1], dtype=torch.float64, device=points.device)
-    sums.index_add_(0, labels, members)
-    sizes = torch.bincount(labels, minlength=n_clusters).clamp_min(1)
+    sizes = torch.zeros(n_clusters, dtype=torch.int64, device=points.device)
+    for block, block_labels in _blocks(points, labels):
+        member = block_labels != NOISE
+        owners = block_labels[member]
+        sums.index_add_(0, owners, block[member].double())
+        sizes += torch.bincount(owners, minlength=n_clusters)
+    sizes = sizes.clamp_min(1)
     return (sums / sizes[:, None]).to(points.dtype)
 
 
 def inertia_of(points: Tensor, labels: Tensor, centers: Tensor) -> Tensor:
     """Returns the 0-d float64 sum of squared distances to the centers, without noise."""
-    member = labels != NOISE
-    differences = points[member].double() - centers[labels[member]].double()
-    return differences.square().sum()
+    total = torch.zeros((), dtype=torch.float64, device=points.device)
+    for block, block_labels in _blocks(points, labels):
+        member = block_labels != NOISE
+        differences = block[member].double().sub_(centers[block_labels[member]])
+        total += differences.square_().sum()
+    return total
+
+
+def _blocks(points: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yields blocks of (n, d) points with their labels."""
+    n_rows = _block_rows(points)
+    yield from zip(points.split(n_rows), labels.split(n_rows), strict=True)
+
+
+def _block_rows(points: Tensor) -> int:
+    """Returns the rows of a block.
+
+    All on a GPU, where every block would be a wait of the host, and of few points, as the threads
+    of a CPU wait for each other at every block.
+    """
+    n, d = points.shape
+    return n if points.is_cuda or n * d <= _WHOLE_VALUES else max(1, _BLOCK_VALUES // d)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from sklearn.mixture import GaussianMixture as ScikitMixture
 from torch import Tensor
 
 from distill.clustering.base import Clusterer, Clustering, cluster_means
-from distill.clustering.labels import occupied, seed_of
+from distill.clustering.labels import n_distinct, occupied, seed_of
 from distill.errors import UserError
 
 
@@ -70,7 +70,7 @@ class GaussianMixture(Clusterer):
         array = points.double().cpu().numpy()
         array = array - array.mean(axis=0)
         scale = float(array.var(axis=0).mean()) or 1.0
-        k = min(n_clusters, len(np.unique(array, axis=0)))
+        k = n_distinct(array, n_clusters)
         if k == 1:
             one = torch.zeros(len(points), dtype=torch.int64, device=points.device)
             return Clustering(labels=one, centers=cluster_means(points, one, 1))

@@ -1,11 +1,16 @@
 """Labels: roots of trees, connected components, numbering, clusters without points."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from distill.clustering.base import NOISE
+
+_BLOCK_VALUES = 2**18
+"""Largest number of values of points whose distances are computed at once: 2 MiB in float64."""
 
 
 def roots_of(parents: Tensor) -> Tensor:
@@ -86,8 +91,25 @@ def occupied(shares: NDArray[np.float64]) -> NDArray[np.int64]:
     return labels
 
 
+def n_distinct(points: NDArray[Any], most: int) -> int:
+    """Returns how many of the points are distinct, counted up to `most`.
+
+    It reads no further than needed: where points hardly repeat, some `most` of them.
+
+    Args:
+        points: (n, d).
+        most: at least 1.
+    """
+    seen: set[bytes] = set()
+    for point in points:
+        seen.add((point + 0.0).tobytes())  # −0 is 0
+        if len(seen) == most:
+            break
+    return len(seen)
+
+
 def split_off(
-    points: NDArray[np.float64], labels: NDArray[np.int64], n_clusters: int
+    points: NDArray[Any], labels: NDArray[np.int64], n_clusters: int
 ) -> NDArray[np.int64]:
     """Returns labels of exactly `n_clusters` clusters, numbered by their first occurrence.
 
@@ -100,11 +122,17 @@ def split_off(
     """
     found, n_found = number_by_first_occurrence(torch.from_numpy(labels))
     labels = found.numpy()
+    n_rows = max(1, _BLOCK_VALUES // points.shape[1])
     while n_found < n_clusters:
         sums = np.zeros((n_found, points.shape[1]))
         np.add.at(sums, labels, points)
         means = sums / np.bincount(labels, minlength=n_found)[:, None]
-        labels[((points - means[labels]) ** 2).sum(axis=1).argmax()] = n_found
+        squares = [
+            ((points[rows] - means[labels[rows]]) ** 2).sum(axis=1)
+            for start in range(0, len(points), n_rows)
+            for rows in [slice(start, start + n_rows)]
+        ]
+        labels[np.concatenate(squares).argmax()] = n_found
         n_found += 1
     numbered: NDArray[np.int64] = number_by_first_occurrence(torch.from_numpy(labels))[0].numpy()
     return numbered

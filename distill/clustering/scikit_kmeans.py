@@ -6,6 +6,8 @@ thousands of points; at the end all points are assigned to the nearest mean.
 
 Cost: O(n d log k) time for bisections of even sizes; O(b k d) for a mini-batch of b points and
 O(n k d) for the assignment; on the CPU. Points are copied to the CPU and labels copied back.
+Memory: mini-batches one centered copy of the points, in float32 for points in float32; bisections
+two in float64.
 
 References:
     Steinbach, Karypis & Kumar, A comparison of document clustering techniques, KDD workshop on text
@@ -16,6 +18,7 @@ Deviations: a cluster without points takes the point farthest from its own clust
 """
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, final
 
@@ -27,7 +30,7 @@ from sklearn.cluster import MiniBatchKMeans as ScikitMiniBatch
 from torch import Tensor
 
 from distill.clustering.base import Clusterer, Clustering, cluster_means, inertia_of
-from distill.clustering.labels import seed_of, split_off
+from distill.clustering.labels import n_distinct, seed_of, split_off
 from distill.errors import UserError
 
 
@@ -52,8 +55,11 @@ class BisectingKMeans(Clusterer):
     bisect: Literal["biggest_inertia", "largest_cluster"] = "biggest_inertia"
 
     def _fit(self, points: Tensor, n_clusters: int, generator: torch.Generator) -> Clustering:
+        array = points.double().cpu().numpy()
+        array = array - array.mean(axis=0)
         return _fit_scikit(
             points,
+            array,
             n_clusters,
             lambda k: ScikitBisecting(
                 k, random_state=seed_of(generator), bisecting_strategy=self.bisect
@@ -91,8 +97,12 @@ class MiniBatchKMeans(Clusterer):
                 raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
 
     def _fit(self, points: Tensor, n_clusters: int, generator: torch.Generator) -> Clustering:
+        dtype = points.dtype if points.dtype == torch.float64 else torch.float32
+        centered = torch.empty(points.shape, dtype=dtype).copy_(points)
+        centered -= centered.mean(dim=0)
         return _fit_scikit(
             points,
+            centered.numpy(),
             n_clusters,
             lambda k: ScikitMiniBatch(
                 k,
@@ -104,7 +114,7 @@ class MiniBatchKMeans(Clusterer):
         )
 
 
-def _fitted(build: Any, array: NDArray[Any], k: int) -> Any:
+def _fitted(build: Callable[[int], Any], array: NDArray[Any], k: int) -> Any:
     """Returns a fitted estimator of k clusters, or of the most below that it can make.
 
     Bisecting ends in a ValueError where all sums of squares are 0 to its rounding, although points
@@ -116,14 +126,21 @@ def _fitted(build: Any, array: NDArray[Any], k: int) -> Any:
     return build(1).fit(array)
 
 
-def _fit_scikit(points: Tensor, n_clusters: int, build: Any) -> Clustering:
-    """Returns the clustering of one of scikit-learn's forms of k-means, with means as centers."""
-    array = points.double().cpu().numpy()
-    array = array - array.mean(axis=0)
-    k = min(n_clusters, len(np.unique(array, axis=0)))
-    scikit = _fitted(build, array, k)
+def _fit_scikit(
+    points: Tensor, centered: NDArray[Any], n_clusters: int, build: Callable[[int], Any]
+) -> Clustering:
+    """Returns the clustering of one of scikit-learn's forms of k-means, with means as centers.
+
+    Args:
+        points: (n, d).
+        centered: the same less their mean, of which distances are exact to more digits.
+        n_clusters: wanted.
+        build: returns the form for a number of clusters.
+    """
+    k = n_distinct(centered, n_clusters)
+    scikit = _fitted(build, centered, k)
     labels = np.asarray(scikit.labels_, dtype=np.int64)
-    found = torch.from_numpy(split_off(array, labels, k)).to(points.device)
+    found = torch.from_numpy(split_off(centered, labels, k)).to(points.device)
     centers = cluster_means(points, found, k)
     return Clustering(
         labels=found,

@@ -27,7 +27,7 @@ from sklearn.cluster import SpectralClustering as ScikitSpectral
 from torch import Tensor
 
 from distill.clustering.base import Clusterer, Clustering, cluster_means
-from distill.clustering.labels import seed_of, split_off
+from distill.clustering.labels import n_distinct, seed_of, split_off
 from distill.errors import UserError
 
 
@@ -62,11 +62,11 @@ class Spectral(Clusterer):
     def _fit(self, points: Tensor, n_clusters: int, generator: torch.Generator) -> Clustering:
         array = points.double().cpu().numpy()
         array = array - array.mean(axis=0)
-        n_distinct = len(np.unique(array, axis=0))
-        k = min(n_clusters, n_distinct)
+        n_found = n_distinct(array, n_clusters + 1)
+        k = min(n_clusters, n_found)
         seed = seed_of(generator)
         labels = np.zeros(len(array), dtype=np.int64)
-        if 1 < k < n_distinct:  # else there is nothing to decide
+        if 1 < k < n_found:  # else there is nothing to decide
             spectral = ScikitSpectral(
                 k,
                 affinity="nearest_neighbors",

@@ -63,6 +63,35 @@ def test_peak_memory(module: str, name: str, fields: str) -> None:
     assert float(gigabytes) < LIMIT_GB
 
 
+COPIES = """
+import resource
+import torch
+from distill.clustering.scikit_kmeans import MiniBatchKMeans
+
+generator = torch.Generator().manual_seed(0)
+MiniBatchKMeans().fit(torch.rand(2000, 8), 10, generator)  # What libraries take once.
+points = torch.rand({n}, {d}, generator=generator).add_(100)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+MiniBatchKMeans(max_iter=1).fit(points, 16, generator)
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print((after - before) * 1024 / points.nbytes)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has other units elsewhere")
+def test_mini_batches_take_one_copy_of_the_points() -> None:
+    """One centered copy, and blocks and labels of some 40 MB: half of these points."""
+    done = subprocess.run(
+        [sys.executable, "-c", COPIES.format(n=300_000, d=64)],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert 0.9 < float(done.stdout) < 2  # 8 with copies in float64, and sorted for duplicates
+
+
 PICKS = """
 import resource
 import torch

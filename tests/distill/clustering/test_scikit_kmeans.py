@@ -10,7 +10,7 @@ from sklearn.cluster import MiniBatchKMeans as ScikitMiniBatch
 from sklearn.cluster import SpectralClustering as ScikitSpectral
 
 from distill.clustering.kmeans import KMeans
-from distill.clustering.labels import seed_of, split_off
+from distill.clustering.labels import n_distinct, seed_of, split_off
 from distill.clustering.scikit_kmeans import BisectingKMeans, MiniBatchKMeans
 from distill.clustering.spectral import Spectral
 from distill.errors import UserError
@@ -48,6 +48,32 @@ def test_partition_equals_scikit_learns(name: str) -> None:
     assert same_partition(found.labels, torch.from_numpy(expected.astype(np.int64)))
 
 
+def test_mini_batches_of_float32_points_stay_in_float32() -> None:
+    points = blobs(0, n=300, d=5, k=6, dtype=torch.float32)
+    scikit = ScikitMiniBatch(6, random_state=seed_of(generator()), batch_size=50, n_init=1)
+    expected = scikit.fit((points - points.mean(dim=0)).numpy())
+    found = MiniBatchKMeans(minibatch_size=50).fit(points, 6, generator())
+
+    assert expected.cluster_centers_.dtype == np.float32
+    assert found.centers.dtype == torch.float32
+    assert same_partition(found.labels, torch.from_numpy(expected.labels_.astype(np.int64)))
+
+
+def test_mini_batches_of_other_precision_find_the_same_far_clusters() -> None:
+    offsets = torch.arange(5).repeat_interleave(40)[:, None] * 100
+    points = 1000 + offsets + blobs(2, n=200, d=3, k=1) / 100
+    found = [
+        MiniBatchKMeans(minibatch_size=50).fit(points.to(dtype), 5, generator())
+        for dtype in (torch.float64, torch.float32, torch.bfloat16)
+    ]
+
+    for clustering, dtype in zip(
+        found, (torch.float64, torch.float32, torch.bfloat16), strict=True
+    ):
+        assert clustering.centers.dtype == dtype
+        assert same_partition(clustering.labels, found[0].labels)
+
+
 def test_mini_batches_come_close_to_whole_ones() -> None:
     points = blobs(1, n=2000, d=8, k=10)
     whole = KMeans(init="k-means++").fit(points, 10, generator())
@@ -70,6 +96,14 @@ def test_missing_clusters_are_split_off_the_farthest_points() -> None:
     points = np.array([[0.0], [0.2], [1.0], [9.0]])
     labels = split_off(points, np.array([4, 4, 4, 4]), 3)
     assert labels.tolist() == [0, 0, 1, 2]
+
+
+def test_distinct_points_are_counted_up_to_what_is_needed() -> None:
+    points = np.array([[0.0, 1.0], [-0.0, 1.0], [0.0, 1.0], [2.0, 1.0], [1.0, 2.0], [1.0, 2.0]])
+
+    assert [n_distinct(points, most) for most in (1, 2, 3, 4, 9)] == [1, 2, 3, 3, 3]
+    assert n_distinct(points.astype(np.float32), 9) == 3
+    assert n_distinct(points.T.copy().T, 9) == 3  # columns beside each other in memory
 
 
 @pytest.mark.parametrize(
