@@ -54,11 +54,11 @@ def answer(table: Table) -> str:
                     strict=True,
                 )
             ]
-            texts.append(f"{verb} {_listed(shown, 'others')}")
+            texts.append(f"{verb} {_listed(shown)}")
     if len(same):
         shown = [names[i] for i in same.index]
         within = points_text(table.smallest_effect)
-        texts.append(f"is equivalent to {_listed(shown, 'others')} within {within}")
+        texts.append(f"is equivalent to {_listed(shown)} within {within}")
     if n_left:
         rest = f"the other {n_left} rows" if n_left > 1 else "the other row"
         texts.append(f"cannot be told apart from {rest}")
@@ -77,10 +77,11 @@ def _seeds(counts: Sequence[int]) -> str:
     return f"{low} to {high} seeds"
 
 
-def _listed(texts: Sequence[str], others: str) -> str:
-    if len(texts) <= _N_NAMED:
+def _listed(texts: Sequence[str]) -> str:
+    n_more = len(texts) - _N_NAMED
+    if n_more <= 0:
         return _joined(texts)
-    return _joined([*texts[:_N_NAMED], f"{len(texts) - _N_NAMED} {others}"])
+    return _joined([*texts[:_N_NAMED], f"{n_more} other{'s' * (n_more > 1)}"])
 
 
 def _joined(texts: Sequence[str]) -> str:

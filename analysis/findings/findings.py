@@ -95,7 +95,7 @@ def in_short(found: Sequence[Finding]) -> list[str]:
         asked = [question.topic for question in layout.asked]
         if layout.remark and any(finding.topic in asked for finding in found):
             lines.append(resolve_reference(layout.remark)())
-    return [line for line in lines if line]
+    return [line for line in dict.fromkeys(lines) if line]  # layouts share topics
 
 
 def _count_line(found: Sequence[Finding], topic: Topic, protocol: str) -> str:

@@ -6,6 +6,7 @@ uv run python docs/results/results.py regenerate [FOLDER]    tables, figures, fi
 """
 
 import argparse
+import re
 import shlex
 import shutil
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -137,7 +139,11 @@ def collect(name: str, store: Store) -> None:
     folder = HERE / name
     folder.mkdir(exist_ok=True)
     frame["host"] = None
-    frame["set"] = [_portable(place) for place in frame["set"]]
+    frame["set"] = [_portable(x) if isinstance(x, str) else None for x in frame["set"]]
+    frame["notices"] = [
+        [_portable(x) for x in lines] if isinstance(lines, list | np.ndarray) else None
+        for lines in frame["notices"]
+    ]
     correct = store.correct_images()
     by_trial = dict(
         zip(*(correct[c].to_pylist() for c in ("trial_id", "correct_images")), strict=True)
@@ -157,9 +163,12 @@ def collect(name: str, store: Store) -> None:
         numbers.unlink()
 
 
-def _portable(place: str | None) -> str | None:
-    """Returns the files of a set relative to the project: their content identifies the trial."""
-    return None if place is None else place.replace(f"{ROOT}/", "")
+def _portable(text: str) -> str:
+    """Returns a text with the files of sets relative to the project.
+
+    Trials have absolute paths; what identifies them is the content of the files.
+    """
+    return re.sub(r"[^ ,]*/(?=docs/results/)", "", text)
 
 
 def restore(name: str, store: Store) -> int:
