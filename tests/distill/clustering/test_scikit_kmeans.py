@@ -1,6 +1,7 @@
 """Bisecting and mini-batch k-means and spectral clustering: equal to scikit-learn's."""
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,67 @@ from tests.distill.clustering.partitions import same_partition
 
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
+
+
+def line(*values: float) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float32)[:, None]
+
+
+@pytest.mark.parametrize(
+    ("k", "labels", "centers", "inertia"),
+    [
+        (1, [0, 0, 0, 0, 0, 0], [367], 1_212_070),
+        (2, [0, 0, 0, 0, 1, 1], [50.5, 1000], 10_001 + 2),
+        (3, [0, 0, 1, 1, 2, 2], [0.5, 100.5, 1000], 0.5 + 0.5 + 2),
+        (4, [0, 0, 1, 1, 2, 3], [0.5, 100.5, 999, 1001], 0.5 + 0.5),
+    ],
+)
+def test_bisections_by_hand(
+    k: int, labels: list[int], centers: list[float], inertia: float
+) -> None:
+    """0, 1, 100, 101, 999, 1001: the largest sums of squares are 10,001, then 2 against ½."""
+    found = BisectingKMeans().fit(line(0, 1, 100, 101, 999, 1001), k, generator())
+
+    assert found.labels.tolist() == labels
+    assert found.centers.flatten().tolist() == pytest.approx(centers)
+    assert found.inertia is not None
+    assert float(found.inertia) == pytest.approx(inertia)
+
+
+@pytest.mark.parametrize(
+    ("bisect", "labels"),
+    [("biggest_inertia", [0, 0, 0, 0, 1, 2]), ("largest_cluster", [0, 0, 1, 1, 2, 2])],
+)
+def test_what_is_bisected_next_by_hand(bisect: Any, labels: list[int]) -> None:
+    """0, 1, 10, 11 have a sum of squares of 101, 5000 and 5300 one of 45,000 but are fewer."""
+    points = line(0, 1, 10, 11, 5000, 5300)
+
+    assert BisectingKMeans(bisect=bisect).fit(points, 3, generator()).labels.tolist() == labels
+
+
+@pytest.mark.parametrize("minibatch_size", [2, 1024])
+def test_mini_batches_by_hand(minibatch_size: int) -> None:
+    """0, 1, 5 | 100, 104: means 2 and 102 of all points, not of the batches; 4 + 1 + 9 + 4 + 4."""
+    points = line(0, 100, 1, 104, 5)
+    found = MiniBatchKMeans(minibatch_size=minibatch_size).fit(points, 2, generator())
+
+    assert found.labels.tolist() == [0, 1, 0, 1, 0]
+    assert found.sizes.tolist() == [3, 2]
+    assert found.centers.flatten().tolist() == [2, 102]
+    assert found.inertia is not None
+    assert float(found.inertia) == 22
+
+
+@pytest.mark.parametrize("clusterer", [BisectingKMeans(), MiniBatchKMeans()])
+def test_three_distinct_points_are_three_clusters_by_hand(
+    clusterer: BisectingKMeans | MiniBatchKMeans,
+) -> None:
+    found = clusterer.fit(line(0, 7, 0, 20, 7, 0), 5, generator())
+
+    assert found.labels.tolist() == [0, 1, 0, 2, 1, 0]
+    assert found.centers.flatten().tolist() == [0, 7, 20]
+    assert found.inertia is not None
+    assert float(found.inertia) == 0
 
 
 @pytest.mark.parametrize("name", ["bisecting", "mini-batch", "spectral"])
