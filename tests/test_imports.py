@@ -11,8 +11,8 @@ import pytest
 from tests.paths import ROOT
 
 ROOMS = {
-    "distill": "errors lazy parsing value_range components runtime datasets sets networks augment "
-    "clustering selection config kinds evaluation dream trials cli __main__ __init__",
+    "distill": "errors markdown lazy parsing value_range components runtime datasets sets networks "
+    "augment clustering selection config kinds evaluation dream trials cli __main__ __init__",
     "sweeps": "store cost cli monitor cluster optuna_search grid full_grid cats_vs_dogs "
     "evaluate_sets search completion console __init__",
     "analysis": "statistics data tables findings figures report __main__ __init__",

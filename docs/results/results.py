@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -140,10 +139,9 @@ def collect(name: str, store: Store) -> None:
     folder.mkdir(exist_ok=True)
     frame["host"] = None
     frame["set"] = [_portable(x) if isinstance(x, str) else None for x in frame["set"]]
-    frame["notices"] = [
-        [_portable(x) for x in lines] if isinstance(lines, list | np.ndarray) else None
-        for lines in frame["notices"]
-    ]
+    frame["notices"] = frame["notices"].map(
+        lambda lines: None if lines is None else [_portable(line) for line in lines]
+    )
     correct = store.correct_images()
     by_trial = dict(
         zip(*(correct[c].to_pylist() for c in ("trial_id", "correct_images")), strict=True)

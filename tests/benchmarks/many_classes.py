@@ -15,7 +15,6 @@ if __name__ == "__main__":  # a script's own folder is on the path, the project'
     sys.path[0] = str(Path(__file__).resolve().parent.parent.parent)
 
 import argparse
-import resource
 import subprocess
 import time
 
@@ -25,6 +24,7 @@ from distill.config.distillation import DistillationConfig
 from distill.datasets import ImageData
 from distill.dream.loop import Dream
 from distill.runtime.execution import Execution
+from tests.memory_peak import peak_kib
 
 SIDE = 32
 IMAGES_PER_CLASS = 20
@@ -105,7 +105,7 @@ def peak_bytes(*, is_gpu: bool) -> int:
     """Returns the largest memory so far."""
     if is_gpu:
         return torch.cuda.max_memory_allocated()
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return 1024 * peak_kib()
 
 
 if __name__ == "__main__":

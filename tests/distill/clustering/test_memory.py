@@ -12,23 +12,23 @@ N_FEATURES = 256
 LIMIT_GB = 8.0
 
 PROGRAM = """
-import resource
 import torch
+from tests.memory_peak import peak_kib
 from distill.clustering.{module} import {name}
 from tests.distill.clustering.blobs import blobs
 
 points = blobs(0, n={n}, d={d}, k=50, dtype=torch.float32)
 generator = torch.Generator().manual_seed(0)
 {name}({fields}).fit(points[:100], 10, generator)  # What libraries take once is not counted.
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_kib()
 result = {name}({fields}).fit(points, 128, generator)
-after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+after = peak_kib()
 print(result.n_clusters, (after - before) / 1e6)  # Linux counts in kB.
 """
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has other units elsewhere")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 @pytest.mark.parametrize(
     ("module", "name", "fields"),
     [
@@ -64,21 +64,21 @@ def test_peak_memory(module: str, name: str, fields: str) -> None:
 
 
 COPIES = """
-import resource
 import torch
+from tests.memory_peak import peak_kib
 from distill.clustering.scikit_kmeans import MiniBatchKMeans
 
 generator = torch.Generator().manual_seed(0)
 MiniBatchKMeans().fit(torch.rand(2000, 8), 10, generator)  # What libraries take once.
 points = torch.rand({n}, {d}, generator=generator).add_(100)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_kib()
 MiniBatchKMeans(max_iter=1).fit(points, 16, generator)
-after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+after = peak_kib()
 print((after - before) * 1024 / points.nbytes)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has other units elsewhere")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_mini_batches_take_one_copy_of_the_points() -> None:
     """One centered copy, and blocks and labels of some 40 MB: half of these points."""
     done = subprocess.run(
@@ -93,8 +93,8 @@ def test_mini_batches_take_one_copy_of_the_points() -> None:
 
 
 PICKS = """
-import resource
 import torch
+from tests.memory_peak import peak_kib
 from distill.clustering.kmeans import KMeans
 from distill.selection.picks import build_picking
 from distill.selection.registry import PICKS
@@ -105,19 +105,19 @@ points = blobs(0, n={n}, d={d}, k=50, dtype=torch.float32)
 scores = torch.rand(len(points), dtype=torch.float64)
 generator = torch.Generator().manual_seed(0)
 clustering = KMeans().fit(points, 2, generator)  # large clusters: the most for medoids
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_kib()
 options = dict(n_strata=10, prune_hardest=0.1)
 for pick in PICKS:
     picking = build_picking(pick, "stratified", options)
     picks = Picks(picking=picking, difficulty=scores, generator=generator)
     assert len(select(points, clustering, 1000, "quota", generator, picks).indices) == 1000
-after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+after = peak_kib()
 print((after - before) / 1e6)
 """
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has other units elsewhere")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_peak_memory_of_picks() -> None:
     program = PICKS.format(n=N_POINTS, d=N_FEATURES)
     done = subprocess.run(

@@ -27,6 +27,7 @@ from tests.distill.datasets.sources import (
     the_notice,
     write_parquet,
 )
+from tests.paths import ROOT
 
 
 def grey16(values: NDArray[np.uint16]) -> bytes:
@@ -370,14 +371,16 @@ def test_peak_memory_does_not_grow_with_threads(tmp_path: Path) -> None:
         (tmp_path / "data" / "ab"[index % 2]).mkdir(parents=True, exist_ok=True)
         os.link(tmp_path / "a.jpg", tmp_path / "data" / "ab"[index % 2] / f"{index}.jpg")
     script = (
-        "import os, resource\n"
+        "import os\n"
+        "from tests.memory_peak import peak_kib\n"
         "os.cpu_count = lambda: 16\n"
         "from distill.datasets import load_dataset\n"
         "from distill.datasets.decoding import MAX_BYTES_AT_ONCE\n"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "before = peak_kib()\n"
         f"load_dataset('folder:{tmp_path}/data', image_size=16, test_fraction=0.5)\n"
-        "grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before\n"
+        "grown = peak_kib() - before\n"
         "print(1024 * grown / MAX_BYTES_AT_ONCE)\n"
     )
-    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", script]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert float(ran.stdout) < 1
