@@ -59,9 +59,20 @@ def test_memory_does_not_grow_with_the_number_of_classes() -> None:
 
 
 @pytest.mark.slow
-def test_the_share_of_the_measures_of_clusterings_is_printed() -> None:
-    out = run("quality.py", "--loops", "2", "--ipc", "1")
+@pytest.mark.parametrize(
+    ("clusterer", "n_measured", "n_embedded"),
+    [("kmeans", 2, 0), ("random", 1, 1)],  # of the start and of the loop; of the last one
+)
+def test_the_share_of_the_measures_counts_embeddings_for_them_alone(
+    clusterer: str, n_measured: int, n_embedded: int
+) -> None:
+    options = ("--clusterer", clusterer, "--loops", "2", "--outer", "1", "--ipc", "1")
+    out = run("quality.py", *options)
+    words = out.splitlines()[1].replace(",", "").replace(";", "").split()
+    seconds, embedding, total = float(words[4]), float(words[-3]), float(words[-1])
 
-    assert "measures of 2 clusterings" in out, "of the start and of the loop"
+    assert f"measures of {n_measured} clusterings" in out
+    assert f"{n_embedded} embeddings for them alone" in out
+    assert (embedding > 0) == (n_embedded > 0)
     share = float(out.split("share ")[1].split()[0])
-    assert 0 < share < 100
+    assert share == pytest.approx(100 * (seconds + embedding) / total, abs=1.5)  # rounded seconds

@@ -5,11 +5,12 @@
 
 For every method: seconds here, seconds of the reference, their ratio (above 1: faster here), and
 whether the results agree. Both do the same: k-means runs from the same start to the same tolerance,
-DBSCAN has the same radius, K-Medoids the same starting medoids. One after the other in turns,
-medians of `--repeats`; CPU seconds (of all threads; on a CPU) beside the clock's, because other
-work may share the machine. References: scikit-learn; `kmedoids` (Rust) on distances by
-scikit-learn; and for k-means the plain loop over classes that one would write in torch, on the same
-device. On a GPU, scikit-learn works on the first class alone, and only the result is compared.
+DBSCAN has the same radius, K-Medoids the same starting medoids; those that scikit-learn computes
+have its estimator with the same seed as reference. One after the other in turns, medians of
+`--repeats`; CPU seconds (of all threads; on a CPU) beside the clock's, because other work may share
+the machine. References: scikit-learn; `kmedoids` (Rust) on distances by scikit-learn; and for
+k-means the plain loop over classes that one would write in torch, on the same device. On a GPU,
+scikit-learn works on the first class alone, and only the result is compared.
 
 Points are like rectified features: not negative, off-centre, of unequal scale, with heavy tails.
 
@@ -28,6 +29,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import sklearn.cluster
+import sklearn.mixture
 import torch
 from sklearn.metrics import euclidean_distances
 from sklearn.metrics.pairwise import pairwise_distances
@@ -39,8 +41,14 @@ from distill.clustering import kmedoids as own_kmedoids
 from distill.clustering.base import Clusterer, Clustering, spawn_generators
 from distill.clustering.dbscan import kth_neighbor_distances
 from distill.clustering.fasterpam import fasterpam
+from distill.clustering.gmm import GaussianMixture
+from distill.clustering.hdbscan import HDBSCAN
 from distill.clustering.kmeans import KMeans
+from distill.clustering.labels import seed_of
 from distill.clustering.registry import CLUSTERERS
+from distill.clustering.scikit_kmeans import BisectingKMeans, MiniBatchKMeans
+from distill.clustering.spectral import Spectral
+from distill.errors import InfeasibleClusteringError
 from tests.distill.clustering.partitions import same_partition
 
 OPTIONS: dict[str, list[dict[str, Any]]] = {
@@ -275,6 +283,62 @@ def _agglomerative(own: Any, data: Data) -> tuple[Callable[[], Any], Callable[..
     return reference, _labels_agree, ""
 
 
+def _by_scikit(own: Any, data: Data) -> tuple[Callable[[], Any], Callable[..., str], str]:
+    """Returns the estimator by itself for methods that scikit-learn computes.
+
+    What is measured is then what this project adds to it: centers, masses, empty clusters.
+    """
+    seeds = [seed_of(generator) for generator in spawn_generators(seeded(), len(data.points))]
+
+    def reference() -> list[Any]:
+        labels = []
+        for array, seed in zip(data.arrays, seeds, strict=False):
+            centered = array.astype(np.float32 if isinstance(own, MiniBatchKMeans) else np.float64)
+            centered -= centered.mean(axis=0)
+            labels.append(_estimator(own, data.k, seed, centered).fit_predict(centered))
+        return labels
+
+    return reference, _labels_agree, "the estimator is scikit-learn's in both"
+
+
+def _estimator(own: Clusterer, k: int, seed: int, centered: np.ndarray[Any, Any]) -> Any:
+    """Returns scikit-learn's estimator with the options of a clusterer."""
+    match own:
+        case HDBSCAN():
+            smallest = own.min_cluster_size
+            return sklearn.cluster.HDBSCAN(min_cluster_size=smallest, algorithm="brute", copy=True)
+        case GaussianMixture():
+            return sklearn.mixture.GaussianMixture(
+                k,
+                covariance_type="diag",
+                init_params="k-means++",
+                reg_covar=own.covariance_floor * float(centered.var(axis=0).mean()),
+                max_iter=own.max_iter,
+                random_state=seed,
+            )
+        case Spectral():
+            return sklearn.cluster.SpectralClustering(
+                k,
+                affinity="nearest_neighbors",
+                n_neighbors=own.n_neighbors,
+                assign_labels="cluster_qr",
+                random_state=seed,
+            )
+        case BisectingKMeans():
+            return sklearn.cluster.BisectingKMeans(
+                k, random_state=seed, bisecting_strategy=own.bisect
+            )
+        case MiniBatchKMeans():
+            return sklearn.cluster.MiniBatchKMeans(
+                k,
+                random_state=seed,
+                batch_size=own.minibatch_size,
+                max_iter=own.max_iter,
+                n_init=1,
+            )
+    raise TypeError(f"scikit-learn does not compute {own}")
+
+
 def _birch(own: Any, data: Data) -> tuple[Callable[[], Any], Callable[..., str], str]:
     thresholds = [own._threshold(points) for points in data.points]
 
@@ -297,6 +361,9 @@ REFERENCES: dict[str, Callable[[Any, Data], tuple[Callable[[], Any], Callable[..
     "dbscan": _dbscan,
     "agglomerative": _agglomerative,
     "birch": _birch,
+    **dict.fromkeys(
+        ("hdbscan", "gmm", "spectral", "bisecting_kmeans", "minibatch_kmeans"), _by_scikit
+    ),
 }
 
 
@@ -362,7 +429,11 @@ def measure(data: Data, names: Sequence[str], repeats: int, references: bool) ->
         runs: dict[str, Callable[[], Any]] = {"here": case.here}
         if case.reference is not None:
             runs["reference"] = case.reference
-        taken = turns(runs, repeats if device.type == "cpu" else 1, device)
+        try:
+            taken = turns(runs, repeats if device.type == "cpu" else 1, device)
+        except InfeasibleClusteringError as error:
+            print(f"{case.name:<36}   infeasible: {error}", flush=True)
+            continue
         wall, cpu, ours = taken["here"]
         if case.reference is None:
             print(f"{case.name:<36}{wall:9.3f}{cpu:9.2f}   {case.note}", flush=True)
