@@ -43,6 +43,7 @@ REACH_SECONDS = 25.0
 """Seconds for the first answer of an object store."""
 
 _GCS_RETRY_SECONDS = 5  # for each of several requests; pyarrow's default is a quarter of an hour
+_S3_REQUEST_SECONDS, _S3_ATTEMPTS = 5.0, 2  # for the first answer
 _REASON_CHARACTERS = 240  # of a library's message that are shown
 
 N_CONNECTIONS = 16
@@ -107,7 +108,7 @@ class Files:
             FileNotFoundError: there is none.
         """
         if self.local_path is not None:
-            return (self.local_path / name).read_bytes()
+            return _regular(self.local_path / name).read_bytes()
         file_system, base = self._remote
         with file_system.open_input_stream(f"{base}/{name}") as stream:
             content: bytes = stream.read()
@@ -120,7 +121,7 @@ class Files:
             FileNotFoundError: there is none.
         """
         if self.local_path is not None:
-            with (self.local_path / name).open("rb") as local:
+            with _regular(self.local_path / name).open("rb") as local:
                 return local.read(n_bytes)
         file_system, base = self._remote
         with file_system.open_input_file(f"{base}/{name}") as remote:
@@ -306,12 +307,26 @@ def _open_and_ask(uri: str) -> tuple[Any, str]:
     if uri.startswith(("gs:", "gcs:")) and "retry_limit_seconds=" not in uri:
         limited = f"{uri}{'&' if '?' in uri else '?'}retry_limit_seconds={_GCS_RETRY_SECONDS}"
         asked, _ = pa.fs.FileSystem.from_uri(limited)
+    elif file_system.type_name == "s3":
+        asked = _impatient(file_system)
     base = base.rstrip("/")
     try:
         asked.get_file_info(base)
     except pa.ArrowException as error:  # Azure's, which are no OSError
         raise OSError(str(error)) from error
     return file_system, base
+
+
+def _impatient(file_system: pa.fs.S3FileSystem) -> pa.fs.S3FileSystem:
+    """Returns the same S3 file system with requests that end soon where nothing answers.
+
+    At its end the process waits for all requests to S3; with pyarrow's own limits for more than a
+    minute. A URI cannot say these limits, the file system's pickled form can.
+    """
+    rebuild, (options,) = file_system.__reduce__()
+    limits = dict.fromkeys(("connect_timeout", "request_timeout"), _S3_REQUEST_SECONDS)
+    retries = pa.fs.AwsStandardS3RetryStrategy(max_attempts=_S3_ATTEMPTS)
+    return rebuild(options | limits | {"retry_strategy": retries})
 
 
 def _within(seconds: float, function: Callable[[], Result]) -> Result:
@@ -414,6 +429,13 @@ def _local_path(uri: str | Path) -> Path | None:
     if not parts.netloc.rpartition("@")[2] and scheme[1] not in ("hdfs", "viewfs"):
         raise UserError(f"{_without_secrets(uri)} names no bucket; write {scheme[1]}://bucket/path")
     return None
+
+
+def _regular(path: Path) -> Path:
+    """Returns a path; an OSError where there is a pipe or the like, which would wait for ever."""
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is not a regular file")
+    return path
 
 
 def _local_stamps(folder: Path) -> dict[str, Stamp]:

@@ -3,6 +3,7 @@
 import os
 import pickle
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -180,6 +181,24 @@ def test_store_that_does_not_answer_is_an_error_in_time(
             files.exists("a")
         with pytest.raises(ConnectionError, match=r"check the network, the credentials and the na"):
             files.read("a")
+
+
+def test_requests_to_a_silent_store_end_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process waits for them at its end: with pyarrow's own limits for more than a minute."""
+    monkeypatch.setattr("sweeps.store.files._S3_REQUEST_SECONDS", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        query = (
+            f"scheme=http&region=us-east-1&endpoint_override=127.0.0.1:{server.getsockname()[1]}"
+        )
+        with pytest.raises(ConnectionError, match=r"cannot be reached: .*AWS Error NETWORK_CONN"):
+            Files(f"s3://key:password@bucket/x?{query}").exists("a")
+
+
+@pytest.mark.parametrize("read", [Files.read, lambda files, name: files.read_start(name, 4)])
+def test_a_pipe_is_no_file(read: Callable[[Files, str], bytes], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="pipe is not a regular file"):
+        read(Files(tmp_path), "pipe")
 
 
 def test_store_that_refuses_connections_is_one_line() -> None:
