@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from distill.errors import InsufficientMemoryError, SlowerWarning
-from distill.runtime.memory import available_bytes, readable_bytes
+from distill.runtime.devices import available_bytes_on
+from distill.runtime.memory import readable_bytes
 
 NOISE = -1
 """Label of a point that belongs to no cluster."""
@@ -320,7 +321,7 @@ def require_memory_for_pairs(
     Raises:
         InsufficientMemoryError: they do not fit; the message says what can be done.
     """
-    needed, available = n_pairs * bytes_per_pair, _available_bytes(points.device)
+    needed, available = n_pairs * bytes_per_pair, available_bytes_on(points.device)
     if available is not None and needed > available:
         raise InsufficientMemoryError(
             f"the distances between the {n_points:,} points of a class need "
@@ -328,19 +329,6 @@ def require_memory_for_pairs(
             f"{readable_bytes(available)} are available; take fewer images (--train-per-class), or "
             "a clusterer without such a matrix, such as hdbscan or minibatch_kmeans"
         )
-
-
-def _available_bytes(device: torch.device) -> int | None:
-    """Returns the memory that this process can still allocate on a device; None: unknown."""
-    if device.type == "cpu":
-        return available_bytes()
-    if device.type != "cuda":
-        return None
-    free, total = torch.cuda.mem_get_info(device)
-    reserved = torch.cuda.memory_reserved(device)
-    share = torch.cuda.get_per_process_memory_fraction(device)
-    cached = reserved - torch.cuda.memory_allocated(device)
-    return max(0, min(free, int(share * total) - reserved) + cached)
 
 
 def squared_distances(points: Tensor, others: Tensor) -> Tensor:

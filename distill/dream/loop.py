@@ -49,8 +49,10 @@ from distill.networks.base import Network, reset_parameters, width_of
 from distill.networks.layers import norm_relu_pool
 from distill.networks.precision import set_precision
 from distill.runtime.clock import PartClock
+from distill.runtime.devices import available_bytes_on
 from distill.runtime.execution import AUTOMATIC, Execution
 from distill.runtime.graphs import MOST_RECORDINGS, StepGraphs
+from distill.runtime.memory import readable_bytes
 from distill.runtime.staging import stage
 from distill.selection.difficulty import difficulty_of
 from distill.selection.masses import class_masses, training_weights
@@ -62,8 +64,11 @@ PURPOSES = ("weights", "clustering", "batches", "augmentation", "init")
 """Purposes of random numbers; each has a separate generator, on the CPU."""
 
 PASS_VALUES = {"cpu": 2**24, "cuda": 2**27}
-"""Values of the widest maps of the images that are matched at once, by the kind of device: 64 and
-512 MiB of float32, of which a pass keeps some eight."""
+"""Most values of the widest maps of the images that are matched at once, by the kind of device: 64
+and 512 MiB of float32. Fewer where a pass would take more than half of the memory that is left."""
+
+_BYTES_PER_VALUE = 32
+"""Memory of a pass for each of them (20 measured, `tests/benchmarks/many_classes.py`)."""
 
 
 class Dream:
@@ -166,11 +171,12 @@ class Dream:
                 SlowerWarning,
                 stacklevel=2,
             )
+        self._passes = self._divide_classes()
         self._matching_step = StepGraphs(
             self._match,
             self.device,
             enabled=execution.uses_graphs(self.device),
-            most_recordings=max(MOST_RECORDINGS, 2 * len(self._passes())),  # for two clusterings
+            most_recordings=max(MOST_RECORDINGS, 2 * len(self._passes)),  # for two clusterings
         )
 
     def inner_loop(self) -> None:
@@ -210,7 +216,7 @@ class Dream:
     def match_all(self) -> None:
         """Moves the synthetic images of all classes once."""
         draws = [self._draw(n_stored) for n_stored in self.n_stored]
-        passes, inputs = self._passes(), []
+        passes, inputs = self._passes, []
         for classes in passes:
             class_draws, chosen = draws[classes], self.representatives[classes]
             weights = [weights for _, weights in chosen if len(weights)]
@@ -527,8 +533,8 @@ class Dream:
         each = torch.cat([label.expand(n) for label, n in zip(self._labels, counts, strict=False)])
         return self.augment.apply(images, choices[each], uniforms[each])
 
-    def _passes(self) -> list[slice]:
-        """Returns classes that are matched at once: one, or as many as `PASS_VALUES` allows."""
+    def _divide_classes(self) -> list[slice]:
+        """Returns classes that are matched at once: one, or as many as memory allows."""
         n_classes = self.data.n_classes
         if self._class_by_class:
             return [slice(i, i + 1) for i in range(n_classes)]
@@ -537,7 +543,17 @@ class Dream:
         )
         height, width = self.data.image_size
         values = n_images * height * width * width_of(self.network)
-        at_once = max(1, PASS_VALUES[self.device.type] // values)
+        at_once = min(n_classes, max(1, PASS_VALUES[self.device.type] // values))
+        left = available_bytes_on(self.device)
+        fits = at_once if left is None else max(1, left // (2 * _BYTES_PER_VALUE * values))
+        if fits < at_once:
+            warnings.warn(
+                f"{readable_bytes(left or 0)} of memory are left: {fits} classes are matched at "
+                f"once in place of {at_once}, slower (results differ by rounding)",
+                SlowerWarning,
+                stacklevel=3,
+            )
+        at_once = min(at_once, fits)
         return [slice(i, min(i + at_once, n_classes)) for i in range(0, n_classes, at_once)]
 
     def update_network(self) -> None:

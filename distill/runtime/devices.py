@@ -1,8 +1,9 @@
-"""Devices by name."""
+"""Devices by name, and the memory they have left."""
 
 import torch
 
 from distill.errors import UserError
+from distill.runtime.memory import available_bytes
 
 
 def choose_device(name: str) -> torch.device:
@@ -23,3 +24,19 @@ def choose_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= n_gpus:
         raise UserError(f"device {name} does not exist: torch sees {n_gpus} GPUs; use --device cpu")
     return device
+
+
+def available_bytes_on(device: torch.device) -> int | None:
+    """Returns the memory that this process can still allocate on a device; None: unknown.
+
+    On a GPU within the share that `torch.cuda.set_per_process_memory_fraction` leaves the process.
+    """
+    if device.type == "cpu":
+        return available_bytes()
+    if device.type != "cuda":
+        return None
+    free, total = torch.cuda.mem_get_info(device)
+    reserved = torch.cuda.memory_reserved(device)
+    share = torch.cuda.get_per_process_memory_fraction(device)
+    cached = reserved - torch.cuda.memory_allocated(device)
+    return max(0, min(free, int(share * total) - reserved) + cached)

@@ -76,7 +76,7 @@ def measured(n_classes: int, device: str, width: int, batching: str) -> str:
         torch.cuda.synchronize()
     seconds = time.perf_counter() - start
     grown = (peak_bytes(is_gpu=is_gpu) - before) / 2**20
-    largest = max(part.stop - part.start for part in dream._passes())
+    largest = max(part.stop - part.start for part in dream._passes)
     return f"{n_classes:8d} {largest:8d} {grown:12.0f} {1000 * seconds / n_classes:12.1f}"
 
 

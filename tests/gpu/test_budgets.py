@@ -47,7 +47,7 @@ def test_an_inner_loop_stays_within_its_budgets(gpu: Emulator) -> None:
 
     matching = counted(gpu, dream.match_all)
     MATCHING.check(matching)
-    assert matching.replays == len(dream._passes())
+    assert matching.replays == len(dream._passes)
     update = counted(gpu, dream.update_network)
     NETWORK_UPDATE.check(update)
     assert update.replays == dream.config.n_net_batches

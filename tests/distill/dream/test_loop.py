@@ -1,5 +1,6 @@
 """The DREAM loop: equal to the plain oracle, deterministic, correct at its limits."""
 
+import contextlib
 import itertools
 from collections.abc import Callable
 
@@ -12,7 +13,12 @@ from distill.clustering.random_partition import RandomPartition
 from distill.config.distillation import ResolvedDistillation
 from distill.datasets import ImageData
 from distill.dream.loop import Dream, check_fit
-from distill.errors import DivergedError, InfeasibleClusteringError, UserError
+from distill.errors import (
+    DivergedError,
+    InfeasibleClusteringError,
+    SlowerWarning,
+    UserError,
+)
 from distill.runtime.execution import Execution
 from tests.distill.oracle import run_oracle
 
@@ -399,3 +405,25 @@ def test_random_choices_are_measured_at_the_last_clustering_only(
 def test_random_starts_without_matching_are_measured(digits: ImageData, tiny: Tiny) -> None:
     dream = Dream(tiny(clusterer="random", match="none", ipc=4), digits)
     assert 0.7 < dream.quality_columns()["quantization_error_last"] < 1.4
+
+
+@pytest.mark.parametrize(
+    ("left", "at_once"), [(None, 10), (10**12, 10), (2 * 32 * 3 * 24 * 64 * 8, 3), (0, 1)]
+)
+def test_a_pass_takes_as_many_classes_as_memory_allows(
+    digits: ImageData, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, left: int | None, at_once: int
+) -> None:
+    """A class has 24 images of 8×8, the network 8 maps; half of the memory that is left counts."""
+    config = tiny(ipc=2, factor=2, n_representatives=16)
+    whole = Dream(config, digits, dtype=torch.float64)
+    monkeypatch.setattr("distill.dream.loop.available_bytes_on", lambda _: left)
+    words = f"{at_once} classes are matched at once in place of 10"
+    with pytest.warns(SlowerWarning, match=words) if at_once < 10 else contextlib.nullcontext():
+        parts = Dream(config, digits, dtype=torch.float64)
+
+    assert max(part.stop - part.start for part in parts._passes) == at_once
+    assert [i for part in parts._passes for i in range(part.start, part.stop)] == list(range(10))
+    for _ in range(2):
+        whole.inner_loop()
+        parts.inner_loop()
+    torch.testing.assert_close(parts.images, whole.images, rtol=0, atol=1e-12)

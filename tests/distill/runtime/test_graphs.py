@@ -101,12 +101,12 @@ def test_a_replayed_trial_equals_one_without_graphs(
     )
     replayed._matching_step = matching
     training = traced_trainer(replayed.trainer)
-    assert len(replayed._passes()) >= 2
+    assert len(replayed._passes) >= 2
 
     for _ in range(14):
         plain.inner_loop()
         replayed.inner_loop()
-    assert matching.n_replayed >= (14 - WARM_UP) * len(replayed._passes())
+    assert matching.n_replayed >= (14 - WARM_UP) * len(replayed._passes)
     assert training.n_replayed > 20
     torch.testing.assert_close(replayed.images, plain.images, rtol=0, atol=1e-10)
     pairs = zip(replayed.network.parameters(), plain.network.parameters(), strict=True)
@@ -160,4 +160,4 @@ def test_batch_norm_is_matched_by_class_with_a_warning(digits: ImageData, tiny: 
         dream = Dream(tiny(norm="batch"), digits, execution=Execution(batching="all"))
     dream.inner_loop()
 
-    assert dream._passes() == [slice(i, i + 1) for i in range(10)]
+    assert dream._passes == [slice(i, i + 1) for i in range(10)]
