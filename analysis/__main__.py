@@ -52,7 +52,10 @@ def main(arguments: list[str] | None = None) -> int:
             require_known("name", name, PARTS)
         uris = (options.results, *options.also)
         _compact(uris)
-        work = _Work(load(*uris), options.smallest_effect / 100)
+        target = options.target_accuracy
+        work = _Work(
+            load(*uris), options.smallest_effect / 100, None if target is None else target / 100
+        )
         folder = _folder(options.out)
         try:
             for name in dict.fromkeys(options.names or PARTS):
@@ -81,14 +84,22 @@ def _compact(uris: Iterable[str]) -> None:
 class _Work:
     """Values that the parts share, each computed when it is first used."""
 
-    def __init__(self, sweeps: Sweeps, smallest_effect: float) -> None:
+    def __init__(
+        self, sweeps: Sweeps, smallest_effect: float, target_accuracy: float | None
+    ) -> None:
         self.sweeps = sweeps
         self._smallest_effect = smallest_effect
+        self._target_accuracy = target_accuracy
 
     @cached_property
     def tables(self) -> Tables:
         return joined_tables(
-            build_from(self.sweeps.trials(kind), layout_of(kind), self._smallest_effect)
+            build_from(
+                self.sweeps.trials(kind),
+                layout_of(kind),
+                self._smallest_effect,
+                self._target_accuracy,
+            )
             for kind in KINDS
         )
 
@@ -137,6 +148,14 @@ def analysis_parser() -> OneLineParser:
         default=100 * SMALLEST_EFFECT,
         help="smallest difference of accuracies of interest, in points: rows that are told to be "
         f"closer are called equivalent (default: {100 * SMALLEST_EFFECT:g})",
+    )
+    parser.add_argument(
+        "--target-accuracy",
+        action=ParsedOption,
+        parse=functools.partial(number, minimum=0.01, maximum=100),
+        metavar="PERCENT",
+        help="accuracy to which the time is found (default: the largest whole percent that every "
+        "trial of the baseline reaches)",
     )
     parser.add_argument(
         "--also",

@@ -243,11 +243,13 @@ KINDS = Kinds(
         result_columns={
             "matching_loss": float,
             "matching_seconds": float,
+            "pool_seconds": float,  # of the training of its networks, in whichever trials
             "saturated_share": float,  # of the values of the learnt images, 0 or 255
             **CLUSTER_QUALITY_COLUMNS,
         },
         curve_columns={
             "outer": int,
+            "seconds": float,  # of the distillation so far, with those of its pool of networks
             "matching_loss": float,
             "accuracy_mean": float,
             "accuracy_std": float,

@@ -33,8 +33,25 @@ def build(members: pd.DataFrame, curves: pd.DataFrame, score: Score) -> pd.DataF
     return over_seeds(points, ("method", "label", "outer"), score.column).astype({"outer": "int64"})
 
 
-def draw(numbers: pd.DataFrame, score: Score) -> Figure:
-    """Draws a score over the iterations."""
+def over_seconds(members: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
+    """Returns accuracy over the mean seconds of the seeds at each point of the curves.
+
+    Args:
+        members: see `build`.
+        curves: see `build`.
+
+    Returns:
+        As `build` does, with `seconds`, of the distillation without evaluations.
+    """
+    timed = curves.dropna(subset=["seconds", ACCURACY.column])
+    found = build(members, timed, ACCURACY)
+    labelled = timed.merge(members[["trial_id", "label"]], on="trial_id")
+    seconds = labelled.groupby(["label", "outer"], as_index=False)["seconds"].mean()
+    return found.merge(seconds, on=["label", "outer"])
+
+
+def draw(numbers: pd.DataFrame, score: Score, *, x: str = "outer") -> Figure:
+    """Draws a score over the iterations, or another column."""
     figure = new_figure()
     axes = figure.subplots()
     handles = []
@@ -45,7 +62,7 @@ def draw(numbers: pd.DataFrame, score: Score) -> Figure:
                 draw_band(
                     axes,
                     points,
-                    "outer",
+                    x,
                     name=method,
                     label=str(label),
                     variant=variant,
@@ -54,8 +71,11 @@ def draw(numbers: pd.DataFrame, score: Score) -> Figure:
             )
     if score is LOSS and is_wide(numbers):
         logarithmic(axes, "y")
-    axes.set_xlabel("outer iteration")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if x == "seconds":
+        axes.set_xlabel("seconds of distillation, without evaluations")
+    else:
+        axes.set_xlabel("outer iteration")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel(score.label)
     axes.margins(x=0.02)
     legend_below(figure, handles)

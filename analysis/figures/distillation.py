@@ -88,6 +88,7 @@ def _curve_plots(table: Table, members: pd.DataFrame, sweeps: Sweeps) -> Iterato
                         numbers=numbers,
                         draw=partial(curves.draw, score=score),
                     )
+        yield from _time_plots(table, members[members["protocol"] == protocol], sweeps)
         numbers = curves.build(dbscan[dbscan["protocol"] == protocol], read, curves.NOISE)
         if numbers["outer"].nunique() > 1 and (numbers["maximum"] > 0).any():
             yield Plot(
@@ -97,6 +98,24 @@ def _curve_plots(table: Table, members: pd.DataFrame, sweeps: Sweeps) -> Iterato
                 "classes. Line: mean over trials; band: lowest to highest.",
                 numbers=numbers,
                 draw=partial(curves.draw, score=curves.NOISE),
+            )
+
+
+def _time_plots(table: Table, members: pd.DataFrame, sweeps: Sweeps) -> Iterator[Plot]:
+    """Yields accuracy over seconds; of every method as many variants as lines can tell apart."""
+    for weights, trials in _by_weights(members):
+        few = _few_variants(trials)
+        numbers = curves.over_seconds(few, sweeps.curves(few["trial_id"]))
+        if numbers["outer"].nunique() > 1:
+            ending, under = ENDINGS[few["protocol"].iloc[0]]
+            yield Plot(
+                name=f"{table.name}-time-{weights.lower()}{ending}",
+                title=f"Accuracy over time, {WITH[weights]}{under}. {table.title}",
+                caption="Line: mean over seeds, at the mean of their seconds; band: lowest to "
+                "highest seed. Seconds of clusterings, matching, network updates and the training "
+                "of a pool of networks, without evaluations.",
+                numbers=numbers,
+                draw=partial(curves.draw, score=curves.ACCURACY, x="seconds"),
             )
 
 

@@ -21,6 +21,7 @@ from analysis.findings.claims import (
 )
 from analysis.findings.common import common_findings
 from analysis.findings.losses import loss_findings
+from analysis.findings.time_to_accuracy import time_findings
 from analysis.statistics.equivalence import SIGNIFICANCE
 from analysis.statistics.networks import network_spread, one_network_intervals
 from analysis.tables.distillation import LEVEL
@@ -39,6 +40,7 @@ def further_findings(table: Table, protocol: str, sweeps: Sweeps | None) -> list
         found += level_findings(table)
     if sweeps is not None:
         found += loss_findings(table, protocol, sweeps)
+        found += time_findings(table, protocol, sweeps)
     return found
 
 

@@ -63,6 +63,7 @@ def build(
     *,
     kinds: Iterable[str] | None = None,
     smallest_effect: float = SMALLEST_EFFECT,
+    target_accuracy: float | None = None,
 ) -> Tables:
     """Computes tables from results.
 
@@ -74,12 +75,19 @@ def build(
         kinds: of the trials; None: all.
         smallest_effect: smallest difference of accuracies that is of interest, a fraction above 0:
             rows that are told to be closer are called equivalent.
+        target_accuracy: the time to it is found, a fraction; None: the largest whole percent that
+            every trial of the baseline reaches.
 
     Raises:
         UserError: there is no such kind.
     """
     return joined_tables(
-        build_from(read_trials(kind, results, plan, failures), layout_of(kind), smallest_effect)
+        build_from(
+            read_trials(kind, results, plan, failures),
+            layout_of(kind),
+            smallest_effect,
+            target_accuracy,
+        )
         for kind in (KINDS if kinds is None else kinds)
     )
 
@@ -106,7 +114,10 @@ def joint_tables_of(tables: Iterable[Table]) -> list[JointTable]:
 
 
 def build_from(
-    trials: Iterable[TrialRecord], layout: TableLayout, smallest_effect: float = SMALLEST_EFFECT
+    trials: Iterable[TrialRecord],
+    layout: TableLayout,
+    smallest_effect: float = SMALLEST_EFFECT,
+    target_accuracy: float | None = None,
 ) -> Tables:
     """Computes the tables of a kind from its trials, see `read_trials` and `build`."""
     groups: list[Group] = []
@@ -117,10 +128,14 @@ def build_from(
             unstarted.append(Unstarted(layout=special, scope=scope, n_trials=len(members)))
         else:
             groups += by_size(group)
-    return Tables(tables=tuple(_tables(groups, smallest_effect)), unstarted=tuple(unstarted))
+    return Tables(
+        tables=tuple(_tables(groups, smallest_effect, target_accuracy)), unstarted=tuple(unstarted)
+    )
 
 
-def _tables(groups: Sequence[Group], smallest_effect: float) -> list[Table]:
+def _tables(
+    groups: Sequence[Group], smallest_effect: float, target_accuracy: float | None
+) -> list[Table]:
     """Returns the tables of groups of trials.
 
     One frame for all rows of a layout is cut into tables: making a frame takes as long as computing
@@ -155,6 +170,7 @@ def _tables(groups: Sequence[Group], smallest_effect: float) -> list[Table]:
             failed=dict(sorted(failed.items())),
             tested=asked,
             smallest_effect=smallest_effect,
+            target_accuracy=target_accuracy,
         )
         tables.append(table)
     return tables

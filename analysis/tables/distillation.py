@@ -34,6 +34,7 @@ from distill.config.base import DATA_FIELDS
 from distill.config.defaults import default_lr_img
 from distill.config.distillation import DistillationConfig
 from distill.config.sets import START_SET, StoredSetOptions
+from distill.networks.registry import PoolOptions
 from distill.selection.registry import DIFFICULTIES, PICKS, QUOTAS, StratifiedOptions
 
 WEIGHTS = ("T", "F", "inert")
@@ -59,8 +60,11 @@ VARIANT_LABELS = {
     ("quota", "one"): "",
     **{("quota", name): f"{name} quotas" for name in QUOTAS if name != "one"},
     **{("difficulty", name): f"by {DIFFICULTIES.label(name)}" for name in DIFFICULTIES},
+    ("networks", "fresh"): "",
+    ("networks", "pool"): "pool of networks",
 }
-"""What the label of a row says of its start, of what is matched and where weights act."""
+"""What the label of a row says of its start, of what is matched by which networks and where weights
+act."""
 
 PICK_OPTIONS = tuple(
     dict.fromkeys(
@@ -344,6 +348,11 @@ LOSSES = Topic(
     title="Matching losses, not comparable between methods: level (mean of the last quarter) and "
     "step (mean absolute change from one iteration to the next there, in % of the level)",
 )
+TIME = Topic(
+    name="time",
+    title="Seconds of distillation to an accuracy (geometric means, each interval by itself: no "
+    "verdicts)",
+)
 
 LAYOUT = DistillationLayout(
     kind="distillation",
@@ -355,6 +364,7 @@ LAYOUT = DistillationLayout(
     variant_fields=(
         *("init", *_SET_FIELDS, "match", "weights_in"),
         *("pick", "quota", *PICK_OPTIONS),
+        *("networks", *fields_of(PoolOptions)),
     ),
     usual_options={"dbscan": {"eps": 15.0, "min_samples": 2}},
     title_fields=("dataset", "ipc", "embedding"),

@@ -88,6 +88,7 @@ class Table:
         failed: number of failed trials, by status.
         tested: the questions of the layout under each protocol that has rows.
         smallest_effect: of interest, for equivalence.
+        target_accuracy: the time to it is found, a fraction; None: chosen by the baseline.
     """
 
     layout: "TableLayout"
@@ -97,6 +98,7 @@ class Table:
     failed: Mapping[str, int]
     tested: tuple[AskedQuestion, ...]
     smallest_effect: float
+    target_accuracy: float | None = None
 
     @property
     def setting(self) -> Mapping[str, Any]:

@@ -55,6 +55,7 @@ NEUTRAL_VALUES: Mapping[str, Any] = {
     "weights_in": "matching",
     "pick": "nearest",
     "quota": "one",
+    "networks": "fresh",
 }
 """Fields and options that were added after `SCHEMA_VERSION` was last raised, with the value that
 stands for what trials did before. It is left out of the identity, so that earlier results stay

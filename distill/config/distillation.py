@@ -13,7 +13,7 @@ from distill.config.defaults import dataset_defaults, default_lr_img
 from distill.config.picks import check_picks, chooses_otherwise
 from distill.config.sets import INITS, START_SET, check_set_constants
 from distill.errors import UserError, require_known
-from distill.networks.registry import NETWORKS
+from distill.networks.registry import NETWORK_SOURCES, NETWORKS
 from distill.selection.registry import PICK_HELP, PICKS, QUOTA_HELP, QUOTAS
 
 
@@ -46,7 +46,7 @@ class DistillationConfig(Config):
     ipc: int = option(1, "images per class that are kept", group="synthetic images", minimum=1)
     factor: int = option(None, "multi-formation: each image holds factor × factor training images", group="synthetic images", minimum=1)
     init: str = choice("clusters", INITS, "start from representatives, from those of k-means whatever the clusterer, from the mean images of the clusters, from random real images, from noise, or from the set in a file, set:PATH (see docs/judging.md)", group="synthetic images", other=START_SET)
-    n_outer: int = option(None, "outer iterations, each with a fresh network", group="synthetic images", minimum=0)
+    n_outer: int = option(None, "outer iterations, each with another network", group="synthetic images", minimum=0)
     n_inner: int = option(None, "inner loops (matching steps per class) in an outer iteration", group="synthetic images", minimum=1)
     match: Literal["gradients", "features", "both", "none"] = option("gradients", "what is matched; both is DREAM+, none keeps the start as it is", group="synthetic images")
     metric: Literal["mse", "l1", "cosine"] = option(None, "distance between what is matched", group="synthetic images")
@@ -57,6 +57,7 @@ class DistillationConfig(Config):
     augment: str = option("color_crop_cutout", "siamese augmentation of the matching step, names joined by _", group="synthetic images")
 
     network: str = choice("convnet", NETWORKS, "network that is matched", group="network", excluded=("photo_cnn",))
+    networks: str = choice("fresh", NETWORK_SOURCES, "networks of the outer iterations: with fresh weights, or drawn from a pool of briefly trained ones and changed a little (Acc-DD)", group="network")
     net_lr: float = option(0.01, "learning rate of the network update", group="network", above=0)
     net_momentum: float = option(0.9, "momentum of the network update", group="network", minimum=0, below=1)
     net_weight_decay: float = option(5e-4, "weight decay of the network update", group="network", minimum=0)
@@ -90,6 +91,11 @@ class DistillationConfig(Config):
             )
         if self.trains_with_weights:
             self._check_weights()
+        if self.protocol == "published" and self.networks != "fresh":
+            raise UserError(
+                f"the published protocol has fresh networks, got networks {self.networks!r}; use "
+                "protocol sound"
+            )
         self._check_strength_weights()
 
     def _check_strength_weights(self) -> None:

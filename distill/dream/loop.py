@@ -35,6 +35,7 @@ from distill.datasets import ImageData
 from distill.dream.image_optimizer import ImageOptimizer
 from distill.dream.matching import Matcher, check_matchable, mixes_images
 from distill.dream.multiformation import decode, encode
+from distill.dream.network_pool import NetworkPool, trained_pool
 from distill.dream.set_start import images_of_start, start_set_of
 from distill.errors import DivergedError, InfeasibleClusteringError, SlowerWarning, UserError
 from distill.evaluation.class_sizes import (
@@ -47,7 +48,7 @@ from distill.evaluation.recipe import network_for
 from distill.evaluation.sgd import NetworkTrainer, SGDRecipe, load_network_state, network_state
 from distill.networks.base import Network, reset_parameters, width_of
 from distill.networks.layers import norm_relu_pool
-from distill.networks.precision import set_precision
+from distill.networks.precision import precision_of, set_precision
 from distill.runtime.clock import PartClock
 from distill.runtime.devices import available_bytes_on
 from distill.runtime.execution import AUTOMATIC, Execution
@@ -123,6 +124,9 @@ class Dream:
         )
         set_precision(self.network, execution.precision)
         norm_relu_pool.prepare(self.network)
+        self._pool = self._trained_pool(execution) if config.networks == "pool" else None
+        if self._pool is not None:
+            self._pool.draw(self.network, self.generators["weights"])
         self.network.train(not self.published)
         self.trainer = self._new_trainer(self.network, execution)
         self.clusterer = build_clusterer(config)
@@ -239,7 +243,10 @@ class Dream:
     def _begin_outer_iteration(self) -> None:
         self.images.clamp_(0, 1)
         if self.outer > 0:  # the first network is the one that gave the initial images
-            reset_parameters(self.network, self.generators["weights"])
+            if self._pool is not None:
+                self._pool.draw(self.network, self.generators["weights"])
+            else:
+                reset_parameters(self.network, self.generators["weights"])
             self.trainer.forget()
         self.network.train(not (self.published and self.outer == 0))
         self._loss_sum.zero_()
@@ -336,31 +343,64 @@ class Dream:
         return torch.cat(outputs)
 
     def _el2n(self, execution: Execution) -> Tensor:
-        """Returns the (n,) EL2N scores of all training images, on the CPU.
-
-        Networks like that of the loop are trained by its recipe, each by random streams of its own.
-        """
+        """Returns the (n,) EL2N scores of all training images, on the CPU."""
         config, data = self.config, self.data
         everything = torch.arange(len(data.train_images), device=self.device)
 
         def outputs_of(number: int) -> Tensor:
-            weights, batches, augmentation = (
-                torch.Generator().manual_seed(derive_seed(config.seed, "el2n", number, what))
-                for what in ("weights", "batches", "augmentation")
-            )
-            network = network_for(config, data, config.network, weights).to(self.dtype)
-            set_precision(network, execution.precision)
-            norm_relu_pool.prepare(network)
-            trainer = self._new_trainer(network, execution)
-            for _ in range(config["el2n_epochs"]):
-                order = torch.randperm(len(everything), generator=batches)
-                trainer.train(order.split(config.net_batch_size), augmentation)
+            n_epochs = config["el2n_epochs"]
+            network = self._briefly_trained("el2n", number, n_epochs, execution)
             return self._outputs(network, everything)
 
         norms = ErrorNorms(outputs_of, data.train_labels, n_networks=config["el2n_networks"])
         while not norms.done:
             norms.advance()
         return norms.scores()
+
+    def _trained_pool(self, execution: Execution) -> NetworkPool:
+        """Returns the networks that the outer iterations draw from."""
+        n_epochs = self.config["pool_epochs"]
+        return trained_pool(
+            self.config,
+            self.data,
+            lambda number: self._briefly_trained("pool", number, n_epochs, execution),
+            precision_of(self.network),
+        )
+
+    def _briefly_trained(
+        self, purpose: str, number: int, n_epochs: int, execution: Execution
+    ) -> Network:
+        """Returns a network like that of the loop, trained by its recipe from fresh weights.
+
+        Args:
+            purpose: of the network; it and the number have random streams of their own.
+            number: of the network.
+            n_epochs: passes over all training images.
+            execution: how the arithmetic is carried out.
+        """
+        config, data = self.config, self.data
+        weights, batches, augmentation = (
+            torch.Generator().manual_seed(derive_seed(config.seed, purpose, number, what))
+            for what in ("weights", "batches", "augmentation")
+        )
+        network = network_for(config, data, config.network, weights).to(self.dtype)
+        set_precision(network, execution.precision)
+        norm_relu_pool.prepare(network)
+        trainer = self._new_trainer(network, execution)
+        for _ in range(n_epochs):
+            order = torch.randperm(len(data.train_images), generator=batches)
+            trainer.train(order.split(config.net_batch_size), augmentation)
+        return network
+
+    @property
+    def seconds(self) -> float:
+        """Seconds so far, and those that training the pool took, wherever; synchronises a GPU."""
+        return sum(self.clock.seconds.values()) + self.pool_seconds
+
+    @property
+    def pool_seconds(self) -> float:
+        """Seconds that training the pool took, in whichever trials; 0 without one."""
+        return 0.0 if self._pool is None else self._pool.seconds
 
     def _note_sizes(self, clusterings: Sequence[Clustering], n_chosen: Sequence[int]) -> None:
         """Takes the sizes of the clusters of every class, and the images made or chosen of them."""

@@ -1,9 +1,9 @@
-"""Registry of the networks by name, with their options."""
+"""Registry of the networks by name, with their options, and of where those that match come from."""
 
 from dataclasses import dataclass
 from typing import Literal
 
-from distill.components import Component, Registry, option
+from distill.components import Component, Registry, SearchRange, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,3 +65,33 @@ NETWORKS = Registry(
     },
 )
 """Networks by their names in configurations, results and tables."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolOptions:
+    """Options of a pool of networks, see `distill.dream.network_pool`."""
+
+    pool_networks: int = option(5, "networks in the pool", minimum=1, search=SearchRange(2, 20))
+    pool_epochs: int = option(
+        2,
+        "epochs that each is trained on all training images (Acc-DD: 2 on CIFAR)",
+        minimum=1,
+        search=SearchRange(1, 10),
+    )
+    pool_noise: float = option(
+        0.1,
+        "strength of the random change of a network that is drawn, relative to the norm of each of "
+        "its weight tensors; 0: none",
+        minimum=0,
+        search=SearchRange(0.01, 1.0, log=True),
+    )
+
+
+NETWORK_SOURCES = Registry(
+    "networks",
+    {
+        "fresh": Component(),
+        "pool": Component(build="distill.dream.network_pool:NetworkPool", options=PoolOptions),
+    },
+)
+"""Where the networks of the outer iterations come from."""

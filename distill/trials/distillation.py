@@ -205,8 +205,10 @@ class DistillationTrial(Trial):
         return outer in self._points and self._points[outer]["accuracy_mean"] is not None
 
     def _point_of_curve(self, outer: int) -> dict[str, Any]:
-        empty = {"outer": outer} | dict.fromkeys(CURVE_COLUMNS[1:])
-        return self._points.setdefault(outer, empty)
+        if outer not in self._points:
+            empty = {"outer": outer} | dict.fromkeys(CURVE_COLUMNS[1:])
+            self._points[outer] = empty | {"seconds": self.dream.seconds}
+        return self._points[outer]
 
     def _new_evaluation(self, plan: _EvaluationPlan) -> Evaluation:
         config, data = self.config, self.data
@@ -344,6 +346,7 @@ class DistillationTrial(Trial):
             **self.dream.quality_columns(),
             "precision": precision_of(self.dream.network),
             **{f"{part}_seconds": spent for part, spent in seconds.items()},
+            "pool_seconds": self.dream.pool_seconds if config.networks == "pool" else None,
             "evaluation_seconds": self.seconds_evaluating,
         }
 

@@ -40,7 +40,7 @@ _RECIPE = (
 
 _METHOD = (
     *("clusterer", "weights", "weights_in", "embedding", "n_representatives", "pick", "quota"),
-    *("init", "match", "network", "protocol", "seed"),
+    *("init", "match", "network", "networks", "protocol", "seed"),
 )
 """Fields that say how the set was made."""
 

@@ -26,7 +26,7 @@ def method_options(config: Config) -> dict[str, object]:
 def method_choices(config: Config) -> dict[str, object]:
     """Returns the components that the method has beside `method_field`, if not the default ones.
 
-    Without picks and quotas, see `pick_options`.
+    Without picks and quotas, see `variant_options`.
     """
     return {
         name: config[name]
@@ -38,14 +38,14 @@ def method_choices(config: Config) -> dict[str, object]:
     }
 
 
-def pick_options(config: Config) -> dict[str, object]:
-    """Returns pick and quota with their given options, by name, as far as they are not neutral.
+def variant_options(config: Config) -> dict[str, object]:
+    """Returns pick, quota and networks with their given options, as far as they are not neutral.
 
     Of configurations that have them as fields; as options of a selector they are among
     `method_options`.
     """
     fields = config.static_fields()
-    names = [name for name in ("pick", "quota") if name in fields]
+    names = [name for name in ("pick", "quota", "networks") if name in fields]
     registries = [registry_of(fields[name]) for name in names]
     found: dict[str, object] = {
         name: config[name] for name in names if config[name] != fields[name].default

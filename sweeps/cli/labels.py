@@ -8,8 +8,8 @@ from sweeps.cli.fields import (
     method_choices,
     method_options,
     method_variants,
-    pick_options,
     switches,
+    variant_options,
 )
 
 
@@ -22,7 +22,7 @@ def method_label(config: Config) -> str:
     method = str(config[config.method_field])
     words = [",".join(PurePath(place).name for place in method.split(","))]
     words += [_option(name, value) for name, value in method_options(config).items()]
-    words += [_option(name, value) for name, value in pick_options(config).items()]
+    words += [_option(name, value) for name, value in variant_options(config).items()]
     words += switches(config)
     if config.trains_with_weights:
         words.append(_option("weights_in", config["weights_in"]))

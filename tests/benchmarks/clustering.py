@@ -293,8 +293,10 @@ def _by_scikit(own: Any, data: Data) -> tuple[Callable[[], Any], Callable[..., s
     def reference() -> list[Any]:
         labels = []
         for array, seed in zip(data.arrays, seeds, strict=False):
-            centered = array.astype(np.float32 if isinstance(own, MiniBatchKMeans) else np.float64)
-            centered -= centered.mean(axis=0)
+            double = array.astype(np.float64)
+            centered = double - double.mean(axis=0)
+            if isinstance(own, MiniBatchKMeans):
+                centered = centered.astype(np.float32)
             labels.append(_estimator(own, data.k, seed, centered).fit_predict(centered))
         return labels
 

@@ -59,7 +59,7 @@ def timed_methods() -> tuple[Spent, Spent]:
         return embedding.time(points_of, dream, clusterer, embeds_always=True)
 
     Dream._measure = timed_measure  # type: ignore[method-assign]
-    Dream._points = timed_points  # type: ignore[method-assign]
+    Dream._points = timed_points  # type: ignore[method-assign, assignment]
     return measuring, embedding
 
 

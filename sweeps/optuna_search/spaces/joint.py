@@ -1,4 +1,4 @@
-"""Clusterer with its options, picks, weights, clustering interval, representatives and lr_img.
+"""Clusterer with its options, picks, weights, networks, clustering interval, K and lr_img.
 
 Every clusterer has other options, and only these are sampled ("define by run").
 """
@@ -9,6 +9,7 @@ import optuna
 
 from distill.clustering.registry import CLUSTERERS, EQUALLY_LARGE
 from distill.config.picks import offers_picks
+from distill.networks.registry import NETWORK_SOURCES
 from sweeps.optuna_search.suggest import searched_names, suggest_options, suggest_picks
 
 BASE = {"ipc": 10}
@@ -22,12 +23,15 @@ def suggest(trial: optuna.Trial) -> dict[str, Any]:
         weights["weights_in"] = trial.suggest_categorical(
             "weights_in", ["matching", "training", "both"]
         )
+    networks = trial.suggest_categorical("networks", list(NETWORK_SOURCES))
     picks = suggest_picks(trial) if offers_picks(clusterer) else {}
     return {
         "clusterer": clusterer,
         **suggest_options(trial, CLUSTERERS, clusterer),
         **picks,
         **weights,
+        "networks": networks,
+        **suggest_options(trial, NETWORK_SOURCES, networks),
         "cluster_interval": trial.suggest_int("cluster_interval", 1, 50, log=True),
         "n_representatives": trial.suggest_int("n_representatives", 16, 120, log=True),
         "lr_img": trial.suggest_float("lr_img", 1e-5, 1e-1, log=True),

@@ -83,6 +83,21 @@ def test_a_curve_is_the_mean_over_seeds_with_its_range_and_interval() -> None:
     assert found["high"][0] == pytest.approx(0.2 + 12.7062 * 0.1, rel=1e-5)
 
 
+def test_accuracy_over_seconds_is_at_the_mean_of_the_seeds_seconds() -> None:
+    read = pd.concat(
+        [
+            curve("a", [0.1, 0.3, 0.5]).assign(seconds=pd.Series([1.0, 11.0, 21.0])),
+            curve("b", [0.3, None, 0.6]).assign(seconds=pd.Series([3.0, 13.0, float("nan")])),
+        ]
+    )
+
+    found = curves.over_seconds(members(("a", "kmeans"), ("b", "kmeans")), read)
+
+    assert found["outer"].tolist() == [0, 1, 2]
+    assert found["seconds"].tolist() == [2.0, 11.0, 21.0], "of the seeds that have an accuracy"
+    assert found["mean"].tolist() == pytest.approx([0.2, 0.3, 0.5])
+
+
 def test_a_curve_of_one_seed_has_no_interval() -> None:
     found = curves.build(members(("a", "kmeans")), curve("a", [0.1, 0.2]), curves.ACCURACY)
 
