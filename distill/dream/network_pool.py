@@ -18,7 +18,6 @@ Deviations: the strength is fixed, where Acc-DD's code draws two of them for two
 networks are trained by the recipe of the network update, with its CutMix.
 """
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -31,6 +30,7 @@ from distill.errors import DivergedError
 from distill.evaluation.shared_weights import SharedWeights, Trained
 from distill.networks.base import Network
 from distill.networks.registry import NETWORKS
+from distill.runtime import clock
 
 VERSION = 1
 """Part of the hash: raised when the same configuration would mean other networks."""
@@ -122,7 +122,7 @@ def trained_pool(
 
 
 def _trained(config: ResolvedDistillation, train: Train, number: int) -> Trained:
-    start = time.perf_counter()
+    start = clock.timer()
     network = train(number)
     tensors = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
@@ -130,7 +130,7 @@ def _trained(config: ResolvedDistillation, train: Train, number: int) -> Trained
             f"the weights of network {number + 1} of {config['pool_networks']} of the pool are no "
             f"longer finite numbers; lower net_lr (now {config.net_lr:g})"
         )
-    return Trained(tensors, {_SECONDS: repr(time.perf_counter() - start)})
+    return Trained(tensors, {_SECONDS: repr(clock.timer() - start)})
 
 
 def _content(

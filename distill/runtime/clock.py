@@ -1,11 +1,14 @@
 """Timing of the parts of a loop without synchronising a GPU."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+
+timer: Callable[[], float] = time.perf_counter
+"""Returns seconds since some moment; a benchmark may replace it by CPU time."""
 
 
 class PartClock:
@@ -42,9 +45,9 @@ class PartClock:
             last.record()
             self._marks.append((name, first, last))
         else:
-            start = time.perf_counter()
+            start = timer()
             yield
-            self._seconds[name] += time.perf_counter() - start
+            self._seconds[name] += timer() - start
 
     @property
     def seconds(self) -> dict[str, float]:

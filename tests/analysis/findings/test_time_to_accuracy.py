@@ -55,7 +55,7 @@ def test_seconds_and_their_ratio_to_the_baseline(store: Store) -> None:
     assert cases(store) == [
         "K-Means F to 40.00 %: 18.2 (3.53 to 93.7) s (2 seeds)",
         "K-Means (pool of networks) F to 40.00 %: 4.74 (2.43 to 9.26) s, "
-        "0.261 (0.0989 to 0.686) times K-Means F's (2 seeds)",
+        "0.261 (0.0988 to 0.687) times K-Means F's (2 seeds)",
     ]
 
 

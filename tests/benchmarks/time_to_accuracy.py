@@ -1,0 +1,123 @@
+"""Accuracy over seconds of distillation: fresh networks and a pool, random and k-means batches.
+
+    uv run python tests/benchmarks/time_to_accuracy.py [--dataset parquet:TRAIN,TEST] [--seeds 5]
+        [--out DIR] [--target 38] [--clock cpu] [--set FIELD=VALUE …]
+
+Trials of the size of the preset `small` (16×16 images, width 32, ipc 10), in turns, each with one
+thread: for every seed k-means and random batches, both from the start of k-means, with fresh
+networks and with a pool that the seed's trials share (its training counts for each). Their rows are
+kept in DIR as those of a sweep, so that a run that is interrupted goes on. Prints the seconds to an
+accuracy with intervals and the ratios to fresh networks with k-means, and writes the figure.
+
+`--clock cpu` counts CPU seconds in place of the clock's, for a machine that other work shares.
+"""
+
+import argparse
+import functools
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from analysis.data.reading import load
+from analysis.figures.gather import plots
+from analysis.figures.plot import write_plot
+from analysis.findings.findings import findings
+from analysis.tables.build import build
+from distill.config.distillation import DistillationConfig
+from distill.datasets import load_dataset
+from distill.parsing import number
+from distill.runtime import clock
+from distill.trials.runner import run
+from sweeps import full_grid
+from sweeps.store.store import Store
+
+ROWS: tuple[dict[str, Any], ...] = (
+    {"clusterer": "kmeans", "networks": "fresh"},
+    {"clusterer": "random", "init": "kmeans", "networks": "fresh"},
+    {"clusterer": "kmeans", "networks": "pool"},
+    {"clusterer": "random", "init": "kmeans", "networks": "pool"},
+)
+
+
+def main() -> None:
+    """Runs the command."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--device", default="cpu", choices=["cpu"])
+    parser.add_argument("--dataset", default="digits")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--out", type=Path, help="default: a temporary folder")
+    parser.add_argument("--target", type=functools.partial(number, minimum=1, maximum=100))
+    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
+    options = parser.parse_args()
+    if options.clock == "cpu":
+        clock.timer = time.process_time
+    with tempfile.TemporaryDirectory() as temporary:
+        out = options.out or Path(temporary)
+        os.environ.setdefault("DREAM_SWEEP_CACHE", str(out / "cache"))
+        store = Store(out / "results")
+        store.create()
+        torch.set_num_threads(1)
+        with threadpool_limits(1):
+            for config in configs(options.dataset, options.seeds, options.set):
+                run_one(config, store)
+        report(store, out, options)
+
+
+def configs(dataset: str, n_seeds: int, changes: list[str]) -> Iterator[DistillationConfig]:
+    """Yields the trials, seed by seed."""
+    settings = ["eval_every=2", "eval_epochs=120"]
+    if dataset == "digits":  # 8×8 images, 140 of a class
+        settings += ["image_size=8", "train_per_class=100"]
+    given = {change.partition("=")[0] for change in changes}
+    settings = [s for s in settings if s.partition("=")[0] not in given] + changes
+    words = [word for setting in settings for word in ("--set", setting)]
+    small = full_grid.COMMAND.plan(["--preset", "small", "--dataset", dataset, *words])
+    base = next(c for c in small if c["ipc"] == 10 and c["clusterer"] == "kmeans").to_dict()
+    base["weights"] = "none"
+    for seed in range(n_seeds):
+        for row in ROWS:
+            yield DistillationConfig.from_dict(base | row | {"seed": seed})
+
+
+def run_one(config: DistillationConfig, store: Store) -> None:
+    """Runs a trial unless its row is there, and keeps it."""
+    if store.has_row(config.trial_id):
+        return
+    arguments = config.data_arguments()
+    data = load_dataset(arguments.pop("dataset"), **arguments)
+    result = run(config, data)
+    store.put_result({**result.row, "phase": "grid"}, result.curve, result.artifacts)
+    last = result.curve[-1]
+    print(
+        f"seed {config.seed}, {config.clusterer}, {config.networks}: "
+        f"{100 * last['accuracy_mean']:.1f} % after {last['seconds']:.1f} s",
+        flush=True,
+    )
+
+
+def report(store: Store, out: Path, options: argparse.Namespace) -> None:
+    """Prints the seconds to the accuracy, and writes the figure."""
+    sweeps = load(store.uri)
+    target = None if options.target is None else options.target / 100
+    tables = build(sweeps.results, target_accuracy=target).tables
+    unit = "CPU seconds" if options.clock == "cpu" else "seconds"
+    print(f"\n{unit} of one thread, evaluations left out:")
+    for finding in findings(tables, sweeps):
+        if finding.topic.name == "time":
+            print("\n".join(f"  {case}" for case in finding.cases))
+    for plot in plots(tables, sweeps):
+        if "-time-" in plot.name:
+            write_plot(plot, out)
+            if options.out is not None:
+                print(f"figure: {out / plot.name}.png")
+
+
+if __name__ == "__main__":
+    main()
