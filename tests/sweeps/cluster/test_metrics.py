@@ -6,6 +6,7 @@ import re
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import ray
@@ -53,9 +54,13 @@ def exported(url: str) -> dict[tuple[str, frozenset[str]], float]:
     }
 
 
-def value_of(metrics: dict[tuple[str, frozenset[str]], float], name: str, *tags: str) -> float:
-    (value,) = (v for (n, found), v in metrics.items() if n == name and set(tags) <= found)
-    return value
+def value_of(
+    metrics: dict[tuple[str, frozenset[str]], float], name: str, *tags: str
+) -> float | None:
+    """Returns the one value of a metric with some tags; None: it is not exported yet."""
+    values = [v for (n, found), v in metrics.items() if n == name and set(tags) <= found]
+    assert len(values) <= 1, values
+    return values[0] if values else None
 
 
 def test_a_sweep_exports_its_metrics(
@@ -72,26 +77,27 @@ def test_a_sweep_exports_its_metrics(
             max_concurrent=2,
             display=display,
         )
-    tag, deadline = 'sweep="a sweep"', time.monotonic() + LIMIT_SECONDS
+    rows, tag = store.results(), 'sweep="a sweep"'
+    wanted = {
+        **{
+            ("ray_dream_sweep_trials", f'state="{state}"'): n
+            for state, n in {"ok": 2, "infeasible": 1, "running": 0, "waiting": 0}.items()
+        },
+        ("ray_dream_sweep_finished_total", tag): 3,
+        ("ray_dream_sweep_part_seconds_total", 'part="total"'): pytest.approx(
+            rows["total_seconds"].sum(), rel=0.01
+        ),
+    }
 
-    def is_complete(metrics: dict[tuple[str, frozenset[str]], float]) -> bool:
-        names = {("ray_dream_sweep_trials", 'state="ok"'), ("ray_dream_sweep_accuracy", tag)}
-        found = {(name, text) for name, tags in metrics for text in tags}
-        return names <= found and value_of(metrics, "ray_dream_sweep_trials", 'state="ok"') == 2
+    def found(metrics: dict[tuple[str, frozenset[str]], float]) -> dict[Any, float | None]:
+        return {(name, other): value_of(metrics, name, tag, other) for name, other in wanted}
 
-    while not is_complete(metrics := exported(metrics_url)):
-        assert time.monotonic() < deadline, metrics
+    deadline = time.monotonic() + LIMIT_SECONDS
+    # Every value is exported by itself, some seconds later on a busy machine.
+    while found(metrics := exported(metrics_url)) != wanted and time.monotonic() < deadline:
         time.sleep(0.5)
 
-    states = {
-        state: value_of(metrics, "ray_dream_sweep_trials", tag, f'state="{state}"')
-        for state in ("ok", "infeasible", "running", "waiting")
-    }
-    assert states == {"ok": 2, "infeasible": 1, "running": 0, "waiting": 0}
-    rows = store.results()
-    total = value_of(metrics, "ray_dream_sweep_part_seconds_total", tag, 'part="total"')
-    assert value_of(metrics, "ray_dream_sweep_finished_total", tag) == 3
-    assert total == pytest.approx(rows["total_seconds"].sum(), rel=0.01)
+    assert found(metrics) == wanted
     accuracy = value_of(metrics, "ray_dream_sweep_accuracy", tag)
     assert any(accuracy == pytest.approx(a) for a in rows["test_accuracy_mean"].dropna())
     assert {name for name, _ in metrics} == names_in_prometheus()
