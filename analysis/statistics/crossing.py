@@ -15,9 +15,9 @@ def first_reached(places: Sequence[float], values: Sequence[float], level: float
         level: wanted.
 
     Example:
-        >>> first_reached([0.0, 10.0, 20.0], [0.1, 0.3, 0.2], 0.2)
+        >>> first_reached([0.0, 10.0, 20.0], [0.0, 0.5, 0.25], 0.25)
         5.0
-        >>> first_reached([0.0, 10.0], [0.1, 0.3], 0.4)
+        >>> first_reached([0.0, 10.0], [0.0, 0.5], 0.75)
         nan
     """
     for i, value in enumerate(values):

@@ -12,6 +12,7 @@ from distill.components import fields_of
 from distill.config.distillation import DistillationConfig
 from distill.datasets import ImageData
 from distill.errors import UserError
+from distill.networks.registry import PoolOptions
 from distill.selection.registry import DIFFICULTIES, PICKS, QUOTAS
 from distill.trials.runner import check
 from sweeps.optuna_search import spaces
@@ -69,7 +70,8 @@ def test_names_may_be_spelt_like_options() -> None:
 
 def test_joint_asks_for_the_clusterers_own_parameters_only() -> None:
     common = {"clusterer", "weights", "weights_in"}
-    common |= {"cluster_interval", "n_representatives", "lr_img"}
+    common |= {"cluster_interval", "n_representatives", "lr_img", "networks"}
+    of_pool = set(fields_of(PoolOptions))
     with_options = {"kmeans++", "kmedoids", "dbscan", "agglomerative", "birch"}
     with_options |= {"hdbscan", "gmm", "spectral"}
     seen = set()
@@ -79,7 +81,8 @@ def test_joint_asks_for_the_clusterers_own_parameters_only() -> None:
         assert picks == (set() if config.clusterer in CHOOSES_ITSELF else {"pick", "quota"})
         needs = config["pick"] in ("hard", "easy", "middle") or config["quota"] == "stratified"
         assert ("difficulty" in params) == needs
-        options = set(params) - common - picks - {"difficulty"}
+        assert of_pool & set(params) == (of_pool if config.networks == "pool" else set())
+        options = set(params) - common - picks - {"difficulty"} - of_pool
         seen.add(config.clusterer)
         assert options <= set(fields_of(CLUSTERERS[config.clusterer].options))
         assert bool(options) == (config.clusterer in with_options)
@@ -220,6 +223,8 @@ def test_a_fixed_choice_decides_which_parameters_there_are() -> None:
         "difficulty",
         "cluster_interval",
         "n_representatives",
+        "networks",
+        *fields_of(PoolOptions),
     }
     assert {config.lr_img for config, _ in draw(space)} == {None}, "the default of the data set"
 
