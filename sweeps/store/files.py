@@ -432,8 +432,8 @@ def _local_path(uri: str | Path) -> Path | None:
 
 
 def _regular(path: Path) -> Path:
-    """Returns a path; an OSError where there is a pipe or the like, which would wait for ever."""
-    if path.exists() and not path.is_file():
+    """Returns a path; an OSError where a pipe or the like is, which would be waited for."""
+    if path.exists() and not path.is_file() and not path.is_dir():
         raise OSError(f"{path} is not a regular file")
     return path
 

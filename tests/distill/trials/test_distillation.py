@@ -45,6 +45,11 @@ def repeatable(result: Result) -> dict[str, object]:
     }
 
 
+def repeatable_curve(result: Result) -> list[dict[str, object]]:
+    """The curve without the seconds, which a second run cannot repeat."""
+    return [{**point, "seconds": None} for point in result.curve]
+
+
 def distilled(result: Result) -> DistilledSet:
     """Returns the images that a trial left."""
     return read_distilled(result.artifacts["distilled"])
@@ -229,7 +234,7 @@ def test_the_same_trial_twice_is_the_same(digits: ImageData, tiny: Tiny) -> None
     first, second = (run(tiny(clusterer="kmedoids"), digits) for _ in range(2))
 
     assert repeatable(first) == repeatable(second)
-    assert first.curve == second.curve
+    assert repeatable_curve(first) == repeatable_curve(second)
     assert torch.equal(distilled(first).images, distilled(second).images)
 
 
@@ -253,7 +258,7 @@ def test_a_resumed_trial_ends_bit_for_bit_the_same(
 
     assert (plain.row["n_resumes"], resumed.row["n_resumes"]) == (0, 1)
     assert repeatable(resumed) == repeatable(plain)
-    assert resumed.curve == plain.curve
+    assert repeatable_curve(resumed) == repeatable_curve(plain)
     assert torch.equal(distilled(resumed).images, distilled(plain).images)
 
 

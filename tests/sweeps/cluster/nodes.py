@@ -413,9 +413,15 @@ def content_of(store: Store, trial_id: str) -> dict[str, Any]:
     assert row is not None, trial_id
     curve = store.read_file(f"curves/{trial_id}.parquet")
     return row | {
-        "curve": parse_curve(trial_id, curve, curve_schema()).to_pylist(),
+        "curve": _points(trial_id, curve),
         "distilled": store.read_file(f"distilled/{trial_id}.parquet"),
     }
+
+
+def _points(trial_id: str, content: bytes) -> list[dict[str, Any]]:
+    """Returns the points of a curve without the seconds, which no second run repeats."""
+    points = parse_curve(trial_id, content, curve_schema()).to_pylist()
+    return [{**point, "seconds": None} for point in points]
 
 
 class References:
@@ -433,7 +439,7 @@ class References:
             self._known[config.trial_id] = parse_row(
                 config.trial_id, row, trial_schema()
             ).to_pylist()[0] | {
-                "curve": parse_curve(config.trial_id, curve, curve_schema()).to_pylist(),
+                "curve": _points(config.trial_id, curve),
                 **{name: table_content(table) for name, table in result.artifacts.items()},
             }
         return self._known[config.trial_id]
