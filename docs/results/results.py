@@ -159,6 +159,8 @@ def collect(name: str, store: Store) -> None:
                 write_sheet(sheet, folder / "images")
     for numbers in (folder / "images").glob("*.csv"):
         numbers.unlink()
+    if not RESULTS[name].pictured:
+        (folder / "images").rmdir()
 
 
 def _portable(text: str) -> str:
