@@ -99,19 +99,25 @@ def _case(row: _Row, baseline: _Row | None, accuracy: float) -> str:
     start = f"{row.name} to {percent(accuracy)} %: "
     if len(seconds) < n_seeds:
         return f"{start}reached by {len(seconds)} of {count_text(n_seeds, 'seed')}"
-    text = f"{start}{_factor_text(list(seconds.values()))} s"
-    of_baseline = {} if baseline is None else baseline.seconds_to(accuracy)
-    if baseline is not None and row is not baseline and len(of_baseline) == len(baseline.curves):
-        common = sorted(seconds.keys() & of_baseline.keys())
-        ratios = [seconds[seed] / of_baseline[seed] for seed in common if of_baseline[seed] > 0]
-        if ratios:
-            text += f", {_factor_text(ratios)} times {baseline.name}'s"
-    return f"{text} ({count_text(n_seeds, 'seed')})"
+    n_at_once = sum(value == 0 for value in seconds.values())
+    if n_at_once:  # a start that costs nothing, such as noise
+        return f"{start}reached by the start of {n_at_once} of {count_text(n_seeds, 'seed')}"
+    text = f"{start}{_factor_text(list(seconds.values()))} s ({count_text(n_seeds, 'seed')})"
+    if baseline is None or row is baseline:
+        return text
+    of_baseline = baseline.seconds_to(accuracy)
+    pairs = sorted(seconds.keys() & baseline.curves.keys())
+    if not pairs or any(of_baseline.get(seed, 0.0) == 0 for seed in pairs):
+        return text
+    ratios = [seconds[seed] / of_baseline[seed] for seed in pairs]
+    return (
+        f"{text}, {_factor_text(ratios)} times {baseline.name}'s ({count_text(len(pairs), 'pair')})"
+    )
 
 
 def _factor_text(values: Sequence[float]) -> str:
-    """Returns the geometric mean with its interval, `12.3 (9.8 to 15.4)`."""
-    found = mean_interval(np.log(np.maximum(values, np.finfo(float).tiny)))
+    """Returns the geometric mean of positive numbers with its interval, `12.3 (9.8 to 15.4)`."""
+    found = mean_interval(np.log(values))
     text = f"{math.exp(found.mean):.3g}"
     if math.isnan(found.low):
         return text

@@ -589,7 +589,8 @@ class Dream:
         if fits < at_once:
             warnings.warn(
                 f"{readable_bytes(left or 0)} of memory are left: {fits} classes are matched at "
-                f"once in place of {at_once}, slower (results differ by rounding)",
+                f"once in place of {at_once}, slower (results differ by rounding); fewer trials at "
+                "once (--max-concurrent) leave more",
                 SlowerWarning,
                 stacklevel=3,
             )

@@ -91,7 +91,7 @@ NETWORK_SOURCES = Registry(
     "networks",
     {
         "fresh": Component(),
-        "pool": Component(build="distill.dream.network_pool:NetworkPool", options=PoolOptions),
+        "pool": Component(options=PoolOptions),
     },
 )
-"""Where the networks of the outer iterations come from."""
+"""Where the networks of the outer iterations come from, see `distill.dream.network_pool`."""

@@ -151,6 +151,8 @@ def collect(name: str, store: Store) -> None:
     pq.write_table(rows.replace_schema_metadata(None), folder / ROWS, compression="zstd")
     sweeps = load(store.uri)
     shutil.rmtree(folder / "images", ignore_errors=True)
+    if not RESULTS[name].pictured:
+        return
     (folder / "images").mkdir()
     for table in _tables(sweeps):
         for sheet in image_sheets(table, sweeps):
@@ -159,8 +161,6 @@ def collect(name: str, store: Store) -> None:
                 write_sheet(sheet, folder / "images")
     for numbers in (folder / "images").glob("*.csv"):
         numbers.unlink()
-    if not RESULTS[name].pictured:
-        (folder / "images").rmdir()
 
 
 def _portable(text: str) -> str:
