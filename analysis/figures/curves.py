@@ -41,13 +41,15 @@ def over_seconds(members: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
         curves: see `build`.
 
     Returns:
-        As `build` does, with `seconds`, of the distillation without evaluations.
+        As `build` does, with `seconds`, of the distillation without evaluations; without labels
+        that have one point only.
     """
     timed = curves.dropna(subset=["seconds", ACCURACY.column])
     found = build(members, timed, ACCURACY)
     labelled = timed.merge(members[["trial_id", "label"]], on="trial_id")
     seconds = labelled.groupby(["label", "outer"], as_index=False)["seconds"].mean()
-    return found.merge(seconds, on=["label", "outer"])
+    is_line = found.groupby("label")["outer"].transform("size") > 1
+    return found[is_line].merge(seconds, on=["label", "outer"])
 
 
 def draw(numbers: pd.DataFrame, score: Score, *, x: str = "outer") -> Figure:

@@ -106,7 +106,7 @@ def _time_plots(table: Table, members: pd.DataFrame, sweeps: Sweeps) -> Iterator
     for weights, trials in _by_weights(members):
         few = _few_variants(trials)
         numbers = curves.over_seconds(few, sweeps.curves(few["trial_id"]))
-        if numbers["outer"].nunique() > 1:
+        if len(numbers):
             ending, under = ENDINGS[few["protocol"].iloc[0]]
             yield Plot(
                 name=f"{table.name}-time-{weights.lower()}{ending}",

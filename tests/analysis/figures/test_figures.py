@@ -91,8 +91,12 @@ def test_accuracy_over_seconds_is_at_the_mean_of_the_seeds_seconds() -> None:
         ]
     )
 
-    found = curves.over_seconds(members(("a", "kmeans"), ("b", "kmeans")), read)
+    one_point = curve("c", [None, 0.4]).assign(seconds=pd.Series([2.0, 4.0]))
+    trials = members(("a", "kmeans"), ("b", "kmeans"), ("c", "random"))
 
+    found = curves.over_seconds(trials, pd.concat([read, one_point]))
+
+    assert set(found["label"]) == {"kmeans"}, "a line has two points"
     assert found["outer"].tolist() == [0, 1, 2]
     assert found["seconds"].tolist() == [2.0, 11.0, 21.0], "of the seeds that have an accuracy"
     assert found["mean"].tolist() == pytest.approx([0.2, 0.3, 0.5])
