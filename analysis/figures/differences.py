@@ -22,6 +22,7 @@ MAX_PANELS = 3
 
 _TITLE_WIDTH = 34
 _ROW_INCHES, _FRAME_INCHES = 0.24, 1.5
+_NAMES_INCHES, _CHARACTER_INCHES, _PANEL_INCHES = 2.2, 0.075, 2.6
 
 
 def opening_plot(tables: Sequence[Table]) -> Plot | None:
@@ -70,7 +71,9 @@ def draw(numbers: pd.DataFrame) -> Figure:
     """Draws a panel for each table, with the rows below one another."""
     tables = numbers["table"].drop_duplicates().tolist()
     rows = numbers["row"].drop_duplicates().tolist()
-    figure = new_figure(2.2 + 2.6 * len(tables), _FRAME_INCHES + _ROW_INCHES * len(rows))
+    names = max(_NAMES_INCHES, _CHARACTER_INCHES * max(map(len, rows)))
+    width = names + _PANEL_INCHES * len(tables)
+    figure = new_figure(width, _FRAME_INCHES + _ROW_INCHES * len(rows))
     panels = figure.subplots(1, len(tables), sharey=True, squeeze=False)[0]
     places = {row: place for place, row in enumerate(rows)}
     for axes, title in zip(panels, tables, strict=True):
