@@ -221,7 +221,8 @@ def _training(config: ResolvedDistillation, given: LinesOf) -> list[str]:
     size = "×".join(map(str, (given.channels, *given.image_size)))
     text = (
         "Plain PyTorch, with pandas, pyarrow and Pillow to read images, run in this folder; "
-        f"`{RECIPE}` beside this card has the network, the augmentation and the loss. "
+        f"`{RECIPE}` beside this card has the network, the augmentation, the loss and the test. "
+        "A run trains one network; the score is the mean over several. "
         "`test.parquet` are your test images, "
         f"{size} as these, in the same layout."
     )

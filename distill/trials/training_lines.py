@@ -2,8 +2,8 @@
 
 They follow the recipe of the evaluation (`distill.evaluation.scores`, `distill.augment`) and need
 torch, pandas, pyarrow and Pillow, not this project. The module reads the set, enlarges its parts,
-builds the ConvNet, and has the loss with its augmentation and CutMix; the lines train fresh
-networks and test them. The draws differ from those of this project, the distributions do not.
+builds the ConvNet, has the loss with its augmentation and CutMix, and tests a network; the dozen
+lines train a fresh one. The draws differ from those of this project, the distributions do not.
 """
 
 import math
@@ -28,8 +28,7 @@ class LinesOf:
     """What the lines depend on.
 
     Attributes:
-        recipe: `n_eval`, the `eval_…` fields, `cutmix_prob` and `cutmix_beta` of a resolved
-            configuration.
+        recipe: the `eval_…` fields, `cutmix_prob` and `cutmix_beta` of a resolved configuration.
         network: options of the ConvNet: `width`, `depth`, `norm`, `pooling`.
         mean: of each channel, of pixels in [0, 1], that images are normalised by.
         std: standard deviation of each channel.
@@ -39,7 +38,7 @@ class LinesOf:
         is_weighted: whether images count by the column `weight`.
 
     Example:
-        >>> recipe = {"n_eval": 1, "eval_epochs": 300, "eval_batch_size": 64, "eval_lr": 0.1}
+        >>> recipe = {"eval_epochs": 300, "eval_batch_size": 64, "eval_lr": 0.1}
         >>> recipe |= {"eval_momentum": 0.9, "eval_weight_decay": 5e-4, "eval_augment": "none"}
         >>> recipe |= {"cutmix_prob": 0.0, "cutmix_beta": 1.0}
         >>> network = {"width": 32, "depth": 3, "norm": "instance", "pooling": "avg"}
@@ -48,7 +47,7 @@ class LinesOf:
         ...     recipe=recipe, network=network, mean=(0.3,), std=(0.4,), is_weighted=False, **size
         ... )
         >>> print(training_lines(given).splitlines()[1])
-        from training_recipe import convnet, distilled, loss, read
+        from training_recipe import accuracy, convnet, distilled, loss
     """
 
     recipe: dict[str, Any]
@@ -67,7 +66,7 @@ class LinesOf:
 
 
 def training_lines(given: LinesOf) -> str:
-    """Returns lines that train on `distilled.parquet`, run in its folder beside their module.
+    """Returns lines that train a network on `distilled.parquet`, run in its folder.
 
     They test on `test.parquet`, images and labels in the same layout.
     """
@@ -80,27 +79,18 @@ def training_lines(given: LinesOf) -> str:
     )
     return f"""\
 import torch
-from training_recipe import convnet, distilled, loss, read
+from training_recipe import accuracy, convnet, distilled, loss
 
-torch.set_default_device("cuda" if torch.cuda.is_available() else "cpu")
-training, (test_images, test_labels) = distilled(), read("test.parquet")
-accuracies = []
-for seed in range({recipe["n_eval"]}):
-    torch.manual_seed(seed)
-    network = convnet().train()
-    optimizer = torch.optim.SGD(network.parameters(), {optimizer})
-    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, {milestones}, gamma={LR_DECAY})
-    for _ in range({epochs}):
-        for rows in torch.randperm(len(training[0])).split({recipe["eval_batch_size"]}):
-            optimizer.zero_grad()
-            loss(network, *(part[rows] for part in training)).backward()
-            optimizer.step()
-        schedule.step()
-    with torch.no_grad():
-        network.eval()
-        found = torch.cat([network(part).argmax(1) for part in test_images.split(256)])
-    accuracies.append((found == test_labels).float().mean().item())
-print(f"accuracy: {{100 * sum(accuracies) / len(accuracies):.2f}} %")
+training, network = distilled(), convnet()
+optimizer = torch.optim.SGD(network.parameters(), {optimizer})
+schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, {milestones}, gamma={LR_DECAY})
+for _ in range({epochs}):
+    for rows in torch.randperm(len(training[0])).split({recipe["eval_batch_size"]}):
+        optimizer.zero_grad()
+        loss(network, *(part[rows] for part in training)).backward()
+        optimizer.step()
+    schedule.step()
+print(f"accuracy: {{100 * accuracy(network, 'test.parquet'):.2f}} %")
 """
 
 
@@ -124,6 +114,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
+torch.set_default_device("cuda" if torch.cuda.is_available() else "cpu")
 MEAN, STD = {_numbers(given.mean)}, {_numbers(given.std)}
 
 
@@ -141,6 +132,14 @@ def pixels_and_table(path):
 def read(path):
     pixels, table = pixels_and_table(path)
     return normalised(pixels), torch.tensor(table["label"].tolist())
+
+
+def accuracy(network, path):
+    images, labels = read(path)
+    network.eval()
+    with torch.no_grad():
+        found = torch.cat([network(part).argmax(1) for part in images.split(256)])
+    return (found == labels).float().mean().item()
 
 
 {_distilled(given)}"""

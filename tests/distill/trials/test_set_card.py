@@ -65,6 +65,16 @@ def run_alone(code: str, folder: Path) -> str:
     return done.stdout
 
 
+SEVERAL_RUNS = """
+import torch
+
+for seed in range({n}):
+    torch.manual_seed(seed)
+    exec({lines!r}, {{}})
+"""
+"""Runs the lines as they stand several times."""
+
+
 @pytest.mark.lengthy
 @pytest.mark.parametrize("options", [{"factor": 1}, {"factor": 2}], ids=str)
 def test_lines_of_the_card_reach_the_accuracy_of_the_row(
@@ -81,11 +91,13 @@ def test_lines_of_the_card_reach_the_accuracy_of_the_row(
 
     card = (folder / CARD).read_text()
     lines = python_blocks(card)[1]  # the first block loads by `datasets`
-    printed = run_alone(lines, folder)
+    assert len([line for line in lines.splitlines() if line]) == 12, "a dozen"
+    printed = run_alone(SEVERAL_RUNS.format(n=8, lines=lines), folder)
 
-    match = re.fullmatch(r"accuracy: ([\d.]+) %\n", printed)
-    assert match is not None
-    assert low <= float(match[1]) / 100 <= high
+    found = re.findall(r"^accuracy: ([\d.]+) %$", printed, flags=re.MULTILINE)
+    assert len(found) == 8
+    assert len(set(found)) > 1, "another network each"
+    assert low <= np.mean([float(percent) for percent in found]) / 100 <= high
     assert f"{100 * low:.2f} … {100 * high:.2f} %" in card
 
 
