@@ -189,7 +189,19 @@ class _Fused(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, *unused: Tensor) -> Any:
         del unused
+        if not torch.is_grad_enabled():  # no second derivative follows
+            return *_first_derivative(gradient, *ctx.saved_tensors), None
         return *_FusedBackward.apply(gradient, *ctx.saved_tensors, ctx.eps), None
+
+
+def _first_derivative(
+    gradient: Tensor, maps: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, rstd: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the derivatives in maps, γ and β."""
+    to_maps = maps.new_empty(maps.shape)
+    to_weight, to_bias = torch.empty_like(mean), torch.empty_like(mean)
+    _run("backward", [gradient, maps, mean, rstd], [weight, bias], [to_maps, to_weight, to_bias])
+    return to_maps, to_weight.sum(dim=0), to_bias.sum(dim=0)
 
 
 class _FusedBackward(torch.autograd.Function):
@@ -209,15 +221,7 @@ class _FusedBackward(torch.autograd.Function):
         ctx.save_for_backward(gradient, maps, weight, bias, mean, rstd)
         ctx.eps = eps
         ctx.set_materialize_grads(False)
-        to_maps = maps.new_empty(maps.shape)
-        to_weight, to_bias = torch.empty_like(mean), torch.empty_like(mean)
-        _run(
-            "backward",
-            [gradient, maps, mean, rstd],
-            [weight, bias],
-            [to_maps, to_weight, to_bias],
-        )
-        return to_maps, to_weight.sum(dim=0), to_bias.sum(dim=0)
+        return _first_derivative(gradient, maps, weight, bias, mean, rstd)
 
     @staticmethod
     def backward(
@@ -311,6 +315,11 @@ def run_on_cpu(
         value.detach().numpy() if isinstance(value, Tensor) else value for value in parameters
     ]
     n_at_once, n_threads = _partition(images)
+    is_wide = all(tensor.element_size() > 2 for tensor in images)
+    if is_wide and n_at_once == len(images[0]):  # most calls
+        arrays = [tensor.numpy() for tensor in images]
+        loop(*arrays, *shared, *[output.numpy() for output in outputs])
+        return
 
     def run(first: int) -> None:
         part = slice(first, first + n_at_once)
@@ -337,7 +346,8 @@ def _partition(inputs: Sequence[Tensor]) -> tuple[int, int]:
     """Returns the number of images per call of a kernel, and the number of threads."""
     n_images = len(inputs[0])
     n_values = max(tensor.numel() for tensor in inputs)
-    n_threads = max(1, min(torch.get_num_threads(), n_values // _VALUES_PER_THREAD))
+    most_threads = n_values // _VALUES_PER_THREAD
+    n_threads = min(torch.get_num_threads(), most_threads) if most_threads > 1 else 1
     n_parts = n_threads
     if any(tensor.element_size() == 2 for tensor in inputs):
         n_parts = max(n_parts, math.ceil(n_values / _WIDENED_VALUES))

@@ -25,6 +25,9 @@ _OPTIONS: dict[str, Any] = {
     "fastmath": {"reassoc", "contract", "nsz", "arcp"},
 }
 
+NARROW = 8
+"""Maps with fewer columns are pooled without views of their rows, which cost more than the sums."""
+
 
 def _compiled(loop: Callable[..., None]) -> Callable[..., None]:
     """Returns a loop that is compiled at its first call and, if possible, cached on disk."""
@@ -54,9 +57,10 @@ def forward(
     zero, one, n_pixels = x.dtype.type(0), x.dtype.type(1), x.dtype.type(h * w)
     active = np.empty((h, w), x.dtype)
     flat_active = active.reshape(h * w)
+    maps, all_pooled = x.reshape(n * c, h * w), pooled.reshape(n * c, (h // 2) * (w // 2))
     for i in range(n):
         for j in range(c):
-            pixels = x[i, j].reshape(h * w)
+            pixels = maps[i * c + j]
             total = zero
             for p in range(h * w):
                 total += pixels[p]
@@ -69,7 +73,10 @@ def forward(
             shift = bias[j] - scale * mu
             for p in range(h * w):
                 flat_active[p] = max(scale * pixels[p] + shift, zero)
-            _pool(active, pooled[i, j])
+            if w < NARROW:
+                _pool_narrow(flat_active, w, all_pooled[i * c + j])
+            else:
+                _pool(active, pooled[i, j])
 
 
 @_compiled
@@ -99,14 +106,15 @@ def backward(
     """
     n, c, h, w = x.shape
     zero, n_pixels = x.dtype.type(0), x.dtype.type(h * w)
-    spread = np.zeros((h, w), x.dtype)
-    g = spread.reshape(h * w)
+    g = np.zeros(h * w, x.dtype)
+    maps, outs = x.reshape(n * c, h * w), to_x.reshape(n * c, h * w)
+    gradients = gradient.reshape(n * c, (h // 2) * (w // 2))
     for i in range(n):
         for j in range(c):
-            pixels, out = x[i, j].reshape(h * w), to_x[i, j].reshape(h * w)
+            pixels, out = maps[i * c + j], outs[i * c + j]
             mu, scale = mean[i, j], weight[j] * rstd[i, j]
             shift = bias[j] - scale * mu
-            _spread(gradient[i, j], spread)
+            _spread(gradients[i * c + j], w, g)
             sum_g, sum_gx = zero, zero
             for p in range(h * w):
                 g[p] = g[p] if scale * pixels[p] + shift > zero else zero
@@ -149,15 +157,18 @@ def second_derivative(
     """
     n, c, h, w = x.shape
     zero, n_pixels = x.dtype.type(0), x.dtype.type(h * w)
-    spread, active = np.zeros((h, w), x.dtype), np.empty((h, w), x.dtype)
-    g, projected = spread.reshape(h * w), active.reshape(h * w)
+    g, active = np.zeros(h * w, x.dtype), np.empty((h, w), x.dtype)
+    projected = active.reshape(h * w)
+    maps, outs = x.reshape(n * c, h * w), to_x.reshape(n * c, h * w)
+    directions, n_pooled = along.reshape(n * c, h * w), (h // 2) * (w // 2)
+    gradients = gradient.reshape(n * c, n_pooled)
+    to_gradients = to_gradient.reshape(n * c, n_pooled)
     for i in range(n):
         for j in range(c):
-            pixels, out = x[i, j].reshape(h * w), to_x[i, j].reshape(h * w)
-            u = along[i, j].reshape(h * w)
+            pixels, out, u = maps[i * c + j], outs[i * c + j], directions[i * c + j]
             mu, scale = mean[i, j], weight[j] * rstd[i, j]
             shift = bias[j] - scale * mu
-            _spread(gradient[i, j], spread)
+            _spread(gradients[i * c + j], w, g)
             mean_g, mean_gx, mean_u, mean_ux, mean_ug = zero, zero, zero, zero, zero
             for p in range(h * w):
                 g[p] = g[p] if scale * pixels[p] + shift > zero else zero
@@ -185,7 +196,10 @@ def second_derivative(
             for p in range(h * w):
                 value = scale * u[p] - slope * pixels[p] - offset
                 projected[p] = value if scale * pixels[p] + shift > zero else zero
-            _pool(active, to_gradient[i, j])
+            if w < NARROW:
+                _pool_narrow(projected, w, to_gradients[i * c + j])
+            else:
+                _pool(active, to_gradient[i, j])
 
 
 @_compiled
@@ -201,15 +215,32 @@ def _pool(values: Array, pooled: Array) -> None:
 
 
 @_compiled
-def _spread(pooled: Array, values: Array) -> None:
-    """Writes a quarter of each value to its four pixels; skips an odd last row or column."""
-    quarter = values.dtype.type(0.25)
-    h, w = pooled.shape
-    for y in range(h):
-        upper, lower, row = values[2 * y], values[2 * y + 1], pooled[y]
-        for q in range(w):
-            value = quarter * row[q]
-            upper[2 * q] = value
-            upper[2 * q + 1] = value
-        for q in range(2 * w):
-            lower[q] = upper[q]
+def _pool_narrow(values: Array, width: int, pooled: Array) -> None:
+    """Does what `_pool` does for flat maps: faster where rows are too short for vectors."""
+    quarter, columns = values.dtype.type(0.25), width // 2
+    for y in range(len(pooled) // columns):
+        for q in range(columns):
+            at = 2 * y * width + 2 * q
+            below = at + width
+            total = (values[at] + values[at + 1]) + (values[below] + values[below + 1])
+            pooled[y * columns + q] = quarter * total
+
+
+@_compiled
+def _spread(pooled: Array, width: int, values: Array) -> None:
+    """Writes a quarter of each value to its four pixels; skips an odd last row or column.
+
+    Args:
+        pooled: flat, of rows of width // 2 values.
+        width: pixels of a row of `values`, at least 2.
+        values: flat, written.
+    """
+    quarter, columns = values.dtype.type(0.25), width // 2
+    for y in range(len(pooled) // columns):
+        at = 2 * y * width
+        for q in range(columns):
+            value = quarter * pooled[y * columns + q]
+            values[at + 2 * q] = value
+            values[at + 2 * q + 1] = value
+        for q in range(2 * columns):
+            values[at + width + q] = values[at + q]

@@ -172,6 +172,22 @@ def test_result_does_not_depend_on_the_threads(
         assert torch.equal(single, parallel)
 
 
+@pytest.mark.parametrize("side", [4, 9])
+def test_first_derivatives_do_not_depend_on_whether_second_ones_follow(side: int) -> None:
+    fused_layer = layer(3)
+    maps = random(2, 3, side, side, seed=3).requires_grad_()
+    inputs = [maps, fused_layer.weight, fused_layer.bias]
+    along = random(2, 3, side // 2, side // 2, seed=4)
+
+    alone = torch.autograd.grad(fused_layer(maps), inputs, along)
+    differentiable = torch.autograd.grad(fused_layer(maps), inputs, along, create_graph=True)
+
+    assert not any(gradient.requires_grad for gradient in alone)
+    assert all(gradient.requires_grad for gradient in differentiable)
+    for gradient, expected in zip(alone, differentiable, strict=True):
+        assert torch.equal(gradient, expected)
+
+
 @pytest.fixture
 def fresh_kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Restores the state before the import of the compiled loops."""
