@@ -76,3 +76,15 @@ def test_the_share_of_the_measures_counts_embeddings_for_them_alone(
     assert (embedding > 0) == (n_embedded > 0)
     share = float(out.split("share ")[1].split()[0])
     assert share == pytest.approx(100 * (seconds + embedding) / total, abs=1.5)  # rounded seconds
+
+
+@pytest.mark.slow
+def test_the_parts_of_small_work_explain_a_step() -> None:
+    out = run("small_work.py", "--side", "8", "16", "--width", "8", "--repeats", "3")
+    lines = [line.split() for line in out.splitlines()[2:]]
+    assert [line[:2] for line in lines] == [["8", "8"], ["16", "8"]]
+    for _, _, step, least, share, of_convolutions, *parts in lines:
+        assert float(share) == pytest.approx(float(least) / float(step), abs=0.02)  # rounded
+        assert 0 < float(share) < float(of_convolutions) < 1.5
+        assert sum(map(float, parts)) == pytest.approx(100, abs=4)
+        assert min(map(float, parts[:2])) > 0

@@ -122,10 +122,10 @@ def _parts(
     return loop.matching, loop.network_update, loop.images.detach
 
 
-def random_images(n_classes: int, n: int = 5000) -> ImageData:
+def random_images(n_classes: int, n: int = 5000, side: int = SIDE) -> ImageData:
     """Returns noise of CIFAR-10's shape: speed does not depend on what it shows."""
     generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (n, 3, SIDE, SIDE), dtype=torch.uint8, generator=generator)
+    images = torch.randint(0, 256, (n, 3, side, side), dtype=torch.uint8, generator=generator)
     labels = torch.arange(n) % n_classes
     return ImageData(
         name="noise",
