@@ -17,7 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.fs
@@ -461,16 +461,28 @@ def _without_secrets(uri: str) -> str:
     query = "&".join(
         f"{name}={value if name in _HARMLESS else '…'}" for name, value in parse_qsl(parts.query)
     )
-    netloc = "…@" + parts.netloc.rpartition("@")[2] if "@" in parts.netloc else parts.netloc
+    netloc = parts.netloc
+    for secret in _credentials(parts):
+        netloc = netloc.replace(f"{secret}@", "…@")
     return f"{parts.scheme}://{netloc}{parts.path}" + (f"?{query}" if query else "")
+
+
+def _credentials(parts: SplitResult) -> list[str]:
+    """Returns what stands before the host of a URI and is secret: `key:password`.
+
+    In Azure's `abfs://container:key@account/path` the container is none.
+    """
+    user, _, _ = parts.netloc.rpartition("@")
+    if parts.scheme.startswith("abfs"):
+        user = user.partition(":")[2]
+    return [user] if user else []
 
 
 def _scrubbed(text: str, uri: str) -> str:
     """Returns a message of pyarrow's in one line, without what a URI may hold in secret."""
     parts = urlsplit(uri)
     secrets = [value for name, value in parse_qsl(parts.query) if name not in _HARMLESS]
-    if "@" in parts.netloc:
-        secrets += parts.netloc.rpartition("@")[0].split(":")
+    secrets += [word for credentials in _credentials(parts) for word in credentials.split(":")]
     for secret in (uri, *secrets, *map(unquote, secrets)):
         if len(secret) >= MIN_SECRET:
             text = text.replace(secret, "…")

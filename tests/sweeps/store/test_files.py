@@ -140,6 +140,20 @@ def test_uris_that_cannot_be_right_are_refused_at_once(uri: str, message: str) -
     assert "password" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("abfs://box@account.example/x", "abfs://box@account.example/x"),
+        ("abfss://box:accountkey@account.example/x", "abfss://box:…@account.example/x"),
+        ("abfs://:accountkey@account/box", "abfs://:…@account/box"),
+        ("s3://KEYID:password@bucket/x", "s3://…@bucket/x"),
+        ("hdfs://someuser@host/x", "hdfs://…@host/x"),
+    ],
+)
+def test_credentials_are_not_shown_but_a_container_s_name_is(uri: str, shown: str) -> None:
+    assert Files(uri).shown == shown
+
+
 def test_uris_that_pyarrow_refuses_are_user_errors_without_secrets() -> None:
     uri = "s3://AKIAKEY:pass%2Fword@bucket/x?scheme=http&secret_token=hunter2&region=eu"
     files = Files(uri)
