@@ -135,7 +135,9 @@ class BisectingOptions:
     """Options of bisecting k-means, see `distill.clustering.scikit_kmeans`."""
 
     bisect: Literal["biggest_inertia", "largest_cluster"] = option(
-        "biggest_inertia", "cluster that is split next"
+        "biggest_inertia",
+        "cluster that is split next",
+        search=("biggest_inertia", "largest_cluster"),
     )
 
 

@@ -84,7 +84,7 @@ class DistillationConfig(Config):
         if component_of(self.static_fields()["init"], self.init) == START_SET:
             self._check_start_set()
         check_picks(self, self.clusterer)
-        if chooses_otherwise(self) and self.match == "none" and self.init != "clusters":
+        if chooses_otherwise(self) and not self._matches and self.init != "clusters":
             raise UserError(
                 f"pick {self.pick!r} with quota {self.quota!r} has no effect: nothing is matched, "
                 f"and init {self.init!r} starts from other images; use init clusters"
@@ -111,10 +111,13 @@ class DistillationConfig(Config):
             check_strength_weights(self, obstacle, "leave it out")
 
     @property
+    def _matches(self) -> bool:
+        return self.match != "none" and self.n_outer != 0
+
+    @property
     def _clusters_weigh(self) -> bool:
         """Whether the masses of the clusterer's clusters weigh anything, given weights by size."""
-        is_matched = self.match != "none" and self.n_outer != 0
-        in_matching = is_matched and self.weights_in != "training"
+        in_matching = self._matches and self.weights_in != "training"
         return in_matching or (self.trains_with_weights and self.init == "clusters")
 
     def _check_weights(self) -> None:

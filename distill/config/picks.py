@@ -4,6 +4,9 @@ from distill.clustering.registry import CHOOSES_ITSELF, CLUSTERERS, WITH_NOISE
 from distill.config.base import NEUTRAL_VALUES, Config
 from distill.errors import UserError
 
+_WITH_MEDOIDS = ("kmedoids", "kmedoids_published", "kmedoids_sklearn_extra", *CHOOSES_ITSELF)
+"""Clusterers whose centers are images."""
+
 
 def chooses_otherwise(config: Config) -> bool:
     """Whether images are picked inside clusters otherwise than one nearest to each center."""
@@ -37,13 +40,28 @@ def check_picks(config: Config, clusterer: str) -> None:
             f"{given} needs a clusterer whose clusters offer several images, but clusterer "
             f"{clusterer!r} chooses the images itself; leave pick and quota out"
         )
-    if pick == "medoid" and clusterer in WITH_NOISE:
+    if pick == "medoid":
+        check_medoids(clusterer, "pick 'medoid'", "use another pick")
+
+
+def check_medoids(clusterer: str, given: str, fix: str) -> None:
+    """Checks that the clusters of a clusterer have medoids, and not as their centers.
+
+    Args:
+        clusterer: its name.
+        given: what asks for medoids, for the message.
+        fix: what to do about it.
+
+    Raises:
+        UserError: they have none, or no others.
+    """
+    if clusterer in WITH_NOISE:
         raise UserError(
-            f"pick 'medoid' needs every image in a cluster, but clusterer {clusterer!r} leaves "
-            "noise, which has no medoid; use another pick"
+            f"{given} needs every image in a cluster, but clusterer {clusterer!r} leaves noise, "
+            f"which has no medoid; {fix}"
         )
-    if pick == "medoid" and clusterer == "kmedoids":
+    if clusterer in _WITH_MEDOIDS:
         raise UserError(
-            "pick 'medoid' changes nothing for clusterer 'kmedoids', whose centers are medoids; "
-            "use pick nearest"
+            f"{given} changes nothing for clusterer {clusterer!r}, whose centers are images "
+            f"already; {fix}"
         )

@@ -12,7 +12,7 @@ from distill.components import choice, fields_of, option
 from distill.config.base import Config
 from distill.config.cluster_weights import check_strength_weights, check_training_weights
 from distill.config.defaults import DATASET_DEFAULTS
-from distill.config.picks import check_picks, chooses_otherwise
+from distill.config.picks import check_medoids, check_picks, chooses_otherwise
 from distill.config.recipes import RECIPES
 from distill.errors import UserError
 from distill.networks.registry import NETWORKS
@@ -85,7 +85,15 @@ class SelectionConfig(Config):
             check_strength_weights(self, obstacle, "set weights_in training or leave it out")
 
     def _check_picks(self) -> None:
-        check_picks(self, self["clusterer"] or "kmeans")
+        clusterer = self["clusterer"] or "kmeans"
+        if self["center"] == "medoid":
+            check_medoids(clusterer, "center 'medoid'", "leave it out")
+        check_picks(self, clusterer)
+        if self.selector == "nearest_center" and clusterer == "random":
+            raise UserError(
+                "the images nearest to the centers of clusterer 'random' are random ones; use "
+                "selector random"
+            )
         if not chooses_otherwise(self):
             return
         pick, embedding = self["pick"] or "nearest", self["embedding"] or "features"
@@ -93,10 +101,17 @@ class SelectionConfig(Config):
             raise UserError(
                 f"center 'medoid' applies to pick 'nearest' only, got pick {pick!r}; leave it out"
             )
-        if self["difficulty"] in ("loss", "margin") and embedding != "features":
+        if self["difficulty"] not in ("loss", "margin"):
+            return
+        if embedding != "features":
             raise UserError(
                 f"difficulty {self['difficulty']!r} is that of the network that gives features, "
                 f"got embedding {embedding!r}; use embedding features or difficulty el2n"
+            )
+        if self["feature_epochs"] == 0:
+            raise UserError(
+                f"difficulty {self['difficulty']!r} needs a network that knows the classes, but "
+                "feature_epochs 0 leaves it untrained; use at least 1, or difficulty el2n"
             )
 
     def _check_published(self) -> None:

@@ -136,6 +136,7 @@ def _extended_rows(ipc: int) -> tuple[Row, ...]:
         *(row for linkage in linkages for row in _weighted("agglomerative", linkage=linkage)),
         *(row for radius in radii for row in _weighted("dbscan", **radius)),
         *(row for name in _FURTHER_CLUSTERERS for row in _weighted(name)),
+        {"clusterer": "hdbscan", "weights": "size", "strength_weights": True},
         *_controls(*_PARTITIONS, "agglomerative", "dbscan"),
         *(row for name in _PARTITIONS for row in _weighted(name, **gradients)),
         *_weighted("agglomerative", linkage="ward", **gradients),
@@ -293,7 +294,7 @@ EXTENDED = Grid(
     name="extended",
     summary="paper and its future work: BIRCH, ipc 50 and 100, gradient space, all linkages, "
     "eps × MinPts, eight further clusterings, picks, weights in training, controls, 5 seeds: "
-    "1735 trials, a GPU cluster for weeks",
+    "1755 trials, a GPU cluster for weeks",
     configs=tuple(
         config
         for ipc in (1, 10, 50, 100)

@@ -23,8 +23,8 @@ CENTER_CLUSTERERS = (
 """Those that divide a class: the centers of `k_center` and `herding` are the images that the
 selectors of these names choose."""
 
-_HAVE_MEDOIDS = ("kmedoids", "facility_location")
-"""Clusterers whose centers are medoids already."""
+_WITHOUT_OTHER_MEDOIDS = ("kmedoids", "facility_location", "dbscan", "hdbscan")
+"""Clusterers whose centers are medoids already, and those that leave noise, which has none."""
 
 
 def _at(fraction: float, *selectors: str, **options: object) -> tuple[Row, ...]:
@@ -50,6 +50,8 @@ _GRID_SIZES = (2, 4, 8, 16, 32)
 
 _PICKS: tuple[dict[str, str], ...] = (
     *({"pick": pick} for pick in SEARCHED_PICKS if pick != "nearest"),
+    {"pick": "hard", "difficulty": "loss"},
+    {"quota": "proportional"},
     {"pick": "random", "quota": "stratified"},  # CCS in clusters
 )
 """Picks and quotas beside one image nearest to each center; medoids are rows of their own."""
@@ -91,7 +93,7 @@ def _extended_rows() -> tuple[Row, ...]:
         *(
             row
             for name in CENTER_CLUSTERERS
-            if name not in _HAVE_MEDOIDS
+            if name not in _WITHOUT_OTHER_MEDOIDS
             for row in _at(0.1, "nearest_center", clusterer=name, center="medoid")
         ),
         *(
@@ -183,7 +185,7 @@ def _coreset_rows(ipc: int) -> tuple[Row, ...]:
     strengths = {"clusterer": "hdbscan", "strength_weights": True}
     return (
         *rows,
-        *({"selector": "nearest_center", **picks} for picks in _PICKS),
+        *({"selector": "nearest_center", **picks} for picks in (*_PICKS, {"pick": "medoid"})),
         *(row | {"weights_in": "training"} for row in comparing),
         {"selector": "nearest_center", **strengths, "weights_in": "training"},
     )
@@ -193,7 +195,7 @@ CORESET = Grid(
     name="coreset",
     summary="real images in place of distilled ones: every way of choosing them on CIFAR-10, "
     "with and without weights in training, picks, ipc 1, 10 and 50, with the evaluation of the "
-    "distillation, 5 seeds: 415 trials, a GPU",
+    "distillation, 5 seeds: 445 trials, a GPU",
     configs=tuple(
         config
         for ipc in (1, 10, 50)

@@ -47,7 +47,7 @@ SPACES: dict[str, ModuleType] = {
 
 _VALIDATION = {"eval_split": "val", "val_fraction": 0.1}
 
-N_PROBES = 64
+N_PROBES = 256
 """Points that a space is tried on before a search; at random, so that all branches are met."""
 
 

@@ -10,7 +10,12 @@ import optuna
 from distill.clustering.registry import CLUSTERERS, EQUALLY_LARGE
 from distill.config.picks import offers_picks
 from distill.networks.registry import NETWORK_SOURCES
-from sweeps.optuna_search.suggest import searched_names, suggest_options, suggest_picks
+from sweeps.optuna_search.suggest import (
+    searched_names,
+    suggest_options,
+    suggest_picks,
+    suggest_strata,
+)
 
 BASE = {"ipc": 10}
 
@@ -24,7 +29,10 @@ def suggest(trial: optuna.Trial) -> dict[str, Any]:
             "weights_in", ["matching", "training", "both"]
         )
     networks = trial.suggest_categorical("networks", list(NETWORK_SOURCES))
+    if weights["weights"] == "size" and clusterer == "hdbscan":
+        weights["strength_weights"] = trial.suggest_categorical("strength_weights", [False, True])
     picks = suggest_picks(trial) if offers_picks(clusterer) else {}
+    picks |= suggest_strata(trial, picks.get("quota"))
     return {
         "clusterer": clusterer,
         **suggest_options(trial, CLUSTERERS, clusterer),

@@ -66,7 +66,11 @@ def test_picks_make_trials_of_their_own() -> None:
             "which has no medoid; use another pick",
         ),
         ({"pick": "medoid", "clusterer": "hdbscan"}, "clusterer 'hdbscan' leaves noise"),
-        ({"pick": "medoid", "clusterer": "kmedoids"}, "changes nothing for clusterer 'kmedoids'"),
+        (
+            {"pick": "medoid", "clusterer": "kmedoids"},
+            "pick 'medoid' changes nothing for clusterer 'kmedoids', whose centers are images "
+            "already; use another pick",
+        ),
         (
             {"pick": "random", "clusterer": "k_center"},
             "pick 'random' with quota 'one' needs a clusterer whose clusters offer several images, "
@@ -88,7 +92,10 @@ def test_combinations_without_meaning_are_one_line(fields: dict[str, Any], messa
 def test_picks_without_effect_on_a_distillation_are_refused() -> None:
     with pytest.raises(UserError, match="has no effect: nothing is matched, and init 'kmeans'"):
         DistillationConfig(pick="hard", match="none", init="kmeans")
+    with pytest.raises(UserError, match="has no effect: nothing is matched, and init 'noise'"):
+        DistillationConfig(pick="hard", n_outer=0, init="noise")
     assert DistillationConfig(pick="hard", match="none").pick == "hard"
+    assert DistillationConfig(pick="hard", n_outer=0).pick == "hard"
 
 
 @pytest.mark.parametrize(
@@ -103,6 +110,26 @@ def test_picks_without_effect_on_a_distillation_are_refused() -> None:
             {"pick": "hard", "center": "medoid"},
             "center 'medoid' applies to pick 'nearest' only, got pick 'hard'; leave it out",
         ),
+        (
+            {"pick": "hard", "difficulty": "loss", "feature_epochs": 0},
+            "difficulty 'loss' needs a network that knows the classes, but feature_epochs 0 leaves "
+            "it untrained; use at least 1, or difficulty el2n",
+        ),
+        (
+            {"center": "medoid", "clusterer": "dbscan"},
+            "center 'medoid' needs every image in a cluster, but clusterer 'dbscan' leaves noise, "
+            "which has no medoid; leave it out",
+        ),
+        ({"center": "medoid", "clusterer": "hdbscan"}, "clusterer 'hdbscan' leaves noise"),
+        *(
+            (
+                {"center": "medoid", "clusterer": name},
+                f"center 'medoid' changes nothing for clusterer '{name}', whose centers are images "
+                "already; leave it out",
+            )
+            for name in ("kmedoids", "facility_location", "k_center", "herding")
+        ),
+        ({"clusterer": "random"}, "'random' are random ones; use selector random"),
         ({"protocol": "published"}, "the published protocol has no"),
     ],
 )

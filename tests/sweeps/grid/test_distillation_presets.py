@@ -1,6 +1,7 @@
 """The presets: what is in them, what must not be, and that they can be run."""
 
 import re
+from collections import Counter
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ BOTH = ("published", "sound")
         ("methods", (6 + 8 + 8 + 2) * 5),
         # 8 partitions and birch, 8 linkages, 18 of dbscan, 16 of further clusterers, 10 controls,
         # 12 of gradients, 8 of picks and quotas; from ipc 10 on, 9 with weights in training
-        ("extended", ((8 + 8 + 18 + 16 + 10 + 12 + 8) * 4 + 9 * 3) * 5),
+        ("extended", ((8 + 8 + 18 + 17 + 10 + 12 + 8) * 4 + 9 * 3) * 5),
     ],
 )
 def test_the_number_of_trials(name: str, n_trials: int) -> None:
@@ -107,6 +108,23 @@ def test_the_extended_preset_has_the_future_work() -> None:
     assert radii == {(eps, n) for eps in (12.5, 15, 17.5) for n in (2, 5)}
     quantiles = {config["eps_quantile"] for config in plan if config["eps_quantile"]}
     assert quantiles == {0.25, 0.5, 0.75}
+    assert {config.weights for config in plan if config["strength_weights"]} == {"size"}
+    assert Counter(
+        (config["pick"], config["quota"], config["difficulty"])
+        for config in map(DistillationConfig.resolve, plan)
+        if (config["pick"], config["quota"]) not in (("nearest", "one"), (None, None))
+    ) == dict.fromkeys(PICKS_OF_METHODS, 4), "once a number of images a class"
+
+
+PICKS_OF_METHODS = [
+    ("medoid", "one", None),
+    ("random", "one", None),
+    *((pick, "one", "el2n") for pick in ("hard", "easy", "middle")),
+    ("hard", "one", "loss"),
+    ("nearest", "proportional", None),
+    ("random", "stratified", "el2n"),
+]
+"""Pick, quota and difficulty of the rows beside one image nearest to each center."""
 
 
 @pytest.mark.parametrize("name", PRESETS)

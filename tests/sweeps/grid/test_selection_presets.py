@@ -16,6 +16,7 @@ from distill.trials.image_selection import build_selector
 from sweeps.grid.plan import make_plan
 from sweeps.grid.selection_presets import PRESETS
 from tests.distill.clustering.blobs import blobs
+from tests.sweeps.grid.test_distillation_presets import PICKS_OF_METHODS
 
 PHOTOS = "folder:photos"
 PAPERS = {"kmeans", "kmeans++", "kmedoids", "dbscan", "agglomerative", "birch"}
@@ -35,7 +36,7 @@ def plan_of(name: str, **options: object) -> list[SelectionConfig]:
         ("quickstart", (6 + 9) * 3),
         ("paper", (7 + 7) * 5),
         ("extended", (90 + 5) * 5),
-        ("coreset", (11 + (16 + 5 + 15) * 2) * 5),
+        ("coreset", (11 + (16 + 8 + 15) * 2) * 5),
     ],
 )
 def test_the_number_of_trials(name: str, n_trials: int) -> None:
@@ -102,8 +103,10 @@ def test_the_extended_preset_holds_what_the_paper_left_open() -> None:
     nearest = [c for c in plan if c.selector == "nearest_center"]
     assert {c["clusterer"] for c in nearest} == DIVIDE_CLASSES
     assert {c["clusterer"] for c in nearest if c["center"] == "medoid"} == DIVIDE_CLASSES - {
-        *("kmedoids", "facility_location")
+        *("kmedoids", "facility_location", "dbscan", "hdbscan")
     }
+    picks = {(c["pick"], c["quota"], c["difficulty"]) for c in nearest}
+    assert picks == {("nearest", "one", None), *PICKS_OF_METHODS} - {("medoid", "one", None)}
     assert {c["embedding"] for c in plan if c.selector == "herding"} == {
         "features",
         "pixels",
@@ -147,6 +150,11 @@ def test_the_coreset_preset_evaluates_as_distilled_images_are() -> None:
         assert {c["clusterer"] for c in of_size if c["strength_weights"]} == (
             {"hdbscan"} if ipc > 1 else set()
         )
+    picks = Counter(
+        (c["pick"], c["quota"], c["difficulty"]) for c in plan if c.selector == "nearest_center"
+    )
+    del picks["nearest", "one", None]
+    assert picks == dict.fromkeys(PICKS_OF_METHODS, 2 * 5), "ipc 10 and 50, five seeds"
     weighted = [c for c in plan if c.trains_with_weights]
     assert {c["ipc"] for c in weighted} == {10, 50}
     assert {c.selector for c in weighted} == {"herding", "k_center", "nearest_center"}

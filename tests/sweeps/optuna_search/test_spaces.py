@@ -73,22 +73,27 @@ def test_joint_asks_for_the_clusterers_own_parameters_only() -> None:
     common |= {"cluster_interval", "n_representatives", "lr_img", "networks"}
     of_pool = set(fields_of(PoolOptions))
     with_options = {"kmeans++", "kmedoids", "dbscan", "agglomerative", "birch"}
-    with_options |= {"hdbscan", "gmm", "spectral"}
+    with_options |= {"hdbscan", "gmm", "spectral", "bisecting_kmeans"}
     seen = set()
     for config, params in draw(load_space("joint"), n=200):
         assert ("weights_in" in params) == (config.weights == "size")
         picks = {"pick", "quota"} & set(params)
         assert picks == (set() if config.clusterer in CHOOSES_ITSELF else {"pick", "quota"})
+        of_strata = {"n_strata", "prune_hardest"}
+        by_strata = of_strata & set(params)
+        assert by_strata == (of_strata if config["quota"] == "stratified" else set())
+        by_strength = config.clusterer == "hdbscan" and config.weights == "size"
+        assert ("strength_weights" in params) == by_strength
         needs = config["pick"] in ("hard", "easy", "middle") or config["quota"] == "stratified"
         assert ("difficulty" in params) == needs
         assert of_pool & set(params) == (of_pool if config.networks == "pool" else set())
-        options = set(params) - common - picks - {"difficulty"} - of_pool
+        options = set(params) - common - picks - {"difficulty"} - of_pool - by_strata
         seen.add(config.clusterer)
         assert options <= set(fields_of(CLUSTERERS[config.clusterer].options))
         assert bool(options) == (config.clusterer in with_options)
 
     assert seen == with_options | {
-        *("kmeans", "bisecting_kmeans", "minibatch_kmeans"),
+        *("kmeans", "minibatch_kmeans"),
         *("facility_location", "k_center", "herding"),
     }
 
@@ -141,7 +146,7 @@ def test_ways_of_choosing_are_asked_for_their_own_parameters_only() -> None:
 
 def test_selections_search_clusterers_that_stay_cheap_with_their_options() -> None:
     seen: dict[str, set[Any]] = {"cluster_grid": set(), "nearest_center": set()}
-    with_options = {"kmeans++", "kmedoids", "agglomerative", "hdbscan"}
+    with_options = {"kmeans++", "kmedoids", "agglomerative", "hdbscan", "bisecting_kmeans"}
     for config, params in draw(load_space("selection"), n=200):
         if config.selector not in seen:
             continue
@@ -149,7 +154,7 @@ def test_selections_search_clusterers_that_stay_cheap_with_their_options() -> No
         seen[config.selector].add(clusterer)
         own = set(params) & set(fields_of(CLUSTERERS[clusterer].options))
         assert bool(own) == (clusterer in with_options)
-    expected = with_options | {"kmeans", "bisecting_kmeans", "facility_location"}
+    expected = with_options | {"kmeans", "facility_location"}
     assert seen == {"cluster_grid": expected, "nearest_center": expected}
 
 
@@ -221,6 +226,8 @@ def test_a_fixed_choice_decides_which_parameters_there_are() -> None:
         "pick",
         "quota",
         "difficulty",
+        "n_strata",
+        "prune_hardest",
         "cluster_interval",
         "n_representatives",
         "networks",
