@@ -63,6 +63,13 @@ CLUSTER_QUALITY_COLUMNS: Columns = {
 at the last clustering, and over all clusterings of the loop; random choices are measured at the
 last one only."""
 
+_SELECTION_QUALITY: Columns = {
+    name: column_type
+    for name, column_type in CLUSTER_QUALITY_COLUMNS.items()
+    if name.endswith("_last") and name != "stability_last"
+}
+"""Those of a selection, whose only clustering is the last one."""
+
 STATUSES = ("ok", "infeasible", "diverged", "out_of_memory")
 """How a trial may end."""
 
@@ -279,6 +286,7 @@ KINDS = Kinds(
             "n_cells_occupied": int,
             "n_filled": int,
             "plane_explained": float,
+            **_SELECTION_QUALITY,
         },
         curve_columns={
             "network_index": int,

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from distill.clustering.base import NOISE, Clusterer, Clustering, spawn_generators
 from distill.clustering.medoids import with_medoids
+from distill.clustering.quality import class_quality, mean_quality
 from distill.clustering.sizes import size_columns
 from distill.selection.base import Selection, Selector, rows_by_class
 from distill.selection.masses import class_masses
@@ -61,6 +62,7 @@ class NearestCenter(Selector):
         chosen: list[Tensor] = []
         masses: list[Tensor] = []
         clusterings: list[Clustering] = []
+        qualities: list[dict[str, float]] = []
         streams = spawn_generators(generator, len(quotas))
         for rows, quota, stream in zip(
             rows_by_class(labels, len(quotas)), quotas, streams, strict=True
@@ -77,13 +79,20 @@ class NearestCenter(Selector):
             chosen.append(rows[representatives.indices.cpu()])
             masses.append(class_masses(representatives.weights.cpu(), len(members)))
             clusterings.append(clustering)
+            qualities.append(
+                class_quality(members, clustering, representatives.indices, representatives.weights)
+            )
         n_clusters_mean = sum(found.n_clusters for found in clusterings) / len(clusterings)
         sizes = [found.sizes for found in clusterings]
         n_points = [len(found.labels) for found in clusterings]
         return Selection(
             rows=torch.cat(chosen),
             clusters=clusters,
-            counts={"n_clusters_mean": n_clusters_mean, **size_columns(sizes, n_points)},
+            counts={
+                "n_clusters_mean": n_clusters_mean,
+                **size_columns(sizes, n_points),
+                **{f"{name}_last": value for name, value in mean_quality(qualities).items()},
+            },
             masses=torch.cat(masses),
         )
 

@@ -56,16 +56,16 @@ CURVE_COLUMNS = tuple(KINDS[SelectionConfig.kind].curve_columns)
 """Columns of the curve: one record per classifier and epoch; none with recipe `distillation`."""
 
 COUNT_COLUMNS = (
-    *(name for name, kind in KINDS[SelectionConfig.kind].result_columns.items() if kind is int),
-    "plane_explained",
+    *(n for n in KINDS[SelectionConfig.kind].result_columns if not n.startswith("test_")),
     *CLUSTER_COLUMNS,
     *CLUSTER_SIZE_COLUMNS,
 )
 """Columns of the row that count: images to select from and those left out because they are held
 out, too; images selected, distinct ones, test images among these; images trained on (with
 transformed ones) and steps of a classifier; occupied cells of the grid and images that filled up;
-clusters, the share of the largest and of noise; the share of the variance in the plane; how the
-sizes of clusters are distributed. None where there is nothing to count.
+clusters, the share of the largest and of noise; the share of the variance in the plane; how well
+the images nearest to centers stand for their class; how the sizes of clusters are distributed. None
+where there is nothing to count.
 """
 
 

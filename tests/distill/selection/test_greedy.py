@@ -1,5 +1,7 @@
 """Herding, k-center greedy and nearest to center: by hand, and by their definitions."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -84,6 +86,10 @@ def test_nearest_center_chooses_the_image_nearest_each_mean() -> None:
     assert chosen.clusters is not None
     assert len(set(chosen.clusters.tolist())) == 3
     assert chosen.counts["n_clusters_mean"] == 3
+    entropy = -sum(size / 7 * math.log(size / 7) for size in (3, 3, 1))
+    assert chosen.counts["effective_clusters_last"] == pytest.approx(math.exp(entropy))
+    assert 0 < chosen.counts["quantization_error_last"] < 1
+    assert "stability_last" not in chosen.counts, "there is one clustering"
 
 
 def test_fewer_clusters_give_images_in_proportion() -> None:
