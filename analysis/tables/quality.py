@@ -34,6 +34,7 @@ LABELS = {
     "coverage_max": "largest distance",
     "discrepancy": "discrepancy",
     "stability": "stability",
+    "clustering_seconds": "seconds of the clusterings",
 }
 """Measures as they are printed; distances are to the nearest representative."""
 
@@ -98,13 +99,12 @@ def _of_group(
     score = layout.score(str(setting["protocol"]))
     rows, seeds = [row for row, _ in members], [trial.seed for _, trial in members]
     accuracies = [trial.numbers[score] for _, trial in members]
-    for column, number in _measures(layout.kind):
-        if setting["match"] == "none" and column.endswith("_mean"):
+    for measure, taken, number in _measures(layout.kind):
+        if setting["match"] == "none" and taken == "mean":
             continue  # there is one clustering, the last
         values = [trial.numbers[number] for _, trial in members]
         found = rank_correlation(values, accuracies, rows, seeds)
         if found.n_rows >= MIN_SHOWN and not math.isnan(found.rho):
-            measure, _, taken = column.rpartition("_")
             yield {
                 "measure": measure,
                 "taken": taken,
@@ -119,10 +119,14 @@ def _of_group(
 
 
 @cache
-def _measures(kind: str) -> tuple[tuple[str, str], ...]:
-    """Returns column and name in `TrialRecord.numbers` of every measure."""
+def _measures(kind: str) -> tuple[tuple[str, str, str], ...]:
+    """Returns measure, when it is taken and name in `TrialRecord.numbers`, in a table's order."""
     names = {column: name for name, column in score_columns(KINDS[kind]).items()}
-    return tuple((column, names[column]) for column in CLUSTER_QUALITY_COLUMNS)
+    of_quality = [
+        (measure, taken, names[f"{measure}_{taken}"])
+        for measure, _, taken in (column.rpartition("_") for column in CLUSTER_QUALITY_COLUMNS)
+    ]
+    return (*of_quality, ("clustering_seconds", "mean", "clustering_seconds"))
 
 
 def _groups(tables: Sequence[Table]) -> dict[Setting, Members]:
@@ -194,10 +198,8 @@ def joint_tables(tables: Sequence[Table]) -> list[JointTable]:
     if not len(numbers):
         return []
     lines = numbers[["measure", "taken"]].drop_duplicates()
-    order = {name: i for i, name in enumerate(CLUSTER_QUALITY_COLUMNS)}
-    keys = sorted(
-        lines.itertuples(index=False, name=None), key=lambda key: order["_".join(map(str, key))]
-    )
+    order = [(measure, taken) for measure, taken, _ in _measures(tables[0].layout.kind)]
+    keys = sorted(lines.itertuples(index=False, name=None), key=order.index)
     columns = [
         _column(str(group), of_group, keys)
         for group, of_group in numbers.groupby("group", sort=False)
@@ -214,7 +216,8 @@ def joint_tables(tables: Sequence[Table]) -> list[JointTable]:
             "Spearman's ρ over all trials of a setting, all methods and their parameters together; "
             "in brackets its 95 % bootstrap interval over seeds, each by itself. "
             "* the interval excludes 0. No interval for fewer than "
-            f"{MIN_SEEDS} seeds or {MIN_ROWS} rows. {NOT_CAUSE}",
+            f"{MIN_SEEDS} seeds or {MIN_ROWS} rows. Seconds depend on what else ran on the "
+            f"machine. {NOT_CAUSE}",
         ),
     )
     return [JointTable(sheet=printed, numbers=numbers)]

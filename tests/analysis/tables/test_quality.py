@@ -37,6 +37,7 @@ def rows(seeds: int = 4, methods: tuple[str, ...] = METHODS, **fields: Any) -> l
                     quantization_error_last=error,
                     quantization_error_mean=None if method == "random" else error + 0.1,
                     silhouette_last=generator.random(),
+                    clustering_seconds=10.0 - place,
                 )
             )
     return found
@@ -66,6 +67,8 @@ def test_correlations_are_those_of_scipy_with_the_random_control() -> None:
     # Over the run the control has no measure: four rows are left.
     assert numbers["quantization_error", "mean"]["rows"] == 4
     assert ("stability", "last") not in numbers
+    assert numbers["clustering_seconds", "mean"]["correlation"] > 0.9
+    assert list(numbers)[-1] == ("clustering_seconds", "mean"), "after the measures of quality"
 
 
 def test_groups_are_images_a_class_protocols_and_data() -> None:
@@ -145,7 +148,8 @@ def test_the_table_is_printed_with_intervals_and_marks() -> None:
     assert "] *" in text
     assert "Correlation is not cause" in text
     first = table.sheet.columns[0].cells
-    assert len(first) == len(table.numbers) == 3
+    assert len(first) == len(table.numbers) == 4
+    assert "seconds of the clusterings  over the run" in text
 
 
 def test_starts_have_no_mean_over_a_run() -> None:
