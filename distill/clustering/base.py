@@ -191,7 +191,8 @@ def warn_of_cpu(name: str, device_type: str) -> None:
     """
     warnings.warn(
         f"{name} runs on the CPU only: points on {device_type} are copied there at every "
-        "clustering, slower (k-means, K-Medoids, DBSCAN and agglomerative clustering run on GPUs)",
+        "clustering, slower (k-means, K-Medoids, DBSCAN, agglomerative clustering and greedy "
+        "medoids run on GPUs)",
         SlowerWarning,
         stacklevel=4,
     )

@@ -83,6 +83,7 @@ def test_an_evaluation_with_graphs_scores_as_without(
     assert rows[0]["test_loss_mean"] == pytest.approx(rows[1]["test_loss_mean"], rel=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore:.*runs on the CPU only:distill.errors.SlowerWarning")
 @pytest.mark.parametrize("name", RUNNABLE)
 def test_clusterings_in_float64_agree_with_the_cpu(name: str) -> None:
     points = blobs(4, n=80, d=6, k=5).double()
@@ -94,6 +95,7 @@ def test_clusterings_in_float64_agree_with_the_cpu(name: str) -> None:
     torch.testing.assert_close(on_gpu.centers.cpu(), on_cpu.centers)
 
 
+@pytest.mark.filterwarnings("ignore:.*runs on the CPU only:distill.errors.SlowerWarning")
 @pytest.mark.parametrize("name", RUNNABLE)
 def test_many_classes_at_once_agree_with_each_on_the_cpu(name: str) -> None:
     classes = [blobs(seed, n=n) for seed, n in enumerate((80, 33, 150))]

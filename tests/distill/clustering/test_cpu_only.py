@@ -60,7 +60,6 @@ def test_all_that_hand_points_to_a_library_are_marked() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_points_on_a_gpu_are_moved_and_labels_come_back(unwarned: None) -> None:
     del unwarned
     points = blobs(0, n=40).cuda()

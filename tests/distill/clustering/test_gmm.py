@@ -49,6 +49,29 @@ def test_representatives_have_the_highest_responsibility() -> None:
     assert chosen.weights.mean() == pytest.approx(1.0)
 
 
+def test_representatives_and_weights_are_those_of_scikit_learns_probabilities() -> None:
+    points = blobs(1, n=120, d=2, k=5).double()
+    centered = (points - points.mean(dim=0)).numpy()
+    scikit = ScikitMixture(
+        5,
+        covariance_type="diag",
+        init_params="k-means++",
+        reg_covar=0.01 * centered.var(axis=0).mean(),
+        max_iter=50,
+        random_state=seed_of(generator()),
+    ).fit(centered)
+    chosen = select(points, GaussianMixture().fit(points, 5, generator()), 5, "quota", generator())
+
+    probabilities = scikit.predict_proba(centered)
+    owners = scikit.predict(centered[chosen.indices.numpy()])
+    assert sorted(owners.tolist()) == [0, 1, 2, 3, 4]
+    for index, owner, weight in zip(chosen.indices, owners, chosen.weights, strict=True):
+        members = scikit.predict(centered) == owner
+        highest = probabilities[members, owner].max()
+        assert probabilities[index, owner] == pytest.approx(highest, abs=1e-12)
+        assert float(weight) == pytest.approx(5 * scikit.weights_[owner], rel=1e-6)
+
+
 def test_every_component_gets_a_point() -> None:
     shares = np.array([[0.6, 0.4, 0.0], [0.7, 0.2, 0.1], [0.5, 0.3, 0.2], [0.1, 0.9, 0.0]])
     assert occupied(shares).tolist() == [0, 0, 2, 1]

@@ -332,13 +332,16 @@ def test_a_checkpoint_of_another_trial_is_refused(
 def test_infeasible_and_diverged_trials_leave_a_record(digits: ImageData, tiny: Tiny) -> None:
     infeasible = run(tiny(clusterer="dbscan", eps=1e-6), digits)
     diverged = run(tiny(net_lr=1e30, n_inner=20, eval_every=0), digits)
+    all_noise = run(tiny(clusterer="hdbscan", min_cluster_size=100), digits)
 
+    assert all_noise.row["status"] == "infeasible"
+    assert "min_cluster_size" in all_noise.row["status_message"]
     assert infeasible.row["status"] == "infeasible"
     assert "eps" in infeasible.row["status_message"]
     assert diverged.row["status"] == "diverged"
     assert "lower lr_img" in diverged.row["status_message"]
     finished = run(tiny(), digits)
-    for result in (infeasible, diverged):
+    for result in (infeasible, all_noise, diverged):
         assert result.artifacts == {}
         assert result.row["test_accuracy_mean"] is None, "null, and not left out"
         assert result.row.keys() == finished.row.keys()
