@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -16,11 +16,17 @@ from numpy.typing import NDArray
 
 from analysis.data.trials import Plan, TrialRecord, read_trials
 from analysis.statistics.images import unpack_correct
-from distill.errors import UserError
+from distill.errors import UserError, one_line
 from sweeps.store.store import Store, distinct_notices, load_curves, load_results
 
 BULKY = ("plan", "trial_ids")
 """Keys that are left out of the records of submissions: they are in `Sweeps.plan`."""
+
+
+Artifact = TypeVar("Artifact")
+
+_DAMAGE = (pa.ArrowException, OSError, ValueError, TypeError, LookupError, AttributeError)
+"""What reading a damaged table raises."""
 
 
 def _warn(message: str) -> None:
@@ -99,19 +105,31 @@ class Sweeps:
             }
         return known
 
-    def artifact(self, folder: str, trial_id: str) -> pa.Table | None:
-        """Returns the table that a trial left in a folder of the store.
+    def artifact(
+        self, folder: str, trial_id: str, build: Callable[[pa.Table], Artifact | None]
+    ) -> Artifact | None:
+        """Returns what a table holds that a trial left in a folder of the store.
 
         `distilled` and `samples` have the columns `image` (PNG bytes) and `label`, `selections` has
         one row an image to choose from.
 
+        Args:
+            folder: of the store.
+            trial_id: of the trial.
+            build: makes it of the table; whatever it raises for a damaged one is a warning.
+
         Returns:
-            The table; None where the trial left none, or a damaged file.
+            What `build` returns; None where the trial left no table, or a damaged one.
         """
         for store in self.stores:
-            with contextlib.suppress(OSError, pa.ArrowException):
-                content = store.read_file(f"{folder}/{trial_id}.parquet")
-                return pq.ParquetFile(pa.BufferReader(content)).read()
+            path = f"{folder}/{trial_id}.parquet"
+            with contextlib.suppress(FileNotFoundError):
+                content = store.read_file(path)
+                try:
+                    file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+                    return build(file.read())
+                except _DAMAGE as error:
+                    _warn(f"{store.shown}/{path} is left out: it is damaged ({one_line(error)})")
         return None
 
     @property

@@ -7,7 +7,7 @@ from pathlib import Path
 from analysis.data.reading import Sweeps
 from analysis.figures import searches
 from analysis.figures.differences import opening_plot
-from analysis.figures.images import ImageSheet, sheet_of, write_sheet
+from analysis.figures.images import ImageSheet, build, write_sheet
 from analysis.figures.plot import ENDINGS, Plot, file_name, write_plot
 from analysis.tables.layout import Table, layout_of
 from distill.components import resolve_reference
@@ -44,15 +44,15 @@ def image_sheets(table: Table, sweeps: Sweeps) -> Iterator[ImageSheet]:
             first = next(trials, None)
             if first is None or images is None:
                 continue
-            found = sheet_of(
-                sweeps.artifact(images.folder, first.trial_id),
-                name=f"{table.name}-images-{file_name(name)}{ending}",
-                title=f"{name}, seed {first.seed}{under}",
-                kind=images.label,
-                trial_id=first.trial_id,
-            )
+            found = sweeps.artifact(images.folder, first.trial_id, build)
             if found is not None:
-                yield found
+                yield ImageSheet(
+                    name=f"{table.name}-images-{file_name(name)}{ending}",
+                    title=f"{name}, seed {first.seed}{under}",
+                    kind=images.label,
+                    trial_id=first.trial_id,
+                    images=found,
+                )
 
 
 @dataclass(frozen=True, kw_only=True)

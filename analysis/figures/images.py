@@ -1,17 +1,17 @@
 """Sheets of distilled or selected images: a row a class, an image a column; PNG, without torch."""
 
 import io
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont
 
 from analysis.figures.plot import numbers_csv
 from distill.errors import printable
+from sweeps.store.records import parsed_json
 
 MAX_COLUMNS = 10
 """Images of a class that are shown."""
@@ -70,17 +70,6 @@ class ImageSheet:
     images: ImageGrid
 
 
-def sheet_of(table: pa.Table | None, **about: str) -> ImageSheet | None:
-    """Returns a sheet of a file in the Hub's layout; None where there are no images in it.
-
-    Args:
-        table: the file's; None: there is none.
-        about: the other fields of `ImageSheet`.
-    """
-    images = None if table is None else build(table)
-    return None if images is None else ImageSheet(images=images, **about)
-
-
 def write_sheet(sheet: ImageSheet, folder: Path) -> list[Path]:
     """Writes a sheet of images as PNG and its numbers as CSV; returns the files.
 
@@ -96,15 +85,16 @@ def write_sheet(sheet: ImageSheet, folder: Path) -> list[Path]:
 
 
 def build(table: pa.Table) -> ImageGrid | None:
-    """Returns the images of a file in the Hub's layout; None where they cannot be read."""
+    """Returns the images of a file in the Hub's layout; None where there are none.
+
+    Raises:
+        OSError, TypeError, LookupError: they cannot be read.
+    """
     labels = table["label"].to_pylist()
     by_class: dict[int, list[Image.Image]] = {label: [] for label in sorted(set(labels))}
-    try:
-        for label, cell in zip(labels, table["image"].to_pylist(), strict=True):
-            image = Image.open(io.BytesIO(cell["bytes"]), formats=["PNG"])
-            by_class[label].append(image.convert("RGB"))
-    except (UnidentifiedImageError, OSError, TypeError, KeyError):
-        return None
+    for label, cell in zip(labels, table["image"].to_pylist(), strict=True):
+        image = Image.open(io.BytesIO(cell["bytes"]), formats=["PNG"])
+        by_class[label].append(image.convert("RGB"))
     if not by_class:
         return None
     names = _class_names(table.schema.metadata or {})
@@ -118,11 +108,11 @@ def build(table: pa.Table) -> ImageGrid | None:
 
 def _class_names(metadata: dict[bytes, bytes]) -> list[str]:
     try:
-        about = json.loads(metadata[b"huggingface"])
+        about = parsed_json(metadata[b"huggingface"])
         names: Any = about["info"]["features"]["label"]["names"]
+        return [printable(str(name)) for name in names]
     except (KeyError, ValueError, TypeError):
         return []
-    return [printable(str(name)) for name in names]
 
 
 def draw(sheet: ImageGrid, *, enlarged: bool = True) -> Image.Image:

@@ -4,7 +4,6 @@ The axes are the first two principal components of the points that were clustere
 those that the trial stored; nothing is computed again.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from matplotlib.lines import Line2D
 
 from analysis.figures.style import INK, MUTED, legend_below, look, new_figure
 from distill.errors import printable
+from sweeps.store.records import parsed_json
 
 MAX_CLASSES = 4
 """Classes that are drawn, one below the other."""
@@ -86,10 +86,11 @@ def build(selection: pa.Table) -> pd.DataFrame | None:
 
 def _about(metadata: Mapping[bytes, bytes]) -> dict[str, Any] | None:
     try:
-        about = json.loads(metadata[b"distill"])
+        about: Any = parsed_json(metadata[b"distill"])
     except (KeyError, ValueError):
         return None
-    return about if about.get("grids") and about.get("class_names") else None
+    known = isinstance(about, dict) and about.get("grids") and about.get("class_names")
+    return about if known else None
 
 
 def _grid_row(grid: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:

@@ -59,8 +59,7 @@ def _plane_plots(table: Table, sweeps: Sweeps, protocol: str) -> Iterator[Plot]:
     members = _finished(table, protocol)
     grids = members[members["selector"] == "cluster_grid"]
     for _, first in grids.groupby("row").head(1).iterrows():
-        selection = sweeps.artifact("selections", str(first["trial_id"]))
-        numbers = None if selection is None else plane.build(selection)
+        numbers = sweeps.artifact("selections", str(first["trial_id"]), plane.build)
         if numbers is not None:
             yield Plot(
                 name=f"{table.name}-plane-{file_name(first['label'])}{ending}",

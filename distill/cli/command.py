@@ -61,7 +61,8 @@ def run_command(options: RunOptions, config: Config) -> int:
     device = choose_device(options.device)
     folder = Path(options.out) if options.out else _default_folder(config)
     if _is_finished(folder, config, overwrite=options.overwrite):
-        _print_summary(json.loads((folder / RECORD).read_text()), folder)
+        with _reading_record(folder) as record:
+            _print_summary(record, folder)
         print("already finished; --overwrite starts again")
         return 0
     with Display() as display:
@@ -157,7 +158,7 @@ def _is_finished(folder: Path, config: Config, *, overwrite: bool) -> bool:
         return False
     try:
         found = config_from_dict(json.loads(record.read_text()))
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f"{record} is not a trial's configuration ({error}); name another folder"
         ) from None
@@ -168,8 +169,23 @@ def _is_finished(folder: Path, config: Config, *, overwrite: bool) -> bool:
             f"--out {folder} belongs to another configuration ({_differences(found, config)}); "
             "name another folder, or --overwrite to replace it"
         )
-    result = folder / RECORD
-    return result.exists() and json.loads(result.read_text())["status"] == "ok"
+    if not (folder / RECORD).exists():
+        return False
+    with _reading_record(folder) as result:
+        return bool(result["status"] == "ok")
+
+
+@contextmanager
+def _reading_record(folder: Path) -> Iterator[dict[str, Any]]:
+    """Gives the result that a folder holds; what is wrong with it is a UserError."""
+    path = folder / RECORD
+    try:
+        yield json.loads(path.read_text())
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise UserError(
+            f"{path} is damaged ({type(error).__name__}: {error}); --overwrite starts the trial "
+            "again, or name another folder"
+        ) from None
 
 
 def _differences(found: Config, wanted: Config) -> str:

@@ -118,7 +118,13 @@ def _table(store: Store, trial_id: str) -> pa.Table:
         raise UserError(
             f"trial {trial_id} left no distilled set; only distillations with status ok do"
         ) from None
-    return pq.read_table(pa.BufferReader(content))
+    try:
+        return pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read()
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(
+            f"the distilled set of trial {trial_id} is damaged ({one_line(error)}); to make it "
+            "again, delete its file in trials/ and run the sweep"
+        ) from None
 
 
 def _normalised(table: pa.Table, config: Config, data_root: str) -> pa.Table:

@@ -18,12 +18,15 @@ from distill.errors import shortened
 from distill.kinds import KINDS, STATUSES
 from sweeps.store.schema import CHECKSUM
 
-CHECKS_VERSION = "1"
+CHECKS_VERSION = "2"
 """Raised when a row that passed these checks may no longer pass: compacted copies of rows that an
 earlier version checked are not read."""
 
 _ACCURACY = re.compile(r"(^|_)(accuracy|accuracies)(_best)?(_mean|_std)?$")
-_AMOUNT = re.compile(r"^n_|_seconds$|_bytes$|^gpu_share$|^attempt$")
+_AMOUNT = re.compile(r"^n_|(^|_)seconds$|_bytes$|^gpu_share$|^attempt$")
+_SHARE = re.compile(r"^(noise_mean|largest_cluster_mean|saturated_share|plane_explained)$")
+_SHARE_ERROR = 1e-6
+"""By which a share may leave [0, 1]: rounding."""
 
 
 class InvalidFileError(Exception):
@@ -48,6 +51,7 @@ def check_row(row: Mapping[str, Any]) -> None:
             f"its schema_version must be from 1 to {SCHEMA_VERSION}, got {_text(version)}"
         )
     if version > SCHEMA_VERSION:
+        _check_checksum(row)  # a version that was changed is no later one
         return
     _check_identity(row, version)
     if row.get("status") not in STATUSES:
@@ -56,9 +60,13 @@ def check_row(row: Mapping[str, Any]) -> None:
         )
     for name, value in row.items():
         if isinstance(value, int | float):
-            _check_range(name, value)
+            check_range(name, value)
     _check_network_scores(row.get("network_scores"))
     _check_correct_images(row)
+    _check_checksum(row)
+
+
+def _check_checksum(row: Mapping[str, Any]) -> None:
     if CHECKSUM in row and row[CHECKSUM] != checksum(row):
         raise InvalidFileError("its checksum does not match: a column was changed")
 
@@ -89,16 +97,18 @@ def _check_identity(row: Mapping[str, Any], version: int) -> None:
         )
 
 
-def _check_range(name: str, value: Any) -> None:
+def check_range(name: str, value: Any) -> None:
     """Raises an InvalidFileError for a number that a column of this name cannot hold.
 
-    Losses and statistics of clusters may be any number: those of networks whose weights left the
-    range of numbers are NaN.
+    Losses and the quality of clusterings may be any number: those of networks whose weights left
+    the range of numbers are NaN.
     """
     if _ACCURACY.search(name):
         low, high, allowed = 0.0, 1.0, "from 0 to 1"
     elif _AMOUNT.search(name):
         low, high, allowed = 0.0, math.inf, "a finite number of at least 0"
+    elif _SHARE.search(name):
+        low, high, allowed = -_SHARE_ERROR, 1 + _SHARE_ERROR, "from 0 to 1"
     else:
         return
     if not (math.isfinite(value) and low <= value <= high):
@@ -113,7 +123,7 @@ def _check_network_scores(text: str | None) -> None:
         for scores in json.loads(text).values():
             for name, values in scores.items():
                 for value in values:
-                    _check_range(name, float(value))
+                    check_range(name, float(value))
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         raise InvalidFileError(
             "network_scores must be JSON of networks, each with lists of numbers"

@@ -95,7 +95,7 @@ def read_compacted(
         if isinstance(content, OSError):
             continue  # replaced by a newer one since it was listed; the rows have their files
         with contextlib.suppress(pa.ArrowException, OSError, KeyError):
-            file = pq.ParquetFile(pa.BufferReader(content))
+            file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
             if file.schema_arrow.names != whole.names or file.schema_arrow.metadata != _CHECKED:
                 continue  # of another version, which may have fewer columns or checks
             table = conformed(file.read(wanted), part)

@@ -22,6 +22,9 @@ _TYPES: Mapping[str, type] = {
 }
 """Types of the fields of records; each may be missing or null."""
 
+MOST = 10**9
+"""Largest number of trials or attempts in a record that is believed."""
+
 _JSON_NAMES = {str: "a text", int: "a whole number", list: "a list", dict: "an object"}
 
 _SUBMISSION = re.compile(r"\d{8}T\d{12}Z-[0-9a-f]{8}\.json")
@@ -147,6 +150,8 @@ def _checked(record: Any) -> dict[str, Any]:
         value = record.get(name)
         if value is not None and not isinstance(value, kind):
             raise ValueError(f"{name} must be {_JSON_NAMES[kind]}, got {shortened(value)}")
+        if isinstance(value, int) and not 0 <= value <= MOST:
+            raise ValueError(f"{name} must be from 0 to {MOST:,}, got {shortened(value)}")
     for trial_id in record.get("trial_ids") or ():
         if not isinstance(trial_id, str):
             raise ValueError(f"trial_ids must be texts, got {shortened(trial_id)}")

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sweeps.store.checks import InvalidFileError, check_row, checksum
+from sweeps.store.checks import InvalidFileError, check_range, check_row, checksum
 from sweeps.store.files import Files, Stamp
 from sweeps.store.schema import CHECKSUM, curve_schema, trial_schema
 
@@ -141,9 +141,22 @@ def parse_curve(path: str, content: bytes, schema: pa.Schema) -> pa.Table:
         schema: see `curve_schema`.
 
     Raises:
-        InvalidFileError: it does not hold a curve.
+        InvalidFileError: it does not hold a curve, or one that cannot be right.
     """
-    return _parse(path, content, schema)[1]
+    table = _parse(path, content, schema)[1]
+    for field in table.schema:
+        if pa.types.is_floating(field.type) or pa.types.is_integer(field.type):
+            values = table[field.name].drop_null()
+            if len(values):
+                for extreme in _extremes(values):
+                    check_range(field.name, extreme)
+    return table
+
+
+def _extremes(values: pa.ChunkedArray) -> tuple[float, float]:
+    """Returns the smallest and the largest number, or twice NaN where one is among them."""
+    numbers = values.to_numpy()
+    return numbers.min().item(), numbers.max().item()
 
 
 def _parse(path: str, content: bytes, schema: pa.Schema) -> tuple[pa.Table, pa.Table]:
@@ -171,7 +184,7 @@ def _parse(path: str, content: bytes, schema: pa.Schema) -> tuple[pa.Table, pa.T
 def table_content(table: pa.Table) -> bytes:
     """Returns a table as the content of a compressed Parquet file."""
     content = pa.BufferOutputStream()
-    pq.write_table(table, content, compression="zstd")
+    pq.write_table(table, content, compression="zstd", write_page_checksum=True)
     data: bytes = content.getvalue().to_pybytes()
     return data
 

@@ -125,3 +125,8 @@ def frame_of(rows: Iterable[Row]) -> pd.DataFrame:
     integers = {pa.int64(): pd.Int64Dtype()}
     frame: pd.DataFrame = table.sort_by("trial_id").to_pandas(types_mapper=integers.get)
     return frame
+
+
+def as_it_is(table: pa.Table) -> pa.Table:
+    """What `Sweeps.artifact` builds of a table."""
+    return table

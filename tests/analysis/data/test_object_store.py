@@ -11,7 +11,7 @@ from analysis.__main__ import main
 from analysis.data.reading import load
 from sweeps.store.store import Store
 from tests.analysis import made_up
-from tests.analysis.results import selection_rows_of
+from tests.analysis.results import as_it_is, selection_rows_of
 
 pytestmark = pytest.mark.lengthy
 
@@ -66,10 +66,10 @@ def test_images_from_a_bucket(remote: Store, tmp_path: Path) -> None:
     sweeps = load(empty.uri, remote.uri)
     trial_id = next(t.trial_id for t in sweeps.trials("distillation") if t.state == "ok")
 
-    images = sweeps.artifact("distilled", trial_id)
+    images = sweeps.artifact("distilled", trial_id, as_it_is)
 
     assert images is not None
     assert images.column_names == ["image", "label"]
     assert len(images) == 10
-    assert sweeps.artifact("distilled", "0" * 16) is None
+    assert sweeps.artifact("distilled", "0" * 16, as_it_is) is None
     assert len(sweeps.curves([trial_id])) == 5

@@ -4,10 +4,12 @@ import io
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from matplotlib.lines import Line2D
 from PIL import Image
@@ -24,7 +26,7 @@ from distill.components import known_names
 from distill.config.selection import SelectionConfig
 from sweeps.store.store import Store
 from tests.analysis import golden, made_up
-from tests.analysis.results import config_of, frame_of, row_of
+from tests.analysis.results import as_it_is, config_of, frame_of, row_of
 from tests.paths import ROOT
 
 pytestmark = pytest.mark.lengthy
@@ -250,7 +252,7 @@ def test_sheets_of_images_show_the_pixels(tmp_path: Path, paper: Tables, sweeps:
     assert len(set(names)) == len(names)
     assert "k-means-t-published" in names
     sheet = found[0]
-    table = sweeps.artifact("distilled", sheet.trial_id)
+    table = sweeps.artifact("distilled", sheet.trial_id, as_it_is)
     assert table is not None
     first = Image.open(io.BytesIO(table["image"][0].as_py()["bytes"])).convert("RGB")
     picture, plain = images.draw(sheet.images), images.draw(sheet.images, enlarged=False)
@@ -263,15 +265,46 @@ def test_sheets_of_images_show_the_pixels(tmp_path: Path, paper: Tables, sweeps:
     assert [file.suffix for file in written] == [".png", ".csv"]
 
 
-@pytest.mark.parametrize("cell", [{"bytes": b"no picture", "path": "x"}, None])
-def test_images_that_cannot_be_read_give_no_sheet(cell: dict[str, object] | None) -> None:
-    table = pa.table({"image": [cell, cell], "label": [0, 1]})
+PICTURE = {"bytes": images.png(Image.new("RGB", (4, 4))), "path": "x"}
 
-    assert images.build(table) is None
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"image": [PICTURE] * 2, "label": [0, None]},
+        {"image": [PICTURE] * 2},
+        {"image": [{"bytes": b"no picture", "path": "x"}] * 2, "label": [0, 1]},
+        {"image": [None, None], "label": [0, 1]},
+        {"label": [0, 1]},
+        None,
+    ],
+)
+def test_images_that_cannot_be_read_are_named_and_left_out(
+    columns: dict[str, Any] | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store(tmp_path)
+    store.create()
+    path = tmp_path / "distilled" / f"{'0' * 16}.parquet"
+    path.parent.mkdir(exist_ok=True)
+    pq.write_table(pa.table(columns or {"image": [PICTURE], "label": [0]}), path)
+    if columns is None:
+        path.write_bytes(path.read_bytes()[:-40])
+
+    assert load(store.uri).artifact("distilled", "0" * 16, images.build) is None
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"warning: {path} is left out: it is damaged (")
+
+
+def test_metadata_that_says_nothing_gives_numbers_for_names() -> None:
+    for about in (b"[" * 100_000, b"3", b'{"info": {"features": {"label": {"names": 3}}}}'):
+        table = pa.table({"image": [PICTURE], "label": [0]})
+        grid = images.build(table.replace_schema_metadata({b"huggingface": about}))
+        assert grid is not None
+        assert grid.class_names == ("0",)
 
 
 def test_no_images_at_all(sweeps: Sweeps) -> None:
-    assert sweeps.artifact("distilled", "0" * 16) is None
+    assert sweeps.artifact("distilled", "0" * 16, as_it_is) is None
 
 
 def test_importances_of_a_search(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from distill.datasets import ImageData
 from sweeps.cluster.worker import WorkOrder, run_and_store
 from sweeps.store.schema import trial_schema
 from sweeps.store.store import Store
-from tests.analysis.results import Row, config_of, frame_of, row_of
+from tests.analysis.results import Row, as_it_is, config_of, frame_of, row_of
 
 pytestmark = pytest.mark.lengthy
 
@@ -294,7 +294,7 @@ def test_sheets_show_images_that_were_trained_on(table: Table, sweeps: Sweeps) -
         "images-clustering-20-published",
     }
     sheet = found["images-augmentation-10"]
-    samples = sweeps.artifact("samples", sheet.trial_id)
+    samples = sweeps.artifact("samples", sheet.trial_id, as_it_is)
     assert samples is not None
     first = Image.open(io.BytesIO(samples["image"][0].as_py()["bytes"])).convert("RGB")
     factor = images.CELL // 8

@@ -16,6 +16,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from distill.__main__ import main
+from distill.config.distillation import DistillationConfig
 from distill.datasets import load_dataset
 from distill.errors import SlowerWarning
 from distill.trials.distilled_files import load_distilled
@@ -233,6 +234,24 @@ def test_folders_with_other_files_are_left_alone(
     assert run(tmp_path / "full", "--overwrite") == 2
     assert "is not a trial's configuration" in capsys.readouterr().err
     assert (tmp_path / "full" / "config.json").read_text() == '["mine, too"]'
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"status": "ok"}', "[" * 100_000])
+def test_a_damaged_record_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str
+) -> None:
+    """Only the record's folder is looked at: the trial would run else."""
+    record = tmp_path / "run" / "result.json"
+    record.parent.mkdir()
+    config = DistillationConfig(dataset="digits").resolve()
+    about = {"kind": config.kind, **config.to_dict()}
+    (record.parent / "config.json").write_text(json.dumps(about))
+    record.write_text(content)
+
+    assert main(["--dataset", "digits", "--out", str(record.parent)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {record} is damaged (")
+    assert line.endswith("--overwrite starts the trial again, or name another folder")
 
 
 def test_a_folder_that_cannot_be_made_is_an_error(

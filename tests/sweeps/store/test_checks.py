@@ -32,7 +32,7 @@ from sweeps.monitor.status import StatusReader
 from sweeps.store.progress import progress_of
 from sweeps.store.rows import row_content
 from sweeps.store.schema import CHECKSUM, trial_schema
-from sweeps.store.store import Store, load_results
+from sweeps.store.store import Store, load_curves, load_results
 from tests.distill.config.random_configs import random_configs
 from tests.paths import ROOT
 from tests.sweeps.plain_results import curve_of, row_of
@@ -116,6 +116,9 @@ CELLS: list[tuple[str, Any, str]] = [
     ("total_seconds", INFINITE, "total_seconds must be a finite number of at least 0, got inf"),
     ("clustering_seconds", -1.0, "clustering_seconds must be .* of at least 0, got -1.0"),
     ("gpu_share", INFINITE, "gpu_share must be a finite number"),
+    ("noise_mean", 1.5, "noise_mean must be from 0 to 1, got 1.5"),
+    ("largest_cluster_mean", -0.1, "largest_cluster_mean must be from 0 to 1, got -0.1"),
+    ("saturated_share", math.nan, "saturated_share must be from 0 to 1, got nan"),
     ("n_test", -1, "n_test must be a finite number of at least 0, got -1"),
     ("n_test", 9, "correct_images must have a bit for each of 9 test images, got \\[1\\] bytes"),
     ("network_scores", "{", "network_scores must be JSON of networks"),
@@ -196,6 +199,7 @@ def test_a_row_that_cannot_be_right_is_named_and_left_out(
 @pytest.mark.parametrize(
     ("column", "value"),
     [
+        ("schema_version", 3),
         ("test_accuracy_mean", 0.75),
         ("test_accuracy_mean", None),
         ("test_loss_mean", 0.25),
@@ -215,6 +219,34 @@ def test_a_checksum_tells_that_a_plausible_cell_was_changed(
 
     with pytest.warns(UserWarning, match="its checksum does not match: a column was changed"):
         assert len(load_results(finished.uri)) == len(KEPT)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        ("accuracy_mean", INFINITE, "accuracy_mean must be from 0 to 1, got inf"),
+        ("accuracy_mean", math.nan, "accuracy_mean must be from 0 to 1, got nan"),
+        ("accuracy_mean", -5.0, "accuracy_mean must be from 0 to 1, got -5.0"),
+        ("n_networks", -1, "n_networks must be a finite number of at least 0, got -1"),
+        ("seconds", INFINITE, "seconds must be a finite number of at least 0, got inf"),
+    ],
+)
+def test_a_curve_that_cannot_be_right_is_named_and_left_out(
+    finished: Store, column: str, value: Any, reason: str, tmp_path: Path
+) -> None:
+    for config in PLAN:
+        finished.put_result(finished_row(config), curve_of(), replace=True)
+    path = path_of(finished, CHANGED).parents[1] / "curves" / f"{CHANGED.trial_id}.parquet"
+    table = pq.read_table(path)
+    points = table.to_pylist()
+    points[1][column] = value
+    pq.write_table(pa.Table.from_pylist(points, schema=table.schema), path)
+
+    named: list[str] = []
+    curves = load_curves(finished.uri, on_invalid=named.append)
+    assert set(curves["trial_id"]) == {config.trial_id for config in KEPT}
+    assert named == [f"{path} is left out: {reason}"]
+    assert analyse([finished.uri, "--out", str(tmp_path / "out")]) == 0
 
 
 def test_a_row_is_checked_when_it_is_written(finished: Store) -> None:
