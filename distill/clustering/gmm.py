@@ -30,6 +30,7 @@ from torch import Tensor
 from distill.clustering.base import Clusterer, Clustering, cluster_means
 from distill.clustering.labels import n_distinct, occupied, seed_of
 from distill.errors import UserError
+from distill.runtime.devices import require_memory
 
 
 @final
@@ -71,6 +72,14 @@ class GaussianMixture(Clusterer):
         array = array - array.mean(axis=0)
         scale = float(array.var(axis=0).mean()) or 1.0
         k = n_distinct(array, n_clusters)
+        # Responsibilities, their logarithms and what these are made of: (n, k) float64 each.
+        require_memory(
+            32 * len(array) * k,
+            torch.device("cpu"),
+            f"the responsibilities of {k:,} components for the {len(array):,} points of a class",
+            "take fewer clusters or images (--train-per-class), or a clusterer such as "
+            "minibatch_kmeans",
+        )
         if k == 1:
             one = torch.zeros(len(points), dtype=torch.int64, device=points.device)
             return Clustering(labels=one, centers=cluster_means(points, one, 1))

@@ -29,6 +29,7 @@ from torch import Tensor
 from distill.clustering.base import Clusterer, Clustering, cluster_means
 from distill.clustering.labels import n_distinct, seed_of, split_off
 from distill.errors import UserError
+from distill.runtime.devices import require_memory
 
 
 @final
@@ -67,6 +68,13 @@ class Spectral(Clusterer):
         seed = seed_of(generator)
         labels = np.zeros(len(array), dtype=np.int64)
         if 1 < k < n_found:  # else there is nothing to decide
+            require_memory(
+                24 * len(array) * k,  # eigenvectors, and what the solver and the assignment keep
+                torch.device("cpu"),
+                f"{k:,} eigenvectors of the {len(array):,} points of a class",
+                "take fewer clusters or images (--train-per-class), or a clusterer such as "
+                "minibatch_kmeans",
+            )
             spectral = ScikitSpectral(
                 k,
                 affinity="nearest_neighbors",

@@ -50,7 +50,7 @@ from distill.networks.base import Network, reset_parameters, width_of
 from distill.networks.layers import norm_relu_pool
 from distill.networks.precision import precision_of, set_precision
 from distill.runtime.clock import PartClock
-from distill.runtime.devices import available_bytes_on
+from distill.runtime.devices import available_bytes_on, require_memory
 from distill.runtime.execution import AUTOMATIC, Execution
 from distill.runtime.graphs import MOST_RECORDINGS, StepGraphs
 from distill.runtime.memory import readable_bytes
@@ -483,12 +483,32 @@ class Dream:
                 torch.arange(len(indices), dtype=self.dtype, device=self.device)[:, None]
                 for indices in self.data.class_indices
             ]
+        n_images, space = len(self.data.train_images), self.config.embedding
+        require_memory(
+            4 * n_images * self._n_features,
+            self.device,
+            f"the {space} of {n_images:,} images",
+            "take fewer images (--train-per-class), smaller ones (--image-size) or a narrower "
+            "network (--width)",
+        )
         was_training = self.network.training
         if not self.published:
             self.network.eval()
         points = [self._embed_class(label) for label in range(self.data.n_classes)]
         self.network.train(was_training)
         return points
+
+    @property
+    def _n_features(self) -> int:
+        """The numbers of a point that is clustered."""
+        height, width = self.data.image_size
+        n_features, n_classes = self.network.classifier.in_features, self.data.n_classes
+        return {
+            "pixels": self.data.channels * height * width,
+            "features": n_features,
+            "predictions": n_classes,
+            "gradients": self.config["projection_dim"] or n_classes * n_features,
+        }[self.config.embedding]
 
     def _embed_class(self, label: int) -> Tensor:
         images = self.data.train_images[self.data.class_indices[label]]
@@ -584,6 +604,14 @@ class Dream:
         height, width = self.data.image_size
         values = n_images * height * width * width_of(self.network)
         at_once = min(n_classes, max(1, PASS_VALUES[self.device.type] // values))
+        # Half of it is less than ever was measured: surely too little.
+        require_memory(
+            _BYTES_PER_VALUE * values // 2,
+            self.device,
+            f"the maps of one class, {n_images} images,",
+            "take a narrower network (--width), fewer --n-representatives or smaller images "
+            "(--image-size)",
+        )
         left = available_bytes_on(self.device)
         fits = at_once if left is None else max(1, left // (2 * _BYTES_PER_VALUE * values))
         if fits < at_once:

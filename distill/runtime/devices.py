@@ -2,8 +2,8 @@
 
 import torch
 
-from distill.errors import UserError
-from distill.runtime.memory import available_bytes
+from distill.errors import InsufficientMemoryError, UserError
+from distill.runtime.memory import available_bytes, readable_bytes
 
 
 def choose_device(name: str) -> torch.device:
@@ -40,3 +40,35 @@ def available_bytes_on(device: torch.device) -> int | None:
     share = torch.cuda.get_per_process_memory_fraction(device)
     cached = reserved - torch.cuda.memory_allocated(device)
     return max(0, min(free, int(share * total) - reserved) + cached)
+
+
+def require_memory(needed: int, device: torch.device, what: str, fix: str) -> None:
+    """Raises an error where a device has less memory left than something needs.
+
+    Call it before any of it is allocated.
+
+    Args:
+        needed: bytes.
+        device: that they are allocated on.
+        what: needs them, in the plural.
+        fix: what can be done.
+
+    Raises:
+        InsufficientMemoryError: there is less.
+    """
+    available = available_bytes_on(device)
+    if available is not None and needed > available:
+        raise InsufficientMemoryError(
+            f"{what} need {readable_bytes(needed)}, {readable_bytes(available)} are available; "
+            f"{fix}"
+        )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Returns whether an error says that memory is used up, of the process or of a GPU.
+
+    PyTorch raises a plain `RuntimeError` where the allocator of the CPU gets none.
+    """
+    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
@@ -51,8 +52,34 @@ def signal_handlers(
 
 
 @contextmanager
+def exit_at_stop_signals() -> Iterator[None]:
+    """Makes SIGTERM and SIGHUP end the process in order, by SystemExit with 128 + their number.
+
+    What was started is then ended, and files are closed. Other threads than the main one, which
+    cannot have handlers, leave signals as they are.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        del frame
+        if number == signal.SIGHUP:
+            terminal.leave()
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    terminal = Terminal()
+    numbers = [number for number in stop_signal_numbers() if number != signal.SIGINT]
+    with signal_handlers(dict.fromkeys(numbers, end)):
+        yield
+
+
+@contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Collects stop signals in a list; a second signal of a kind acts as it did before."""
+    """Collects stop signals in a list; a second signal of a kind acts as it did before.
+
+    But a second SIGHUP is ignored: a terminal that is closed may send two.
+    """
     received: list[int] = []
     terminal = Terminal()
 
@@ -61,7 +88,9 @@ def stop_signals() -> Iterator[list[int]]:
         received.append(number)
         if number == signal.SIGHUP:
             terminal.leave()
-        signal.signal(number, previous[number])
+            signal.signal(number, signal.SIG_IGN)
+        else:
+            signal.signal(number, previous[number])
 
     with signal_handlers(dict.fromkeys(stop_signal_numbers(), note)) as previous:
         yield received

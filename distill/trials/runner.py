@@ -23,6 +23,7 @@ from distill.errors import (
 )
 from distill.kinds import COMMON_COLUMNS, kind_of
 from distill.runtime.checkpoint import Folder, load_checkpoint, save_checkpoint
+from distill.runtime.devices import is_out_of_memory
 from distill.runtime.execution import AUTOMATIC, Execution
 from distill.runtime.provenance import provenance
 from distill.trials.base import Progress, Result, Trial, Warn, ignore
@@ -320,7 +321,9 @@ def run_to_end(
         status, message = "infeasible", str(error)
     except DivergedError as error:
         status, message = "diverged", str(error)
-    except (torch.cuda.OutOfMemoryError, MemoryError) as error:
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
         status = "out_of_memory"
         message = (str(error) or "memory of the process is used up").splitlines()[0]
     return Finished(

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from distill.errors import UserError, one_line
+from distill.runtime.signals import exit_at_stop_signals
 
 DREAM_SWEEP = "dream-sweep"
 """Name of the installed command, whose verbs are the other commands."""
@@ -45,9 +46,13 @@ def run_command(main: Callable[[], int], reword: Callable[[str], str] = str) -> 
     Returns:
         The body's exit code; 2 after a UserError and where a store cannot be reached, 130 after a
         KeyboardInterrupt.
+
+    Raises:
+        SystemExit: SIGTERM or SIGHUP was received where the body does not handle it.
     """
     try:
-        return main()
+        with exit_at_stop_signals():
+            return main()
     except UserError as error:
         print(f"error: {reword(one_line(error))}", file=sys.stderr)
         return 2

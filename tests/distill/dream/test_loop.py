@@ -17,6 +17,7 @@ from distill.dream.loop import Dream, check_fit
 from distill.errors import (
     DivergedError,
     InfeasibleClusteringError,
+    InsufficientMemoryError,
     SlowerWarning,
     UserError,
 )
@@ -412,7 +413,8 @@ def test_random_starts_without_matching_are_measured(digits: ImageData, tiny: Ti
 
 
 @pytest.mark.parametrize(
-    ("left", "at_once"), [(None, 10), (10**12, 10), (2 * 32 * 3 * 24 * 64 * 8, 3), (0, 1)]
+    ("left", "at_once"),
+    [(None, 10), (10**12, 10), (2 * 32 * 3 * 24 * 64 * 8, 3), (32 * 24 * 64 * 8, 1)],
 )
 def test_a_pass_takes_as_many_classes_as_memory_allows(
     digits: ImageData, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, left: int | None, at_once: int
@@ -431,3 +433,31 @@ def test_a_pass_takes_as_many_classes_as_memory_allows(
         whole.inner_loop()
         parts.inner_loop()
     torch.testing.assert_close(parts.images, whole.images, rtol=0, atol=1e-12)
+
+
+def test_a_class_that_does_not_fit_is_an_error(
+    digits: ImageData, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distill.runtime.devices.available_bytes_on", lambda _: 1000)
+    config = tiny(ipc=2, factor=2, n_representatives=16, init="noise")
+    words = "the maps of one class, 24 images, need 197 kB, 1 kB are available; take a narrower"
+    with pytest.raises(InsufficientMemoryError, match=words):
+        Dream(config, digits)
+
+
+@pytest.mark.parametrize(
+    ("embedding", "n_bytes"),
+    [("features", 128), ("pixels", 256), ("predictions", 40), ("gradients", 1280)],
+)
+def test_points_that_do_not_fit_are_an_error(
+    digits: ImageData, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, embedding: str, n_bytes: int
+) -> None:
+    """The network has 2 blocks of 8 maps: 32 features of 8×8 pixels."""
+    config = tiny(embedding=embedding, init="noise")
+    dream = Dream(config, digits)
+    needed = n_bytes * len(digits.train_images)
+    monkeypatch.setattr("distill.runtime.devices.available_bytes_on", lambda _: needed - 1)
+    with pytest.raises(InsufficientMemoryError, match=f"the {embedding} of .* images need"):
+        dream.inner_loop()
+    monkeypatch.setattr("distill.runtime.devices.available_bytes_on", lambda _: needed)
+    dream.inner_loop()

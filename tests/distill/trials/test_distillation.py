@@ -502,6 +502,20 @@ print(json.dumps([row["status"], row["status_message"]]))
     assert "take fewer images (--train-per-class)" in message
 
 
+def test_what_the_allocator_refuses_is_a_row_and_other_failures_are_raised(
+    digits: ImageData, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch's allocator of the CPU raises a RuntimeError like many others."""
+    monkeypatch.setattr(Dream, "match_all", lambda _: torch.empty(2**60))
+    row = run(tiny(), digits).row
+    assert row["status"] == "out_of_memory"
+    assert "allocate" in row["status_message"]
+
+    monkeypatch.setattr(Dream, "match_all", lambda _: torch.ones(2) @ torch.ones(3))
+    with pytest.raises(RuntimeError, match="size"):
+        run(tiny(), digits)
+
+
 def test_saturated_images_are_counted_and_noticed(digits: ImageData, tiny: Tiny) -> None:
     """An update of thousands drives every pixel to a bound: an `ok` row at chance level."""
     warnings: list[str] = []
