@@ -12,7 +12,6 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-import uuid
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 
 from distill.datasets.rows import Part, Picture, Rows
 from distill.errors import UserError
+from distill.runtime.atomic import remove_abandoned, temporary_beside
 
 logger = logging.getLogger(__name__)
 
@@ -218,7 +218,8 @@ def _download(name: str, description: _TorchvisionSet, data_root: Path) -> None:
     to the same file.
     """
     logger.info("downloading %s into %s", name, data_root)
-    staging = data_root / f".{name}.tmp-{uuid.uuid4()}"
+    remove_abandoned(data_root)
+    staging = temporary_beside(data_root / name)
     created = [folder for folder in (data_root, *data_root.parents) if not folder.exists()]
     quiet = io.StringIO()  # discards torchvision's progress bars
     try:

@@ -31,7 +31,7 @@ from distill.datasets.labels import (
 from distill.datasets.paths import shortened, user_path
 from distill.datasets.rows import PART_NAMES, OnCorrupt, Part, Picture, Rows, validation_as_test
 from distill.datasets.splits import describe_parts, exact_part, parts_in
-from distill.errors import AdvisedError, UserError, require_known
+from distill.errors import AdvisedError, UserError, one_line, require_known
 
 _BATCH = 256  # most rows whose encoded images are in memory in addition to the result
 _BATCH_BYTES = 2**27  # about so many bytes of encoded images, at least one row
@@ -356,9 +356,13 @@ def _cells(path: Path, column: str) -> list[Any]:
     Raises:
         UserError: the file says that it has other rows than it holds.
     """
+    cells: list[Any] = []
     with pq.ParquetFile(path) as file:
-        batches = file.iter_batches(_LABEL_BATCH, columns=[column])
-        cells = [cell for batch in batches for cell in batch.column(0).to_pylist()]
+        n_rows = _rows_at_once(file.metadata, column, most=_LABEL_BATCH)
+        shared: dict[str, str] = {}  # a long text that all rows have is in memory once
+        for batch in file.iter_batches(n_rows, columns=[column]):
+            of_batch = batch.column(0).to_pylist()
+            cells += [shared.setdefault(c, c) if isinstance(c, str) else c for c in of_batch]
         if len(cells) != file.metadata.num_rows:
             raise UserError(
                 f"{path} says that it has {file.metadata.num_rows:,} rows, and holds "
@@ -531,7 +535,7 @@ def _batches(tables: list[_Table]) -> Iterator[list[tuple[str, Picture]]]:
         wanted = set(table.labelled.rows)
         try:
             with pq.ParquetFile(table.path) as file:
-                n_rows = _rows_at_once(file.metadata)
+                n_rows = _rows_at_once(file.metadata, table.image_column, most=_BATCH)
                 for batch in file.iter_batches(n_rows, columns=[table.image_column]):
                     for values in _pieces(batch.column(0)):
                         yield [
@@ -557,18 +561,24 @@ def _pieces(cells: pa.Array) -> Iterator[list[Any]]:
     yield cells.slice(start).to_pylist()
 
 
-def _rows_at_once(metadata: pq.FileMetaData) -> int:
-    """Returns how many rows of a file are read at a time.
+def _rows_at_once(metadata: pq.FileMetaData, column: str, *, most: int) -> int:
+    """Returns how many rows of a column are read at a time.
 
     By their mean size, uncompressed, or by what a dictionary holds, which any of them may repeat: a
     file holds a large image once for all the rows that have it.
+
+    Args:
+        metadata: of the file.
+        column: of the schema; what it is made of counts together.
+        most: rows.
     """
-    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
-    n_bytes = max((group.total_byte_size / max(group.num_rows, 1) for group in groups), default=0)
-    for group in groups:
-        chunks = (group.column(i) for i in range(group.num_columns))
-        n_bytes = max(n_bytes, *(_dictionary_bytes(chunk) for chunk in chunks))
-    return int(min(_BATCH, max(1, _BATCH_BYTES // max(n_bytes, 1))))
+    n_bytes = 1.0
+    for group in (metadata.row_group(i) for i in range(metadata.num_row_groups)):
+        chunks = [group.column(i) for i in range(group.num_columns)]
+        chunks = [chunk for chunk in chunks if chunk.path_in_schema.split(".")[0] == column]
+        stored = sum(chunk.total_uncompressed_size for chunk in chunks) / max(group.num_rows, 1)
+        n_bytes = max(n_bytes, stored, *(_dictionary_bytes(chunk) for chunk in chunks))
+    return int(min(most, max(1, _BATCH_BYTES // n_bytes)))
 
 
 def _dictionary_bytes(chunk: pq.ColumnChunkMetaData) -> float:
@@ -593,7 +603,14 @@ def _picture(value: dict[str, Any] | bytes | None, table: Path, row: int) -> Pic
     picture = table.parent / str(value["path"])
     if "\0" in str(picture):
         raise UserError(f"{table} row {row}: {shortened(str(value['path']))} is no image path")
-    if not picture.resolve().is_relative_to(table.parent.resolve()):
+    try:
+        is_below = picture.resolve().is_relative_to(table.parent.resolve())
+    except (OSError, RuntimeError) as error:  # a loop of links
+        raise UserError(
+            f"{table} row {row}: the image path {shortened(str(value['path']))} cannot be "
+            f"followed: {one_line(error)}"
+        ) from None
+    if not is_below:
         raise UserError(
             f"{table} row {row}: the image path {shortened(str(value['path']))} leads out of the "
             "folder of the file; put the images below that folder"

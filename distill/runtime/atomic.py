@@ -2,8 +2,16 @@
 
 import contextlib
 import os
+import re
+import shutil
+import time
 import uuid
 from pathlib import Path
+
+_TEMPORARY = re.compile(r"\..+\.tmp-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""Names of `temporary_beside`."""
+
+_ABANDONED_SECONDS = 24 * 60 * 60
 
 
 def atomic_write(path: Path | str, data: bytes, *, replace: bool = True) -> bool:
@@ -33,7 +41,7 @@ def atomic_write(path: Path | str, data: bytes, *, replace: bool = True) -> bool
         (True, False)
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp-{uuid.uuid4()}")
+    temporary = temporary_beside(path)
     try:
         with temporary.open("xb") as file:
             file.write(data)
@@ -78,3 +86,35 @@ def _sync_directory(directory: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def temporary_beside(path: Path) -> Path:
+    """Returns a new name beside a target, hidden, which `remove_abandoned` knows."""
+    return path.with_name(f".{path.name}.tmp-{uuid.uuid4()}")
+
+
+def remove_abandoned(folder: Path) -> list[Path]:
+    """Removes temporary files and folders of `temporary_beside` that killed processes left.
+
+    Only those that nothing was written to for a day: others may be at work.
+
+    Args:
+        folder: that they are in; it need not exist.
+
+    Returns:
+        What was removed.
+    """
+    removed = []
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if not _TEMPORARY.fullmatch(entry.name):
+                continue
+            with contextlib.suppress(OSError):
+                if time.time() - entry.stat(follow_symlinks=False).st_mtime < _ABANDONED_SECONDS:
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path)
+                else:
+                    Path(entry.path).unlink()
+                removed.append(Path(entry.path))
+    return removed

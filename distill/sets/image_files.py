@@ -120,7 +120,11 @@ def _noted_factor(noted: dict[str, Any], path: Path) -> int | None:
 
 def _further_columns(path: Path) -> dict[str, Tensor]:
     """Returns soft labels (n, k) and weights (n,), where the file has them."""
-    names = [n for n in (SOFT_COLUMN, WEIGHT_COLUMN) if n in pq.read_schema(path).names]
+    known = pq.read_schema(path).names
+    names = [name for name in (SOFT_COLUMN, WEIGHT_COLUMN) if name in known]
+    for name in names:
+        if known.count(name) > 1:
+            raise UserError(f"{path} has {known.count(name)} columns named {name!r}")
     table = pq.read_table(path, columns=names) if names else pa.table({})
     found = {}
     for name in names:

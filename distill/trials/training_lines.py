@@ -124,8 +124,8 @@ def normalised(pixels):
 
 def pixels_and_table(path):
     table = pandas.read_parquet(path)
-    pictures = [Image.open(io.BytesIO(cell["bytes"])).convert("{mode}") for cell in table["image"]]
-    pixels = torch.tensor(numpy.stack([numpy.atleast_3d(picture) for picture in pictures]))
+    pictures = [Image.open(io.BytesIO(cell["bytes"]), formats=["PNG"]) for cell in table["image"]]
+    pixels = torch.tensor(numpy.stack([numpy.atleast_3d(p.convert("{mode}")) for p in pictures]))
     return pixels.permute(0, 3, 1, 2) / 255, table
 
 

@@ -44,7 +44,8 @@ def study_counts(store: Store, name: str) -> StudyCounts | None:
         storage = JournalStorage(JournalFileBackend(str(journal)))
         study_id = storage.get_study_id_from_name(name)
         trials = storage.get_all_trials(study_id, deepcopy=False)
-    except (OSError, KeyError, ValueError):  # begun a moment ago, or damaged
+    except (OSError, LookupError, ValueError, TypeError, AttributeError, RecursionError):
+        # begun a moment ago, or damaged
         return None
     repeated = {trial.user_attrs.get("repeats") for trial in trials}
     statuses = [

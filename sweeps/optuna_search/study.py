@@ -61,6 +61,9 @@ CONFIRM_SEEDS_FROM = 1000
 """First seed of the trials that confirm a search: no search or grid uses such large ones."""
 
 _ABOUT = "dream_sweep"
+CONNECT_SECONDS = 20
+"""For a database to answer."""
+
 _LOCK_SECONDS = 5
 """Age at which Optuna breaks its lock, which is held for milliseconds, after a kill."""
 
@@ -456,10 +459,17 @@ def check_storage(storage: str) -> None:
         raise _no_study(storage, error) from None
 
 
+def engine_options(url: str) -> dict[str, Any]:
+    """Returns SQLAlchemy's options for a database: one that does not answer ends in time."""
+    if url.startswith(("postgresql", "mysql", "mariadb")):
+        return {"connect_args": {"connect_timeout": CONNECT_SECONDS}}
+    return {}
+
+
 def _open_database(url: str) -> optuna.storages.BaseStorage:
     check_storage(url)
     try:
-        return optuna.storages.get_storage(url)
+        return optuna.storages.RDBStorage(url, engine_kwargs=engine_options(url))
     except Exception as error:  # of SQLAlchemy, of the database's driver, or a missing driver
         raise _no_study(url, error) from None
 
@@ -477,7 +487,7 @@ def _open_journal(path: Path) -> optuna.storages.BaseStorage:
         _cut_torn_line(path)
         optuna_lock = JournalFileSymlinkLock(str(path), grace_period=_LOCK_SECONDS)
         return optuna.storages.JournalStorage(JournalFileBackend(str(path), optuna_lock))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f"the journal of the study, {path}, cannot be read: {type(error).__name__}: {error}"
         ) from None

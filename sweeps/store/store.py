@@ -36,6 +36,7 @@ import pyarrow.compute as pc
 from distill import __version__
 from distill.config.base import SCHEMA_VERSION
 from distill.errors import UserError
+from distill.runtime.atomic import remove_abandoned
 from sweeps.store import records
 from sweeps.store.checkpoints import SavedTrial, saved_trials
 from sweeps.store.checks import InvalidFileError
@@ -137,6 +138,8 @@ class Store:
         try:
             for folder in FOLDERS:
                 self._files.make_folder(folder)
+                if self.local_path is not None:
+                    remove_abandoned(self.local_path / folder)
             if not self.exists():
                 self._files.write("sweep.json", records.json_content(_description()), replace=False)
         except OSError as error:

@@ -1,6 +1,7 @@
 """Parquet files: parts, columns, class names, labels."""
 
 import os
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -308,6 +309,15 @@ def test_image_paths_stay_below_the_folder_of_the_file(tmp_path: Path, path: str
         load_dataset(f"parquet:{tmp_path}/data/a.parquet", on_corrupt="skip")
 
 
+def test_an_image_path_in_a_loop_of_links_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    cells = pa.array([{"bytes": None, "path": "loop.png"}] * 10, kind)
+    pq.write_table(pa.table({"image": cells, "label": [0, 1] * 5}), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=r"loop\.png"):
+        load_dataset(f"parquet:{tmp_path}/a.parquet")
+
+
 def test_an_image_path_with_a_nul_is_refused(tmp_path: Path) -> None:
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     cells = pa.array([{"bytes": None, "path": "a\0b.png"}] * 10, kind)
@@ -344,6 +354,23 @@ def test_a_large_cell_that_rows_repeat_is_in_memory_a_few_times(
     for _ in parquet_rows(f"{tmp_path}/a.parquet").batches():
         pass
     assert pa.default_memory_pool().max_memory() <= max(before, 40_000_000)
+
+
+def test_a_long_label_that_rows_repeat_is_in_memory_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = [letter * 1_000_000 for letter in "ab"] * 300
+    table = pa.table({"img": [encoded(picture(1))] * 600, "label": labels})
+    pq.write_table(table, tmp_path / "a.parquet", dictionary_pagesize_limit=10**8)
+    assert (tmp_path / "a.parquet").stat().st_size < 1_000_000
+    monkeypatch.setattr("distill.datasets.parquet._BATCH_BYTES", 20_000_000)
+    tracemalloc.start()
+    try:
+        rows = parquet_rows(f"{tmp_path}/a.parquet")
+        assert [len(name) for name in rows.class_names] == [1_000_000] * 2
+        assert tracemalloc.get_traced_memory()[1] < 100_000_000
+    finally:
+        tracemalloc.stop()
 
 
 # Columns and metadata

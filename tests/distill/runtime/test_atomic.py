@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from distill.runtime.atomic import atomic_write
+from distill.runtime.atomic import atomic_write, remove_abandoned, temporary_beside
 
 
 def names_in(folder: Path) -> list[str]:
@@ -26,6 +26,23 @@ def test_replaces_a_file_given_by_a_string(tmp_path: Path) -> None:
     atomic_write(str(tmp_path / "a.bin"), b"new")
     assert (tmp_path / "a.bin").read_bytes() == b"new"
     assert names_in(tmp_path) == ["a.bin"]
+
+
+def test_what_killed_processes_left_is_removed_after_a_day(tmp_path: Path) -> None:
+    old = [temporary_beside(tmp_path / name) for name in ("a.bin", "mnist")]
+    old[0].write_bytes(b"half")
+    (old[1] / "raw").mkdir(parents=True)
+    for path in old:
+        os.utime(path, (0, 0))
+    kept = [temporary_beside(tmp_path / "a.bin"), tmp_path / ".a.bin.tmp-notes", tmp_path / "b"]
+    for path in kept:
+        path.write_bytes(b"")
+    for path in kept[1:]:
+        os.utime(path, (0, 0))
+
+    assert sorted(remove_abandoned(tmp_path)) == sorted(old)
+    assert names_in(tmp_path) == sorted(path.name for path in kept)
+    assert remove_abandoned(tmp_path / "missing") == []
 
 
 def test_missing_directory_is_refused_and_not_created(tmp_path: Path) -> None:

@@ -501,6 +501,19 @@ BAD_PARQUET: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+@pytest.mark.parametrize("name", ["soft_label", "weight"])
+def test_a_column_twice_is_one_clear_line(tmp_path: Path, pixels: Tensor, name: str) -> None:
+    pictures = [
+        {"bytes": png_bytes(Image.fromarray(image[0].numpy())), "path": None} for image in pixels
+    ]
+    columns = [pictures, LABELS.tolist(), [[0.1] * 10] * 10, [[0.1] * 10] * 10]
+    path = tmp_path / "set.parquet"
+    arrays = [pa.array(column) for column in columns]
+    pq.write_table(pa.Table.from_arrays(arrays, names=["image", "label", name, name]), path)
+    with pytest.raises(UserError, match=f"set.parquet has 2 columns named '{name}'"):
+        read_set(str(path))
+
+
 @pytest.mark.parametrize(("cells", "message"), BAD_PARQUET)
 def test_parquet_file_that_is_no_set_is_one_clear_line(
     cells: dict[str, Any], message: str, tmp_path: Path

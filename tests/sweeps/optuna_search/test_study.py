@@ -27,7 +27,14 @@ from sweeps.optuna_search import locks
 from sweeps.optuna_search import study as study_module
 from sweeps.optuna_search.searcher import StudySearcher
 from sweeps.optuna_search.spaces import Space, load_space
-from sweeps.optuna_search.study import SearchStudy, confirm_plan, open_study, shown_storage
+from sweeps.optuna_search.study import (
+    CONNECT_SECONDS,
+    SearchStudy,
+    confirm_plan,
+    engine_options,
+    open_study,
+    shown_storage,
+)
 from sweeps.store.store import Store
 from tests.sweeps import plain_results
 
@@ -656,3 +663,16 @@ def _get_json(url: str, process: "subprocess.Popen[bytes]") -> Any:
         except OSError:
             time.sleep(0.1)
     raise AssertionError("the dashboard does not answer")
+
+
+@pytest.mark.parametrize(
+    ("url", "options"),
+    [
+        ("postgresql://user:word@host/db", {"connect_args": {"connect_timeout": CONNECT_SECONDS}}),
+        ("mysql+pymysql://host/db", {"connect_args": {"connect_timeout": CONNECT_SECONDS}}),
+        ("sqlite:///study.db", {}),
+    ],
+)
+def test_a_database_that_does_not_answer_ends_in_time(url: str, options: dict[str, Any]) -> None:
+    """No such server is here: drivers of both take this option, SQLite has no connection."""
+    assert engine_options(url) == options
