@@ -1,8 +1,9 @@
 """HDBSCAN: density clustering without a radius, by scikit-learn.
 
-Mutual reachability distances give a minimum spanning tree; the clusters of its hierarchy that
-persist over the widest range of densities are kept, and the other points are noise. The number of
-clusters follows from the data.
+Mutual reachability distances give a minimum spanning tree, and that a hierarchy of clusters. Those
+with the largest excess of mass are kept, which persist over the widest range of densities, or the
+leaves; the other points are noise. The number of clusters follows from the data. Of features of a
+network, which lie in one cloud, the excess of mass often keeps one cluster of nearly all points.
 
 Cost: O(n² d) time on the CPU. Up to `_DENSE_POINTS` points the distances are a matrix of n² float64
 numbers; above, trees are searched and memory is O(n). Points are copied to the CPU and labels
@@ -15,7 +16,7 @@ References:
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import ClassVar, Literal, final
 
 import numpy as np
 import sklearn.cluster
@@ -24,7 +25,7 @@ from torch import Tensor
 
 from distill.clustering.base import NOISE, Clusterer, Clustering, cluster_means
 from distill.clustering.labels import number_by_first_occurrence
-from distill.errors import InfeasibleClusteringError, UserError
+from distill.errors import InfeasibleClusteringError, UserError, require_known
 
 _DENSE_POINTS = 8192
 """Points whose distances are kept in memory, 0.5 GiB."""
@@ -33,7 +34,7 @@ _DENSE_POINTS = 8192
 @final
 @dataclass(frozen=True, kw_only=True)
 class HDBSCAN(Clusterer):
-    """HDBSCAN with excess of mass; determines the number of clusters, so `n_clusters` is ignored.
+    """HDBSCAN; determines the number of clusters, so `n_clusters` is ignored.
 
     Labels are numbered in the order in which clusters first occur; centers are means.
 
@@ -41,6 +42,8 @@ class HDBSCAN(Clusterer):
         min_cluster_size: fewest points of a cluster, at least 2.
         min_samples: neighbours, the point itself included, whose distance is the core distance; at
             least 1. None: as `min_cluster_size`.
+        cluster_selection: which clusters of the hierarchy are kept: `eom` (excess of mass) or
+            `leaf` (its leaves).
         strength_weights: whether a cluster's mass is the sum of its points' membership strengths in
             [0, 1] in place of their number.
 
@@ -58,6 +61,7 @@ class HDBSCAN(Clusterer):
 
     min_cluster_size: int = 5
     min_samples: int | None = None
+    cluster_selection: Literal["eom", "leaf"] = "eom"
     strength_weights: bool = False
 
     def __post_init__(self) -> None:
@@ -65,6 +69,7 @@ class HDBSCAN(Clusterer):
             raise UserError(f"min_cluster_size must be at least 2, got {self.min_cluster_size}")
         if self.min_samples is not None and self.min_samples < 1:
             raise UserError(f"min_samples must be at least 1, got {self.min_samples}")
+        require_known("cluster_selection", self.cluster_selection, ("eom", "leaf"))
 
     def _fit(self, points: Tensor, n_clusters: int, generator: torch.Generator) -> Clustering:
         del n_clusters, generator
@@ -78,6 +83,7 @@ class HDBSCAN(Clusterer):
         scikit = sklearn.cluster.HDBSCAN(
             min_cluster_size=self.min_cluster_size,
             min_samples=min_samples,
+            cluster_selection_method=self.cluster_selection,
             algorithm="brute" if n <= _DENSE_POINTS else "kd_tree",
             copy=True,
         )
@@ -88,7 +94,8 @@ class HDBSCAN(Clusterer):
         if n_found < 2:
             raise InfeasibleClusteringError(
                 f"all {n} points are noise or one cluster with min_cluster_size "
-                f"{self.min_cluster_size} and min_samples {min_samples}; lower them"
+                f"{self.min_cluster_size} and min_samples {min_samples}; lower them, or use "
+                "cluster_selection leaf"
             )
         labels = labels.to(points.device)
         masses = None

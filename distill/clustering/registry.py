@@ -101,6 +101,12 @@ class HDBSCANOptions:
         "min_cluster_size",
         minimum=1,
     )
+    cluster_selection: Literal["eom", "leaf"] = option(
+        "eom",
+        "which clusters of the hierarchy: those of the largest excess of mass, or its leaves, many "
+        "small ones",
+        search=("eom", "leaf"),
+    )
     strength_weights: bool = option(
         False, "weigh a cluster by its points' membership strengths, not by their number"
     )

@@ -56,6 +56,7 @@ NEUTRAL_VALUES: Mapping[str, Any] = {
     "pick": "nearest",
     "quota": "one",
     "networks": "fresh",
+    "cluster_selection": "eom",
 }
 """Fields and options that were added after `SCHEMA_VERSION` was last raised, with the value that
 stands for what trials did before. It is left out of the identity, so that earlier results stay

@@ -89,11 +89,6 @@ class SelectionConfig(Config):
         if self["center"] == "medoid":
             check_medoids(clusterer, "center 'medoid'", "leave it out")
         check_picks(self, clusterer)
-        if self.selector == "nearest_center" and clusterer == "random":
-            raise UserError(
-                "the images nearest to the centers of clusterer 'random' are random ones; use "
-                "selector random"
-            )
         if not chooses_otherwise(self):
             return
         pick, embedding = self["pick"] or "nearest", self["embedding"] or "features"

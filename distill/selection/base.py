@@ -8,7 +8,7 @@ dimensions of the plane in which a selection can be drawn.
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -68,9 +68,6 @@ class Selection:
 class Selector(ABC):
     """A method of choosing images. Subclasses are final frozen dataclasses that implement `select`.
 
-    Attributes:
-        needs_points: whether the selector compares images; others get no points.
-
     Example:
         >>> from distill.selection.plain import RandomImages
         >>> selector: Selector = RandomImages()
@@ -81,7 +78,10 @@ class Selector(ABC):
         tensor([0, 0, 1])
     """
 
-    needs_points: ClassVar[bool] = True
+    @property
+    def needs_points(self) -> bool:
+        """Whether the selector compares images; others get no points."""
+        return True
 
     @abstractmethod
     def select(

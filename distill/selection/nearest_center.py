@@ -54,10 +54,17 @@ class NearestCenter(Selector):
     picking: Picking | None = None
     difficulty: Tensor | None = None
 
+    @property
+    def needs_points(self) -> bool:
+        """Whether the clusterer looks at the points: random partitions do not."""
+        return self.clusterer.uses_points
+
     def select(
         self, points: Tensor, labels: Tensor, quotas: Sequence[int], generator: torch.Generator
     ) -> Selection:
         """Clusters each class, with a separate generator, and chooses."""
+        if not self.needs_points:
+            points = torch.arange(len(labels), dtype=torch.float32)[:, None]
         clusters = torch.full_like(labels, NOISE)
         chosen: list[Tensor] = []
         masses: list[Tensor] = []
@@ -79,9 +86,9 @@ class NearestCenter(Selector):
             chosen.append(rows[representatives.indices.cpu()])
             masses.append(class_masses(representatives.weights.cpu(), len(members)))
             clusterings.append(clustering)
-            qualities.append(
-                class_quality(members, clustering, representatives.indices, representatives.weights)
-            )
+            if self.needs_points:
+                chosen_points = representatives.indices, representatives.weights
+                qualities.append(class_quality(members, clustering, *chosen_points))
         n_clusters_mean = sum(found.n_clusters for found in clusterings) / len(clusterings)
         sizes = [found.sizes for found in clusterings]
         n_points = [len(found.labels) for found in clusterings]

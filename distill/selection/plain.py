@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import final
 
 import torch
 from torch import Tensor
@@ -21,7 +21,10 @@ class AllImages(Selector):
         tensor([0, 1, 2])
     """
 
-    needs_points: ClassVar[bool] = False
+    @property
+    def needs_points(self) -> bool:
+        """No: images are not compared."""
+        return False
 
     def select(
         self, points: Tensor, labels: Tensor, quotas: Sequence[int], generator: torch.Generator
@@ -43,7 +46,10 @@ class RandomImages(Selector):
         tensor([0, 1])
     """
 
-    needs_points: ClassVar[bool] = False
+    @property
+    def needs_points(self) -> bool:
+        """No: images are not compared."""
+        return False
 
     def select(
         self, points: Tensor, labels: Tensor, quotas: Sequence[int], generator: torch.Generator
@@ -76,7 +82,11 @@ class RepeatedDraws(Selector):
     """
 
     n_draws: int
-    needs_points: ClassVar[bool] = False
+
+    @property
+    def needs_points(self) -> bool:
+        """No: images are not compared."""
+        return False
 
     def select(
         self, points: Tensor, labels: Tensor, quotas: Sequence[int], generator: torch.Generator

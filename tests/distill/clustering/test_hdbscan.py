@@ -1,6 +1,6 @@
 """HDBSCAN: by hand, equal to scikit-learn's, infeasible ends, weights by strength."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -25,13 +25,16 @@ def test_two_groups_and_an_outlier() -> None:
     assert (found.sizes.tolist(), found.n_noise) == ([3, 3], 1)
 
 
+@pytest.mark.parametrize("which", ["eom", "leaf"])
 @pytest.mark.parametrize(("size", "samples"), [(5, None), (3, 1), (4, 8)])
-def test_partition_equals_scikit_learns(size: int, samples: int | None) -> None:
+def test_partition_equals_scikit_learns(
+    size: int, samples: int | None, which: Literal["eom", "leaf"]
+) -> None:
     points = blobs(0, n=200, d=4, k=6).double()
-    expected = sklearn.cluster.HDBSCAN(min_cluster_size=size, min_samples=samples, copy=True).fit(
-        points
-    )
-    found = HDBSCAN(min_cluster_size=size, min_samples=samples).fit(points, 1, GENERATOR)
+    sizes: dict[str, Any] = {"min_cluster_size": size, "min_samples": samples}
+    scikit = sklearn.cluster.HDBSCAN(cluster_selection_method=which, copy=True, **sizes)
+    expected = scikit.fit(points)
+    found = HDBSCAN(cluster_selection=which, **sizes).fit(points, 1, GENERATOR)
     assert same_partition(found.labels, torch.from_numpy(expected.labels_.astype(np.int64)))
 
 
@@ -73,6 +76,7 @@ def test_one_group_or_too_few_points_is_infeasible() -> None:
     [
         ({"min_cluster_size": 1}, "min_cluster_size must be at least 2, got 1"),
         ({"min_samples": 0}, "min_samples must be at least 1, got 0"),
+        ({"cluster_selection": "leafs"}, "unknown cluster_selection 'leafs'; did you mean 'leaf'"),
     ],
 )
 def test_values_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:

@@ -129,7 +129,6 @@ def test_picks_without_effect_on_a_distillation_are_refused() -> None:
             )
             for name in ("kmedoids", "facility_location", "k_center", "herding")
         ),
-        ({"clusterer": "random"}, "'random' are random ones; use selector random"),
         ({"protocol": "published"}, "the published protocol has no"),
     ],
 )

@@ -19,6 +19,7 @@ from distill.runtime.checkpoint import LocalFolder
 from distill.selection.registry import SELECTORS
 from distill.trials.base import Progress, Result
 from distill.trials.distilled_files import read_distilled
+from distill.trials.image_selection import ImageSelection
 from distill.trials.runner import check
 from distill.trials.runner import run as run_trial
 from distill.trials.selection import COUNT_COLUMNS, CURVE_COLUMNS, SelectionTrial
@@ -652,3 +653,20 @@ def test_a_config_that_does_not_fit_is_refused(
         check(small(**changes), digits)
     with pytest.raises(UserError, match=message):
         run(digits, **changes)
+
+
+def test_random_clusters_train_no_network_and_choose_random_images(digits: ImageData) -> None:
+    """The same images by whatever they would be compared."""
+    values = {"selector": "nearest_center", "clusterer": "random", "ipc": 3, "epochs": 1}
+    chosen = []
+    for embedding in ("features", "pixels"):
+        config = SelectionConfig.from_dict(values | {"embedding": embedding}).resolve()
+        trial = ImageSelection(config, digits)
+        assert trial.advance() is None, "no epoch of a network that gives features"
+        assert trial.done
+        assert trial.selection is not None
+        assert "quantization_error_last" not in trial.selection.counts, "nothing to measure it by"
+        chosen.append(trial.selection.rows.tolist())
+    assert chosen[0] == chosen[1]
+    labels = digits.train_labels[torch.tensor(chosen[0])]
+    assert torch.bincount(labels).tolist() == [3] * 10
