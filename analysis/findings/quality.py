@@ -10,6 +10,7 @@ from analysis.statistics.equivalence import UNDECIDED
 from analysis.statistics.rank_correlation import MIN_ROWS, MIN_SEEDS
 from analysis.tables.layout import Table
 from analysis.tables.quality import (
+    COST,
     LABELS,
     NOT_CAUSE,
     TAKEN,
@@ -25,6 +26,7 @@ def quality_findings(tables: Sequence[Table]) -> list[Finding]:
 
     Nothing is claimed of a measure whose interval covers 0 or does not exist.
     """
+    numbers = correlations(tables)
     return [
         Finding(
             setting=f"Quality of the clusterings, {group}",
@@ -33,7 +35,7 @@ def quality_findings(tables: Sequence[Table]) -> list[Finding]:
             cases=(". ".join(_sentences(of_group)),),
             protocol=str(of_group["protocol"].iloc[0]),
         )
-        for group, of_group in correlations(tables).groupby("group", sort=False)
+        for group, of_group in numbers[numbers["measure"] != COST].groupby("group", sort=False)
     ]
 
 

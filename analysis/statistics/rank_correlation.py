@@ -81,7 +81,11 @@ def rank_correlation(
         samples, inverse = np.unique(draws, axis=0, return_inverse=True)
         found = np.array([_spearman(np.repeat(values, n[of_seed], axis=0)) for n in samples])
         tail = (1 - CONFIDENCE) / 2
-        low, high = (float(q) for q in np.quantile(found[inverse.ravel()], (tail, 1 - tail)))
+        # A sample of one seed, with hardly a trial, may have none: it is left out.
+        of_samples = found[inverse.ravel()]
+        of_samples = of_samples[~np.isnan(of_samples)]
+        if len(of_samples):
+            low, high = (float(q) for q in np.quantile(of_samples, (tail, 1 - tail)))
     rho = _spearman(values)
     return RankCorrelation(rho, low, high, n_rows, n_seeds, len(values))
 

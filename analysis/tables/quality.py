@@ -20,11 +20,15 @@ from analysis.tables import texts
 from analysis.tables.distillation import VARIANT_LABELS
 from analysis.tables.layout import Table, TableLayout
 from analysis.tables.sheet import Column, Sheet
+from distill.config.base import NEUTRAL_VALUES
 from distill.config.defaults import dataset_defaults, default_lr_img
 from distill.kinds import CLUSTER_QUALITY_COLUMNS, KINDS
 
 MIN_SHOWN = 3
 """Rows from which a group is shown: two are always in perfect order."""
+
+COST = "clustering_seconds"
+"""No measure of quality: it stands beside them, and findings leave it out."""
 
 LABELS = {
     "quantization_error": "quantisation error",
@@ -34,7 +38,7 @@ LABELS = {
     "coverage_max": "largest distance",
     "discrepancy": "discrepancy",
     "stability": "stability",
-    "clustering_seconds": "seconds of the clusterings",
+    COST: "seconds of the clusterings",
 }
 """Measures as they are printed; distances are to the nearest representative."""
 
@@ -82,7 +86,9 @@ def correlations(tables: Sequence[Table]) -> pd.DataFrame:
     for (key, members), label in zip(groups.items(), labels, strict=True):
         setting = dict(key)
         about = {"group": label, **{n: setting[n] for n in ("dataset", "ipc", "protocol")}}
-        records += [{**about, **found} for found in _of_group(tables[0].layout, setting, members)]
+        found = list(_of_group(tables[0].layout, setting, members))
+        if any(line["measure"] != COST for line in found):
+            records += [{**about, **line} for line in found]
     return pd.DataFrame(records, columns=COLUMNS)
 
 
@@ -126,7 +132,7 @@ def _measures(kind: str) -> tuple[tuple[str, str, str], ...]:
         (measure, taken, names[f"{measure}_{taken}"])
         for measure, _, taken in (column.rpartition("_") for column in CLUSTER_QUALITY_COLUMNS)
     ]
-    return (*of_quality, ("clustering_seconds", "mean", "clustering_seconds"))
+    return (*of_quality, (COST, "mean", COST))
 
 
 def _groups(tables: Sequence[Table]) -> dict[Setting, Members]:
@@ -137,7 +143,12 @@ def _groups(tables: Sequence[Table]) -> dict[Setting, Members]:
     for number, row in enumerate(entries):
         for trial in row.trials:
             if trial.state == "ok":
-                key = tuple((name, trial.config[name]) for name in names)
+                # Rows of before an option was added have none, and did what its neutral value does.
+                values = (trial.config[name] for name in names)
+                key = tuple(
+                    (name, NEUTRAL_VALUES.get(name) if value is None else value)
+                    for name, value in zip(names, values, strict=True)
+                )
                 groups.setdefault(key, []).append((number, trial))
     return groups
 

@@ -440,15 +440,28 @@ def check_changed_cells(store: Store, n: int, seed: int) -> None:
             pd.testing.assert_frame_equal(found, whole)
 
 
-def check_earlier_rows(store: Store, n: int, seed: int, capsys: Any) -> None:
-    """Rows without a checksum: no traceback, and no table of another configuration."""
-    for what in changed_cells(store, n, seed, keep_checksum=False):
+def check_earlier_rows(
+    store: Store, n: int, seed: int, capsys: Any, *, out: Path | None = None
+) -> None:
+    """Rows without a checksum: no traceback, and no table of another configuration.
+
+    Args:
+        store: with the rows of `PLAN`.
+        n: cells to change, one after the other.
+        seed: of the choice of cells.
+        capsys: pytest's.
+        out: where every fifteenth time all figures and the report are written; None: never.
+    """
+    for number, what in enumerate(changed_cells(store, n, seed, keep_checksum=False)):
         named: list[str] = []
         found = tables(store, named)
         if not isinstance(found, str):
             assert (found["mean"].between(0, 1) | found["mean"].isna()).all(), what
             assert set(found["method"]) <= {"kmeans", "dbscan"}, what
-        for command in (["status", store.uri], ["analyse", store.uri, "tables"]):
+        commands = [["status", store.uri], ["analyse", store.uri, "tables"]]
+        if out is not None and number % 15 == 0:
+            commands.append(["analyse", store.uri, "--out", str(out)])
+        for command in commands:
             assert main(command) in (0, 2), what
             captured = capsys.readouterr()
             assert "Traceback" not in captured.err, what
@@ -468,9 +481,11 @@ def test_one_changed_cell_of_an_earlier_row_never_gives_a_traceback(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10, 14))
-def test_many_changed_cells(finished: Store, seed: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_many_changed_cells(
+    finished: Store, seed: int, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     check_changed_cells(finished, n=500, seed=seed)
-    check_earlier_rows(finished, n=150, seed=seed, capsys=capsys)
+    check_earlier_rows(finished, n=150, seed=seed, capsys=capsys, out=tmp_path / "out")
 
 
 @pytest.mark.slow
