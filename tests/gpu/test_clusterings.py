@@ -60,6 +60,14 @@ def test_alternate_updates_read_three_times_a_round() -> None:
     assert counts.n_syncs <= 3 * n_rounds + 2
 
 
+def test_facility_location_reads_a_few_times_for_each_medoid() -> None:
+    """Each read is of many gains; one of them is the first."""
+    _, counts = fit("facility_location", {})
+    reads = sum(n for place, n in counts.syncs.items() if "greedy.py" in place)
+
+    assert K * len(SIZES) <= reads <= 3 * K * len(SIZES)
+
+
 @pytest.mark.parametrize("linkage", ["ward", "complete", "average"])
 def test_linkages_read_twice_a_round(linkage: str) -> None:
     _, counts = fit("agglomerative", {"linkage": linkage})
