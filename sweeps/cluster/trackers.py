@@ -5,16 +5,24 @@ only. A run has the trial's id, so that a trial that resumes continues its run. 
 authoritative: trackers are for watching.
 """
 
+import http.client
 import importlib.util
+import os
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from distill.config.base import Config
-from distill.errors import UserError, require_known
+from distill.errors import UserError, one_line, require_known
 from distill.trials.base import Progress
 from sweeps.store.store import Store
+
+ANSWER_SECONDS = 10
+"""For a tracker's server to answer."""
 
 
 class Tracker(Protocol):
@@ -118,6 +126,26 @@ def check_trackers(names: Sequence[str], store: Store) -> None:
             raise UserError(f"tracker {name} needs {package}; run with: uv run --extra {name} …")
     if "tensorboard" in names:
         _local_folder(store)
+    if "mlflow" in names:
+        _check_mlflow(os.environ.get("MLFLOW_TRACKING_URI", ""))
+
+
+def _check_mlflow(uri: str) -> None:
+    """Raises a UserError for a server that does not answer: every trial would wait for it."""
+    parts = urlsplit(uri)
+    if parts.scheme not in ("http", "https"):
+        return  # files or a database
+    address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")
+    try:
+        # The scheme is http or https.
+        with urllib.request.urlopen(f"{address}/health", timeout=ANSWER_SECONDS):  # noqa: S310
+            return
+    except urllib.error.HTTPError:
+        return  # it answers, if only that it wants a password
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise UserError(
+            f"MLflow's server {address} (MLFLOW_TRACKING_URI) cannot be reached: {one_line(error)}"
+        ) from None
 
 
 def _local_folder(store: Store) -> Path:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import struct
 import subprocess
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from tensorboardX.proto.event_pb2 import Event
 from distill.config.distillation import DistillationConfig
 from distill.errors import UserError
 from distill.trials.base import Progress
+from sweeps.cluster import trackers
 from sweeps.cluster.trackers import TRACKERS, Trackers, check_trackers
 from sweeps.store.store import Store
 from tests.paths import ROOT
@@ -138,3 +140,29 @@ print(json.dumps([problems, runs]))
         assert runs == [[0.5, "3"]]
     else:
         assert len(list((tmp_path / "wandb").glob(f"offline-run-*-{CONFIG.trial_id}"))) >= 1
+
+
+@pytest.fixture
+def silent_server() -> Iterator[str]:
+    """The address of a server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://someone:word@127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_a_server_of_mlflow_that_does_not_answer_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, silent_server: str
+) -> None:
+    monkeypatch.setattr(trackers, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        closed = f"http://127.0.0.1:{server.getsockname()[1]}"
+    for uri in (silent_server, closed):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        with pytest.raises(
+            UserError, match=r"MLflow's server http://127\S+ \(MLFLOW_TRACKING_URI\)"
+        ) as refusal:
+            check_trackers(["mlflow"], Store(str(tmp_path)))
+        assert "word" not in str(refusal.value)
+        assert "\n" not in str(refusal.value)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", str(tmp_path))
+    check_trackers(["mlflow"], Store(str(tmp_path)))
