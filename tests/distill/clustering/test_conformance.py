@@ -259,6 +259,18 @@ def test_matrices_that_do_not_fit_are_not_allocated(name: str) -> None:
         clusterer_of(name).fit(points, 2, torch.Generator().manual_seed(0))
 
 
+@pytest.mark.parametrize(
+    ("name", "what"), [("gmm", "the responsibilities of"), ("spectral", "999,999 eigenvectors of")]
+)
+def test_numbers_of_all_points_and_clusters_that_do_not_fit_are_not_allocated(
+    name: str, what: str
+) -> None:
+    """A million points in as many clusters, but for one: 24 TB and more."""
+    points = torch.arange(1_000_000, dtype=torch.float32)[:, None]
+    with pytest.raises(InsufficientMemoryError, match=rf"{what}.* need \d+ TB, .* are available"):
+        clusterer_of(name).fit(points, 999_999, torch.Generator().manual_seed(0))
+
+
 # --- random cases --------------------------------------------------------------------------------
 
 
