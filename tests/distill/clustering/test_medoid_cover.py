@@ -7,7 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from distill.clustering.greedy import farthest_first, herd, locate_facilities, similarities
+from distill.clustering.greedy import (
+    farthest_first,
+    herd,
+    locate_facilities,
+    similarities,
+    squares_to,
+)
 from distill.clustering.medoid_cover import FacilityLocation, HerdingCover, KCenterCover
 from tests.distill.clustering.blobs import blobs
 
@@ -82,3 +88,12 @@ def test_herding_follows_the_mean() -> None:
     random = points[:10]
     mean = points.mean(dim=0)
     assert (chosen.mean(dim=0) - mean).norm() < (random.mean(dim=0) - mean).norm() / 5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_squared_distances_by_blocks_are_those_of_all_points(dtype: torch.dtype) -> None:
+    points = torch.randn(1_000, 300, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    center = points[17]
+    found = squares_to(points, center)
+    torch.testing.assert_close(found, (points - center).square().sum(dim=1))
+    assert found[17] == 0
