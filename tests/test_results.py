@@ -83,3 +83,23 @@ def test_restored_rows_are_finished_trials_of_the_command(name: str, tmp_path: P
     assert set(rows["schema_version"]) == {SCHEMA_VERSION}
     assert set(rows["trial_id"]) <= {config.trial_id for config in SCRIPT.RESULTS[name].plan()}
     assert SCRIPT.restore(name, store) == 0, "nothing is overwritten"
+
+
+def test_collecting_restored_rows_keeps_rows_and_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows are all that a restored store has."""
+    name = next(name for name in NAMES if SCRIPT.RESULTS[name].pictured)
+    store = Store(tmp_path / "results")
+    SCRIPT.restore(name, store)
+    shutil.copytree(FOLDER / name, tmp_path / name)
+    monkeypatch.setattr(SCRIPT, "HERE", tmp_path)
+    SCRIPT.collect(name, store)
+
+    pictures = {path.name for path in (FOLDER / name / "images").iterdir()}
+    assert {path.name for path in (tmp_path / name / "images").iterdir()} == pictures != set()
+    rows, committed = (
+        pq.read_table(folder / name / SCRIPT.ROWS).sort_by("trial_id")
+        for folder in (tmp_path, FOLDER)
+    )
+    assert rows.drop_columns("checksum").equals(committed.drop_columns("checksum"))

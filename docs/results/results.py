@@ -150,16 +150,16 @@ def collect(name: str, store: Store) -> None:
     rows = pa.Table.from_pandas(frame, schema=trial_schema(), preserve_index=False)
     pq.write_table(rows.replace_schema_metadata(None), folder / ROWS, compression="zstd")
     sweeps = load(store.uri)
-    shutil.rmtree(folder / "images", ignore_errors=True)
-    if not RESULTS[name].pictured:
-        return
-    (folder / "images").mkdir()
-    for table in _tables(sweeps):
-        for sheet in image_sheets(table, sweeps):
-            row, _, rest = sheet.title.partition(", seed")
-            if row in RESULTS[name].pictured and "published" not in rest:
-                write_sheet(sheet, folder / "images")
-    for numbers in (folder / "images").glob("*.csv"):
+    sheets = [
+        sheet
+        for table in _tables(sweeps)
+        for sheet in image_sheets(table, sweeps)
+        if sheet.title.partition(", seed")[0] in RESULTS[name].pictured
+        and "published" not in sheet.title.partition(", seed")[2]
+    ]
+    for sheet in sheets:  # rows that were restored have no images: pictures of before stay
+        (folder / "images").mkdir(exist_ok=True)
+        _, numbers = write_sheet(sheet, folder / "images")
         numbers.unlink()
 
 
