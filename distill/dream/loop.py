@@ -676,8 +676,15 @@ class Dream:
         Raises:
             InfeasibleClusteringError: a class has fewer clusters.
         """
-        clusterings = self._cluster_all(self.clusterer, self._points(self.clusterer), counts)
+        points = self._points(self.clusterer)
+        clusterings = self._cluster_all(self.clusterer, points, counts)
         self._note_sizes(clusterings, counts)
+        if self.clusterer.uses_points:  # measured by the image nearest to each center
+            nearest = [
+                select(of_class, clustering, k, "nearest_in_class", self.generators["clustering"])
+                for of_class, clustering, k in zip(points, clusterings, counts, strict=True)
+            ]
+            self._measure(points, clusterings, nearest, over_run=True)
         means, represented = [], []
         for label, clustering in enumerate(clusterings):
             sizes, k = clustering.sizes, counts[label]

@@ -407,6 +407,14 @@ def test_random_choices_are_measured_at_the_last_clustering_only(
     assert columns["effective_clusters_last"] == pytest.approx(config.n_representatives, rel=0.01)
 
 
+def test_starts_from_mean_images_are_measured(digits: ImageData, tiny: Tiny) -> None:
+    dream = Dream(tiny(init="centroids", match="none", ipc=4, factor=1), digits)
+    columns = dream.quality_columns()
+    assert 0 < columns["quantization_error_last"] < 1
+    assert 1 < columns["effective_clusters_last"] <= 4
+    assert "stability_last" not in columns
+
+
 def test_random_starts_without_matching_are_measured(digits: ImageData, tiny: Tiny) -> None:
     dream = Dream(tiny(clusterer="random", match="none", ipc=4), digits)
     assert 0.7 < dream.quality_columns()["quantization_error_last"] < 1.4
