@@ -1,5 +1,6 @@
 """The grid's command as a user runs it: a process of its own, a real Ray, a real store."""
 
+import contextlib
 import fcntl
 import functools
 import json
@@ -11,6 +12,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import termios
 import time
 from collections.abc import Callable
@@ -22,6 +24,7 @@ import pytest
 from distill.config.distillation import DistillationConfig
 from distill.datasets import load_dataset
 from distill.trials import runner
+from sweeps.cluster.leftovers import OWNER, PREFIX
 from sweeps.full_grid import COMMAND
 from sweeps.monitor.status import StatusReader
 from sweeps.store.compaction import COMPACT_FROM
@@ -111,12 +114,17 @@ def undisturbed(config: DistillationConfig) -> float:
 
 def trial_processes(results: Path) -> list[int]:
     """The processes in which Ray runs trials of a store now."""
+    return processes(results, b"ray::ImplicitFunc")
+
+
+def processes(results: Path, beginning: bytes = b"") -> list[int]:
+    """What commands on a store have started, by how its command line begins."""
     found = []
     mark = f"TEST_RESULTS={results}".encode()
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            is_trial = path.read_bytes().startswith(b"ray::ImplicitFunc")
-            if is_trial and mark in (path.parent / "environ").read_bytes().split(b"\0"):
+            is_wanted = path.read_bytes().startswith(beginning)
+            if is_wanted and mark in (path.parent / "environ").read_bytes().split(b"\0"):
                 found.append(int(path.parent.name))
         except OSError:
             continue  # it has just ended
@@ -218,6 +226,16 @@ def test_submitting_again_runs_what_is_missing(tmp_path: Path) -> None:
     assert third.stderr == "", "nothing is started for nothing"
 
 
+def folders_of(pid: int) -> list[Path]:
+    """The temporary folders of a driver."""
+    found = []
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):
+            if json.loads((folder / OWNER).read_text())["pid"] == pid:
+                found.append(folder)
+    return found
+
+
 @pytest.mark.parametrize("what", ["driver", pytest.param("trial", marks=pytest.mark.slow)])
 @pytest.mark.ray
 def test_kill_9_loses_only_work_since_the_last_checkpoint(tmp_path: Path, what: str) -> None:
@@ -240,9 +258,13 @@ def test_kill_9_loses_only_work_since_the_last_checkpoint(tmp_path: Path, what: 
         assert not list((results / "trials").iterdir())
         n_saved = number_of(checkpoints(results)[-1])
         assert n_saved >= 3
+        left = folders_of(process.pid)
+        assert left, "nobody was there to remove them"
         again = run(results, *LONG)
         assert again.returncode == 0, again.stderr
         output = again.stdout
+        assert not [folder for folder in left if folder.exists()]
+        wait_for(lambda: not processes(results))
 
     assert "1 of 1 trials finished: 1 ok" in output
     (row,) = load_results(results).to_dict("records")
