@@ -132,7 +132,7 @@ def test_options_of_precision_are_taken_where_they_act(
     words = ["--preset", "coreset", "--precision", "bfloat16", "--graphs", "off", "--dry-run"]
 
     assert COMMAND.main(["--results", results, *words]) == 0
-    assert capsys.readouterr().out.startswith("415 trials: cifar10")
+    assert capsys.readouterr().out.startswith("445 trials: cifar10")
 
 
 @pytest.mark.ray

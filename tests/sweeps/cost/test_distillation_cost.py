@@ -283,9 +283,9 @@ def test_a_calibration_is_short_and_prices_the_whole_plan() -> None:
 
     assert result.n_unknown == 0
     assert len({config.trial_id for config in short}) == len(short)
-    # 32 clusterings (4 + 4 + 9 + 8 + 1 + 6), three further ipcs and brief networks for the
+    # 34 clusterings (4 + 4 + 9 + 8 + 2 + 1 + 6), three further ipcs and brief networks for the
     # difficulty, two lengths of each.
-    assert len(short) == 2 * (32 + 3 + 1)
+    assert len(short) == 2 * (34 + 3 + 1)
     for config in short:
         work = work_units(config)
         assert work.n_clusterings <= 3
