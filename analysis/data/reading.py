@@ -97,7 +97,7 @@ class Sweeps:
     def _correct(self) -> dict[str, tuple[int, list[bytes] | None]]:
         known: dict[str, tuple[int, list[bytes] | None]] = {}
         for store in reversed(self.stores):
-            table = store.correct_images()
+            table = store.correct_images(on_invalid=lambda _: None)  # named when it was loaded
             columns = (table[name].to_pylist() for name in ("trial_id", "n_test", "correct_images"))
             known |= {
                 trial_id: (n_test or 0, packed)

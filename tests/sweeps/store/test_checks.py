@@ -221,6 +221,15 @@ def test_a_checksum_tells_that_a_plausible_cell_was_changed(
         assert len(load_results(finished.uri)) == len(KEPT)
 
 
+@pytest.mark.lengthy
+def test_the_whole_analysis_names_a_row_once(
+    finished: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change(path_of(finished), test_accuracy_mean=INFINITE)
+    assert main(["analyse", finished.uri, "--out", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().err.count("is left out") == 1
+
+
 @pytest.mark.parametrize(
     ("column", "value", "reason"),
     [
