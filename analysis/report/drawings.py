@@ -1,5 +1,6 @@
 """Figures within the page: SVG in the page's colours, with the values that a pointer shows."""
 
+import math
 import re
 from typing import Any
 
@@ -67,14 +68,17 @@ def _axes_values(axes: Axes) -> dict[str, Any]:
 
 
 def _series(line: Line2D) -> dict[str, Any]:
+    """Returns a line; points that are not drawn, as they are not finite, are left out."""
     x, y = (np.asarray(values, dtype=float) for values in line.get_data())
+    drawn = np.isfinite(x) & np.isfinite(y)
     return {
         "name": str(line.get_label()),
         "colour": str(line.get_color()),
-        "x": [_short(value) for value in x],
-        "y": [_short(value) for value in y],
+        "x": [_short(value) for value in x[drawn]],
+        "y": [_short(value) for value in y[drawn]],
     }
 
 
 def _short(value: float) -> float:
-    return float(f"{value:.5g}")
+    short = float(f"{value:.5g}")
+    return short if math.isfinite(short) else float(value)  # the largest numbers

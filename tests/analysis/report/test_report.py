@@ -2,7 +2,9 @@
 
 import io
 import json
+import math
 import re
+import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,6 +13,8 @@ import pytest
 from PIL import Image
 
 from analysis.__main__ import main
+from analysis.figures.style import new_figure
+from analysis.report.drawings import hover_values
 from analysis.report.markup import Markup, tag
 from analysis.report.sections import json_block
 from sweeps.store.store import Store
@@ -327,3 +331,17 @@ def test_nothing_from_data_runs_even_if_it_became_markup(
 
     assert browser.run("return window.breached === undefined")
     browser.console()
+
+
+def test_values_of_a_figure_are_finite() -> None:
+    """The largest number has no short form; a point at infinity is not drawn."""
+    figure = new_figure(3, 2)
+    axes = figure.subplots()
+    largest = sys.float_info.max
+    axes.set(xlim=(0, 3), ylim=(0, 2), autoscale_on=False)
+    axes.plot([0, 1, 2, 3], [1.23456789, math.inf, math.nan, largest], label="a")
+    (values,) = hover_values(figure)
+    (series,) = values["series"]
+    assert series["x"] == [0, 3]
+    assert series["y"] == [1.2346, largest]
+    json_block("values", values)
