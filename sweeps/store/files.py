@@ -302,6 +302,9 @@ def _open_and_ask(uri: str) -> tuple[Any, str]:
         OSError: it cannot be reached or used.
         Exception: pyarrow does not take the URI.
     """
+    if uri.startswith("abfs") and shutil.which("az") is None:
+        # Else Azure's library starts `az`, whose shell complains beside our line.
+        os.environ.setdefault("AZURE_TOKEN_CREDENTIALS", "prod")
     file_system, base = pa.fs.FileSystem.from_uri(uri)
     asked = file_system
     if uri.startswith(("gs:", "gcs:")) and "retry_limit_seconds=" not in uri:

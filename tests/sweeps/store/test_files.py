@@ -5,10 +5,12 @@ import pickle
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from distill.errors import UserError
+from sweeps.store import files as store_files
 from sweeps.store.files import Files, FilesFolder
 
 
@@ -152,6 +154,20 @@ def test_uris_that_cannot_be_right_are_refused_at_once(uri: str, message: str) -
 )
 def test_credentials_are_not_shown_but_a_container_s_name_is(uri: str, shown: str) -> None:
     assert Files(uri).shown == shown
+
+
+@pytest.mark.parametrize(("found", "expected"), [(None, "prod"), ("/usr/bin/az", None)])
+def test_azure_s_command_is_tried_where_it_is_installed(
+    found: str | None, expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.store.files.shutil.which", lambda _: found)
+    monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "of before")
+    monkeypatch.delenv("AZURE_TOKEN_CREDENTIALS")
+    library = SimpleNamespace(FileSystem=SimpleNamespace(from_uri=lambda _: 1 / 0))
+    monkeypatch.setattr("sweeps.store.files.pa", SimpleNamespace(fs=library))
+    with pytest.raises(ZeroDivisionError):
+        store_files._open_and_ask("abfss://box@account.example/x")
+    assert os.environ.get("AZURE_TOKEN_CREDENTIALS") == expected
 
 
 def test_uris_that_pyarrow_refuses_are_user_errors_without_secrets() -> None:
