@@ -15,9 +15,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from distill.errors import InsufficientMemoryError, SlowerWarning
-from distill.runtime.devices import available_bytes_on
-from distill.runtime.memory import readable_bytes
+from distill.errors import SlowerWarning
+from distill.runtime.devices import require_memory
 
 NOISE = -1
 """Label of a point that belongs to no cluster."""
@@ -322,14 +321,14 @@ def require_memory_for_pairs(
     Raises:
         InsufficientMemoryError: they do not fit; the message says what can be done.
     """
-    needed, available = n_pairs * bytes_per_pair, available_bytes_on(points.device)
-    if available is not None and needed > available:
-        raise InsufficientMemoryError(
-            f"the distances between the {n_points:,} points of a class need "
-            f"{readable_bytes(needed)} ({bytes_per_pair} bytes a pair), "
-            f"{readable_bytes(available)} are available; take fewer images (--train-per-class), or "
-            "a clusterer without such a matrix, such as hdbscan or minibatch_kmeans"
-        )
+    require_memory(
+        n_pairs * bytes_per_pair,
+        points.device,
+        f"the distances between the {n_points:,} points of a class",
+        "take fewer images (--train-per-class), or a clusterer without such a matrix, such as "
+        "hdbscan or minibatch_kmeans",
+        how=f"{bytes_per_pair} bytes a pair",
+    )
 
 
 def squared_distances(points: Tensor, others: Tensor) -> Tensor:

@@ -481,7 +481,9 @@ def _one_column(
         candidates = [wanted]
     for name in candidates:
         if schema.names.count(name) > 1:
-            raise UserError(f"{path} has {schema.names.count(name)} columns named {name!r}")
+            raise UserError(
+                f"{path} has {schema.names.count(name)} columns named {name!r}; keep one"
+            )
     if len(candidates) == 1:
         return candidates[0]
     if candidates:

@@ -42,7 +42,9 @@ def available_bytes_on(device: torch.device) -> int | None:
     return max(0, min(free, int(share * total) - reserved) + cached)
 
 
-def require_memory(needed: int, device: torch.device, what: str, fix: str) -> None:
+def require_memory(
+    needed: int, device: torch.device, what: str, fix: str, *, how: str = ""
+) -> None:
     """Raises an error where a device has less memory left than something needs.
 
     Call it before any of it is allocated.
@@ -52,6 +54,7 @@ def require_memory(needed: int, device: torch.device, what: str, fix: str) -> No
         device: that they are allocated on.
         what: needs them, in the plural.
         fix: what can be done.
+        how: the number comes about, to stand behind it.
 
     Raises:
         InsufficientMemoryError: there is less.
@@ -59,8 +62,8 @@ def require_memory(needed: int, device: torch.device, what: str, fix: str) -> No
     available = available_bytes_on(device)
     if available is not None and needed > available:
         raise InsufficientMemoryError(
-            f"{what} need {readable_bytes(needed)}, {readable_bytes(available)} are available; "
-            f"{fix}"
+            f"{what} need {readable_bytes(needed)}{how and f' ({how})'}, "
+            f"{readable_bytes(available)} are available; {fix}"
         )
 
 

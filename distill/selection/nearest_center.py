@@ -87,8 +87,8 @@ class NearestCenter(Selector):
             masses.append(class_masses(representatives.weights.cpu(), len(members)))
             clusterings.append(clustering)
             if self.needs_points:
-                chosen_points = representatives.indices, representatives.weights
-                qualities.append(class_quality(members, clustering, *chosen_points))
+                indices, weights = representatives.indices, representatives.weights
+                qualities.append(class_quality(members, clustering, indices, weights))
         n_clusters_mean = sum(found.n_clusters for found in clusterings) / len(clusterings)
         sizes = [found.sizes for found in clusterings]
         n_points = [len(found.labels) for found in clusterings]

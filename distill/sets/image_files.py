@@ -124,7 +124,9 @@ def _further_columns(path: Path) -> dict[str, Tensor]:
     names = [name for name in (SOFT_COLUMN, WEIGHT_COLUMN) if name in known]
     for name in names:
         if known.count(name) > 1:
-            raise UserError(f"{path} has {known.count(name)} columns named {name!r}")
+            raise UserError(
+                f"{path} has {known.count(name)} columns named {name!r}; keep one of them"
+            )
     table = pq.read_table(path, columns=names) if names else pa.table({})
     found = {}
     for name in names:

@@ -83,10 +83,10 @@ class ImageSelection:
         self.selector = build_selector(config)
         self.selection: Selection | None = None
         self.n_epochs = 0
-        has_features = self.selector.needs_points
-        self.feature_epochs: int = (config["feature_epochs"] or 0) if has_features else 0
+        compares = self.selector.needs_points
+        self.feature_epochs: int = (config["feature_epochs"] or 0) if compares else 0
         self._network: Classifier | None = None
-        if config["embedding"] == "features" and has_features:
+        if config["embedding"] == "features" and compares:
             self._network = Classifier(config, data, purpose="features")
         self._shared: SharedWeights | None = None
         if shares_network and self._network is not None and self.feature_epochs:

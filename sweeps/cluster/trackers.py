@@ -144,7 +144,8 @@ def _check_mlflow(uri: str) -> None:
         return  # it answers, if only that it wants a password
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise UserError(
-            f"MLflow's server {address} (MLFLOW_TRACKING_URI) cannot be reached: {one_line(error)}"
+            f"MLflow's server {address} (MLFLOW_TRACKING_URI) cannot be reached: "
+            f"{one_line(error)}; start it, correct its address, or leave the tracker out"
         ) from None
 
 

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from sklearn.mixture import GaussianMixture as ScikitMixture
+from torch import Tensor
 
 from distill.clustering.gmm import GaussianMixture
 from distill.clustering.labels import occupied, seed_of
@@ -17,17 +19,23 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def test_labels_and_masses_equal_scikit_learns() -> None:
-    points = blobs(0, n=300, d=3, k=4).double()
+def by_scikit_learn(points: Tensor, k: int) -> tuple[ScikitMixture, NDArray[np.float64]]:
+    """Its mixture, and the centred points that it was fitted to."""
     centered = (points - points.mean(dim=0)).numpy()
-    scikit = ScikitMixture(
-        4,
+    mixture = ScikitMixture(
+        k,
         covariance_type="diag",
         init_params="k-means++",
         reg_covar=0.01 * centered.var(axis=0).mean(),
         max_iter=50,
         random_state=seed_of(generator()),
-    ).fit(centered)
+    )
+    return mixture.fit(centered), centered
+
+
+def test_labels_and_masses_equal_scikit_learns() -> None:
+    points = blobs(0, n=300, d=3, k=4).double()
+    scikit, centered = by_scikit_learn(points, 4)
     found = GaussianMixture().fit(points, 4, generator())
     expected = torch.from_numpy(scikit.predict(centered).astype(np.int64))
     assert same_partition(found.labels, expected)
@@ -51,15 +59,7 @@ def test_representatives_have_the_highest_responsibility() -> None:
 
 def test_representatives_and_weights_are_those_of_scikit_learns_probabilities() -> None:
     points = blobs(1, n=120, d=2, k=5).double()
-    centered = (points - points.mean(dim=0)).numpy()
-    scikit = ScikitMixture(
-        5,
-        covariance_type="diag",
-        init_params="k-means++",
-        reg_covar=0.01 * centered.var(axis=0).mean(),
-        max_iter=50,
-        random_state=seed_of(generator()),
-    ).fit(centered)
+    scikit, centered = by_scikit_learn(points, 5)
     chosen = select(points, GaussianMixture().fit(points, 5, generator()), 5, "quota", generator())
 
     probabilities = scikit.predict_proba(centered)
