@@ -21,7 +21,7 @@ LOOKS = {"last": Look("#0077bb", "-", "o"), "mean": Look("#cc3311", "-", "s")}
 """Look of a measure by when it is taken: blue discs and red squares, apart for the colour-blind."""
 
 _SHIFT = {"last": -0.16, "mean": 0.16}
-_TITLE_WIDTH = 46
+_TITLE_WIDTH = 34
 
 
 def plots(tables: Sequence[Table]) -> Iterator[Plot]:
