@@ -14,7 +14,7 @@ import math
 import torch
 from torch import Tensor
 
-from distill.augment.siamese import box_mask, uniform_integers
+from distill.augment.siamese import box_sides, uniform_integers
 from distill.errors import UserError
 
 
@@ -79,14 +79,46 @@ def mix(
         center: row and column of the centre as shares of the sides, (2,) float64 in [0, 1).
         partners: index of the image that each box is taken from, (n,) int64.
     """
-    partners = partners.to(images.device)
-    height, width = images.shape[2:]
-    top, bottom = _clipped_interval(side, center[0], height)
-    left, right = _clipped_interval(side, center[1], width)
-    mixed = torch.where(box_mask(images, top, bottom, left, right), images[partners], images)
+    in_rows, in_columns, ratios = cutmix_boxes(side[None], center[None], images)
+    return *paste(images, labels, in_rows, in_columns, partners), ratios[0]
+
+
+def cutmix_boxes(sides: Tensor, centers: Tensor, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the boxes of some batches.
+
+    Args:
+        sides: (batches,) float64 in [0, 1], see `mix`.
+        centers: (batches, 2) float64 in [0, 1), see `mix`.
+        like: (…, c, h, w), of the size, dtype and device of the images.
+
+    Returns:
+        Which rows, (batches, 1, h, 1), and columns, (batches, 1, 1, w), are in a box, bool; and the
+        (batches,) shares of the pixels that are not.
+    """
+    height, width = like.shape[-2:]
+    top, bottom = _clipped_interval(sides, centers[:, 0], height)
+    left, right = _clipped_interval(sides, centers[:, 1], width)
+    in_rows, in_columns = box_sides(like, top, bottom, left, right)
     area = ((bottom - top) * (right - left)).double()
-    ratio = 1 - area / (height * width)
-    return mixed, labels[partners.to(labels.device)], ratio.to(images)
+    ratios = 1 - area / (height * width)
+    return in_rows, in_columns, ratios.to(like)
+
+
+def paste(
+    images: Tensor, labels: Tensor, in_rows: Tensor, in_columns: Tensor, partners: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Returns images with the same box of their partners in each, and the partners' labels.
+
+    Args:
+        images: (n, c, h, w).
+        labels: (n,).
+        in_rows: rows of the box, see `cutmix_boxes`.
+        in_columns: columns of the box.
+        partners: (n,) int64.
+    """
+    partners = partners.to(images.device)
+    mixed = torch.where(in_rows & in_columns, images[partners], images)
+    return mixed, labels[partners.to(labels.device)]
 
 
 def symmetric_beta(first: Tensor, second: Tensor, beta: float) -> Tensor:
@@ -112,7 +144,7 @@ def symmetric_beta(first: Tensor, second: Tensor, beta: float) -> Tensor:
 
 
 def _clipped_interval(side: Tensor, uniform: Tensor, length: int) -> tuple[Tensor, Tensor]:
-    """Returns the limits [first, last) of about side · length pixels around a random pixel."""
+    """Returns the limits [first, last) of about side · length pixels around random pixels."""
     half = (side * length).long() // 2
     center = uniform_integers(uniform, 0, length - 1)
     return (center - half).clamp_min(0), (center + half).clamp_max(length)

@@ -28,7 +28,9 @@ References:
 """
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 import torch.nn.functional as F
@@ -146,31 +148,47 @@ class Augmentation:
 
         Args:
             images: (n, c, h, w).
+            choice: see `prepare`.
+            uniforms: see `prepare`.
+        """
+        return self.prepare(choice, uniforms, images)(images)
+
+    def prepare(self, choice: Tensor, uniforms: Tensor, like: Tensor) -> "PreparedTransforms":
+        """Returns the transforms with the parameters that correspond to uniform numbers.
+
+        All that does not depend on the pixels is computed here: for the images of many batches at
+        once, it takes a GPU as few kernels as for those of one.
+
+        Args:
             choice: in [0, 1), selects the geometric transform: 0-d for all images, or (n,). If it
                 is 0-d and on the CPU, only the selected transform is computed.
             uniforms: (1, `N_UNIFORMS`) or (n, `N_UNIFORMS`) in [0, 1).
+            like: (…, c, h, w), of the size, dtype and device of the images.
         """
         if len(uniforms) > 1 or uniforms.device.type != "cpu":
-            uniforms = uniforms.to(images.device)  # one copy for all parameters
+            uniforms = uniforms.to(like.device)  # one copy for all parameters
         if choice.ndim:
-            choice = choice.to(images.device)
+            choice = choice.to(like.device)
         names = self.transforms
+        steps: list[_Step] = []
         if "flip" in names:
-            images = flip(images, uniforms[:, 0] < self.flip_prob)
+            steps.append((flip, [uniforms[:, 0] < self.flip_prob]))
         if "color" in names:
-            images = self._color(images, uniforms[:, 1:4])
+            steps += self._color(uniforms[:, 1:4], like)
         if not set(names).isdisjoint(GEOMETRIC):
-            images = self._geometric(images, choice, uniforms[:, 4:6])
+            steps.append(self._geometric(choice, uniforms[:, 4:6], like))
         if "cutout" in names:
-            images = self._cutout(images, uniforms[:, 6:8])
-        return images
+            steps += self._cutout(uniforms[:, 6:8], like)
+        return PreparedTransforms(steps)
 
-    def _color(self, images: Tensor, uniforms: Tensor) -> Tensor:
-        images = brighten(images, (uniforms[:, 0] - 0.5) * self.brightness)
-        images = saturate(images, uniforms[:, 1] * self.saturation)
-        return change_contrast(images, uniforms[:, 2] + self.contrast)
+    def _color(self, uniforms: Tensor, like: Tensor) -> "list[_Step]":
+        return [
+            (brighten, [((uniforms[:, 0] - 0.5) * self.brightness).to(like.dtype)]),
+            (saturate, [(uniforms[:, 1] * self.saturation).to(like.dtype)]),
+            (change_contrast, [(uniforms[:, 2] + self.contrast).to(like.dtype)]),
+        ]
 
-    def _geometric(self, images: Tensor, choice: Tensor, uniforms: Tensor) -> Tensor:
+    def _geometric(self, choice: Tensor, uniforms: Tensor, like: Tensor) -> "_Step":
         functions = {
             "crop": self._crop,
             "scale": self._scale,
@@ -178,47 +196,89 @@ class Augmentation:
             "translate": self._translate,
         }
         named = [functions[name] for name in self.transforms if name in GEOMETRIC]
-        chosen = uniform_integers(choice, 0, len(named) - 1)
         if len(named) == 1:
-            return named[0](images, uniforms)
+            return named[0](uniforms, like)
+        chosen = uniform_integers(choice, 0, len(named) - 1)
         if chosen.ndim == 0 and chosen.device.type == "cpu":
-            return named[int(chosen)](images, uniforms)
+            return named[int(chosen)](uniforms, like)
         # The choice differs by image or is on a device: compute all transforms, select one.
-        chosen = chosen.view(-1, 1, 1, 1)
-        result = named[0](images, uniforms)
-        for i, function in enumerate(named[1:], start=1):
-            result = torch.where(chosen == i, function(images, uniforms), result)
-        return result
+        return _one_of(chosen.view(-1), [function(uniforms, like) for function in named])
 
-    def _crop(self, images: Tensor, uniforms: Tensor) -> Tensor:
-        limits = [_round_half_up(side * self.crop_pad) for side in images.shape[2:]]
+    def _crop(self, uniforms: Tensor, like: Tensor) -> "_Step":
+        limits = [_round_half_up(side * self.crop_pad) for side in like.shape[-2:]]
         rows, columns = (
             uniform_integers(uniforms[:, i], -limit, limit) for i, limit in enumerate(limits)
         )
-        return shift(images, rows, columns)
+        return _shift_step(rows, columns, like)
 
-    def _translate(self, images: Tensor, uniforms: Tensor) -> Tensor:
-        limit = _round_half_up(images.shape[3] * self.crop_pad)
+    def _translate(self, uniforms: Tensor, like: Tensor) -> "_Step":
+        limit = _round_half_up(like.shape[-1] * self.crop_pad)
         columns = uniform_integers(uniforms[:, 1], -limit, limit)
-        return shift(images, torch.zeros_like(columns), columns)
+        return _shift_step(torch.zeros_like(columns), columns, like)
 
-    def _scale(self, images: Tensor, uniforms: Tensor) -> Tensor:
+    def _scale(self, uniforms: Tensor, like: Tensor) -> "_Step":
         smallest = 1 / self.scale
         factors = smallest + uniforms * (self.scale - smallest)
-        return shrink(images, factors[:, 0], factors[:, 1])
+        return _sampled, [_shrinking(factors[:, 0], factors[:, 1], like)]
 
-    def _rotate(self, images: Tensor, uniforms: Tensor) -> Tensor:
-        return rotate(images, (uniforms[:, 0] * 2 - 1) * self.rotate)
+    def _rotate(self, uniforms: Tensor, like: Tensor) -> "_Step":
+        return _sampled, [_rotation((uniforms[:, 0] * 2 - 1) * self.rotate, like)]
 
-    def _cutout(self, images: Tensor, uniforms: Tensor) -> Tensor:
+    def _cutout(self, uniforms: Tensor, like: Tensor) -> "list[_Step]":
         corners, sides = [], []
-        for i, side in enumerate(images.shape[2:]):
+        for i, side in enumerate(like.shape[-2:]):
             box = _round_half_up(side * self.cutout)
             # An even box is centred on a grid line; there is one more of them than pixels.
             center = uniform_integers(uniforms[:, i], 0, side - box % 2)
             corners.append(center - box // 2)
             sides.append(box)
-        return cut_out(images, corners[0], corners[1], (sides[0], sides[1]))
+        if 0 in sides:
+            return []
+        return [(_cleared, _box(corners[0], corners[1], (sides[0], sides[1]), like))]
+
+
+_Step = tuple[Callable[..., Tensor], list[Tensor]]
+"""A transform, called with images and parameters, and these: (n, …) or (1, …) tensors."""
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedTransforms:
+    """Transforms and their parameters for n images, or the same for any number of images.
+
+    Attributes:
+        steps: transforms in their order, each with its parameters.
+
+    Example:
+        >>> augmentation, images = Augmentation(strategy="flip_crop"), torch.randn(4, 3, 8, 8)
+        >>> draw = draw_uniforms(4, torch.Generator().manual_seed(0))
+        >>> first, second = augmentation.prepare(*draw, images).split([1, 3])
+        >>> second(images[1:]).equal(augmentation.apply(images, *draw)[1:])
+        True
+    """
+
+    steps: list[_Step]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Returns the transformed (n, c, h, w) images."""
+        for function, parameters in self.steps:
+            images = function(images, *parameters)
+        return images
+
+    def split(self, sizes: Sequence[int]) -> "list[PreparedTransforms]":
+        """Returns the transforms of consecutive images.
+
+        Args:
+            sizes: numbers of images, with sum n.
+        """
+        steps: list[list[_Step]] = [[] for _ in sizes]
+        for function, parameters in self.steps:
+            parts = [
+                [p] * len(sizes) if len(p) < sum(sizes) else p.split(list(sizes))
+                for p in parameters
+            ]
+            for own_steps, *own in zip(steps, *parts, strict=True):
+                own_steps.append((function, own))
+        return [PreparedTransforms(own_steps) for own_steps in steps]
 
 
 def draw_uniforms(n_draws: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -279,12 +339,7 @@ def shift(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         down, right = int(rows), int(columns)
         if abs(down) < height and abs(right) < width:
             return F.pad(images, (-right, right, -down, down))  # negative padding crops
-    y = torch.arange(height, device=images.device).view(height, 1) + _spread(rows)
-    x = torch.arange(width, device=images.device) + _spread(columns)
-    outside = (y < 0) | (y >= height) | (x < 0) | (x >= width)
-    source = y.clamp(0, height - 1) * width + x.clamp(0, width - 1)
-    moved = images.flatten(2).gather(2, source.expand(images.shape).flatten(2))
-    return moved.view(images.shape).masked_fill(outside, 0)
+    return _moved(images, *_sources(rows, columns, images))
 
 
 def shrink(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -297,8 +352,7 @@ def shrink(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         rows: vertical factor, positive, (1,) or (n,).
         columns: horizontal factor, positive, in the shape of `rows`.
     """
-    zero = torch.zeros_like(rows)
-    return _resample(images, (columns, zero), (zero, rows))
+    return _sampled(images, _shrinking(rows, columns, images))
 
 
 def rotate(images: Tensor, degrees: Tensor) -> Tensor:
@@ -306,10 +360,7 @@ def rotate(images: Tensor, degrees: Tensor) -> Tensor:
 
     Bilinear; zeros outside. The angle is the true one on images that are not square.
     """
-    sine, cosine = degrees.deg2rad().sin(), degrees.deg2rad().cos()
-    # The grid's coordinates run from −1 to 1 on both axes, independent of the size in pixels.
-    aspect = images.shape[2] / images.shape[3]
-    return _resample(images, (cosine, -sine * aspect), (sine / aspect, cosine))
+    return _sampled(images, _rotation(degrees, images))
 
 
 def cut_out(images: Tensor, top: Tensor, left: Tensor, size: tuple[int, int]) -> Tensor:
@@ -323,26 +374,30 @@ def cut_out(images: Tensor, top: Tensor, left: Tensor, size: tuple[int, int]) ->
     """
     if 0 in size:
         return images
-    top, left = _spread(top), _spread(left)
-    return images.masked_fill(box_mask(images, top, top + size[0], left, left + size[1]), 0)
+    return _cleared(images, *_box(top, left, size, images))
 
 
-def box_mask(images: Tensor, top: Tensor, bottom: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """Returns the mask, broadcastable to the images, of rows and columns in [first, last).
+def box_sides(
+    like: Tensor, top: Tensor, bottom: Tensor, left: Tensor, right: Tensor
+) -> list[Tensor]:
+    """Returns which rows and which columns of an image are in a box, in [first, last).
 
     Args:
-        images: (n, c, h, w).
-        top: first row of the box, int64 of any sign, 0-d or (n, 1, 1, 1).
-        bottom: row after the last, in the shape of `top`.
-        left: first column of the box, in the shape of `top`.
-        right: column after the last, in the shape of `top`.
+        like: (…, c, h, w), of the size and device of the images.
+        top: (n,) int64, first row of the box, of any sign.
+        bottom: (n,), row after the last.
+        left: (n,), first column of the box.
+        right: (n,), column after the last.
 
     Returns:
-        Bool, (h, w) or (n, 1, h, w).
+        Bool, (n, 1, h, 1) and (n, 1, 1, w): the box is where both are set.
     """
-    rows = torch.arange(images.shape[2], device=images.device).view(-1, 1)
-    columns = torch.arange(images.shape[3], device=images.device)
-    return (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
+    height, width = like.shape[-2:]
+    rows = torch.arange(height, device=like.device)
+    columns = torch.arange(width, device=like.device)
+    in_rows = (rows >= _column(top)) & (rows < _column(bottom))
+    in_columns = (columns >= _column(left)) & (columns < _column(right))
+    return [in_rows.view(-1, 1, height, 1), in_columns.view(-1, 1, 1, width)]
 
 
 def uniform_integers(uniforms: Tensor, low: int, high: int) -> Tensor:
@@ -353,14 +408,95 @@ def uniform_integers(uniforms: Tensor, low: int, high: int) -> Tensor:
     return (uniforms * (high - low + 1)).long() + low
 
 
-def _resample(
-    images: Tensor, x_from: tuple[Tensor, Tensor], y_from: tuple[Tensor, Tensor]
+def _one_of(chosen: Tensor, alternatives: Sequence[_Step]) -> _Step:
+    """Returns a step that takes the chosen one, (n,) or (1,) int64, of some steps."""
+    counts = [len(parameters) for _, parameters in alternatives]
+
+    def transform(images: Tensor, chosen: Tensor, *parameters: Tensor) -> Tensor:
+        results, rest = [], iter(parameters)
+        for (function, _), count in zip(alternatives, counts, strict=True):
+            results.append(function(images, *islice(rest, count)))
+        which, result = chosen.view(-1, 1, 1, 1), results[0]
+        for i, other in enumerate(results[1:], start=1):
+            result = torch.where(which == i, other, result)
+        return result
+
+    return transform, [chosen, *(p for _, parameters in alternatives for p in parameters)]
+
+
+def _shift_step(rows: Tensor, columns: Tensor, like: Tensor) -> _Step:
+    """Returns the step that `shift` takes, prepared unless the host knows the distance."""
+    if _known_to_host(rows):
+        return shift, [rows, columns]
+    return _moved, _sources(rows, columns, like)
+
+
+def _sources(rows: Tensor, columns: Tensor, like: Tensor) -> list[Tensor]:
+    """Returns from where `shift` takes the pixels, by row and by column.
+
+    Returns:
+        (n, 1, h, 1) and (n, 1, 1, w) int64, whose sum is the position in a flat image; and in the
+        same shapes, bool, what lies outside of the image.
+    """
+    parts: list[Tensor] = []
+    outside: list[Tensor] = []
+    height, width = like.shape[-2:]
+    shapes = ((-1, 1, height, 1), (-1, 1, 1, width))
+    for moves, side, step, shape in zip(
+        (rows, columns), (height, width), (width, 1), shapes, strict=True
+    ):
+        positions = torch.arange(side, device=like.device) + _column(moves)
+        outside.append(((positions < 0) | (positions >= side)).view(shape))
+        parts.append((positions.clamp(0, side - 1) * step).view(shape))
+    return [*parts, *outside]
+
+
+def _moved(
+    images: Tensor, from_rows: Tensor, from_columns: Tensor, no_rows: Tensor, no_columns: Tensor
 ) -> Tensor:
-    """Samples the input at (⟨x_from, (x, y)⟩, ⟨y_from, (x, y)⟩) for pixel (x, y) of the output."""
+    """Returns images with pixels from elsewhere, see `_sources`; zeros where there are none."""
+    source = (from_rows + from_columns).expand(images.shape)
+    moved = images.flatten(2).gather(2, source.flatten(2))
+    return moved.view(images.shape).masked_fill(no_rows | no_columns, 0)
+
+
+def _shrinking(rows: Tensor, columns: Tensor, like: Tensor) -> Tensor:
+    """Returns the matrices of `shrink`, see `_matrices`."""
+    zero = torch.zeros_like(rows)
+    return _matrices((columns, zero), (zero, rows), like)
+
+
+def _rotation(degrees: Tensor, like: Tensor) -> Tensor:
+    """Returns the matrices of `rotate`, see `_matrices`."""
+    sine, cosine = degrees.deg2rad().sin(), degrees.deg2rad().cos()
+    # The grid's coordinates run from −1 to 1 on both axes, independent of the size in pixels.
+    aspect = like.shape[-2] / like.shape[-1]
+    return _matrices((cosine, -sine * aspect), (sine / aspect, cosine), like)
+
+
+def _matrices(x_from: tuple[Tensor, Tensor], y_from: tuple[Tensor, Tensor], like: Tensor) -> Tensor:
+    """Returns the (n, 2, 3) matrices that `_sampled` takes.
+
+    The input is sampled at (⟨x_from, (x, y)⟩, ⟨y_from, (x, y)⟩) for pixel (x, y) of the output.
+    """
     zero = torch.zeros_like(x_from[0])
-    matrices = torch.stack((*x_from, zero, *y_from, zero), dim=1).view(-1, 2, 3).to(images)
+    return torch.stack((*x_from, zero, *y_from, zero), dim=1).view(-1, 2, 3).to(like)
+
+
+def _sampled(images: Tensor, matrices: Tensor) -> Tensor:
+    """Returns images sampled where affine matrices, (1, 2, 3) or (n, 2, 3), map their pixels."""
     grid = F.affine_grid(matrices, [len(matrices), *images.shape[1:]], align_corners=False)
     return F.grid_sample(images, grid.expand(len(images), -1, -1, -1), align_corners=False)
+
+
+def _box(top: Tensor, left: Tensor, size: tuple[int, int], like: Tensor) -> list[Tensor]:
+    """Returns the `box_sides` of a box of a size in pixels, by its (n,) first rows and columns."""
+    return box_sides(like, top, top + size[0], left, left + size[1])
+
+
+def _cleared(images: Tensor, in_rows: Tensor, in_columns: Tensor) -> Tensor:
+    """Returns images with zeros in a box, see `box_sides`."""
+    return images.masked_fill(in_rows & in_columns, 0)
 
 
 def _known_to_host(parameter: Tensor) -> bool:
@@ -371,6 +507,11 @@ def _known_to_host(parameter: Tensor) -> bool:
 def _spread(parameter: Tensor) -> Tensor:
     """Returns a (1,) parameter as 0-d, usable with any device, and an (n,) one as (n, 1, 1, 1)."""
     return parameter[0] if len(parameter) == 1 else parameter.view(-1, 1, 1, 1)
+
+
+def _column(parameter: Tensor) -> Tensor:
+    """Returns a (1,) parameter as 0-d, usable with any device, and an (n,) one as (n, 1)."""
+    return parameter[0] if len(parameter) == 1 else parameter[:, None]
 
 
 def _round_half_up(value: float) -> int:

@@ -54,7 +54,6 @@ from distill.runtime.devices import available_bytes_on, require_memory
 from distill.runtime.execution import AUTOMATIC, Execution
 from distill.runtime.graphs import MOST_RECORDINGS, StepGraphs
 from distill.runtime.memory import readable_bytes
-from distill.runtime.staging import stage
 from distill.selection.difficulty import difficulty_of
 from distill.selection.masses import class_masses, training_weights
 from distill.selection.picks import Picking, build_picking
@@ -220,24 +219,17 @@ class Dream:
     def match_all(self) -> None:
         """Moves the synthetic images of all classes once."""
         draws = [self._draw(n_stored) for n_stored in self.n_stored]
-        passes, inputs = self._passes, []
-        for classes in passes:
+        for classes in self._passes:
             class_draws, chosen = draws[classes], self.representatives[classes]
             weights = [weights for _, weights in chosen if len(weights)]
-            inputs += [
+            counts = tuple(len(indices) for indices, _ in chosen)
+            self._matching_step(
+                (classes.start, classes.stop, counts),
                 torch.cat([indices for indices, _ in chosen]),
                 torch.cat(weights) if weights else torch.empty(0),
                 torch.stack([choice for choice, _, _ in class_draws]),
                 torch.cat([uniforms for _, uniforms, _ in class_draws]),
                 torch.stack([order for _, _, order in class_draws]),
-            ]
-        inputs = stage(inputs, self.device)  # one copy for all passes
-        n_inputs = len(inputs) // len(passes)
-        for number, classes in enumerate(passes):
-            counts = tuple(len(indices) for indices, _ in self.representatives[classes])
-            self._matching_step(
-                (classes.start, classes.stop, counts),
-                *inputs[number * n_inputs : (number + 1) * n_inputs],
             )
 
     def _begin_outer_iteration(self) -> None:
@@ -563,17 +555,23 @@ class Dream:
         real = self._network_input(self.data.train_images[indices])
         self.image_optimizer.begin(classes)
         images = self.images[classes].detach().requires_grad_()
-        decoded = [
-            self.data.normalize(decode(stored[:n] if n < len(stored) else stored, self.factor))
-            for stored, n in zip(images, self.n_stored[classes], strict=True)
-        ]
+        n_stored = self.n_stored[first]  # as many in all classes of a pass
+        decoded = decode(images[:, :n_stored], self.factor)
         if orders.numel():
-            decoded = [training[order] for training, order in zip(decoded, orders, strict=True)]
-        synthetic = torch.cat(decoded)
+            decoded = decoded[self._labels[: len(counts), None], orders]
+        synthetic = self.data.normalize(decoded.flatten(0, 1))
         if self.augment.transforms:
-            real = self._augment_alike(real, counts, choices, uniforms)
-            per_class = [len(decoded[0])] * len(decoded)
-            synthetic = self._augment_alike(synthetic, per_class, choices, uniforms)
+            per_class = [decoded.shape[1]] * len(counts)
+            each = torch.cat(
+                [
+                    position.expand(n)
+                    for numbers in (counts, per_class)
+                    for position, n in zip(self._labels, numbers, strict=False)
+                ]
+            )
+            alike = self.augment.prepare(choices[each], uniforms[each], real)
+            of_real, of_synthetic = alike.split([len(real), len(synthetic)])
+            real, synthetic = of_real(real), of_synthetic(synthetic)
         loss, gradient = self.matcher(
             self.network,
             real,
@@ -585,13 +583,6 @@ class Dream:
         )
         self.image_optimizer.step(classes, gradient)
         self._loss_sum += loss
-
-    def _augment_alike(
-        self, images: Tensor, counts: Sequence[int], choices: Tensor, uniforms: Tensor
-    ) -> Tensor:
-        """Augments the images of each class by the draw of that class."""
-        each = torch.cat([label.expand(n) for label, n in zip(self._labels, counts, strict=False)])
-        return self.augment.apply(images, choices[each], uniforms[each])
 
     def _divide_classes(self) -> list[slice]:
         """Returns classes that are matched at once: one, or as many as memory allows."""

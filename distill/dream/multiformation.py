@@ -19,21 +19,22 @@ def decode(images: Tensor, factor: int) -> Tensor:
     the bottom, so that every part has ⌈side / factor⌉ pixels.
 
     Args:
-        images: (n, c, h, w), values in [0, 1] (not normalised).
+        images: (…, n, c, h, w), values in [0, 1] (not normalised).
         factor: parts along each side, at least 1.
 
     Returns:
-        (n · factor², c, h, w); the label of row i is the label of image i mod n.
+        (…, n · factor², c, h, w); the label of row i is the label of image i mod n.
     """
     if factor == 1:
         return images
-    n, c, h, w = images.shape
+    *classes, n, c, h, w = images.shape
     part_h, part_w = math.ceil(h / factor), math.ceil(w / factor)
     images = F.pad(images, (0, part_w * factor - w, 0, part_h * factor - h), value=0.5)
-    parts = images.reshape(n, c, factor, part_h, factor, part_w).permute(2, 4, 0, 1, 3, 5)
-    return F.interpolate(
+    parts = images.reshape(-1, n, c, factor, part_h, factor, part_w).permute(0, 3, 5, 1, 2, 4, 6)
+    enlarged = F.interpolate(
         parts.reshape(-1, c, part_h, part_w), size=(h, w), mode="bilinear", align_corners=False
     )
+    return enlarged.view(*classes, -1, c, h, w)
 
 
 def encode(images: Tensor, factor: int) -> Tensor:

@@ -4,21 +4,27 @@ Used for the network update inside the distillation and for the networks of an e
 n images of a batch, c channels, h, w pixels.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import islice
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distill.augment.cutmix import draw_cutmix, mix
-from distill.augment.siamese import Augmentation, draw_uniforms
+from distill.augment.cutmix import cutmix_boxes, draw_cutmix, paste
+from distill.augment.siamese import (
+    N_UNIFORMS,
+    Augmentation,
+    PreparedTransforms,
+    draw_uniforms,
+)
 from distill.networks.base import Network
 from distill.runtime.execution import Execution
 from distill.runtime.graphs import StepGraphs
-from distill.runtime.staging import stage
+
+STEPS_AT_ONCE = 16
+"""Most steps of training in one recording of a GPU, as many as a network update of IDC has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,14 +134,14 @@ class NetworkTrainer:
             momentum=recipe.momentum,
             weight_decay=recipe.weight_decay,
         )
-        self._step = StepGraphs(
+        self._steps = StepGraphs(
             self._train_on, self.device, enabled=execution.uses_graphs(self.device)
         )
 
     def train(
         self, batches: Sequence[Tensor], generator: torch.Generator, lr: float | None = None
     ) -> None:
-        """Takes one step per batch; all that is drawn goes to the device in one copy.
+        """Takes one step per batch; what `STEPS_AT_ONCE` draw goes to the device in one copy.
 
         Args:
             batches: (n,) int64 on the host, what `take` is asked for.
@@ -143,24 +149,35 @@ class NetworkTrainer:
             lr: learning rate of these steps; None: the recipe's.
         """
         rate = self.recipe.lr if lr is None else lr
-        steps = [self._drawn(batch, generator) for batch in batches]
-        inputs = iter(stage([tensor for _, _, drawn in steps for tensor in drawn], self.device))
-        for augmented, mixed, drawn in steps:
-            self._step((augmented, mixed, rate), *islice(inputs, len(drawn)))
+        for first in range(0, len(batches), STEPS_AT_ONCE):
+            group = batches[first : first + STEPS_AT_ONCE]
+            draws = [self._draw(len(batch), generator) for batch in group]
+            is_mixed = tuple(len(drawn.partners) > 0 for drawn in draws)
+            choices, uniforms, sides, centers, _ = map(torch.cat, zip(*draws, strict=True))
+            partners = [drawn.partners for drawn in draws if len(drawn.partners)]
+            key = rate, is_mixed
+            self._steps(key, choices, uniforms, sides, centers, *group, *partners)
 
-    def _drawn(self, batch: Tensor, generator: torch.Generator) -> tuple[bool, bool, list[Tensor]]:
-        """Returns whether a step augments and mixes, and its inputs on the host."""
-        recipe, inputs = self.recipe, [batch]
-        augmented = bool(recipe.augment.transforms)
-        if augmented:
-            choice, uniforms = draw_uniforms(len(batch), generator)
-            # The host knows the choice: a recorded step must not.
-            on_host = self.device.type == "cpu" and not self._step.enabled
-            inputs += [choice if on_host else choice.expand(len(batch)), uniforms]
-        mixed = torch.rand((), generator=generator).item() < recipe.cutmix_prob  # no sync: the CPU
-        if mixed:
-            inputs += draw_cutmix(len(batch), generator, beta=recipe.cutmix_beta)
-        return augmented, mixed, inputs
+    @property
+    def _knows_choices(self) -> bool:
+        """Whether a step may read a number that was drawn: on a CPU, unless it is recorded."""
+        return self.device.type == "cpu" and not self._steps.enabled
+
+    def _draw(self, n: int, generator: torch.Generator) -> "_Draws":
+        """Returns what a step on n images draws, on the host."""
+        recipe = self.recipe
+        choice, uniforms = torch.empty(1), torch.empty(n, N_UNIFORMS)
+        if recipe.augment.transforms:
+            choice, uniforms = draw_uniforms(n, generator)
+            choice = choice.expand(1 if self._knows_choices else n)
+        # No sync: the generator is on the CPU.
+        if torch.rand((), generator=generator).item() < recipe.cutmix_prob:
+            side, center, partners = draw_cutmix(n, generator, beta=recipe.cutmix_beta)
+            return _Draws(choice, uniforms, side[None], center[None], partners)
+        # A recording is for steps with and without CutMix: these have an empty box.
+        n_boxes = 1 if self._steps.enabled and recipe.cutmix_prob > 0 else 0
+        nowhere = torch.zeros(n_boxes, 2, dtype=torch.float64)
+        return _Draws(choice, uniforms, nowhere[:, 0], nowhere, torch.arange(n * n_boxes))
 
     def forget(self) -> None:
         """Starts the optimiser anew, in place, for a network with fresh weights."""
@@ -168,33 +185,96 @@ class NetworkTrainer:
             if state.get("momentum_buffer") is not None:
                 state["momentum_buffer"].zero_()
 
-    def _train_on(self, key: tuple[bool, bool, float], batch: Tensor, *draws: Tensor) -> None:
-        augmented, mixed, lr = key
-        images, labels = self.take(batch)
-        weights = None if self.weights is None else self.weights[batch]
-        if augmented:
-            images = self.recipe.augment.apply(images, draws[0], draws[1])
-            draws = draws[2:]
-        other_labels, ratio, other_weights = None, None, None
-        if mixed:
-            side, center, partners = draws
-            images, other_labels, ratio = mix(images, labels, side, center, partners)
-            if weights is not None:
-                other_weights = weights[partners.to(weights.device)]
-        shown = Batch(
-            images=images,
-            labels=labels,
-            other_labels=other_labels,
-            ratio=ratio,
-            weights=weights,
-            other_weights=other_weights,
-        )
-        loss = self.loss(self.network(images), shown)
+    def _train_on(
+        self,
+        key: tuple[float, Sequence[bool]],
+        choices: Tensor,
+        uniforms: Tensor,
+        sides: Tensor,
+        centers: Tensor,
+        *indices: Tensor,
+    ) -> None:
+        """Takes some steps; may be recorded as a graph.
+
+        Args:
+            key: the learning rate, and which steps mix images.
+            choices: of the augmentation, of each step or of each image, see `_Draws`.
+            uniforms: (N, `N_UNIFORMS`), of the augmentation of the images of all steps.
+            sides: of CutMix's boxes, one a step that mixes.
+            centers: of these, two a step that mixes.
+            indices: the batch of each step, then the partners of each that mixes.
+        """
+        lr, is_mixed = key
+        batches, partners = indices[: len(is_mixed)], iter(indices[len(is_mixed) :])
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
+        transforms: list[PreparedTransforms] = []
+        boxes: Iterator[Sequence[Tensor]] = iter(())
+        for number, batch in enumerate(batches):
+            images, labels = self.take(batch)
+            if number == 0:  # of all steps at once
+                sizes = [len(batch) for batch in batches]
+                transforms = self._transforms(sizes, choices, uniforms, images)
+                found = cutmix_boxes(sides, centers, images)
+                boxes = zip(*(part.split(1) for part in found), strict=True)
+            shown = Batch(
+                images=transforms[number](images),
+                labels=labels,
+                weights=None if self.weights is None else self.weights[batch],
+            )
+            if is_mixed[number]:
+                shown = _mixed(shown, next(boxes), next(partners))
+            loss = self.loss(self.network(shown.images), shown)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            self.optimizer.step()
+
+    def _transforms(
+        self, sizes: Sequence[int], choices: Tensor, uniforms: Tensor, like: Tensor
+    ) -> list[PreparedTransforms]:
+        """Returns the augmentation of each step, see `_train_on`."""
+        augment = self.recipe.augment
+        if not augment.transforms:
+            return [PreparedTransforms([])] * len(sizes)
+        if not self._knows_choices:
+            return augment.prepare(choices, uniforms, like).split(sizes)
+        draws = zip(choices, uniforms.split(list(sizes)), strict=True)
+        return [augment.prepare(choice, own, like) for choice, own in draws]
+
+
+class _Draws(NamedTuple):
+    """What a step on n images draws, on the host.
+
+    Attributes:
+        choice: of the augmentation's geometric transform: (1,) if the step may read it, else (n,).
+        uniforms: (n, `N_UNIFORMS`) of the augmentation.
+        side: of CutMix's box, (1,), or (0,) without one.
+        center: of it, (1, 2) or (0, 2).
+        partners: (n,) or (0,) int64.
+    """
+
+    choice: Tensor
+    uniforms: Tensor
+    side: Tensor
+    center: Tensor
+    partners: Tensor
+
+
+def _mixed(shown: Batch, box: Sequence[Tensor], partners: Tensor) -> Batch:
+    """Returns a batch after CutMix.
+
+    Args:
+        shown: the batch before.
+        box: rows, columns and ratio, see `cutmix_boxes`.
+        partners: (n,) int64.
+    """
+    in_rows, in_columns, ratio = box
+    images, other_labels = paste(shown.images, shown.labels, in_rows, in_columns, partners)
+    weights = shown.weights
+    other_weights = None if weights is None else weights[partners.to(weights.device)]
+    return replace(
+        shown, images=images, other_labels=other_labels, ratio=ratio[0], other_weights=other_weights
+    )
 
 
 _OPTIMIZER_STATE = {

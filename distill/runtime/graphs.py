@@ -6,15 +6,16 @@ draw random numbers. Without graphs, the same function is called directly.
 """
 
 import warnings
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from distill.errors import SlowerWarning
-from distill.runtime.staging import stage
+from distill.runtime.staging import packed, stage, unpacked
 
 WARM_UP = 2
 """Calls of a step before it is recorded, in which libraries choose their algorithms."""
@@ -25,12 +26,40 @@ MOST_RECORDINGS = 32
 Step = Callable[..., None]
 
 
+class _Inputs:
+    """Inputs of a recorded step, where they stay; those from the host share one buffer.
+
+    Args:
+        inputs: of the first call.
+        device: of the step.
+    """
+
+    def __init__(self, inputs: Sequence[Tensor], device: torch.device) -> None:
+        self._are_copied = [tensor.device.type != device.type for tensor in inputs]
+        copied = list(compress(inputs, self._are_copied))
+        self._buffer = packed(copied).to(device, non_blocking=True) if copied else None
+        parts = iter(unpacked(self._buffer, copied) if self._buffer is not None else ())
+        self.tensors = [
+            next(parts) if is_copied else tensor.clone()
+            for tensor, is_copied in zip(inputs, self._are_copied, strict=True)
+        ]
+
+    def set(self, inputs: Sequence[Tensor]) -> None:
+        """Takes those of another call, the host's in one copy from pinned memory."""
+        if self._buffer is not None:
+            copied = list(compress(inputs, self._are_copied))
+            self._buffer.copy_(packed(copied), non_blocking=True)
+        for target, tensor, is_copied in zip(self.tensors, inputs, self._are_copied, strict=True):
+            if not is_copied:
+                target.copy_(tensor)
+
+
 @dataclass
 class _Recording:
-    """A recorded step, the tensors that hold its inputs, and whether it was used since."""
+    """A recorded step, its inputs, and whether it was used since."""
 
     graph: Any
-    inputs: list[Tensor]
+    inputs: _Inputs
     was_reused: bool = False
 
 
@@ -83,27 +112,26 @@ class StepGraphs:
             key: the host's decisions in the step; every key has its own recording.
             inputs: tensors on the host or on the device, of any shapes.
         """
-        inputs = tuple(stage(inputs, self.device))
         if not self.enabled:
-            self.step(key, *inputs)
+            self.step(key, *stage(inputs, self.device))
             return
-        full_key = (key, tuple((tensor.shape, tensor.dtype) for tensor in inputs))
+        kinds = tuple((tensor.shape, tensor.dtype, tensor.device.type) for tensor in inputs)
+        full_key = (key, kinds)
         recording = self._recordings.pop(full_key, None)
         if recording is not None:
             self._recordings[full_key] = recording  # the most recently used is the last
             recording.was_reused = True
-            for target, tensor in zip(recording.inputs, inputs, strict=True):
-                target.copy_(tensor)
+            recording.inputs.set(inputs)
             recording.graph.replay()
             return
-        on_device = [tensor.clone() for tensor in inputs]  # stay where they are for replays
+        held = _Inputs(inputs, self.device)
         n_calls = self._calls[full_key] = self._calls.get(full_key, 0) + 1
         if self._n_wasted >= self.most_recordings:
-            self.step(key, *on_device)
+            self.step(key, *held.tensors)
         elif n_calls <= WARM_UP:
-            self._run_aside(key, on_device)
+            self._run_aside(key, held.tensors)
         else:
-            self._record(full_key, key, on_device)
+            self._record(full_key, key, held)
 
     def _run_aside(self, key: Hashable, inputs: list[Tensor]) -> None:
         stream = torch.cuda.Stream(self.device)
@@ -112,9 +140,9 @@ class StepGraphs:
             self.step(key, *inputs)
         torch.cuda.current_stream(self.device).wait_stream(stream)
 
-    def _record(self, full_key: Hashable, key: Hashable, inputs: list[Tensor]) -> None:
+    def _record(self, full_key: Hashable, key: Hashable, inputs: _Inputs) -> None:
         try:
-            graph = self._new_graph(key, inputs)
+            graph = self._new_graph(key, inputs.tensors)
         except RuntimeError as error:
             self.enabled = False
             reason = str(error).strip().splitlines()[0]
@@ -123,7 +151,7 @@ class StepGraphs:
                 SlowerWarning,
                 stacklevel=3,
             )
-            self.step(key, *inputs)
+            self.step(key, *inputs.tensors)
             return
         if len(self._recordings) == self.most_recordings:
             self._make_room()

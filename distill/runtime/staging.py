@@ -27,22 +27,38 @@ def stage(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:
     """
     if device.type == "cpu":
         return list(tensors)
-    on_host = [i for i, tensor in enumerate(tensors) if tensor.device.type == "cpu"]
-    staged = list(tensors)
+    on_host = [tensor for tensor in tensors if tensor.device.type == "cpu"]
     if not on_host:
-        return staged
-    starts = [0]
-    for i in on_host:
-        starts.append(starts[-1] + _ALIGNMENT * math.ceil(tensors[i].nbytes / _ALIGNMENT))
+        return list(tensors)
+    copied = iter(unpacked(packed(on_host).to(device, non_blocking=True), on_host))
+    return [next(copied) if tensor.device.type == "cpu" else tensor for tensor in tensors]
+
+
+def packed(tensors: Sequence[Tensor]) -> Tensor:
+    """Returns a buffer of bytes in pinned memory that holds tensors of the host."""
+    starts = _starts(tensors)
     buffer = torch.empty(starts[-1], dtype=torch.uint8, pin_memory=True)
-    for i, start in zip(on_host, starts, strict=False):
-        _part(buffer, start, tensors[i]).copy_(tensors[i])
-    copied = buffer.to(device, non_blocking=True)
-    for i, start in zip(on_host, starts, strict=False):
-        staged[i] = _part(copied, start, tensors[i])
-    return staged
+    for part, tensor in zip(unpacked(buffer, tensors), tensors, strict=True):
+        part.copy_(tensor)
+    return buffer
 
 
-def _part(buffer: Tensor, start: int, like: Tensor) -> Tensor:
-    """Returns the part of a buffer of bytes from `start` on, in the dtype and shape of a tensor."""
-    return buffer[start : start + like.nbytes].view(like.dtype).view(like.shape)
+def unpacked(buffer: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+    """Returns the tensors in a buffer, as parts of it.
+
+    Args:
+        buffer: a copy of what `packed` returned, on any device.
+        like: what was packed, for dtypes and shapes.
+    """
+    return [
+        buffer[start : start + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
+        for start, tensor in zip(_starts(like), like, strict=False)
+    ]
+
+
+def _starts(tensors: Sequence[Tensor]) -> list[int]:
+    """Returns the first byte of each tensor in a buffer, and the buffer's length."""
+    starts = [0]
+    for tensor in tensors:
+        starts.append(starts[-1] + _ALIGNMENT * math.ceil(tensor.nbytes / _ALIGNMENT))
+    return starts

@@ -53,7 +53,7 @@ def test_inner_loops_in_float64_agree_with_the_cpu(
 
     torch.testing.assert_close(on_gpu.images.cpu(), on_cpu.images, rtol=0, atol=1e-9)
     assert float(on_gpu._loss_sum) == pytest.approx(float(on_cpu._loss_sum), rel=1e-9)
-    assert bool(on_gpu.trainer._step._recordings) == (graphs == "on")
+    assert bool(on_gpu.trainer._steps._recordings) == (graphs == "on")
     assert set(on_gpu.clock.seconds) == set(on_cpu.clock.seconds)
 
 

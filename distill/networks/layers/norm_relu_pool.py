@@ -184,6 +184,7 @@ class _Fused(torch.autograd.Function):
         ctx.save_for_backward(maps, weight, bias, mean, rstd)
         ctx.eps = eps
         ctx.mark_non_differentiable(mean, rstd)
+        ctx.set_materialize_grads(False)  # no zeros for these two
         return pooled, mean, rstd
 
     @staticmethod

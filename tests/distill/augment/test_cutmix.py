@@ -7,7 +7,7 @@ import scipy.stats
 import torch
 from torch import Tensor
 
-from distill.augment.cutmix import cutmix, symmetric_beta
+from distill.augment.cutmix import cutmix, cutmix_boxes, draw_cutmix, mix, paste, symmetric_beta
 from distill.errors import UserError
 from tests.distill.augment.batches import BELOW_ONE, generator, images
 
@@ -41,6 +41,29 @@ def test_pixels_come_from_the_image_or_its_partner(size: tuple[int, int]) -> Non
         boxes.add(tuple(box.flatten().tolist()))
     assert len(boxes) > 20
     assert torch.equal(batch, kept)
+
+
+def test_boxes_of_several_batches_are_those_of_each() -> None:
+    batch, labels = images(5, 3, 7, 10), torch.arange(5)
+    draws = [draw_cutmix(5, generator(seed), beta=1.0) for seed in range(8)]
+    sides, centers, partners = (list(part) for part in zip(*draws, strict=True))
+    rows, columns, ratios = cutmix_boxes(torch.stack(sides), torch.stack(centers), batch)
+
+    for i, draw in enumerate(draws):
+        expected, expected_labels, ratio = mix(batch, labels, *draw)
+        found, found_labels = paste(batch, labels, rows[[i]], columns[[i]], partners[i])
+        assert torch.equal(found, expected)
+        assert torch.equal(found_labels, expected_labels)
+        assert ratios[i] == ratio
+
+
+def test_an_empty_box_leaves_images_and_loss_as_they_are() -> None:
+    """Recorded steps without CutMix have one."""
+    batch, nowhere = images(5, 3, 7, 10), torch.zeros(3, dtype=torch.float64)
+    mixed, _, ratio = mix(batch, torch.arange(5), nowhere[0], nowhere[1:], torch.arange(5).flip(0))
+
+    assert torch.equal(mixed, batch)
+    assert ratio == 1
 
 
 def test_box_by_hand() -> None:

@@ -305,6 +305,19 @@ def test_a_shared_draw_equals_the_same_draw_per_image(strategy: str, channels: i
         torch.testing.assert_close(shared, each, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("strategy", [*TRANSFORMS, ALL, "none"])
+@pytest.mark.parametrize("n_draws", [1, 6])
+def test_transforms_prepared_at_once_are_those_of_each_batch(strategy: str, n_draws: int) -> None:
+    augmentation = Augmentation(strategy=strategy)
+    batch = images(6, 3, 7, 10)
+    choice, drawn = draw_uniforms(n_draws, generator(2))
+
+    whole = augmentation.apply(batch, choice.expand(n_draws), drawn)
+    prepared = augmentation.prepare(choice.expand(n_draws), drawn, batch).split([1, 3, 2])
+    parts = [own(part) for own, part in zip(prepared, batch.split([1, 3, 2]), strict=True)]
+    assert torch.equal(torch.cat(parts), whole)
+
+
 @pytest.mark.parametrize("strategy", [*TRANSFORMS, ALL])
 def test_real_and_synthetic_images_get_the_same_transform(strategy: str) -> None:
     augmentation = Augmentation(strategy=strategy)

@@ -50,6 +50,14 @@ def test_decode_orders_rows_by_part_then_by_image() -> None:
     assert decode(images, 2)[:, 0, 0, 0].tolist() == [0, 1, 2] * 4
 
 
+@pytest.mark.parametrize("factor", [1, 2, 3])
+def test_decode_takes_several_classes(factor: int) -> None:
+    images = torch.rand(3, 2, 1, 7, 8, generator=torch.Generator().manual_seed(2))
+
+    each = torch.stack([decode(of_class, factor) for of_class in images])
+    assert torch.equal(decode(images, factor), each)
+
+
 @pytest.mark.parametrize(("factor", "size"), [(2, 8), (2, 7), (3, 8)])
 def test_decode_inverts_encode_on_constant_images(factor: int, size: int) -> None:
     n = 2 * factor**2
