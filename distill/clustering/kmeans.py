@@ -155,6 +155,8 @@ def plus_plus(
     rows = points[0][None] if is_single else pad_sequence(list(points), batch_first=True)
     mass = pad_sequence(list(weights), batch_first=True)
     present = pad_sequence([torch.ones_like(part) for part in weights], batch_first=True)
+    evenly = present.cumsum(dim=1)
+    last = present.sum(dim=1, keepdim=True).long() - 1
     shape = (k, n_local_trials)
     draws = [_uniform(shape, part, source) for part, source in zip(points, generators, strict=True)]
     draw = torch.stack(draws, dim=1)  # (k, c, trials)
@@ -163,35 +165,40 @@ def plus_plus(
     chosen = torch.zeros(k, len(points), 1, dtype=torch.int64, device=rows.device)
     for step in range(k):
         if step == 0:
-            candidates = _draw(mass, present, draw[0, :, :1])
+            candidates = _draw(mass, evenly, last, draw[0, :, :1])
         else:
-            candidates = _draw(mass * distances, present, draw[step])
+            candidates = _draw(mass * distances, evenly, last, draw[step])
         near = rows.gather(1, candidates[:, :, None].expand(-1, -1, rows.shape[2]))
         products = near @ rows.mT
-        to_candidates = squares.gather(1, candidates)[:, :, None] - 2 * products
-        to_candidates = (to_candidates + squares[:, None]).clamp_min_(0)
+        to_candidates = torch.sub(squares.gather(1, candidates)[:, :, None], products, alpha=2)
+        to_candidates = to_candidates.add_(squares[:, None]).clamp_min_(0)
         to_candidates = torch.minimum(to_candidates, distances[:, None])
-        best = (to_candidates.double() @ mass[:, :, None]).argmin(dim=1)  # (c, 1)
-        chosen[step] = candidates.gather(1, best)
-        distances = to_candidates.gather(1, best[:, :, None].expand_as(to_candidates[:, :1]))[:, 0]
+        if candidates.shape[1] == 1:
+            chosen[step], distances = candidates, to_candidates[:, 0]
+        else:
+            best = (to_candidates.double() @ mass[:, :, None]).argmin(dim=1)  # (c, 1)
+            chosen[step] = candidates.gather(1, best)
+            of_best = best[:, :, None].expand_as(to_candidates[:, :1])
+            distances = to_candidates.gather(1, of_best)[:, 0]
         distances.scatter_(1, chosen[step], 0)  # rounding must not select a point twice
     return chosen[:, :, 0].T
 
 
-def _draw(masses: Tensor, present: Tensor, draws: Tensor) -> Tensor:
+def _draw(masses: Tensor, evenly: Tensor, last: Tensor, draws: Tensor) -> Tensor:
     """Returns (c, t) indices drawn in proportion to (c, n) float64 masses.
 
     If all masses are zero, every point is equally likely.
 
     Args:
-        masses: (c, n), not normalised.
-        present: (c, n), 1 for points and 0 for the padding of smaller classes.
+        masses: (c, n), not normalised; 0 for the padding of smaller classes.
+        evenly: (c, n), their cumulative sum if all points have a mass of one.
+        last: (c, 1), the last point of each class.
         draws: (c, t) uniform numbers in [0, 1).
     """
-    is_positive = masses.sum(dim=1, keepdim=True) > 0
-    cumulative = torch.where(is_positive, masses, present).cumsum(dim=1)
+    cumulative = masses.cumsum(dim=1)
+    cumulative = torch.where(cumulative[:, -1:] > 0, cumulative, evenly)
     indices = torch.searchsorted(cumulative, draws * cumulative[:, -1:], right=True)
-    return torch.minimum(indices, present.sum(dim=1, keepdim=True).long() - 1)
+    return torch.minimum(indices, last)
 
 
 @without_tf32()

@@ -45,6 +45,7 @@ def run(
     on_warning: Warn = ignore,
     execution: Execution = AUTOMATIC,
     is_checked: bool = False,
+    device: torch.device | str | None = None,
 ) -> Result:
     """Runs a trial of any kind, or what is left of it, to its end.
 
@@ -62,6 +63,8 @@ def run(
             training images that are left out, and results that cannot be right.
         execution: how the arithmetic is carried out; it may differ when a trial resumes.
         is_checked: whether `check` passed for this configuration and these images.
+        device: where the trial runs; the images of its classes are moved there. None: where they
+            are.
 
     Returns:
         The result; also for trials whose status is `infeasible`, `diverged` or `out_of_memory`.
@@ -83,12 +86,18 @@ def run(
     resolved = config.resolve()
     if data is None:
         data = load_images(resolved)
-    if not is_checked:
-        check(resolved, data, execution)
     kept = with_classes(data, resolved.classes)
-    trial_class = trial_class_of(resolved)
+    target = kept.train_images.device if device is None else torch.device(device)
+
+    def begin() -> Trial:
+        images = kept if kept.train_images.device == target else kept.to(target)
+        if not is_checked:
+            _check(resolved, images, execution)
+        trial_class = trial_class_of(resolved)
+        return trial_class(resolved, images, execution=execution, on_warning=on_warning)
+
     finished = run_to_end(
-        lambda: trial_class(resolved, kept, execution=execution, on_warning=on_warning),
+        begin,
         {"trial_id": resolved.trial_id, "fingerprint": data.fingerprint},
         notes={"config": {"kind": resolved.kind, **config.to_dict()}},
         checkpoint_folder=checkpoint_folder,
@@ -120,7 +129,7 @@ def run(
         "fingerprint": data.fingerprint,
         "n_corrupt": data.n_corrupt,
         "notices": notices_of(resolved, data),
-        **provenance(data.train_images.device),
+        **provenance(target),
     }
     for notice in trial.final_notices() if trial is not None and is_ok else []:
         on_warning(notice)
@@ -167,9 +176,13 @@ def check(config: Config, data: ImageData, execution: Execution = AUTOMATIC) -> 
         UserError: it cannot, or an execution option does not apply to it.
     """
     resolved = config.resolve()
-    kept = with_classes(data, resolved.classes)
-    check_execution(resolved, execution, kept)
-    trial_class_of(resolved).check(resolved, kept)
+    _check(resolved, with_classes(data, resolved.classes), execution)
+
+
+def _check(config: Config, data: ImageData, execution: Execution) -> None:
+    """Does what `check` does for a resolved configuration and images of its classes."""
+    check_execution(config, execution, data)
+    trial_class_of(config).check(config, data)
 
 
 def notices_of(config: Config, data: ImageData) -> list[str]:

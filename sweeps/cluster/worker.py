@@ -164,8 +164,7 @@ def run_and_store(
         claim_share(order)
         reset_peak_memory()
         with slower_warnings_to(reporter.warn):
-            images = data().to(device_of(order))
-            row = _run(config, images, order, reporter, attempt, is_checked=is_checked)
+            row = _run(config, data(), order, reporter, attempt, is_checked=is_checked)
         reporter.end(
             row["status"],
             row["status_message"],
@@ -234,6 +233,7 @@ def _run(
             config,
             data,
             is_checked=is_checked,
+            device=device_of(order),
             execution=order.execution,
             checkpoint_folder=store.checkpoint_folder(trial_id),
             checkpoint_seconds=order.checkpoint_seconds,

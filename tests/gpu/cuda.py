@@ -26,6 +26,7 @@ from torch.overrides import TorchFunctionMode
 from distill.networks.layers import norm_relu_pool
 from tests.gpu.emulator import (
     SHOWN,
+    TOTAL_MEMORY,
     Capture,
     EmulatedTensor,
     Emulator,
@@ -38,22 +39,23 @@ from tests.gpu.emulator import (
     unobserved,
 )
 
-TOTAL_MEMORY = 80 * 2**30
-
 
 @contextlib.contextmanager
-def emulated_cuda(*, shapes_only: bool = False) -> Iterator[Emulator]:
+def emulated_cuda(
+    *, shapes_only: bool = False, total_memory: int = TOTAL_MEMORY
+) -> Iterator[Emulator]:
     """Emulates a GPU inside the context; tensors on it cannot be used outside.
 
     Args:
         shapes_only: tensors have no values, see `tests.gpu.emulator`.
+        total_memory: of the GPU, in bytes.
     """
-    emulator = Emulator(shapes_only=shapes_only)
+    emulator = Emulator(shapes_only=shapes_only, total_memory=total_memory)
     internal_device()
     _emulate_kernels()
     overwrites = torch.__future__.get_overwrite_module_params_on_conversion()
     with contextlib.ExitStack() as stack:
-        for name, value in _stand_ins().items():
+        for name, value in _stand_ins(emulator).items():
             stack.enter_context(mock.patch.object(torch.cuda, name, value))
         stack.enter_context(mock.patch.object(torch, "Generator", _generator_class()))
         stack.enter_context(mock.patch.object(safetensors.torch, "save", _save))
@@ -196,7 +198,7 @@ def _capturing(graph: _Graph, **kwargs: Any) -> Iterator[None]:
     graph.capture = capture
 
 
-def _stand_ins() -> dict[str, Any]:
+def _stand_ins(gpu: Emulator) -> dict[str, Any]:
     """Returns the replacements of names of `torch.cuda`."""
 
     def constant(value: Any) -> Any:
@@ -204,7 +206,11 @@ def _stand_ins() -> dict[str, Any]:
 
     stream = _Stream()
     properties = SimpleNamespace(
-        name="Emulated GPU", total_memory=TOTAL_MEMORY, major=9, minor=0, multi_processor_count=132
+        name="Emulated GPU",
+        total_memory=gpu.total_memory,
+        major=9,
+        minor=0,
+        multi_processor_count=132,
     )
     values = {
         "is_available": True,
@@ -217,17 +223,17 @@ def _stand_ins() -> dict[str, Any]:
         "get_device_name": properties.name,
         "get_device_capability": (9, 0),
         "get_device_properties": properties,
-        "mem_get_info": (TOTAL_MEMORY, TOTAL_MEMORY),
-        "max_memory_allocated": 0,
-        "memory_allocated": 0,
-        "memory_reserved": 0,
-        "get_per_process_memory_fraction": 1.0,
-        "reset_peak_memory_stats": None,
-        "set_per_process_memory_fraction": None,
         "current_stream": stream,
         "stream": contextlib.nullcontext(),
     }
     return {name: constant(value) for name, value in values.items()} | {
+        "mem_get_info": lambda _=None: (gpu.total_memory - gpu.allocated, gpu.total_memory),
+        "memory_allocated": lambda _=None: gpu.allocated,
+        "memory_reserved": lambda _=None: gpu.allocated,
+        "max_memory_allocated": lambda _=None: gpu.peak,
+        "reset_peak_memory_stats": lambda _=None: setattr(gpu, "peak", gpu.allocated),
+        "get_per_process_memory_fraction": lambda _=None: gpu.fraction,
+        "set_per_process_memory_fraction": lambda share, _=None: setattr(gpu, "fraction", share),
         "synchronize": lambda _=None: active().wait("torch.cuda.synchronize"),
         "is_current_stream_capturing": lambda: active().capture is not None,
         "set_sync_debug_mode": lambda mode: setattr(active(), "sync_is_error", mode == "error"),

@@ -13,7 +13,9 @@ The wrapper reports `device == cuda:0`; every operation on it passes through `Em
 With `shapes_only` tensors have no values (PyTorch's meta device), to count at full size in seconds;
 values that the host reads are then one.
 
-Not emulated: streams (all work is in order), rounding of CUDA's kernels, the allocator, time.
+Memory is that of the living tensors, within what `set_per_process_memory_fraction` leaves. Not
+emulated: streams (all work is in order), rounding of CUDA's kernels, the allocator's own blocks,
+memory of graphs, time.
 """
 
 import contextlib
@@ -39,6 +41,7 @@ from tests.gpu.counts import (
     tensors_in,
 )
 
+TOTAL_MEMORY = 80 * 2**30
 BACKEND = "emulatedgpu"
 SHOWN = torch.device("cuda", 0)
 _CPU = torch.device("cpu")
@@ -56,7 +59,11 @@ class UseAfterFreeError(RuntimeError):
 
 
 class Memory:
-    """An allocation; alive as long as a tensor of the emulated device uses it."""
+    """An allocation; alive as long as a tensor of the emulated device uses it.
+
+    Args:
+        capture: of the graph that it belongs to; None outside of graphs.
+    """
 
     def __init__(self, capture: "Capture | None") -> None:
         self.capture = capture
@@ -213,15 +220,23 @@ class Emulator:
 
     Args:
         shapes_only: tensors have no values.
+        total_memory: of the device, in bytes.
 
     Attributes:
         counts: work so far; replaced by `reset`.
         capture: the graph that is being recorded.
         sync_is_error: see `torch.cuda.set_sync_debug_mode`.
+        fraction: of the memory that the process may use.
+        allocated: bytes of the living tensors, those of graphs left out.
+        peak: most of these since the last reset.
     """
 
-    def __init__(self, *, shapes_only: bool = False) -> None:
+    def __init__(self, *, shapes_only: bool = False, total_memory: int = TOTAL_MEMORY) -> None:
         self.shapes_only = shapes_only
+        self.total_memory = total_memory
+        self.fraction = 1.0
+        self.allocated = 0
+        self.peak = 0
         self.counts = Counts()
         self.capture: Capture | None = None
         self.sync_is_error = False
@@ -238,7 +253,27 @@ class Emulator:
         memory = self._memories.get(key)
         if memory is None:
             memory = self._memories[key] = Memory(self.capture)
+            if self.capture is None:
+                self._allocate(memory, inner.untyped_storage().nbytes())
         return memory
+
+    def _allocate(self, memory: Memory, n_bytes: int) -> None:
+        """Counts an allocation.
+
+        Raises:
+            torch.OutOfMemoryError: the process may not use so much.
+        """
+        if self.allocated + n_bytes > self.fraction * self.total_memory:
+            raise torch.OutOfMemoryError(
+                f"CUDA out of memory. Tried to allocate {n_bytes} bytes. {self.allocated} of "
+                f"{self.total_memory} bytes are allocated, {self.fraction} of them are allowed."
+            )
+        self.allocated += n_bytes
+        self.peak = max(self.peak, self.allocated)
+        weakref.finalize(memory, self._free, n_bytes)
+
+    def _free(self, n_bytes: int) -> None:
+        self.allocated -= n_bytes
 
     def pin(self, tensor: Tensor) -> Tensor:
         """Returns a copy in pinned memory."""
