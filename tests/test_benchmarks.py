@@ -88,3 +88,12 @@ def test_the_parts_of_small_work_explain_a_step() -> None:
         assert 0 < float(share) < float(of_convolutions) < 1.5
         assert sum(map(float, parts)) == pytest.approx(100, abs=4)
         assert min(map(float, parts[:2])) > 0
+
+
+@pytest.mark.slow
+def test_the_fixed_costs_of_a_process_are_printed() -> None:
+    lines = run("fixed_costs.py", "--dataset", "digits", "--width", "8").splitlines()
+    seconds = [float(line.split()[-1]) for line in lines]
+
+    assert [line.split()[0] for line in lines[-2:]] == ["first", "second"]
+    assert min(seconds[1:]) > 0
