@@ -276,9 +276,9 @@ class PreparedTransforms:
                 [p] * len(sizes) if len(p) < sum(sizes) else p.split(list(sizes))
                 for p in parameters
             ]
-            for own_steps, *own in zip(steps, *parts, strict=True):
-                own_steps.append((function, own))
-        return [PreparedTransforms(own_steps) for own_steps in steps]
+            for part_steps, *part_parameters in zip(steps, *parts, strict=True):
+                part_steps.append((function, part_parameters))
+        return [PreparedTransforms(part_steps) for part_steps in steps]
 
 
 def draw_uniforms(n_draws: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -66,9 +66,7 @@ def run_command(options: RunOptions, config: Config) -> int:
         print("already finished; --overwrite starts again")
         return 0
     with Display() as display:
-        data = load_images(
-            config, data_root=options.data_root, device=device, on_progress=display.loading
-        )
+        data = load_images(config, data_root=options.data_root, on_progress=display.loading)
         for notice in notices_of(config, data):
             display.warn(notice)
         check(config, data, options.execution)
@@ -78,7 +76,7 @@ def run_command(options: RunOptions, config: Config) -> int:
             torch.set_num_threads(options.threads or 1)
         with stop_signals() as received, _writing_to(folder):
             try:
-                result, baseline = _run(config, data, folder, options, display, received)
+                result, baseline = _run(config, data, device, folder, options, display, received)
             except InterruptedTrialError as interruption:
                 display.warn(f"{interruption}; the same command resumes")
                 return 128 + received[0]
@@ -93,6 +91,7 @@ def run_command(options: RunOptions, config: Config) -> int:
 def _run(
     config: Config,
     data: ImageData,
+    device: torch.device,
     folder: Path,
     options: RunOptions,
     display: Display,
@@ -110,13 +109,14 @@ def _run(
         on_warning=display.warn,
         execution=options.execution,
         is_checked=True,
+        device=device,
     )
     trial_class = trial_class_of(config)
     phase = trial_class.reference_phase
     if phase is None or not options.baseline or result.row["status"] != "ok":
         return result, []
     display.phase(phase)
-    kept = with_classes(data, config.classes)
+    kept = with_classes(data, config.classes).to(device)
     return result, trial_class.reference_accuracies(config, kept, lambda: bool(received))
 
 

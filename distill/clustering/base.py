@@ -198,7 +198,10 @@ def warn_of_cpu(name: str, device_type: str) -> None:
 
 
 class BatchClusterer(Clusterer):
-    """A clustering method that can work on several classes at once. Subclasses are final."""
+    """A clustering method that can work on several classes at once. Subclasses are final.
+
+    A method that runs on a GPU's own library implements `_fit_batch`.
+    """
 
     def _fit(self, points: Tensor, n_clusters: int, generator: torch.Generator) -> Clustering:
         return self._fit_batch([points], n_clusters, [generator])[0]

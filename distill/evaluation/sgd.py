@@ -4,13 +4,15 @@ Used for the network update inside the distillation and for the networks of an e
 n images of a batch, c channels, h, w pixels.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.sgd import sgd
 
 from distill.augment.cutmix import cutmix_boxes, draw_cutmix, paste
 from distill.augment.siamese import (
@@ -99,6 +101,57 @@ def cross_entropy_loss(logits: Tensor, batch: Batch) -> Tensor:
     return batch.ratio * loss + (1 - batch.ratio) * others
 
 
+class MomentumSGD:
+    """`torch.optim.SGD` without its class, whose first use imports PyTorch's compiler (a second).
+
+    Args:
+        parameters: that are trained.
+        momentum: in [0, 1).
+        weight_decay: at least 0.
+
+    Attributes:
+        state: of each parameter that was trained, with its `momentum_buffer`.
+    """
+
+    def __init__(
+        self, parameters: Sequence[nn.Parameter], *, momentum: float, weight_decay: float
+    ) -> None:
+        self.parameters = parameters
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
+
+    @torch.no_grad()
+    def step(self, lr: float) -> None:
+        """Moves the parameters along their gradients.
+
+        Args:
+            lr: learning rate.
+        """
+        moved: list[Tensor] = []
+        gradients: list[Tensor] = []
+        for parameter in self.parameters:
+            if parameter.grad is not None:
+                moved.append(parameter)
+                gradients.append(parameter.grad)
+        buffers = [self.state[parameter].get("momentum_buffer") for parameter in moved]
+        sgd(
+            moved,
+            gradients,
+            buffers,
+            foreach=moved[0].is_cuda,
+            weight_decay=self.weight_decay,
+            momentum=self.momentum,
+            lr=lr,
+            dampening=0,
+            nesterov=False,
+            maximize=False,
+        )
+        for tensor, buffer in zip(moved, buffers, strict=True):
+            if buffer is not None:
+                self.state[tensor]["momentum_buffer"] = buffer
+
+
 class NetworkTrainer:
     """Steps of SGD on the loss of augmented images, with CutMix now and then.
 
@@ -128,11 +181,8 @@ class NetworkTrainer:
         self.loss = loss
         self.weights = weights
         self.device = network.classifier.weight.device
-        self.optimizer = torch.optim.SGD(
-            network.parameters(),
-            lr=recipe.lr,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
+        self.optimizer = MomentumSGD(
+            list(network.parameters()), momentum=recipe.momentum, weight_decay=recipe.weight_decay
         )
         self._steps = StepGraphs(
             self._train_on, self.device, enabled=execution.uses_graphs(self.device)
@@ -141,7 +191,7 @@ class NetworkTrainer:
     def train(
         self, batches: Sequence[Tensor], generator: torch.Generator, lr: float | None = None
     ) -> None:
-        """Takes one step per batch; what `STEPS_AT_ONCE` draw goes to the device in one copy.
+        """Takes one step per batch; the draws of `STEPS_AT_ONCE` reach the device in one copy.
 
         Args:
             batches: (n,) int64 on the host, what `take` is asked for.
@@ -152,9 +202,11 @@ class NetworkTrainer:
         for first in range(0, len(batches), STEPS_AT_ONCE):
             group = batches[first : first + STEPS_AT_ONCE]
             draws = [self._draw(len(batch), generator) for batch in group]
-            is_mixed = tuple(len(drawn.partners) > 0 for drawn in draws)
-            choices, uniforms, sides, centers, _ = map(torch.cat, zip(*draws, strict=True))
-            partners = [drawn.partners for drawn in draws if len(drawn.partners)]
+            is_mixed = tuple(len(drawn.side) > 0 for drawn in draws)
+            choices, uniforms, sides, centers = (
+                torch.cat(parts) for parts in zip(*(drawn[:4] for drawn in draws), strict=True)
+            )
+            partners = [drawn.partners for drawn in draws if len(drawn.side)]
             key = rate, is_mixed
             self._steps(key, choices, uniforms, sides, centers, *group, *partners)
 
@@ -166,7 +218,7 @@ class NetworkTrainer:
     def _draw(self, n: int, generator: torch.Generator) -> "_Draws":
         """Returns what a step on n images draws, on the host."""
         recipe = self.recipe
-        choice, uniforms = torch.empty(1), torch.empty(n, N_UNIFORMS)
+        choice, uniforms = torch.empty(0), torch.empty(0, N_UNIFORMS)
         if recipe.augment.transforms:
             choice, uniforms = draw_uniforms(n, generator)
             choice = choice.expand(1 if self._knows_choices else n)
@@ -199,15 +251,13 @@ class NetworkTrainer:
         Args:
             key: the learning rate, and which steps mix images.
             choices: of the augmentation, of each step or of each image, see `_Draws`.
-            uniforms: (N, `N_UNIFORMS`), of the augmentation of the images of all steps.
-            sides: of CutMix's boxes, one a step that mixes.
-            centers: of these, two a step that mixes.
+            uniforms: of the augmentation of the images of all steps, see `_Draws`.
+            sides: (m,) of CutMix's boxes, in the m steps that mix.
+            centers: (m, 2) of these boxes.
             indices: the batch of each step, then the partners of each that mixes.
         """
         lr, is_mixed = key
         batches, partners = indices[: len(is_mixed)], iter(indices[len(is_mixed) :])
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
         transforms: list[PreparedTransforms] = []
         boxes: Iterator[Sequence[Tensor]] = iter(())
         for number, batch in enumerate(batches):
@@ -215,8 +265,9 @@ class NetworkTrainer:
             if number == 0:  # of all steps at once
                 sizes = [len(batch) for batch in batches]
                 transforms = self._transforms(sizes, choices, uniforms, images)
-                found = cutmix_boxes(sides, centers, images)
-                boxes = zip(*(part.split(1) for part in found), strict=True)
+                if len(sides):
+                    found = cutmix_boxes(sides, centers, images)
+                    boxes = zip(*(part.split(1) for part in found), strict=True)
             shown = Batch(
                 images=transforms[number](images),
                 labels=labels,
@@ -225,9 +276,9 @@ class NetworkTrainer:
             if is_mixed[number]:
                 shown = _mixed(shown, next(boxes), next(partners))
             loss = self.loss(self.network(shown.images), shown)
-            self.optimizer.zero_grad(set_to_none=True)
+            self.network.zero_grad(set_to_none=True)
             loss.backward()
-            self.optimizer.step()
+            self.optimizer.step(lr)
 
     def _transforms(
         self, sizes: Sequence[int], choices: Tensor, uniforms: Tensor, like: Tensor
@@ -239,18 +290,19 @@ class NetworkTrainer:
         if not self._knows_choices:
             return augment.prepare(choices, uniforms, like).split(sizes)
         draws = zip(choices, uniforms.split(list(sizes)), strict=True)
-        return [augment.prepare(choice, own, like) for choice, own in draws]
+        return [augment.prepare(choice, of_step, like) for choice, of_step in draws]
 
 
 class _Draws(NamedTuple):
     """What a step on n images draws, on the host.
 
     Attributes:
-        choice: of the augmentation's geometric transform: (1,) if the step may read it, else (n,).
-        uniforms: (n, `N_UNIFORMS`) of the augmentation.
-        side: of CutMix's box, (1,), or (0,) without one.
-        center: of it, (1, 2) or (0, 2).
-        partners: (n,) or (0,) int64.
+        choice: of the augmentation's geometric transform: (1,) if the step may read it, else (n,);
+            (0,) without augmentation.
+        uniforms: (n, `N_UNIFORMS`) of the augmentation; (0, `N_UNIFORMS`) without.
+        side: (1,) of CutMix's box; (0,) without.
+        center: (1, 2) of the box; (0, 2) without.
+        partners: (n,) int64, the images that the box is taken from; (0,) without.
     """
 
     choice: Tensor
@@ -277,6 +329,9 @@ def _mixed(shown: Batch, box: Sequence[Tensor], partners: Tensor) -> Batch:
     )
 
 
+Optimizer = MomentumSGD | torch.optim.Optimizer
+"""What keeps a state for each parameter, in tensors."""
+
 _OPTIMIZER_STATE = {
     "momentum": "momentum_buffer",
     "step": "step",
@@ -286,7 +341,7 @@ _OPTIMIZER_STATE = {
 """State that SGD and Adam keep for a parameter: name in saved states → name in the optimiser."""
 
 
-def network_state(network: Network, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def network_state(network: Network, optimizer: Optimizer) -> dict[str, Tensor]:
     """Returns weights and buffers of a network and the optimiser's state, under flat names."""
     tensors = {f"network/{name}": tensor for name, tensor in network.state_dict().items()}
     for name, parameter in network.named_parameters():
@@ -297,9 +352,7 @@ def network_state(network: Network, optimizer: torch.optim.Optimizer) -> dict[st
     return tensors
 
 
-def load_network_state(
-    network: Network, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
-) -> None:
+def load_network_state(network: Network, optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
     """Loads what `network_state` returned."""
     network.load_state_dict(
         {k.removeprefix("network/"): v for k, v in tensors.items() if k.startswith("network/")}

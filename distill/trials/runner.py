@@ -5,6 +5,7 @@ import datetime as dt
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -89,12 +90,16 @@ def run(
     kept = with_classes(data, resolved.classes)
     target = kept.train_images.device if device is None else torch.device(device)
 
-    def begin() -> Trial:
-        images = kept if kept.train_images.device == target else kept.to(target)
+    @cache  # a trial may begin twice
+    def images() -> ImageData:
+        moved = kept if kept.train_images.device == target else kept.to(target)
         if not is_checked:
-            _check(resolved, images, execution)
+            _check(resolved, moved, execution)
+        return moved
+
+    def begin() -> Trial:
         trial_class = trial_class_of(resolved)
-        return trial_class(resolved, images, execution=execution, on_warning=on_warning)
+        return trial_class(resolved, images(), execution=execution, on_warning=on_warning)
 
     finished = run_to_end(
         begin,
@@ -315,6 +320,7 @@ def run_to_end(
         trial = begin()
         found = _resume(trial, identity, checkpoint_folder, on_warning)
         if found is None:  # it was changed in part
+            trial = None  # frees its memory first
             trial, found = begin(), _Earlier()
         earlier, running = found, trial
 

@@ -48,5 +48,10 @@ def calibrate(
 def _run(config: Config, arrays: Arrays, order: WorkOrder) -> dict[str, Any]:
     hide_gpus(order)
     claim_share(order)
-    data = from_arrays(arrays).to(device_of(order))
-    return run(config, data, execution=order.execution, is_checked=True).row
+    return run(
+        config,
+        from_arrays(arrays),
+        execution=order.execution,
+        is_checked=True,
+        device=device_of(order),
+    ).row

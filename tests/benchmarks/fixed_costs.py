@@ -2,8 +2,8 @@
 
     uv run python tests/benchmarks/fixed_costs.py [--dataset mnist_5k] [--width 16]
 
-A worker of a sweep runs one trial after the other, so that all but the last line is paid once per
-worker, not once per trial. The last lines are those of a trial whose own work is as short as
+A worker of a sweep on CPUs runs one trial after the other and pays all but the last line once; on
+GPUs every trial has a process of its own. The last lines are those of a trial that is as short as
 possible, in the same process.
 """
 
@@ -30,7 +30,6 @@ def main() -> None:
     line("Python and this script", time.process_time())
     timed("torch", import_torch)
     timed("Ray, the store, configurations", import_worker)
-    timed("PyTorch's optimisers, which import its compiler", build_optimizer)
     timed("scikit-learn and SciPy (measures of clusterings)", import_measures)
     timed("Numba and the compiled loops, from their cache", load_loops)
 
@@ -68,13 +67,6 @@ def import_torch() -> None:
 def import_worker() -> None:
     """Imports what runs trials in a worker of Ray."""
     import sweeps.cluster.worker  # noqa: F401, PLC0415
-
-
-def build_optimizer() -> None:
-    """Builds an optimiser, the first of the process."""
-    import torch  # noqa: PLC0415
-
-    torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
 
 
 def import_measures() -> None:

@@ -154,7 +154,6 @@ def warm_up(dream: Dream) -> None:
     ]
     for _ in range(WARM_UP + 1):
         dream.match_all()
-    for _ in range(WARM_UP + 2):  # batches with and without CutMix
         dream.update_network()
 
 
@@ -175,7 +174,7 @@ def evaluation_counts(ipc: int, width: int) -> Counts:
     """
     with emulated_cuda(shapes_only=True) as gpu:
         evaluation = evaluation_of(ipc, width)
-        for _ in range(WARM_UP + 8):  # the smaller last batch, with and without CutMix
+        for _ in range(WARM_UP + 1):
             evaluation.run_epoch()
         return counted(gpu, evaluation.run_epoch)
 

@@ -174,12 +174,25 @@ class ReferenceLoop:
         return total.item()
 
 
-def reference_epoch(evaluation: Evaluation, loader: DataLoader[tuple[Tensor, ...]]) -> None:
+def reference_optimizer(evaluation: Evaluation) -> torch.optim.SGD:
+    """Returns the optimiser of the network of an evaluation."""
+    recipe = evaluation.recipe
+    return torch.optim.SGD(
+        evaluation.network.parameters(),
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+    )
+
+
+def reference_epoch(
+    evaluation: Evaluation, optimizer: torch.optim.SGD, loader: DataLoader[tuple[Tensor, ...]]
+) -> None:
     """One epoch of the current network of an evaluation, the public codes' way, without tests."""
     recipe = evaluation.recipe
     train_epoch(
         evaluation.network,
-        evaluation._trainer.optimizer,
+        optimizer,
         loader,
         recipe.augment,
         recipe.cutmix_prob,

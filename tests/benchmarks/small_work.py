@@ -198,7 +198,7 @@ class SmallWork:
         for parameter in self.network.parameters():
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        self.evaluation._trainer.optimizer.step()
+        self.evaluation._trainer.optimizer.step(0.01)
 
 
 def _often(work: Callable[[], object]) -> Callable[[], object]:

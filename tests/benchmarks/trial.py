@@ -32,7 +32,12 @@ from distill.runtime.execution import AUTOMATIC
 from distill.runtime.graphs import WARM_UP
 from distill.runtime.memory import keep_freed_memory
 from tests.benchmarks.inner_loop import random_images
-from tests.benchmarks.reference import ReferenceLoop, plain_network, reference_epoch
+from tests.benchmarks.reference import (
+    ReferenceLoop,
+    plain_network,
+    reference_epoch,
+    reference_optimizer,
+)
 from tests.benchmarks.turns import Answers, Worker, machine, medians, seconds_of
 
 
@@ -116,7 +121,7 @@ class _Trial:
                 self._start_evaluation()
             self.evaluation.run_epoch()
         else:
-            reference_epoch(self.evaluation, self.loader)
+            reference_epoch(self.evaluation, self.optimizer, self.loader)
 
     def run(self) -> None:
         """Clusters, matches, updates, evaluates."""
@@ -162,6 +167,7 @@ class _Trial:
             purpose="benchmark",
             execution=self.execution,
         )
+        self.optimizer = reference_optimizer(self.evaluation)
         evaluation = self.evaluation
         self.loader = DataLoader(
             TensorDataset(evaluation.images.cpu(), evaluation.labels.cpu()),

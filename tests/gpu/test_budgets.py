@@ -12,6 +12,7 @@ import torch
 
 from distill.config.distillation import DistillationConfig
 from distill.dream.loop import Dream
+from distill.runtime.graphs import WARM_UP
 from tests.benchmarks import gpu_counts
 from tests.benchmarks.gpu_counts import counted, data_on, evaluation_of, warm_up
 from tests.gpu.budgets import Budget
@@ -90,7 +91,7 @@ def test_the_table_of_counts_is_printed(
 
 def test_an_evaluation_epoch_stays_within_its_budget(gpu: Emulator) -> None:
     evaluation = evaluation_of(10, 128)
-    for _ in range(10):
+    for _ in range(WARM_UP + 1):
         evaluation.run_epoch()
 
     epoch = counted(gpu, evaluation.run_epoch)

@@ -314,7 +314,8 @@ def test_transforms_prepared_at_once_are_those_of_each_batch(strategy: str, n_dr
 
     whole = augmentation.apply(batch, choice.expand(n_draws), drawn)
     prepared = augmentation.prepare(choice.expand(n_draws), drawn, batch).split([1, 3, 2])
-    parts = [own(part) for own, part in zip(prepared, batch.split([1, 3, 2]), strict=True)]
+    pairs = zip(prepared, batch.split([1, 3, 2]), strict=True)
+    parts = [transforms(part) for transforms, part in pairs]
     assert torch.equal(torch.cat(parts), whole)
 
 
