@@ -20,6 +20,8 @@ class Grid(Generic[AnyConfig]):
         configs: all of one kind, in the order of the tables; under the sound protocol unless
             `protocols` is None.
         n_seeds: seeds 0 … n_seeds − 1 unless others are asked for.
+        main: those of the configurations that have more seeds; empty: none.
+        n_main_seeds: of these, as `n_seeds`; they run after all others.
         protocols: unless others are asked for; None: each configuration has its own, and those
             that are asked for are kept.
         needs_dataset: whether the images are the user's: no data set is named.
@@ -29,6 +31,8 @@ class Grid(Generic[AnyConfig]):
     summary: str
     configs: tuple[AnyConfig, ...]
     n_seeds: int
+    main: tuple[AnyConfig, ...] = ()
+    n_main_seeds: int = 0
     protocols: tuple[str, ...] | None = ("sound",)
     needs_dataset: bool = False
 

@@ -68,16 +68,24 @@ def make_plan(
             "parquet:FILE or folder:DIR"
         )
     dataset_change = {} if dataset is None else {"dataset": dataset}
-    rows = [
-        _changed(kind, config.to_dict() | dataset_change, changes)
-        for block in _blocks_of_equal_ipc(grid.configs)
-        for protocol in wanted_protocols
-        for config in (_under if grid.protocols else _of)(block, protocol)
-    ]
+    rows, main = (
+        [
+            _changed(kind, config.to_dict() | dataset_change, changes)
+            for block in _blocks_of_equal_ipc(configs)
+            for protocol in wanted_protocols
+            for config in (_under if grid.protocols else _of)(block, protocol)
+        ]
+        for configs in (grid.configs, grid.main)
+    )
+    parts = [(seeds, rows)]
+    if seeds is None:
+        further = range(grid.n_seeds, grid.n_main_seeds)
+        parts = [(range(grid.n_seeds), rows), (further, main)]
     plan = _without_duplicates(
         kind.from_dict(row | {"seed": seed})
-        for seed in (seeds if seeds is not None else range(grid.n_seeds))
-        for row in rows
+        for part_seeds, part_rows in parts
+        for seed in part_seeds
+        for row in part_rows
     )
     if not plan:
         raise UserError(

@@ -48,6 +48,17 @@ def test_seeds_change_slowest_in_a_plan() -> None:
     assert plan == make_plan(GRID)
 
 
+def test_main_configurations_get_further_seeds_at_the_end() -> None:
+    grid = dataclasses.replace(GRID, main=GRID.configs[:2], n_main_seeds=4)
+    plan = make_plan(grid)
+
+    assert plan[:24] == make_plan(GRID)
+    assert [(config.seed, config.clusterer) for config in plan[24:]] == [
+        (seed, config.clusterer) for seed in (2, 3) for config in GRID.configs[:2]
+    ]
+    assert make_plan(grid, seeds=[0, 1]) == plan[:24], "seeds that are asked for are for all"
+
+
 def test_seeds_protocols_and_limit() -> None:
     plan = make_plan(GRID, seeds=[7, 3], protocols=["sound", "published", "sound"], limit=20)
 
