@@ -11,7 +11,7 @@ from analysis.findings.claims import MEASURED, Finding, count_text, setting_of
 from analysis.statistics.images import bootstrap_difference
 from analysis.statistics.networks import narrowing, network_spread
 from analysis.statistics.ranks import rank_agreement
-from analysis.tables.declarations import Question, Topic
+from analysis.tables.declarations import Topic
 from analysis.tables.layout import Table
 from analysis.tables.percent import percent
 from analysis.tables.questions import AskedQuestion, score_matrix
@@ -107,8 +107,9 @@ def _of_table(table: Table, protocol: str) -> list[AskedQuestion]:
 
 def _over_images(table: Table, protocol: str, sweeps: Sweeps) -> Iterator[str]:
     """Yields differences with an interval over test images and seeds, where these are stored."""
+    is_last = table.layout.score(protocol) == "accuracy"
+    when = "" if is_last else ", after the last epoch"
     for asked in _of_table(table, protocol):
-        question: Question = asked.question
         for pair in asked.pairs:
             rows = table.entries[pair.row], table.entries[pair.baseline]
             right = [shares_right(sweeps, row.scored(protocol)) for row in rows]
@@ -118,7 +119,8 @@ def _over_images(table: Table, protocol: str, sweeps: Sweeps) -> Iterator[str]:
             first, second = (np.stack([of[seed] for seed in seeds]) for of in right)
             mean, low, high, n = bootstrap_difference(first, second)
             yield (
-                f"{pair.label}, {question.differences}: {percent(mean, signed=True)}, 95 % "
-                f"{percent(low, signed=True)} to {percent(high, signed=True)} over "
-                f"{first.shape[1]:,} images and {count_text(n, 'seed')}"
+                f"{table.row_names[pair.row]} − {table.row_names[pair.baseline]}: "
+                f"{percent(mean, signed=True)}, 95 % {percent(low, signed=True)} to "
+                f"{percent(high, signed=True)} over {first.shape[1]:,} images and "
+                f"{count_text(n, 'seed')}{when}"
             )

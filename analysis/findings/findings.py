@@ -44,7 +44,8 @@ _COUNTED = {
 
 READING = (
     "± is half of the simultaneous 95 % interval over all differences of one question, paired by "
-    "seed. Equivalent: the simultaneous 90 % interval lies within ± the smallest effect of "
+    "seed; where rows have different seeds, differences are least-squares estimates over all of "
+    "them. Equivalent: the simultaneous 90 % interval lies within ± the smallest effect of "
     "interest. An undecided difference needs so many seeds to be found in 80 % of cases if it is "
     "as large as the printed one, else as the smallest effect of interest; in brackets the range "
     "that the uncertainty of the spread implies."

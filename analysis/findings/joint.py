@@ -33,7 +33,12 @@ RowKey = tuple[Any, ...]
 
 def joint_findings(tables: Sequence[Table]) -> list[Finding]:
     """Returns the findings over the tables of paper 1's layout."""
-    found = [finding for pair in _sizes(tables) for finding in _weights_by_size(*pair)]
+    found = [
+        finding
+        for protocol in PROTOCOLS.values()
+        for pair in _sizes(tables)
+        for finding in _weights_by_size(*pair, protocol)
+    ]
     for protocol in PROTOCOLS.values():
         found += _ranks(tables, protocol)
     return found + quality_findings(tables)
@@ -52,26 +57,28 @@ def _sizes(tables: Sequence[Table]) -> Iterator[tuple[Table, Table]]:
 
 
 def _without_size(setting: Mapping[str, Any]) -> RowKey:
-    """Returns a setting without images a class, and without what follows from them."""
+    """Returns a setting without images a class; of the learning rate what is left of them.
+
+    That is its multiple of the default, which grows with the images a class.
+    """
     usual = default_lr_img(setting["dataset"], int(setting["ipc"]), setting["image_size"])
-    values = {**setting, "ipc": None}
-    if setting["lr_img"] == usual:
-        values["lr_img"] = None
-    return tuple(values.items())
+    multiple = f"{setting['lr_img'] / usual:.9g}"
+    return tuple({**setting, "ipc": None, "lr_img": multiple}.items())
 
 
-def interaction(small: Table, large: Table) -> Interaction:
-    """Returns the tests of weights × images a class under the sound protocol, one a method.
+def interaction(small: Table, large: Table, protocol: str = SOUND) -> Interaction:
+    """Returns the tests of weights × images a class, one a method.
 
     Args:
         small: table with fewer images a class.
         large: table of the same setting with more.
+        protocol: of the trials.
     """
-    first, second = _weight_pairs(small), _weight_pairs(large)
+    first, second = _weight_pairs(small, protocol), _weight_pairs(large, protocol)
 
     def trials(table: Table, pair: Pair) -> tuple[Trials, Trials]:
         row, baseline = (table.entries[place] for place in (pair.row, pair.baseline))
-        return row.scored(SOUND), baseline.scored(SOUND)
+        return row.scored(protocol), baseline.scored(protocol)
 
     return interaction_of(
         {
@@ -82,19 +89,20 @@ def interaction(small: Table, large: Table) -> Interaction:
     )
 
 
-def _weight_pairs(table: Table) -> dict[RowKey, Pair]:
+def _weight_pairs(table: Table, protocol: str) -> dict[RowKey, Pair]:
     """Returns the pairs with and without weights by method and options."""
-    asked = (a for a in table.tested if (a.question.topic, a.protocol) == (WEIGHTS_TOPIC, SOUND))
+    wanted = WEIGHTS_TOPIC, protocol
+    asked = (a for a in table.tested if (a.question.topic, a.protocol) == wanted)
     pairs = (pair for a in asked for pair in a.pairs)
     rows = table.entries
-    return {(rows[pair.row].values[0], rows[pair.row].shown): pair for pair in pairs}
+    return {(rows[pair.row].values[0], rows[pair.row].options): pair for pair in pairs}
 
 
-def _weights_by_size(small: Table, large: Table) -> list[Finding]:
+def _weights_by_size(small: Table, large: Table, protocol: str) -> list[Finding]:
     against = images_per_class(int(small.setting["ipc"]))
     return interaction_findings(
-        interaction(small, large),
-        setting=f"{large.title}, against {against}",
+        interaction(small, large, protocol),
+        setting=f"{setting_of(large, protocol)}, against {against}",
         topic=INTERACTION,
         mean_over="methods",
         smallest_effect=large.smallest_effect,

@@ -135,6 +135,8 @@ class Question:
         protocols: under which it is asked.
         differences: what the differences of a row are from, for the note of a table; empty: they
             are not in the table. A row is in the pairs of at most one question of a table.
+        joins_first: whether its rows stand beside those of the table's first question with
+            differences in pictures and sentences; they are compared with the same baseline.
         pooled: what the mean over all pairs is called in findings; empty: it is not asked for.
         names_untested: whether a pair is named that has neither trials nor published numbers.
     """
@@ -143,5 +145,6 @@ class Question:
     pairs: Callable[[Sequence[Row]], Sequence[Pair]]
     protocols: tuple[str, ...] = (PUBLISHED, SOUND)
     differences: str = ""
+    joins_first: bool = False
     pooled: str = ""
     names_untested: bool = False

@@ -29,6 +29,7 @@ from analysis.tables.layout import (
     printed_order,
 )
 from analysis.tables.topics import AGREEMENT, BEST, QUALITY, RANKS, SPREAD, TEST_IMAGES
+from distill.clustering.registry import CLUSTERERS
 from distill.components import fields_of
 from distill.config.base import DATA_FIELDS
 from distill.config.defaults import default_lr_img
@@ -289,13 +290,38 @@ def _weights_in_training(rows: Sequence[Row]) -> list[Pair]:
 
 
 def _methods(rows: Sequence[Row]) -> list[Pair]:
-    """Returns every row without weights and the baseline."""
+    """Returns every method without weights and the baseline."""
+    return [pair for pair in _unweighted(rows) if _is_method(rows[pair.row], rows[pair.baseline])]
+
+
+def _controls(rows: Sequence[Row]) -> list[Pair]:
+    """Returns every other row without weights and the baseline."""
+    methods = _methods(rows)
+    return [pair for pair in _unweighted(rows) if pair not in methods]
+
+
+def _unweighted(rows: Sequence[Row]) -> list[Pair]:
     baseline = next(i for i, row in enumerate(rows) if row.is_baseline)
     return [
         Pair(row=i, baseline=baseline, label=row.label)
         for i, row in enumerate(rows)
         if row.values[1] == "F" and not row.is_baseline
     ]
+
+
+def _is_method(row: Row, baseline: Row) -> bool:
+    """Whether a row is a method by itself: not a control, nor a defect of the paper.
+
+    Controls have no matching, or the baseline's method or random images with another start, pick or
+    network. The paper's own clusterings stand for its defects where they are chosen by name.
+    """
+    method, options, usual = row.values[0], dict(row.options), dict(baseline.options)
+    changed = {
+        name for name in LAYOUT.variant_fields if options.get(name) not in (None, usual.get(name))
+    }
+    if "match" in changed or method in CLUSTERERS.published_variants().values():
+        return False
+    return not changed or method not in (baseline.values[0], "random")
 
 
 def _printed_methods(rows: Sequence[Row]) -> list[Pair]:
@@ -323,6 +349,12 @@ METHODS = Topic(
     name="methods",
     title="Methods without weights, against K-Means F (paired by seed)",
     subject="Methods",
+    comparisons="comparisons with K-Means F",
+)
+CONTROLS = Topic(
+    name="controls",
+    title="Controls and variants without weights, against K-Means F (paired by seed)",
+    subject="Controls and variants",
     comparisons="comparisons with K-Means F",
 )
 WEIGHTS_TOPIC = Topic(
@@ -375,7 +407,13 @@ LAYOUT = DistillationLayout(
     headings={"reproduced": "reproduced\nbest of 4 (n)", "sound": "sound\nlast epoch (n)"},
     questions=(
         Question(topic=RANKING, pairs=_printed_methods, protocols=(PUBLISHED,)),
-        Question(topic=METHODS, pairs=_methods, differences="F from K-Means F"),
+        Question(topic=METHODS, pairs=_methods, differences="methods from K-Means F"),
+        Question(
+            topic=CONTROLS,
+            pairs=_controls,
+            differences="controls and variants from K-Means F",
+            joins_first=True,
+        ),
         Question(
             topic=WEIGHTS_TOPIC,
             pairs=_with_and_without_weights,

@@ -146,11 +146,12 @@ class Table:
     def compared(self, protocol: str) -> list[int]:
         """Returns the rows that are compared with the baseline under a protocol.
 
-        Not those that another question compares with other rows, such as weights.
+        Those of the first question with differences and of questions that join it; not those that
+        are compared with other rows, such as weights.
         """
-        asked = (a for a in self.tested if a.question.differences and a.protocol == protocol)
-        main = next(asked, None)
-        return [pair.row for pair in main.pairs] if main else []
+        asked = [a for a in self.tested if a.question.differences and a.protocol == protocol]
+        main = [*asked[:1], *(a for a in asked[1:] if a.question.joins_first)]
+        return sorted(pair.row for a in main for pair in a.pairs)
 
     @property
     def n_fingerprints(self) -> int:

@@ -68,6 +68,7 @@ def make_plan(
             "parquet:FILE or folder:DIR"
         )
     dataset_change = {} if dataset is None else {"dataset": dataset}
+    parts: list[tuple[Sequence[int], list[dict[str, Any]]]]
     rows, main = (
         [
             _changed(kind, config.to_dict() | dataset_change, changes)
@@ -77,10 +78,11 @@ def make_plan(
         ]
         for configs in (grid.configs, grid.main)
     )
-    parts = [(seeds, rows)]
     if seeds is None:
         further = range(grid.n_seeds, grid.n_main_seeds)
         parts = [(range(grid.n_seeds), rows), (further, main)]
+    else:
+        parts = [(seeds, rows)]
     plan = _without_duplicates(
         kind.from_dict(row | {"seed": seed})
         for part_seeds, part_rows in parts

@@ -281,7 +281,7 @@ def test_weights_against_images_a_class_by_hand() -> None:
     large = {"kmeans": (0.021, 0.020, 0.022), "kmedoids": (0.002, 0.0, 0.001)}
     tables = build(frame_of([*weighted_rows(1, small), *weighted_rows(10, large)])).tables
 
-    tested = interaction(*tables)
+    tested = interaction(tables[0], tables[1])
 
     assert tested.labels == ("K-Means", "K-Medoids")
     first, second = tested.family.differences
@@ -295,6 +295,30 @@ def test_weights_against_images_a_class_by_hand() -> None:
     found = {f.verdict: f.cases for f in findings(tables) if f.topic.name.startswith("weights and")}
     assert found["higher"][0].startswith("K-Means (+2.00 ± ")
     assert found["equivalent"][0].startswith("K-Medoids (0.00 ± ")
+
+
+def test_sizes_pair_where_the_learning_rate_is_the_same_multiple_of_the_default() -> None:
+    """And rows whose labels differ, as one table has more variants of the method."""
+    effects = {"dbscan": (0.001, 0.002, 0.0)}
+    small = [row | {"lr_img": 64 * row["lr_img"]} for row in weighted_rows(1, effects)]
+    large = [row | {"lr_img": 64 * row["lr_img"]} for row in weighted_rows(10, effects)]
+    start = rows_of("dbscan", "none", (0.4, 0.5), ipc=10, match="none")
+    large += [row | {"lr_img": large[0]["lr_img"]} for row in start]
+    tables = build(frame_of([*small, *large])).tables
+
+    assert len(tables) == 2
+    found = [f for f in findings(tables) if f.topic.name.startswith("weights and")]
+    assert [case for f in found for case in f.cases if case.startswith("DBSCAN")]
+
+
+def test_weights_against_images_a_class_under_the_published_protocol() -> None:
+    effects = {"kmeans": (0.001, 0.002, 0.0)}
+    rows = [*weighted_rows(1, effects), *weighted_rows(10, effects)]
+    published = [row | PUBLISHED for row in rows]
+
+    found = findings(build(frame_of(published)).tables)
+    (one,) = (f for f in found if f.topic.name.startswith("weights and"))
+    assert "published protocol" in one.setting
 
 
 def test_tables_of_other_settings_are_not_compared() -> None:

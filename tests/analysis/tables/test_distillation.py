@@ -540,6 +540,43 @@ def test_weights_in_training_are_rows_compared_with_those_without() -> None:
     assert not of_matching & names.keys()
 
 
+def test_methods_and_controls_are_families_of_their_own() -> None:
+    trials = [
+        *rows_of("kmeans", "none", [0.5, 0.6]),
+        *rows_of("kmedoids", "none", [0.52, 0.6]),
+        *rows_of("dbscan", "none", [0.52, 0.61], init="kmeans"),  # too few clusters to start from
+        *rows_of("dbscan", "none", [0.53, 0.61], eps=12.0),
+        *rows_of("random", "none", [0.4, 0.5]),
+        *rows_of("random", "none", [0.4, 0.52], init="kmeans"),
+        *rows_of("random", "none", [0.3, 0.4], match="none"),
+        *rows_of("kmeans", "none", [0.4, 0.53], init="random"),
+        *rows_of("kmeans", "none", [0.4, 0.54], pick="hard"),
+        *rows_of("kmedoids", "none", [0.4, 0.55], match="none"),
+        *rows_of("agglomerative_published", "none", [0.4, 0.56]),
+        *rows_of("kmeans", "size", [0.4, 0.57]),
+    ]
+    (table,) = build(frame_of(trials)).tables
+    asked = {answered.question.topic.name: answered for answered in table.tested}
+    compared = {
+        name: {table.row_names[pair.row] for pair in asked[name].pairs}
+        for name in ("methods", "controls")
+    }
+
+    assert {"K-Medoids F", "DBSCAN (eps 12) F", "Random F"} <= compared["methods"]
+    assert any("K-Means start" in name for name in compared["methods"] if "DBSCAN" in name)
+    assert compared["controls"] == {
+        "Random (K-Means start) F",
+        "Random real images F",
+        "K-Means (random start) F",
+        "K-Means (hard picks, by EL2N) F",
+        "K-Medoids (start only) F",
+        "Agglomerative, the paper's F",
+    }
+    assert not compared["methods"] & compared["controls"]
+    everything = compared["methods"] | compared["controls"]
+    assert {table.row_names[i] for i in table.compared("sound")} == everything
+
+
 def test_picks_are_rows_compared_with_the_baseline_and_old_rows_with_new_ones() -> None:
     trials = [
         *rows_of("kmeans", "none", [0.5, 0.6]),
@@ -562,7 +599,7 @@ def test_picks_are_rows_compared_with_the_baseline_and_old_rows_with_new_ones() 
         "BIRCH",  # its only variant
     }
     assert len(rows["K-Means"].trials) == 2
-    (asked,) = [a for a in table.tested if a.question.topic.name == "methods"]
+    (asked,) = [a for a in table.tested if a.question.topic.name == "controls"]
     means = {
         pair.label: difference.mean
         for pair, difference in zip(asked.pairs, asked.family.differences, strict=True)

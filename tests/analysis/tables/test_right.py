@@ -103,7 +103,7 @@ def test_the_findings_have_the_uncertainty_of_the_images(sweeps: Sweeps) -> None
     mean, low, high, _ = analysis.compare_images(sweeps, ids(KMEDOIDS), ids(KMEANS))
     texts = [f"{100 * x:+.2f}".replace("-", "−") for x in (mean, low, high)]
     assert found.cases == (
-        f"K-Medoids, F from K-Means F: {texts[0]}, 95 % {texts[1]} to {texts[2]} over 203 images "
+        f"K-Medoids F − K-Means F: {texts[0]}, 95 % {texts[1]} to {texts[2]} over 203 images "
         "and 3 seeds",
     )
 
