@@ -49,7 +49,7 @@ def test_everything_is_regenerated_from_the_rows(tmp_path: Path) -> None:
         same = (FOLDER / name / SCRIPT.MADE_WITH).read_text().split()[1] == mpl.__version__
         drawn = {f"{SCRIPT.OPENING}.png", f"{SCRIPT.OPENING}.svg", SCRIPT.MADE_WITH}
         committed = {file.name for file in (FOLDER / name).iterdir() if file.is_file()}
-        assert committed == made.keys() | {SCRIPT.ROWS}
+        assert committed - {SCRIPT.CURVES} == made.keys() | {SCRIPT.ROWS}
         for file in made.values():
             if same or file.name not in drawn:
                 assert file.read_bytes() == (FOLDER / name / file.name).read_bytes(), file.name
@@ -63,6 +63,16 @@ def test_results_name_nothing_of_the_machine(name: str) -> None:
     for text in (*texts, *map(str, set(rows["dataset"].to_pylist()))):
         assert not re.search(r"(?<![\w./])/[\w.-]+/[\w.-]+", text), "an absolute path"
         assert "parquet:/" not in text
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if SCRIPT.RESULTS[name].pictured])
+def test_rows_that_are_pictured_exist(name: str, tmp_path: Path) -> None:
+    store = Store(tmp_path / "results")
+    SCRIPT.restore(name, store)
+    rows = {row for table in SCRIPT._tables(SCRIPT.load(store.uri)) for row in table.row_names}
+
+    assert set(SCRIPT.RESULTS[name].pictured) <= rows
+    assert {label + " F" for label in SCRIPT.RESULTS[name].shown} <= rows
 
 
 def test_rows_of_another_sweep_are_refused(tmp_path: Path) -> None:
@@ -103,3 +113,8 @@ def test_collecting_restored_rows_keeps_rows_and_pictures(
         for folder in (tmp_path, FOLDER)
     )
     assert rows.drop_columns("checksum").equals(committed.drop_columns("checksum"))
+    if (FOLDER / name / SCRIPT.CURVES).exists():
+        curves, committed_curves = (
+            pq.read_table(folder / name / SCRIPT.CURVES) for folder in (tmp_path, FOLDER)
+        )
+        assert curves.equals(committed_curves)

@@ -31,7 +31,7 @@ Building a configuration takes a millisecond, so it is built for missing trials 
 Objects = NDArray[np.object_]
 """(n,) values of any type."""
 
-COSTS = ("seconds", "gpu_seconds", "clustering_seconds")
+COSTS = ("seconds", "gpu_seconds", "clustering_seconds", "evaluation_seconds")
 """Numbers of every trial that are no scores."""
 
 PROVENANCE = (
@@ -218,7 +218,8 @@ def _numbers(kind: Kind, rows: pd.DataFrame) -> dict[str, list[float]]:
     }
     numbers["seconds"] = _floats(rows, "total_seconds")
     numbers["gpu_seconds"] = numbers["seconds"] * _floats(rows, "gpu_share")
-    numbers["clustering_seconds"] = _floats(rows, "clustering_seconds")
+    for name in ("clustering_seconds", "evaluation_seconds"):
+        numbers[name] = _floats(rows, name)
     return {name: values.tolist() for name, values in numbers.items()}
 
 

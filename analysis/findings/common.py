@@ -9,7 +9,7 @@ from analysis.data.configs import PUBLISHED
 from analysis.data.reading import Sweeps
 from analysis.findings.claims import MEASURED, Finding, count_text, setting_of
 from analysis.statistics.images import bootstrap_difference
-from analysis.statistics.networks import narrowing, network_spread
+from analysis.statistics.networks import narrowing, network_spread, networks_pay
 from analysis.statistics.ranks import rank_agreement
 from analysis.tables.declarations import Topic
 from analysis.tables.layout import Table
@@ -18,6 +18,9 @@ from analysis.tables.questions import AskedQuestion, score_matrix
 from analysis.tables.right import shares_right
 from analysis.tables.rows import PROTOCOLS
 from analysis.tables.topics import AGREEMENT, BEST, SPREAD, TEST_IMAGES
+
+MIN_DF = 4
+"""Degrees of freedom of a spread from which it is said what to buy more of."""
 
 MIN_CHANCE = 0.01
 """Probability of being best from which a row is named."""
@@ -61,6 +64,15 @@ def _agreement(table: Table) -> Iterator[str]:
     tau, low, high, n = rank_agreement([row.published["accuracy"] for row in rows], scores)
     interval = "no interval" if math.isnan(low) else f"95 %: {_tau(low)} to {_tau(high)}"
     text = f"the printed order of {n} rows, and that here: Kendall's τ {_tau(tau)} ({interval})"
+    absent = [
+        table.row_names[place]
+        for place, row in enumerate(table.entries)
+        if row.values[1:] == rows[0].values[1:]
+        and not math.isnan(row.published.get("accuracy", math.nan))
+        and not row.scored(PUBLISHED)
+    ]
+    if absent:
+        text += f"; not run with the printed options: {', '.join(absent)}"
     if not all(table.layout.is_papers(table.scope, row, PUBLISHED) for row in rows):
         text += ", on other images or sizes than the paper's"
     yield text
@@ -91,12 +103,23 @@ def _spread(table: Table, protocol: str) -> Iterator[str]:
     if math.isnan(spread.variance):
         return
     more = narrowing(asked.family.deviation, spread)
+    advice = ""
+    seconds = [
+        (t.numbers.get("evaluation_seconds", math.nan), t.numbers["seconds"]) for t in trials
+    ]
+    known = [(part, whole) for part, whole in seconds if part > 0 and whole > 0]
+    if known and asked.family.df >= MIN_DF:
+        cost_share = sum(part for part, _ in known) / sum(whole for _, whole in known)
+        bought = "networks" if networks_pay(more.share, cost_share) else "seeds"
+        advice = (
+            f"; as networks take {100 * cost_share:.0f} % of the seconds of a trial, more {bought} "
+            "narrow them more for the same time"
+        )
     yield (
         f"trials of one row and seed differ by a standard deviation of "
         f"{percent(asked.family.deviation)}, of whose square {100 * more.share:.0f} % is between "
         f"the networks of a trial; twice as many networks would narrow the intervals by "
-        f"{100 * more.networks:.0f} %, twice as many seeds by {100 * more.seeds:.0f} %: "
-        + ("more networks" if more.networks > more.seeds / 2 else "more seeds")
+        f"{100 * more.networks:.0f} %, twice as many seeds by {100 * more.seeds:.0f} %{advice}"
     )
 
 

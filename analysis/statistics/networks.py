@@ -86,6 +86,23 @@ def narrowing(deviation: float, spread: NetworkSpread) -> Narrowing:
     return Narrowing(share, 1 - math.sqrt(1 - share / 2), 1 - math.sqrt(0.5))
 
 
+def networks_pay(share: float, cost_share: float) -> bool:
+    """Whether more networks a trial narrow intervals more than more seeds, for the same seconds.
+
+    With the variance (τ² + ω² / K) / n and the seconds n · (c + K · e), the best K is
+    (ω / τ) · √(c / e); more networks pay below it.
+
+    Args:
+        share: of the variance of a trial that its K networks make, see `Narrowing`.
+        cost_share: of the seconds of a trial that training and testing them takes, in [0, 1].
+
+    Example:
+        >>> networks_pay(0.5, 0.1), networks_pay(0.5, 0.9)
+        (True, False)
+    """
+    return share * (1 - cost_share) > (1 - share) * cost_share
+
+
 def one_network_intervals(
     scores: ArrayLike, spread: NetworkSpread, confidence: float = CONFIDENCE
 ) -> list[Interval]:

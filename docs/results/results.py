@@ -34,13 +34,16 @@ from distill.errors import UserError
 from distill.kinds import KINDS
 from sweeps import cats_vs_dogs, evaluate_sets, full_grid
 from sweeps.grid.command import GridCommand
-from sweeps.store.schema import trial_schema
+from sweeps.store.schema import curve_schema, trial_schema
 from sweeps.store.store import Store
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 
 ROWS = "rows.parquet"
+
+CURVES = "curves.parquet"
+"""Curves of the trials that ran where the rows were collected, with their losses and seconds."""
 
 MADE_WITH = "made-with.txt"
 """File with the version of matplotlib: another one draws other bytes."""
@@ -89,7 +92,10 @@ RESULTS = {
             *("K-Means (random start)", "K-Means (start only)", "Random"),
             *("Random (K-Means start)", "Random real images"),
         ),
-        pictured=("K-Means F", "K-Medoids F", "DBSCAN F", "Agglomerative F", "Random F"),
+        pictured=(
+            *("K-Means F", "K-Medoids F", "DBSCAN (eps_quantile 0.5) F", "Agglomerative F"),
+            "Random F",
+        ),
     ),
     "methods-small": Result(
         title="All clusterers and picks on small CIFAR-10 images",
@@ -149,6 +155,10 @@ def collect(name: str, store: Store) -> None:
     frame["correct_images"] = [by_trial.get(trial_id) for trial_id in frame["trial_id"]]
     rows = pa.Table.from_pandas(frame, schema=trial_schema(), preserve_index=False)
     pq.write_table(rows.replace_schema_metadata(None), folder / ROWS, compression="zstd")
+    curves = store.curves(frame["trial_id"])
+    if len(curves):
+        points = pa.Table.from_pandas(curves, schema=curve_schema(), preserve_index=False)
+        pq.write_table(points.replace_schema_metadata(None), folder / CURVES, compression="zstd")
     sweeps = load(store.uri)
     sheets = [
         sheet
@@ -172,12 +182,18 @@ def _portable(text: str) -> str:
 
 
 def restore(name: str, store: Store) -> int:
-    """Writes the committed rows to a store; returns how many of them it did not have."""
+    """Writes the committed rows and curves to a store; returns how many rows it did not have."""
     store.create()
     rows = pq.read_table(HERE / name / ROWS)
     known = set(trial_schema().names)
+    curves: dict[str, list[dict[str, Any]]] = {}
+    if (HERE / name / CURVES).exists():
+        for point in pq.read_table(HERE / name / CURVES).to_pylist():
+            curves.setdefault(point["trial_id"], []).append(point)
     return sum(
-        store.put_result({key: v for key, v in row.items() if key in known}, [])
+        store.put_result(
+            {key: v for key, v in row.items() if key in known}, curves.get(row["trial_id"], [])
+        )
         for row in rows.to_pylist()
     )
 
@@ -195,7 +211,7 @@ def regenerate(target: Path) -> None:
         folder = target / "docs" / "results" / name
         folder.mkdir(parents=True, exist_ok=True)
         for file in folder.iterdir():
-            if file.is_file() and file.name != ROWS:
+            if file.is_file() and file.name not in (ROWS, CURVES):
                 file.unlink()
         with tempfile.TemporaryDirectory() as temporary:
             store = Store(Path(temporary) / "results")
@@ -277,7 +293,9 @@ def part(name: str, result: Result, sweeps: Sweeps) -> str:
     for label, by_table in cells.items():
         shown = (by_table.get(position, " | ") for position in range(len(tables)))
         lines.append(f"| {label} | " + " | ".join(shown) + " |")
-    lines += ["", f"[All rows, findings, command](docs/results/{name}/README.md)"]
+    folder = f"docs/results/{name}"
+    picture = f"![Differences from the baseline, row by row]({folder}/{OPENING}.png)"
+    lines += ["", f"[All rows, findings, command]({folder}/README.md) {picture}"]
     return "\n".join(lines)
 
 

@@ -150,7 +150,7 @@ def describe_comparisons(comparisons: Sequence[Comparison]) -> list[str]:
     if not comparisons:
         return []
     width = max(len(comparison.reference.label) for comparison in comparisons)
-    lines = ["the best less what needs no search, test accuracy, paired by seed:"]
+    lines = ["the best less what needs no search (test accuracy, paired, single intervals):"]
     for comparison in comparisons:
         label = comparison.reference.label.ljust(width)
         lines.append(f"  best − {label}  {_difference_text(comparison.difference)}")

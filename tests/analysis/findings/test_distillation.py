@@ -359,13 +359,15 @@ def test_where_the_spread_comes_from() -> None:
                 score = row["test_accuracy_mean"]
                 networks = [score - apart / 2, score + apart / 2]
                 scores: dict[str, Any] = {"convnet": {"accuracies": networks}}
-                rows.append(row | {"network_scores": json.dumps(scores), "n_networks": 2})
+                row |= {"network_scores": json.dumps(scores), "n_networks": 2}
+                rows.append(row | {"evaluation_seconds": 30.0, "total_seconds": 100.0})
         found = findings(build(frame_of(rows)).tables)
         (text,) = next(f.cases for f in found if f.topic.name == "spread")
         return text
 
-    assert case(0.012).endswith(": more networks")
-    assert case(0.001).endswith(": more seeds")
+    cost = "as networks take 30 % of the seconds of a trial, more"
+    assert case(0.012).endswith(f"{cost} networks narrow them more for the same time")
+    assert case(0.001).endswith(f"{cost} seeds narrow them more for the same time")
 
 
 def test_the_golden_findings() -> None:

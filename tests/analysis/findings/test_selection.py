@@ -146,7 +146,7 @@ def test_the_parts_as_sentences() -> None:
 
     assert cases(paper, "why")["measured"] == (
         "the leak: +5.00 ± 12.71 (2 seeds) of its 90.00 ± 12.71 on all test images, of which it "
-        "was trained on 450 (accuracy there 99.00 ± 0.00)",
+        "was trained on 450 (accuracy there 99.00)",
         "the number of images: it was trained on 5,400, and random 40 %, as many, is "
         "+6.00 ± 12.71 (2 seeds) from random 10 %",
         "what is left for the choice itself, on test images it was not trained on: "

@@ -103,7 +103,7 @@ def test_differences_are_paired_by_seed(store: Store) -> None:
     assert math.isnan(k_means.difference.low)
 
     assert describe_comparisons([default, k_means]) == [
-        "the best less what needs no search, test accuracy, paired by seed:",
+        "the best less what needs no search (test accuracy, paired, single intervals):",
         "  best − default  +2.0 ± 2.3 points (95 % interval, 4 seeds)",
         "  best − K-Means  -1.0 points (one seed: no interval)",
     ]
