@@ -74,6 +74,10 @@ class SlowerWarning(UserWarning):
     """A fast path is unavailable on this machine; results are the same, but take longer."""
 
 
+class ProvenanceWarning(UserWarning):
+    """Trials that are pooled differ in what a configuration does not say, such as the device."""
+
+
 def one_line(error: BaseException) -> str:
     """Returns the message of an error in one line that every terminal can print."""
     return printable(" ".join(str(error).split()))

@@ -10,6 +10,7 @@ pair(sweeps, "selector", baseline="random", kind="selection")
 """
 
 import math
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,8 +28,9 @@ from analysis.statistics.families import FamilyDifference, family_of
 from analysis.statistics.intervals import mean_interval
 from analysis.tables.build import build_from
 from analysis.tables.layout import TableLayout, layout_of
+from analysis.tables.notes import provenance_text
 from analysis.tables.questions import resolution_of, score_matrix
-from distill.errors import UserError, require_known
+from distill.errors import ProvenanceWarning, UserError, require_known
 from distill.kinds import KINDS
 
 PARAMETERS = "parameters"
@@ -180,6 +182,9 @@ def summarise(
         A frame with the columns of `by`, `mean`, `low`, `high` (NaN for fewer than two seeds),
         `seeds`, `failed` and `missing` (trials).
 
+    Warns:
+        ProvenanceWarning: the trials differ in device, precision, versions or commit.
+
     Raises:
         UserError: a name is unknown, or a group would mix trials that are no repetitions.
     """
@@ -193,6 +198,7 @@ def summarise(
         _check_unmixed(view, frame, names)
     rows = []
     states, scores = frame["state"].tolist(), frame[score].tolist()
+    _warn_of_provenance(t for t, state in zip(view.trials, states, strict=True) if state == "ok")
     for key, members in view.groups(frame, names):
         values = [scores[i] for i in members if states[i] == "ok"]
         found = mean_interval([value for value in values if not math.isnan(value)])
@@ -232,6 +238,9 @@ def pair(
         (`different`, `equivalent`, `undecided`; of other scores than accuracies never
         `equivalent`). Only rows with at least one pair.
 
+    Warns:
+        ProvenanceWarning: the trials differ in device, precision, versions or commit.
+
     Raises:
         UserError: a name or the baseline is unknown, or several trials could be the baseline.
     """
@@ -262,6 +271,7 @@ def pair(
             together = tuple(values_of[name] for name in view.together(what, shared))
             compared.append(_Compared(key, together, of_row, base))
     effect = smallest_effect if "accuracy" in score else None
+    _warn_of_provenance(t for one in compared for t in (*one.trials, *one.base))
     found = _differences(view, compared, score)
     rows = [
         (*one.key, d.mean, d.low, d.high, d.n, d.p_single, d.p, verdict_on(d, effect))
@@ -269,6 +279,12 @@ def pair(
     ]
     numbers = ["difference", "low", "high", "n_pairs", "p", "p_family", "verdict"]
     return pd.DataFrame(rows, columns=[*kept, what, *numbers])
+
+
+def _warn_of_provenance(trials: Iterable[TrialRecord]) -> None:
+    text = provenance_text(trials)
+    if text:
+        warnings.warn(f"trials differ in {text}", ProvenanceWarning, stacklevel=3)
 
 
 class _Compared(NamedTuple):

@@ -1,11 +1,11 @@
 """Notes of tables on the trials behind their rows."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from analysis.data.configs import PUBLISHED, SOUND
-from analysis.data.trials import PROVENANCE
+from analysis.data.trials import PROVENANCE, TrialRecord
 from analysis.tables.declarations import Row
 from analysis.tables.percent import percent
 
@@ -17,13 +17,21 @@ _BALANCE_GAP = 0.01
 
 
 def provenance_note(rows: Sequence[Row]) -> list[str]:
-    """Returns in what compared trials differ beside their configurations.
+    """Returns in what compared trials differ beside their configurations."""
+    text = provenance_text(t for p in (SOUND, PUBLISHED) for row in rows for t in row.scored(p))
+    return [f"Careful: compared trials differ in {text}."] if text else []
+
+
+def provenance_text(trials: Iterable[TrialRecord]) -> str:
+    """Returns in what trials differ beside their configurations; empty: in nothing.
 
     Trials of two protocols are not compared with each other.
     """
+    by_protocol: dict[str, set[Sequence[Any]]] = {}
+    for trial in trials:
+        by_protocol.setdefault(trial.protocol, set()).add(trial.provenance)
     found: dict[str, set[Any]] = {}
-    for protocol in (SOUND, PUBLISHED):
-        made = {trial.provenance for row in rows for trial in row.scored(protocol)}
+    for made in by_protocol.values():
         for name, *values in zip(PROVENANCE, *made, strict=False):
             if len(set(values)) > 1:
                 found.setdefault(name, set()).update(values)
@@ -31,7 +39,7 @@ def provenance_note(rows: Sequence[Row]) -> list[str]:
         f"{name.removesuffix('_version').replace('_', ' ')} ({_few(values)})"
         for name, values in found.items()
     ]
-    return [f"Careful: compared trials differ in {'; '.join(different)}."] if different else []
+    return "; ".join(different)
 
 
 def _few(values: Collection[Any]) -> str:

@@ -14,7 +14,7 @@ from analysis.data.reading import Sweeps
 from analysis.findings.claims import claims
 from analysis.statistics.families import family_of
 from analysis.tables.build import build
-from distill.errors import UserError
+from distill.errors import ProvenanceWarning, UserError
 from sweeps.store.store import Store
 from tests.analysis import golden
 from tests.analysis.results import Row, config_of, row_of, rows_of, selection_rows_of
@@ -66,6 +66,20 @@ def test_pairs_have_the_numbers_of_the_table(sweeps: Sweeps) -> None:
     assert comparison["difference"] == pytest.approx(0.04 / 3)
     assert comparison["p_family"] == comparison["p"]  # the only comparison with a test
     assert "kmedoids" not in set(weights["method"])  # T and F are of two protocols
+
+
+def test_trials_of_other_versions_are_pooled_with_a_warning(tmp_path: Path) -> None:
+    rows = [
+        row | {"torch_version": version}
+        for method, version in (("kmeans", "2.11"), ("kmedoids", "2.9"))
+        for row in rows_of(method, "none", (0.5, 0.6))
+    ]
+    sweeps = sweeps_of(tmp_path, rows)
+
+    with pytest.warns(ProvenanceWarning, match=r"trials differ in torch \(2\.11, 2\.9\)"):
+        pair(sweeps, "method", baseline="kmeans")
+    with pytest.warns(ProvenanceWarning, match="trials differ in torch"):
+        summarise(sweeps)
 
 
 def test_table_findings_and_pairs_have_the_same_p_values(tmp_path: Path) -> None:
