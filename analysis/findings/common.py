@@ -64,17 +64,17 @@ def _agreement(table: Table) -> Iterator[str]:
     tau, low, high, n = rank_agreement([row.published["accuracy"] for row in rows], scores)
     interval = "no interval" if math.isnan(low) else f"95 %: {_tau(low)} to {_tau(high)}"
     text = f"the printed order of {n} rows, and that here: Kendall's τ {_tau(tau)} ({interval})"
+    if not all(table.layout.is_papers(table.scope, row, PUBLISHED) for row in rows):
+        text += ", on other images or sizes than the paper's"
     absent = [
-        table.row_names[place]
-        for place, row in enumerate(table.entries)
+        table.layout.method_label(row.values[0])
+        for row in table.entries
         if row.values[1:] == rows[0].values[1:]
         and not math.isnan(row.published.get("accuracy", math.nan))
         and not row.scored(PUBLISHED)
     ]
     if absent:
         text += f"; not run with the printed options: {', '.join(absent)}"
-    if not all(table.layout.is_papers(table.scope, row, PUBLISHED) for row in rows):
-        text += ", on other images or sizes than the paper's"
     yield text
 
 

@@ -208,6 +208,17 @@ def test_whether_the_printed_order_comes_out_again_is_the_first_finding() -> Non
     assert "contradicts the printed +0.40" in neighbours["reverses"][0]
 
 
+def test_rows_that_an_order_lacks_are_named() -> None:
+    rows = [
+        r for m in PRINTED if m != "dbscan" for r in rows_of(m, "none", (0.5, 0.6), **PUBLISHED)
+    ]
+    rows += rows_of("dbscan", "none", (0.5, 0.6), eps=1.4, **PUBLISHED)
+
+    (case,) = findings(build(frame_of(rows)).tables)[0].cases
+    assert case.startswith("the printed order of 4 rows")
+    assert case.endswith("; not run with the printed options: DBSCAN")
+
+
 def test_an_order_under_the_sound_protocol_is_not_the_papers() -> None:
     rows = [row for method in PRINTED for row in rows_of(method, "none", (0.5, 0.6, 0.7))]
 
