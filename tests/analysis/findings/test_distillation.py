@@ -213,6 +213,7 @@ def test_rows_that_an_order_lacks_are_named() -> None:
         r for m in PRINTED if m != "dbscan" for r in rows_of(m, "none", (0.5, 0.6), **PUBLISHED)
     ]
     rows += rows_of("dbscan", "none", (0.5, 0.6), eps=1.4, **PUBLISHED)
+    rows += rows_of("dbscan", "none", (0.5, 0.6))
 
     (case,) = findings(build(frame_of(rows)).tables)[0].cases
     assert case.startswith("the printed order of 4 rows")
