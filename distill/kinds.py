@@ -99,6 +99,7 @@ COMMON_COLUMNS: Columns = {
     "n_corrupt": int,
     "notices": list[str],  # what the user was warned of before the trial
     "device": str,
+    "processor": str,  # of the host, with the instructions that PyTorch uses
     "n_threads": int,
     "precision": str,  # of the maps between the layers of the networks
     "peak_memory_bytes": int,

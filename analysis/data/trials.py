@@ -35,8 +35,14 @@ COSTS = ("seconds", "gpu_seconds", "clustering_seconds", "evaluation_seconds")
 """Numbers of every trial that are no scores."""
 
 PROVENANCE = (
-    *("device", "precision", "python_version", "torch_version", "torchvision_version"),
-    *("numpy_version", "numba_version", "scikit_learn_version", "git_commit"),
+    *("device", "processor", "precision", "python_version", "torch_version"),
+    *(
+        "torchvision_version",
+        "numpy_version",
+        "numba_version",
+        "scikit_learn_version",
+        "git_commit",
+    ),
 )
 """Columns in which compared trials may differ without being different experiments."""
 

@@ -5,6 +5,7 @@ import importlib.metadata
 import platform
 import resource
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +37,28 @@ def provenance(device: torch.device) -> dict[str, Any]:
     }
     return {
         "device": torch.cuda.get_device_name(device) if on_gpu else "cpu",
+        "processor": processor(),
         "n_threads": torch.get_num_threads(),
         "peak_memory_bytes": int(peak),
         "python_version": platform.python_version(),
         **versions,
         "git_commit": git_commit(),
     }
+
+
+@cache
+def processor() -> str:
+    """Returns the model of the CPU and the instructions that PyTorch uses on it.
+
+    Libraries choose their kernels by it, so that the last bits of a trial depend on it, and after
+    many steps more than these.
+    """
+    model = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+        model = next(filter(None, names), model)
+    return f"{model}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _version_of(package: str) -> str | None:
