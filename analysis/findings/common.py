@@ -104,8 +104,10 @@ def _spread(table: Table, protocol: str) -> Iterator[str]:
         return
     more = narrowing(asked.family.deviation, spread)
     advice = ""
-    seconds = [
-        (t.numbers.get("evaluation_seconds", math.nan), t.numbers["seconds"]) for t in trials
+    seconds = [  # of evaluations at the end alone: those of curves do not grow with the networks
+        (t.numbers["evaluation_seconds"], t.numbers["seconds"])
+        for t in trials
+        if not t.config.get("eval_every")
     ]
     known = [(part, whole) for part, whole in seconds if part > 0 and whole > 0]
     if known and asked.family.df >= MIN_DF:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from analysis.data.configs import SOUND
 from analysis.data.trials import TrialRecord
 from analysis.findings.claims import VERDICTS, Finding, case_text, claim_record, pooled_case
 from analysis.statistics.families import Family, family_of
@@ -49,7 +50,13 @@ def interaction_of(comparisons: Mapping[str, Four]) -> Interaction:
 
 
 def interaction_findings(
-    found: Interaction, *, setting: str, topic: Topic, mean_over: str, smallest_effect: float
+    found: Interaction,
+    *,
+    setting: str,
+    topic: Topic,
+    mean_over: str,
+    smallest_effect: float,
+    protocol: str = SOUND,
 ) -> list[Finding]:
     """Returns a finding for each verdict.
 
@@ -59,6 +66,7 @@ def interaction_findings(
         topic: of them.
         mean_over: what the mean over all of them is over, in plural.
         smallest_effect: of interest.
+        protocol: of the trials.
     """
     cases: dict[str, list[str]] = {verdict: [] for verdict in VERDICTS}
     for label, difference in zip(found.labels, found.family.differences, strict=True):
@@ -69,7 +77,9 @@ def interaction_findings(
     if pooled is not None:
         cases[pooled[0]].append(pooled[1])
     return [
-        Finding(setting=setting, topic=topic, verdict=verdict, cases=tuple(texts))
+        Finding(
+            setting=setting, topic=topic, verdict=verdict, cases=tuple(texts), protocol=protocol
+        )
         for verdict, texts in cases.items()
         if texts
     ]

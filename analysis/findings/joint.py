@@ -62,7 +62,8 @@ def _without_size(setting: Mapping[str, Any]) -> RowKey:
     That is its multiple of the default, which grows with the images a class.
     """
     usual = default_lr_img(setting["dataset"], int(setting["ipc"]), setting["image_size"])
-    multiple = f"{setting['lr_img'] / usual:.9g}"
+    lr_img = setting["lr_img"]
+    multiple = None if lr_img is None else f"{lr_img / usual:.9g}"
     return tuple({**setting, "ipc": None, "lr_img": multiple}.items())
 
 
@@ -106,6 +107,7 @@ def _weights_by_size(small: Table, large: Table, protocol: str) -> list[Finding]
         topic=INTERACTION,
         mean_over="methods",
         smallest_effect=large.smallest_effect,
+        protocol=protocol,
     )
 
 

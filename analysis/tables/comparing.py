@@ -30,6 +30,7 @@ from analysis.tables.build import build_from
 from analysis.tables.layout import TableLayout, layout_of
 from analysis.tables.notes import provenance_text
 from analysis.tables.questions import resolution_of, score_matrix
+from distill.config.base import NEUTRAL_VALUES
 from distill.errors import ProvenanceWarning, UserError, require_known
 from distill.kinds import KINDS
 
@@ -67,6 +68,12 @@ class _View:
 
     def _config_columns(self, config: Any) -> dict[str, Any]:
         layout = self.layout
+        # Results of before an option was added are those of its neutral value.
+        applicable = {*layout.config.static_fields(), *layout.config.applicable(config)}
+        config = {
+            name: NEUTRAL_VALUES.get(name) if value is None and name in applicable else value
+            for name, value in config.items()
+        }
         values = layout.by_column(layout.values(config))
         return {**config, **values, PARAMETERS: layout.parameters(config)}
 
@@ -183,7 +190,8 @@ def summarise(
         `seeds`, `failed` and `missing` (trials).
 
     Warns:
-        ProvenanceWarning: the trials differ in device, precision, versions or commit.
+        ProvenanceWarning: trials that are pooled differ in device, processor, precision, versions
+            or commit.
 
     Raises:
         UserError: a name is unknown, or a group would mix trials that are no repetitions.
@@ -198,8 +206,11 @@ def summarise(
         _check_unmixed(view, frame, names)
     rows = []
     states, scores = frame["state"].tolist(), frame[score].tolist()
-    _warn_of_provenance(t for t, state in zip(view.trials, states, strict=True) if state == "ok")
-    for key, members in view.groups(frame, names):
+    groups = list(view.groups(frame, names))
+    _warn_of_provenance(
+        [view.trials[i] for i in members if states[i] == "ok"] for _, members in groups
+    )
+    for key, members in groups:
         values = [scores[i] for i in members if states[i] == "ok"]
         found = mean_interval([value for value in values if not math.isnan(value)])
         counts = Counter(states[i] for i in members)
@@ -239,7 +250,8 @@ def pair(
         `equivalent`). Only rows with at least one pair.
 
     Warns:
-        ProvenanceWarning: the trials differ in device, precision, versions or commit.
+        ProvenanceWarning: trials that are pooled differ in device, processor, precision, versions
+            or commit.
 
     Raises:
         UserError: a name or the baseline is unknown, or several trials could be the baseline.
@@ -271,7 +283,7 @@ def pair(
             together = tuple(values_of[name] for name in view.together(what, shared))
             compared.append(_Compared(key, together, of_row, base))
     effect = smallest_effect if "accuracy" in score else None
-    _warn_of_provenance(t for one in compared for t in (*one.trials, *one.base))
+    _warn_of_provenance([*one.trials, *one.base] for one in compared)
     found = _differences(view, compared, score)
     rows = [
         (*one.key, d.mean, d.low, d.high, d.n, d.p_single, d.p, verdict_on(d, effect))
@@ -281,10 +293,12 @@ def pair(
     return pd.DataFrame(rows, columns=[*kept, what, *numbers])
 
 
-def _warn_of_provenance(trials: Iterable[TrialRecord]) -> None:
-    text = provenance_text(trials)
-    if text:
-        warnings.warn(f"trials differ in {text}", ProvenanceWarning, stacklevel=3)
+def _warn_of_provenance(groups: Iterable[list[TrialRecord]]) -> None:
+    """Warns where trials that are pooled or compared differ beside their configurations."""
+    mixed = [trial for trials in groups if provenance_text(trials) for trial in trials]
+    if mixed:
+        text = f"trials of one comparison differ in {provenance_text(mixed)}"
+        warnings.warn(text, ProvenanceWarning, stacklevel=3)
 
 
 class _Compared(NamedTuple):

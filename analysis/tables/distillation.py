@@ -28,6 +28,7 @@ from analysis.tables.layout import (
     against_variant,
     printed_order,
 )
+from analysis.tables.notes import INTERVAL
 from analysis.tables.topics import AGREEMENT, BEST, QUALITY, RANKS, SPREAD, TEST_IMAGES
 from distill.clustering.registry import CLUSTERERS
 from distill.components import fields_of
@@ -189,10 +190,7 @@ class DistillationLayout(TableLayout):
 
     def notes(self, table: Table) -> list[str]:
         """Returns what weights, intervals and reproduced scores are."""
-        notes = [
-            "T: weighted by cluster size, F: without weights. ± is half of the 95 % t interval "
-            "over n seeds; one seed has none."
-        ]
+        notes = [f"T: weighted by cluster size, F: without weights. {INTERVAL}"]
         if table.rows["reproduced_seeds"].notna().any():
             notes.append(
                 "reproduced: paper 1's protocol, its defects included (its weights have no "
@@ -312,16 +310,18 @@ def _unweighted(rows: Sequence[Row]) -> list[Pair]:
 def _is_method(row: Row, baseline: Row) -> bool:
     """Whether a row is a method by itself: not a control, nor a defect of the paper.
 
-    Controls have no matching, or the baseline's method or random images with another start, pick or
-    network. The paper's own clusterings stand for its defects where they are chosen by name.
+    Controls have no matching, or another start, pick or network than the baseline. A method that
+    finds too few clusters to start from them and so has the start of k-means is none. The paper's
+    clusterings stand for its defects where they are chosen by name.
     """
     method, options, usual = row.values[0], dict(row.options), dict(baseline.options)
     changed = {
         name for name in LAYOUT.variant_fields if options.get(name) not in (None, usual.get(name))
     }
-    if "match" in changed or method in CLUSTERERS.published_variants().values():
+    if method in CLUSTERERS.published_variants().values():
         return False
-    return not changed or method not in (baseline.values[0], "random")
+    has_start_of_kmeans = changed == {"init"} and options["init"] == "kmeans"
+    return not changed or (has_start_of_kmeans and method != "random")
 
 
 def _printed_methods(rows: Sequence[Row]) -> list[Pair]:

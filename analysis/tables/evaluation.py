@@ -25,6 +25,7 @@ from analysis.tables.layout import (
     TableLayout,
     against_baseline,
 )
+from analysis.tables.notes import INTERVAL
 from analysis.tables.percent import percent
 from distill.config.evaluation import FILE
 from distill.config.sets import SETS
@@ -136,7 +137,7 @@ class EvaluationLayout(TableLayout):
     def notes(self, table: Table) -> list[str]:
         """Returns what intervals and the further columns are, and how good the teacher was."""
         notes = [
-            "± is half of the 95 % t interval over n seeds; one seed has none.",
+            INTERVAL,
             "cover: mean distance of a real image to the nearest of the set in its class; divers.: "
             "mean distance of two images of a class; both in units of the spread of a class, in "
             "features of a fixed random network. repr.: 1 − the shifts of the means of the "

@@ -35,7 +35,7 @@ from analysis.tables.declarations import (
     Topic,
     Values,
 )
-from analysis.tables.notes import balance_note, provenance_note
+from analysis.tables.notes import INTERVAL, balance_note, provenance_note
 from analysis.tables.questions import AskedQuestion
 from analysis.tables.topics import WEIGHTED
 from distill.components import plain_type, resolve_reference
@@ -452,7 +452,7 @@ class TableLayout:
     def notes(self, table: Table) -> list[str]:
         """Returns the notes of a table before that on differences."""
         del table
-        return ["± is half of the 95 % t interval over n seeds; one seed has none."]
+        return [INTERVAL]
 
     def more_notes(self, table: Table) -> list[str]:
         """Returns the notes after that on differences."""

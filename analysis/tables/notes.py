@@ -9,6 +9,11 @@ from analysis.data.trials import PROVENANCE, TrialRecord
 from analysis.tables.declarations import Row
 from analysis.tables.percent import percent
 
+INTERVAL = (
+    "± is half of the 95 % t interval over n seeds; one seed has none, nor have equal scores."
+)
+"""What stands beside the scores of a row."""
+
 MAX_NAMED = 3
 """Values that a note names, at most."""
 

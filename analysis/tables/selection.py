@@ -34,7 +34,7 @@ from analysis.tables.layout import (
     against_baseline,
     printed_order,
 )
-from analysis.tables.notes import provenance_note
+from analysis.tables.notes import INTERVAL, provenance_note
 from analysis.tables.percent import percent
 from analysis.tables.topics import AGREEMENT, BEST, SPREAD, TEST_IMAGES
 
@@ -108,8 +108,7 @@ class SelectionLayout(TableLayout):
     def notes(self, table: Table) -> list[str]:
         """Returns what intervals, published and reproduced numbers are."""
         notes = [
-            "± is half of the 95 % t interval over n seeds; one seed has none. images: trained "
-            "on, transformed ones included.",
+            f"{INTERVAL} images: trained on, transformed ones included.",
             "published: on 15,000 photos of cats and dogs, one run each.",
         ]
         if table.rows["reproduced_seeds"].notna().any():
@@ -169,8 +168,7 @@ class CoresetLayout(SelectionLayout):
     def notes(self, table: Table) -> list[str]:
         """Returns how images are evaluated, and what is reported."""
         return [
-            "Evaluated as distilled images are. ± is half of the 95 % t interval over n seeds; "
-            "one seed has none.",
+            f"Evaluated as distilled images are. {INTERVAL}",
             "reported: in the literature, for ConvNet-3 on CIFAR-10: random, k-means-selected and "
             "all training images.",
             *_clusterer_notes(table),

@@ -134,6 +134,8 @@ class MomentumSGD:
             if parameter.grad is not None:
                 moved.append(parameter)
                 gradients.append(parameter.grad)
+        if not moved:
+            return
         buffers = [self.state[parameter].get("momentum_buffer") for parameter in moved]
         sgd(
             moved,

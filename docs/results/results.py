@@ -156,6 +156,7 @@ def collect(name: str, store: Store) -> None:
     rows = pa.Table.from_pandas(frame, schema=trial_schema(), preserve_index=False)
     pq.write_table(rows.replace_schema_metadata(None), folder / ROWS, compression="zstd")
     curves = store.curves(frame["trial_id"])
+    (folder / CURVES).unlink(missing_ok=True)
     if len(curves):
         points = pa.Table.from_pandas(curves, schema=curve_schema(), preserve_index=False)
         pq.write_table(points.replace_schema_metadata(None), folder / CURVES, compression="zstd")

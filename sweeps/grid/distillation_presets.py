@@ -275,7 +275,7 @@ def _small_configs(rows_of: Callable[[int], Iterable[Row]]) -> tuple[Distillatio
 
 SMALL = Grid(
     name="small",
-    summary="paper 1's rows under both protocols, its own clusterings and controls on 16×16 "
+    summary="paper 1's rows under both protocols, the clusterings of its code, controls on 16×16 "
     "images, ipc 1 and 10, 5 seeds, 16 of five methods without weights: 440 trials, hours on two "
     "CPU cores",
     configs=_small_configs(_small_rows),
@@ -289,8 +289,9 @@ SMALL = Grid(
     n_main_seeds=16,
     protocols=None,
 )
-"""What two cores manage; chosen on validation images, see `docs/lab-notes.md`. More
-seeds go to the methods whose differences are the question: five would leave them undecided."""
+"""What two cores manage; chosen on validation images, see `docs/lab-notes.md`. More seeds go to the
+methods whose differences are the question: five would leave them undecided. More networks a trial
+would narrow the intervals for less time, but make other trials of those that are there."""
 
 METHODS = Grid(
     name="methods",

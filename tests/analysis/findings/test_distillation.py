@@ -331,6 +331,7 @@ def test_weights_against_images_a_class_under_the_published_protocol() -> None:
     found = findings(build(frame_of(published)).tables)
     (one,) = (f for f in found if f.topic.name.startswith("weights and"))
     assert "published protocol" in one.setting
+    assert one.protocol == "published"
 
 
 def test_tables_of_other_settings_are_not_compared() -> None:
@@ -367,7 +368,7 @@ def test_where_the_spread_comes_from() -> None:
     def case(apart: float) -> str:
         rows: list[Row] = []
         for method, by in (("kmeans", 0.0), ("kmeans++", 0.01)):
-            for row in rows_of(method, "none", shifted(by, 4 if by else 0)):
+            for row in rows_of(method, "none", shifted(by, 4 if by else 0), eval_every=0):
                 score = row["test_accuracy_mean"]
                 networks = [score - apart / 2, score + apart / 2]
                 scores: dict[str, Any] = {"convnet": {"accuracies": networks}}

@@ -74,12 +74,25 @@ def test_trials_of_other_versions_are_pooled_with_a_warning(tmp_path: Path) -> N
         for method, version in (("kmeans", "2.11"), ("kmedoids", "2.9"))
         for row in rows_of(method, "none", (0.5, 0.6))
     ]
-    sweeps = sweeps_of(tmp_path, rows)
+    sweeps = sweeps_of(tmp_path / "by_row", rows)
 
-    with pytest.warns(ProvenanceWarning, match=r"trials differ in torch \(2\.11, 2\.9\)"):
+    with pytest.warns(ProvenanceWarning, match=r"comparison differ in torch \(2\.11, 2\.9\)"):
         pair(sweeps, "method", baseline="kmeans")
-    with pytest.warns(ProvenanceWarning, match="trials differ in torch"):
-        summarise(sweeps)
+    assert len(summarise(sweeps)) == 2, "each group is of one version"
+    rows[0]["torch_version"] = "2.10"
+    with pytest.warns(ProvenanceWarning, match=r"differ in torch \(2\.10, 2\.11\)"):
+        summarise(sweeps_of(tmp_path / "mixed", rows))
+
+
+def test_rows_of_before_an_option_are_those_of_its_neutral_value(tmp_path: Path) -> None:
+    rows = [r for m in ("kmeans", "dbscan") for r in rows_of(m, "none", (0.5, 0.6, 0.7))]
+    new = sweeps_of(tmp_path / "new", rows)
+    for row in (rows[0], rows[3], rows[4]):
+        row |= {"pick": None, "quota": None, "networks": None, "weights_in": None}
+    mixed = sweeps_of(tmp_path / "mixed", rows)
+
+    assert pair(mixed, "method", baseline="kmeans").equals(pair(new, "method", baseline="kmeans"))
+    assert summarise(mixed).equals(summarise(new))
 
 
 def test_table_findings_and_pairs_have_the_same_p_values(tmp_path: Path) -> None:

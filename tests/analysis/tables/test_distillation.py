@@ -552,6 +552,8 @@ def test_methods_and_controls_are_families_of_their_own() -> None:
         *rows_of("kmeans", "none", [0.4, 0.53], init="random"),
         *rows_of("kmeans", "none", [0.4, 0.54], pick="hard"),
         *rows_of("kmedoids", "none", [0.4, 0.55], match="none"),
+        *rows_of("kmedoids", "none", [0.4, 0.5], pick="hard"),
+        *rows_of("kmedoids", "none", [0.4, 0.53], init="random"),
         *rows_of("agglomerative_published", "none", [0.4, 0.56]),
         *rows_of("kmeans", "size", [0.4, 0.57]),
     ]
@@ -570,6 +572,8 @@ def test_methods_and_controls_are_families_of_their_own() -> None:
         "K-Means (random start) F",
         "K-Means (hard picks, by EL2N) F",
         "K-Medoids (start only) F",
+        "K-Medoids (hard picks, by EL2N) F",
+        "K-Medoids (random start) F",
         "Agglomerative, the paper's F",
     }
     assert not compared["methods"] & compared["controls"]

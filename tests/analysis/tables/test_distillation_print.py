@@ -213,7 +213,7 @@ def test_notes_of_all_tables_are_printed_once() -> None:
     text = printed_text(rows)
 
     assert text.count("T: weighted by cluster size") == 1
-    assert " ".join(text.split()).endswith("one seed has none.")
+    assert " ".join(text.split()).endswith("one seed has none, nor have equal scores.")
 
 
 def test_names_from_data_are_not_markup() -> None:
