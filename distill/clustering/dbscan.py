@@ -31,6 +31,7 @@ import math
 from dataclasses import dataclass
 from typing import final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -207,7 +208,7 @@ class _Distances:
             squares = self.squares[rows]
             pivot = squares.topk(k, dim=1, largest=False).values[:, -1:]
             settled = self.settled(squares, pivot, rows)
-            kth.append(settled.topk(k, dim=1, largest=False).values[:, -1].sqrt())
+            kth.append(_roots(settled.topk(k, dim=1, largest=False).values[:, -1]))
         return torch.cat(kth)
 
     def at_most(self, eps: float) -> Tensor:
@@ -218,7 +219,7 @@ class _Distances:
             adjacent[rows] = squares <= eps**2
             i, j, exact = self._near(squares, eps**2, rows)
             # Not `exact <= eps²`: eps² is rounded, and a distance of exactly eps is included.
-            adjacent[rows[i], j] = exact.sqrt_() <= eps
+            adjacent[rows[i], j] = _roots(exact) <= eps
         return adjacent
 
     def row_blocks(self, rows: Tensor | None = None) -> tuple[Tensor, ...]:
@@ -261,6 +262,16 @@ class _Distances:
             for i, j in zip(near.split(n_pairs), columns.split(n_pairs), strict=True)
         ]
         return near, columns, torch.cat(exact)
+
+
+def _roots(squares: Tensor) -> Tensor:
+    """Returns the square roots, correctly rounded: decisions at a distance of exactly eps need it.
+
+    PyTorch's on a CPU are a unit in the last place off for one number in 150 on some processors.
+    """
+    if squares.device.type != "cpu":
+        return squares.sqrt()
+    return torch.from_numpy(np.sqrt(squares.numpy()))
 
 
 def _connect_core_points(adjacent: Tensor, core: Tensor) -> Tensor:

@@ -188,8 +188,10 @@ class _Fused(torch.autograd.Function):
         return pooled, mean, rstd
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor, *unused: Tensor) -> Any:
+    def backward(ctx: Any, gradient: Tensor | None, *unused: Tensor | None) -> Any:
         del unused
+        if gradient is None:
+            return (None,) * 4
         if not torch.is_grad_enabled():  # no second derivative follows
             return *_first_derivative(gradient, *ctx.saved_tensors), None
         return *_FusedBackward.apply(gradient, *ctx.saved_tensors, ctx.eps), None
