@@ -36,13 +36,8 @@ COSTS = ("seconds", "gpu_seconds", "clustering_seconds", "evaluation_seconds")
 
 PROVENANCE = (
     *("device", "processor", "precision", "python_version", "torch_version"),
-    *(
-        "torchvision_version",
-        "numpy_version",
-        "numba_version",
-        "scikit_learn_version",
-        "git_commit",
-    ),
+    *("torchvision_version", "numpy_version", "numba_version"),
+    *("scikit_learn_version", "git_commit"),
 )
 """Columns in which compared trials may differ without being different experiments."""
 

@@ -32,13 +32,8 @@ MAX_FAILURES = 500
 
 PROVENANCE = (
     *("device", "processor", "host", "gpu_share", "n_threads", "precision", "python_version"),
-    *(
-        "torch_version",
-        "torchvision_version",
-        "numpy_version",
-        "numba_version",
-        "scikit_learn_version",
-    ),
+    *("torch_version", "torchvision_version", "numpy_version"),
+    *("numba_version", "scikit_learn_version"),
     *("ray_version", "git_commit", "dataset", "fingerprint", "n_corrupt"),
 )
 """Columns of the results on their origin."""

@@ -186,7 +186,7 @@ def summarise(
         kind: see `trials`.
 
     Returns:
-        A frame with the columns of `by`, `mean`, `low`, `high` (NaN for fewer than two seeds),
+        A frame with the columns of `by`, `mean`, `low`, `high` (NaN for one seed or equal scores),
         `seeds`, `failed` and `missing` (trials).
 
     Warns:

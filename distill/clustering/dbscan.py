@@ -208,7 +208,7 @@ class _Distances:
             squares = self.squares[rows]
             pivot = squares.topk(k, dim=1, largest=False).values[:, -1:]
             settled = self.settled(squares, pivot, rows)
-            kth.append(_roots(settled.topk(k, dim=1, largest=False).values[:, -1]))
+            kth.append(_square_roots(settled.topk(k, dim=1, largest=False).values[:, -1]))
         return torch.cat(kth)
 
     def at_most(self, eps: float) -> Tensor:
@@ -219,7 +219,7 @@ class _Distances:
             adjacent[rows] = squares <= eps**2
             i, j, exact = self._near(squares, eps**2, rows)
             # Not `exact <= eps²`: eps² is rounded, and a distance of exactly eps is included.
-            adjacent[rows[i], j] = _roots(exact) <= eps
+            adjacent[rows[i], j] = _square_roots(exact) <= eps
         return adjacent
 
     def row_blocks(self, rows: Tensor | None = None) -> tuple[Tensor, ...]:
@@ -264,7 +264,7 @@ class _Distances:
         return near, columns, torch.cat(exact)
 
 
-def _roots(squares: Tensor) -> Tensor:
+def _square_roots(squares: Tensor) -> Tensor:
     """Returns the square roots, correctly rounded: decisions at a distance of exactly eps need it.
 
     PyTorch's on a CPU are a unit in the last place off for one number in 150 on some processors.

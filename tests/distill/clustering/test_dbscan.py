@@ -99,7 +99,9 @@ def test_a_distance_of_exactly_eps_is_included(
 def test_roots_are_correctly_rounded() -> None:
     squares = 100 * torch.rand(10_000, dtype=torch.float64)
 
-    assert dbscan._roots(squares).tolist() == [math.sqrt(square) for square in squares.tolist()]
+    assert dbscan._square_roots(squares).tolist() == [
+        math.sqrt(square) for square in squares.tolist()
+    ]
 
 
 @pytest.mark.parametrize(
