@@ -19,7 +19,8 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from distill.clustering.base import Clusterer
+from distill.clustering.base import Clusterer, Clustering
+from distill.clustering.quality import class_quality
 from distill.clustering.sizes import size_columns
 from distill.selection.apportionment import largest_remainder
 from distill.selection.base import PlaneGrid, Selection, Selector, rows_by_class, shuffled
@@ -63,12 +64,13 @@ class ClusterGrid(Selector):
     ) -> Selection:
         """Chooses group by group."""
         laid_out = _lay_out(self.clusterer, self.n_clusters, self.pca_dim, points, generator)
+        clusters = laid_out.clusters
         chosen: list[Tensor] = []
         masses: list[Tensor] = []
         grids: list[PlaneGrid] = []
         n_occupied = n_filled = 0
         for label, rows in enumerate(rows_by_class(labels, len(quotas))):
-            groups = _groups(rows, laid_out.clusters)
+            groups = _groups(rows, clusters)
             sizes = torch.tensor([len(group) for group in groups])
             shares = largest_remainder(sizes, quotas[label], at_least_one=False)
             represented = (sizes.double() / shares).repeat_interleave(shares)
@@ -80,7 +82,7 @@ class ClusterGrid(Selector):
                     laid_out.plane[group],
                     self.grid_size or default_grid_size(share, self.pca_dim),
                     label=label,
-                    cluster=int(laid_out.clusters[group[0]]),
+                    cluster=int(clusters[group[0]]),
                 )
                 cells = grid_cells(laid_out.plane[group], grid)
                 chosen.append(group[_in_rounds(cells, share, generator)])
@@ -88,8 +90,9 @@ class ClusterGrid(Selector):
                 n_cells = len(torch.unique(cells))
                 n_occupied += n_cells
                 n_filled += max(0, share - n_cells)
-        selection = laid_out.selection(torch.cat(chosen), grids, n_occupied, n_filled)
-        return dataclasses.replace(selection, masses=torch.cat(masses))
+        rows, weights = torch.cat(chosen), torch.cat(masses)
+        selection = laid_out.selection(rows, weights, grids, n_occupied, n_filled)
+        return dataclasses.replace(selection, masses=weights)
 
 
 @final
@@ -131,6 +134,7 @@ class PublishedClusterGrid(Selector):
     ) -> Selection:
         """Chooses the sum of the quotas from every group."""
         laid_out = _lay_out(self.clusterer, self.n_clusters, self.pca_dim, points, generator)
+        clusters = laid_out.clusters
         n = sum(quotas)
         size = self.grid_size or default_grid_size(n, self.pca_dim)
         grid = grid_over(laid_out.plane, size)
@@ -138,7 +142,7 @@ class PublishedClusterGrid(Selector):
         chosen: list[Tensor] = []
         n_occupied = n_filled = 0
         for rows in rows_by_class(labels, len(quotas)):
-            for group in _groups(rows, laid_out.clusters):
+            for group in _groups(rows, clusters):
                 n_cells = len(torch.unique(cells[group]))
                 firsts = group[_in_rounds(cells[group], min(n_cells, n), generator)]
                 n_missing = n - len(firsts)
@@ -146,21 +150,52 @@ class PublishedClusterGrid(Selector):
                 chosen += [firsts, group[draws]]
                 n_occupied += n_cells
                 n_filled += n_missing
-        return laid_out.selection(torch.cat(chosen), [grid], n_occupied, n_filled)
+        rows = torch.cat(chosen)
+        return laid_out.selection(rows, torch.ones(len(rows)), [grid], n_occupied, n_filled)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Layout:
     """Clusters and projection of all images; see `Selection`."""
 
-    clusters: Tensor
+    points: Tensor
+    clustering: Clustering
     plane: Tensor
     counts: dict[str, Any]
 
+    @property
+    def clusters(self) -> Tensor:
+        """The (n,) cluster of every image, on the CPU."""
+        return self.clustering.labels.cpu()
+
     def selection(
-        self, rows: Tensor, grids: Sequence[PlaneGrid], n_occupied: int, n_filled: int
+        self,
+        rows: Tensor,
+        weights: Tensor,
+        grids: Sequence[PlaneGrid],
+        n_occupied: int,
+        n_filled: int,
     ) -> Selection:
-        counts = {"n_cells_occupied": n_occupied, "n_filled": n_filled}
+        """Returns the selection, with the quality of the clustering of all images together.
+
+        Args:
+            rows: chosen.
+            weights: of them; an image that is chosen again counts again.
+            grids: of the plane.
+            n_occupied: cells.
+            n_filled: images beyond one a cell.
+        """
+        once, places = rows.unique(return_inverse=True)
+        total = torch.zeros(len(once)).index_add_(0, places, weights.float())
+        device = self.points.device
+        quality = class_quality(
+            self.points, self.clustering, once.to(device), total.to(self.points)
+        )
+        counts = {
+            "n_cells_occupied": n_occupied,
+            "n_filled": n_filled,
+            **{f"{name}_last": value for name, value in quality.items()},
+        }
         return Selection(
             rows=rows,
             clusters=self.clusters,
@@ -180,7 +215,8 @@ def _lay_out(
     clustering = clusterer.fit(points, min(n_clusters, len(points)), generator)
     plane = principal_plane(points, pca_dim, generator)
     return _Layout(
-        clusters=clustering.labels.cpu(),
+        points=points,
+        clustering=clustering,
         plane=plane.coordinates.float().cpu(),
         counts={
             "n_clusters_mean": clustering.n_clusters,

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from distill.clustering.dbscan import DBSCAN
 from distill.clustering.kmeans import KMeans
+from distill.clustering.quality import QUALITY_COLUMNS, class_quality
 from distill.selection.base import Selection
 from distill.selection.cluster_grid import (
     ClusterGrid,
@@ -55,6 +56,34 @@ def cells_of(points: Tensor, size: int) -> Tensor:
 )
 def test_default_grid_has_a_cell_per_image(n: int, dim: int, size: int) -> None:
     assert default_grid_size(n, dim) == size
+
+
+def test_the_clustering_of_all_images_is_measured_by_those_chosen() -> None:
+    chosen = sound([10, 20])
+    assert chosen.clusters is not None
+    assert chosen.masses is not None
+    clustering = KMeans().fit(POINTS, 2, generator())
+    expected = class_quality(POINTS, clustering, chosen.rows, chosen.masses)
+
+    assert torch.equal(chosen.clusters, clustering.labels)
+    assert set(expected) == {*QUALITY_COLUMNS} - {"stability"}
+    for name, value in expected.items():
+        assert chosen.counts[f"{name}_last"] == pytest.approx(value, rel=1e-5)
+
+
+def test_an_image_that_is_chosen_again_counts_again() -> None:
+    chosen = published([30, 30])
+    assert chosen.clusters is not None
+    assert len(chosen.rows.unique()) < len(chosen.rows)
+    clustering = KMeans().fit(POINTS, 2, generator())
+    weights = torch.ones(len(chosen.rows))
+
+    expected = class_quality(POINTS, clustering, chosen.rows, weights)
+    assert chosen.counts["discrepancy_last"] == pytest.approx(expected["discrepancy"], rel=1e-4)
+    once = class_quality(
+        POINTS, clustering, chosen.rows.unique(), weights[: len(chosen.rows.unique())]
+    )
+    assert chosen.counts["quantization_error_last"] == pytest.approx(once["quantization_error"])
 
 
 def test_cells_by_hand() -> None:
