@@ -15,10 +15,8 @@ from analysis.findings.interactions import (
     interaction_findings,
     interaction_of,
 )
-from analysis.tables.evaluation import LABELS_TOPIC, SETS_TOPIC, label_options
+from analysis.tables.evaluation import HARD, LABELS_TOPIC, SETS_TOPIC, recipe_fields
 from analysis.tables.layout import Table
-
-HARD = "hard"
 
 
 def label_findings(tables: Sequence[Table]) -> list[Finding]:
@@ -45,8 +43,9 @@ def _by_labels(tables: Sequence[Table]) -> Iterator[tuple[Table, Table]]:
 
 
 def _recipe(table: Table) -> tuple[Any, ...]:
-    without = {"labels", *label_options(table.layout)}
-    return tuple(value for name, value in table.setting.items() if name not in without)
+    setting = table.setting
+    names = recipe_fields(table.layout, setting)
+    return (table.scope.size, *((name, setting[name]) for name in names))
 
 
 def label_interaction(hard: Table, other: Table) -> Interaction:

@@ -27,10 +27,17 @@ import pandas as pd
 
 from analysis.data.trials import TrialRecord, read_trials
 from analysis.statistics.intervals import mean_interval
-from analysis.tables.evaluation import ALL, BASELINE, LAYOUT, label_options, set_label, set_row
+from analysis.tables.evaluation import (
+    ALL,
+    BASELINE,
+    HARD,
+    LAYOUT,
+    label_fields,
+    recipe_fields,
+    set_label,
+    set_row,
+)
 from analysis.tables.layout import TableLayout, layout_of
-
-HARD = "hard"
 
 PLAIN = ("none", 0.0)
 """Values of `_AUGMENTATION` without any."""
@@ -122,8 +129,8 @@ BySeed = dict[int, float]
 
 def _recipe_key(trial: TrialRecord, layout: TableLayout) -> Key:
     """Returns what all trials of a score share: neither set, labels nor augmentation."""
-    free = {"labels", *_AUGMENTATION, *label_options(layout)}
-    return tuple(trial.config[name] for name in layout.setting_fields if name not in free)
+    names = recipe_fields(layout, trial.config)
+    return tuple((name, trial.config[name]) for name in names if name not in _AUGMENTATION)
 
 
 @dataclass
@@ -140,7 +147,7 @@ class _Recipe:
         """Adds the accuracy of a trial."""
         config = trial.config
         self.place = config
-        labels = tuple(config[name] for name in ("labels", *label_options(layout)))
+        labels = tuple(config[name] for name in label_fields(layout, config))
         augmentation = tuple(config[name] for name in _AUGMENTATION)
         by_set = self.scores.setdefault((labels, augmentation), {})
         key = (set_row(config["set"]), config["ipc"], layout.changed_options(config))

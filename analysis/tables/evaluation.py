@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from analysis.data.configs import Options
+from analysis.data.configs import SOUND, Options
 from analysis.tables import texts
 from analysis.tables.declarations import (
     Images,
@@ -31,6 +31,9 @@ from distill.config.evaluation import FILE
 from distill.config.sets import SETS
 
 BASELINE, ALL = "random", "all"
+
+HARD = "hard"
+"""Labels that are the classes themselves."""
 
 _SUFFIXES = (".pt", ".pth", ".parquet")
 
@@ -208,10 +211,22 @@ LABELS_TOPIC = Topic(
 )
 
 
-def label_options(layout: TableLayout) -> list[str]:
-    """Returns the options of labels alone; those that the network has, too, are of the recipe."""
+def recipe_fields(layout: TableLayout, setting: Mapping[str, Any]) -> list[str]:
+    """Returns the fields of a setting that it would have under hard labels, with its network.
+
+    What a teacher brings is not among them, even where another network has options of that name.
+    """
     facts = layout.facts
-    return sorted(facts.implied_options("labels") - facts.implied_options("network"))
+    of_labels = facts.implied_options("labels")
+    hard = {name: value for name, value in setting.items() if name not in of_labels}
+    hard |= {"protocol": SOUND, "labels": HARD}
+    return [n for n in layout.setting_fields if n != "labels" and facts.applies(n, hard)]
+
+
+def label_fields(layout: TableLayout, setting: Mapping[str, Any]) -> list[str]:
+    """Returns the labels and their options: those that are not of the recipe."""
+    recipe = recipe_fields(layout, setting)
+    return ["labels", *sorted(layout.facts.implied_options("labels").difference(recipe))]
 
 
 LAYOUT = EvaluationLayout(

@@ -46,6 +46,27 @@ def test_finding_says_which_sets_lose_their_lead() -> None:
     assert line.endswith(", 2 lower, 1 equivalent.")  # with the mean over the sets
 
 
+@pytest.mark.parametrize("network", ["convnet", "mlp"])
+def test_differences_are_from_those_of_as_many_images_and_of_the_same_network(
+    network: str,
+) -> None:
+    """One image of k-center was compared with ten; a teacher's width hid the rows of an MLP."""
+    found = {}
+    given: Row = {"network": network}
+    trials: list[Row] = []
+    for ipc, (hard, teacher) in {1: (0.35, 0.3), 10: (0.1, 0.5)}.items():
+        for labels, lead in (("hard", hard), ("teacher", teacher)):
+            fields = given | {"ipc": ipc, "labels": labels}
+            trials += evaluation_rows_of("random", (0.4, 0.41), **fields)
+            trials += evaluation_rows_of("k_center", (0.4 + lead, 0.411 + lead), **fields)
+    for finding in findings(build(frame_of(trials), kinds=["evaluation"]).tables):
+        if finding.topic.name == "labels":
+            found[finding.setting.split(", ")[1]] = finding.cases[0]
+
+    assert found["1 image a class"].startswith("k-center (−5.00")
+    assert found["10 images a class"].startswith("k-center (+40.00")
+
+
 def test_sets_without_hard_labels_or_of_another_recipe_are_not_compared() -> None:
     other: dict[str, Any] = {"n_eval": 7}
     alone = [row for row in rows() if row["labels"] == "teacher"]

@@ -74,6 +74,23 @@ def test_other_recipes_are_never_mixed() -> None:
     assert set(found["network"]) == {"convnet"}
 
 
+def test_a_teacher_of_another_network_has_no_part_in_the_recipe() -> None:
+    """Options of a convnet that teaches an MLP hid the scores of its labels."""
+    network: dict[str, Any] = {"network": "mlp"}
+    found = robust_scores(
+        frame_of(
+            [
+                *evaluation_rows_of("all", (0.8, 0.9), **network),
+                *evaluation_rows_of("random", (0.4, 0.4), ipc=1, labels="teacher", **network),
+                *evaluation_rows_of("dc.pt", (0.3, 0.34), **network),
+                *evaluation_rows_of("dc.pt", (0.5, 0.6), labels="teacher", **network),
+            ]
+        )
+    )
+    assert list(zip(found["score"], found["labels"], strict=True)) == [("lrs", "teacher")]
+    assert found["improvement"][0] == pytest.approx(0.15)
+
+
 def test_ends_of_the_scale() -> None:
     best = {"all_hard": 0.0, "set_hard": 1.0, "set_any": 1.0, "random_any": 0.0}
     worst = {"all_hard": 1.0, "set_hard": 0.0, "set_any": 0.0, "random_any": 1.0}
