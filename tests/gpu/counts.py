@@ -20,6 +20,9 @@ from tests.paths import ROOT
 BYTES_PER_SECOND = 2.6e12
 """Memory bandwidth that an H100 SXM reaches in practice (3.35 TB/s by its data sheet)."""
 
+TF32_OPERATIONS = 250e12
+"""Operations a second that products of matrices reach on an H100 with TF32."""
+
 WITHOUT_KERNEL = frozenset(
     """view _unsafe_view expand permute transpose t slice select unsqueeze squeeze as_strided detach
     alias split split_with_sizes unbind diagonal view_as_real _reshape_alias unfold chunk lift_fresh
@@ -53,6 +56,7 @@ class Counts:
         kernels: launches by operation; a replayed graph counts all its kernels.
         moved: bytes read and written by operation.
         operations: multiplications and additions of matrix products and convolutions.
+        bound: milliseconds, summed over calls, of bytes or arithmetic, whichever takes longer.
         syncs: places where the host waits for the device → times.
         pageable: places of asynchronous copies from pageable host memory, which the driver first
             copies into a buffer, → times.
@@ -64,6 +68,7 @@ class Counts:
     kernels: Counter[str] = field(default_factory=Counter)
     moved: Counter[str] = field(default_factory=Counter)
     operations: int = 0
+    bound: float = 0.0
     syncs: Counter[str] = field(default_factory=Counter)
     pageable: Counter[str] = field(default_factory=Counter)
     pinned: Counter[str] = field(default_factory=Counter)
@@ -92,14 +97,28 @@ class Counts:
 
     @property
     def milliseconds(self) -> float:
-        """Time that the bytes take at `BYTES_PER_SECOND`."""
-        return 1e3 * self.n_bytes / BYTES_PER_SECOND
+        """Milliseconds that the bytes take at `BYTES_PER_SECOND`."""
+        return _ms_of_bytes(self.n_bytes)
+
+    @property
+    def arithmetic(self) -> float:
+        """Milliseconds that the operations take at `TF32_OPERATIONS`."""
+        return _ms_of_operations(self.operations)
 
     def add(self, name: str, n_kernels: int, n_bytes: int, operations: int) -> None:
         """Counts the kernels of one operation."""
         self.kernels[name] += n_kernels
         self.moved[name] += n_bytes
         self.operations += operations
+        self.bound += max(_ms_of_bytes(n_bytes), _ms_of_operations(operations))
+
+
+def _ms_of_bytes(n_bytes: int) -> float:
+    return 1e3 * n_bytes / BYTES_PER_SECOND
+
+
+def _ms_of_operations(operations: int) -> float:
+    return 1e3 * operations / TF32_OPERATIONS
 
 
 _EMULATION = {Path(__file__).with_name(f"{name}.py") for name in ("counts", "cuda", "emulator")}

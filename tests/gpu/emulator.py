@@ -445,6 +445,7 @@ class Emulator:
         self.counts.kernels += capture.counts.kernels
         self.counts.moved += capture.counts.moved
         self.counts.operations += capture.counts.operations
+        self.counts.bound += capture.counts.bound
 
 
 def _wrapped(tensor: Tensor) -> Tensor:

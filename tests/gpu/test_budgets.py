@@ -15,6 +15,7 @@ from distill.dream.loop import Dream
 from distill.runtime.graphs import WARM_UP
 from tests.benchmarks import gpu_counts
 from tests.benchmarks.gpu_counts import counted, data_on, evaluation_of, warm_up
+from tests.benchmarks.reference import ReferenceLoop
 from tests.gpu.budgets import Budget
 from tests.gpu.cuda import emulated_cuda
 from tests.gpu.emulator import Emulator
@@ -53,6 +54,13 @@ def test_an_inner_loop_stays_within_its_budgets(gpu: Emulator) -> None:
     NETWORK_UPDATE.check(update)
     assert update.replays == 1  # of all batches
 
+    loop = ReferenceLoop(dream)
+    public = [counted(gpu, loop.matching), counted(gpu, loop.network_update)]
+    here = [matching, update]
+    for name, times in (("n_bytes", 2.6), ("bound", 2.2), ("n_kernels", 3.5)):
+        of_public, of_here = (sum(getattr(one, name) for one in both) for both in (public, here))
+        assert of_public >= times * of_here, name
+
 
 def test_one_more_wait_or_copy_exceeds_the_budget(gpu: Emulator) -> None:
     dream = published_dream()
@@ -83,7 +91,7 @@ def test_the_table_of_counts_is_printed(
     torch.set_num_threads(n_threads)
     head, row, *places = capsys.readouterr().out.splitlines()
 
-    columns = "kernels direct GB ms ms TF32 waits pageable pinned"
+    columns = "kernels direct GB ms ms TF32 bound waits pageable pinned"
     assert head.split() == columns.split()
     assert row.startswith("kmeans (")
     assert int(row.split()[-3]) == sum(int(p.split()[0]) for p in places if " syncs: " in p)
@@ -93,7 +101,18 @@ def test_an_evaluation_epoch_stays_within_its_budget(gpu: Emulator) -> None:
     evaluation = evaluation_of(10, 128)
     for _ in range(WARM_UP + 1):
         evaluation.run_epoch()
+    assert not evaluation.recipe.tests_after(evaluation.epoch)
 
     epoch = counted(gpu, evaluation.run_epoch)
     EVALUATION_EPOCH.check(epoch)
     assert epoch.replays == 1
+
+
+def test_a_test_of_a_network_waits_for_its_results_alone(gpu: Emulator) -> None:
+    """Sum of losses, images right by class and one by one: not a read a batch."""
+    evaluation = evaluation_of(10, 16)
+    evaluation._test()  # the first compares kernels with layers
+    test = counted(gpu, evaluation._test)
+
+    assert test.n_syncs <= 4, test.syncs
+    assert test.n_pageable == 0

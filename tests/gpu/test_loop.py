@@ -46,3 +46,20 @@ def test_steps_without_graphs_run_on_the_gpu(digits: ImageData, tiny: Tiny) -> N
         on_gpu.inner_loop()
         assert gpu.counts.replays == 0
         torch.testing.assert_close(on_gpu.images.cpu(), on_cpu.images, rtol=0, atol=1e-10)
+
+
+def test_the_host_waits_only_when_a_clustering_or_a_loss_is_due(
+    digits: ImageData, tiny: Tiny
+) -> None:
+    """And for whether losses and images are finite; recording the steps waits, too."""
+    config = tiny(clusterer="kmeans", n_inner=8, cluster_interval=4)
+    with emulated_cuda() as gpu:
+        dream = Dream(config, digits.to("cuda"))
+        waits = []
+        for _ in range(8):
+            gpu.reset()
+            dream.inner_loop()
+            waits.append(gpu.counts.n_syncs)
+
+    assert waits[4] > 0, "the clustering reads whether it has converged"
+    assert waits[5:] == [0, 0, 2], "is all finite, and the loss of the outer iteration"
