@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.data.configs import plain_values
-from distill.config.base import Config
+from distill.config.base import NEUTRAL_VALUES, Config
 from distill.errors import UserError
 from distill.kinds import COMMON_COLUMNS, KINDS, Kind, config_from_dict
 
@@ -158,9 +158,7 @@ def _finished(kind: Kind, results: pd.DataFrame) -> Iterator[TrialRecord]:
         rows["trial_id"].tolist(),
         states.tolist(),
         rows["seed"].astype(int).tolist(),
-        _shared_values(
-            {name: plain_column(kind, rows, name) for name in kind.config_columns if name != "seed"}
-        ),
+        _configs(kind, rows),
         scores,
         plain(rows["fingerprint"]).tolist(),
         _resolutions(n_test, _floats(rows, "n_networks")),
@@ -183,6 +181,39 @@ def _finished(kind: Kind, results: pd.DataFrame) -> Iterator[TrialRecord]:
             provenance=made,
             network_scores=networks,
         )
+
+
+def _configs(kind: Kind, rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Returns the configuration of every row but for the seed, equal ones as one object.
+
+    Rows of before a field or option was added have its neutral value: what trials did before.
+    """
+    names = (name for name in kind.config_columns if name != "seed")
+    columns = {name: plain_column(kind, rows, name) for name in names}
+    added = [name for name in NEUTRAL_VALUES if name in columns]
+    shared = _shared_values(columns)
+    for values in {id(values): values for values in shared}.values():
+        lacking = [name for name in added if values[name] is None]
+        if lacking:
+            has = _declared_for(kind, values)
+            values |= {name: NEUTRAL_VALUES[name] for name in lacking if name in has}
+    return _merged(shared)
+
+
+def _declared_for(kind: Kind, values: Mapping[str, Any]) -> set[str]:
+    """Returns the fields and options of a configuration; none for components of other versions."""
+    try:
+        return {*kind.config.static_fields(), *kind.config.applicable(values)}
+    except UserError:
+        return set()
+
+
+def _merged(configs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the same values, one object for all that are equal."""
+    first: dict[tuple[Any, ...], dict[str, Any]] = {}
+    unique = {id(values): values for values in configs}
+    of = {key: first.setdefault(tuple(v.values()), v) for key, v in unique.items()}
+    return [of[id(values)] for values in configs]
 
 
 def _resolutions(n_test: NDArray[np.float64], n_networks: NDArray[np.float64]) -> list[float]:

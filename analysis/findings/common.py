@@ -9,7 +9,7 @@ from analysis.data.configs import PUBLISHED
 from analysis.data.reading import Sweeps
 from analysis.findings.claims import MEASURED, Finding, count_text, setting_of
 from analysis.statistics.images import bootstrap_difference
-from analysis.statistics.networks import narrowing, network_spread, networks_pay
+from analysis.statistics.networks import narrowing, networks_pay, spread_within_seeds
 from analysis.statistics.ranks import rank_agreement
 from analysis.tables.declarations import Topic
 from analysis.tables.layout import Table
@@ -99,10 +99,13 @@ def _spread(table: Table, protocol: str) -> Iterator[str]:
     places = {place for pair in asked.pairs for place in (pair.row, pair.baseline)}
     trials = [t for i in sorted(places) for t in table.entries[i].scored(protocol)]
     score = table.layout.score(protocol)
-    spread = network_spread([trial.network_accuracies(score) for trial in trials])
+    by_seed: dict[int, list[tuple[float, ...]]] = {}
+    for trial in trials:
+        by_seed.setdefault(trial.seed, []).append(trial.network_accuracies(score))
+    spread = spread_within_seeds(by_seed.values())
     if math.isnan(spread.variance):
         return
-    more = narrowing(asked.family.deviation, spread)
+    more = narrowing(asked.family.deviation, asked.family.df, spread)
     advice = ""
     seconds = [  # of evaluations at the end alone: those of curves do not grow with the networks
         (t.numbers["evaluation_seconds"], t.numbers["seconds"])
@@ -119,9 +122,10 @@ def _spread(table: Table, protocol: str) -> Iterator[str]:
         )
     yield (
         f"trials of one row and seed differ by a standard deviation of "
-        f"{percent(asked.family.deviation)}, of whose square {100 * more.share:.0f} % is between "
-        f"the networks of a trial; twice as many networks would narrow the intervals by "
-        f"{100 * more.networks:.0f} %, twice as many seeds by {100 * more.seeds:.0f} %{advice}"
+        f"{percent(asked.family.deviation)}, of whose square {100 * more.share:.0f} % (95 % "
+        f"{100 * more.low:.0f} to {100 * more.high:.0f}) is between the networks of a trial; twice "
+        f"as many networks would narrow the intervals by {100 * more.networks:.0f} %, twice as "
+        f"many seeds by {100 * more.seeds:.0f} %{advice}"
     )
 
 

@@ -9,7 +9,7 @@ Biometrics 1946.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -56,34 +56,78 @@ def network_spread(scores: Sequence[ArrayLike]) -> NetworkSpread:
     return NetworkSpread(squares / df if df else math.nan, df, harmonic)
 
 
+def spread_within_seeds(by_seed: Iterable[Sequence[ArrayLike]]) -> NetworkSpread:
+    """Returns the spread of networks within trials, less what trials of one seed share.
+
+    The first networks of all trials of a seed start from the same weights and see batches in the
+    same order, and so do the second ones: what these make cancels in differences between trials.
+
+    Args:
+        by_seed: the trials of each seed; of each the scores of its networks, (K,). Only trials with
+            as many networks as another one of the seed, at least two, count.
+
+    Example:
+        >>> found = spread_within_seeds([[[0.50, 0.52], [0.60, 0.62]], [[0.5, 0.5], [0.6, 0.62]]])
+        >>> round(found.variance, 6), found.df, found.n_networks
+        (5e-05, 2, 2.0)
+    """
+    squares, df, inverse, n_trials = 0.0, 0, 0.0, 0
+    for trials in by_seed:
+        arrays = [np.asarray(one, dtype=np.float64) for one in trials]
+        for n_networks in {len(one) for one in arrays if len(one)}:
+            same = np.stack([one for one in arrays if len(one) == n_networks])
+            inverse += len(same) / n_networks
+            n_trials += len(same)
+            rest = same - same.mean(axis=1, keepdims=True) - same.mean(axis=0) + same.mean()
+            squares += float((rest**2).sum())
+            df += (len(same) - 1) * (n_networks - 1)
+    variance = squares / df if df else math.nan
+    return NetworkSpread(variance, df, n_trials / inverse if n_trials else math.nan)
+
+
 class Narrowing(NamedTuple):
     """What twice as many networks or seeds would do to an interval.
 
     Attributes:
         share: of the variance of a trial's score that its networks make, in [0, 1].
+        low: end of its 95 % interval.
+        high: end of its 95 % interval.
         networks: by how much of its width twice as many networks would narrow an interval.
         seeds: the same of twice as many seeds, 1 − 1/√2, change of the t quantile left out.
     """
 
     share: float
+    low: float
+    high: float
     networks: float
     seeds: float
 
 
-def narrowing(deviation: float, spread: NetworkSpread) -> Narrowing:
+def narrowing(
+    deviation: float, df: int, spread: NetworkSpread, confidence: float = CONFIDENCE
+) -> Narrowing:
     """Returns what more networks or seeds would do.
+
+    The two mean squares are independent, so their ratio has an F distribution.
 
     Args:
         deviation: of a trial's score given row and seed, above 0.
-        spread: of its networks.
+        df: its degrees of freedom, at least 1.
+        spread: of its networks, of at least one degree of freedom.
+        confidence: of the interval of the share, in (0, 1).
 
     Example:
-        >>> more = narrowing(0.01, NetworkSpread(variance=0.0001, df=10, n_networks=2.0))
-        >>> round(more.share, 2), round(more.networks, 3), round(more.seeds, 3)
-        (0.5, 0.134, 0.293)
+        >>> more = narrowing(0.01, 20, NetworkSpread(variance=0.0001, df=40, n_networks=2.0))
+        >>> round(more.share, 2), round(more.low, 2), round(more.high, 2)
+        (0.5, 0.22, 1.0)
+        >>> round(more.networks, 3), round(more.seeds, 3)
+        (0.134, 0.293)
     """
-    share = min(spread.variance / spread.n_networks / deviation**2, 1.0)
-    return Narrowing(share, 1 - math.sqrt(1 - share / 2), 1 - math.sqrt(0.5))
+    ratio = spread.variance / spread.n_networks / deviation**2
+    tail = (1 - confidence) / 2
+    ends = (ratio / special.fdtri(spread.df, df, p) for p in (1 - tail, tail))
+    share, low, high = (min(float(x), 1.0) for x in (ratio, *ends))
+    return Narrowing(share, low, high, 1 - math.sqrt(1 - share / 2), 1 - math.sqrt(0.5))
 
 
 def networks_pay(share: float, cost_share: float) -> bool:

@@ -30,7 +30,6 @@ from analysis.tables.build import build_from
 from analysis.tables.layout import TableLayout, layout_of
 from analysis.tables.notes import provenance_text
 from analysis.tables.questions import resolution_of, score_matrix
-from distill.config.base import NEUTRAL_VALUES
 from distill.errors import ProvenanceWarning, UserError, require_known
 from distill.kinds import KINDS
 
@@ -68,12 +67,6 @@ class _View:
 
     def _config_columns(self, config: Any) -> dict[str, Any]:
         layout = self.layout
-        # Results of before an option was added are those of its neutral value.
-        applicable = {*layout.config.static_fields(), *layout.config.applicable(config)}
-        config = {
-            name: NEUTRAL_VALUES.get(name) if value is None and name in applicable else value
-            for name, value in config.items()
-        }
         values = layout.by_column(layout.values(config))
         return {**config, **values, PARAMETERS: layout.parameters(config)}
 

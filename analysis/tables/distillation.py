@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.data.configs import PUBLISHED, Options
+from analysis.data.configs import PUBLISHED, SOUND, Options
 from analysis.data.published import load_published
 from analysis.tables import texts
 from analysis.tables.declarations import (
@@ -324,6 +324,26 @@ def _is_method(row: Row, baseline: Row) -> bool:
     return not changed or (has_start_of_kmeans and method != "random")
 
 
+def _code_and_method(rows: Sequence[Row]) -> list[Pair]:
+    """Returns every clustering of the paper's code and the method of that name, same options.
+
+    The usual variant of the method where there are several, as of linkages.
+    """
+    method_of = {variant: name for name, variant in CLUSTERERS.published_variants().items()}
+    pairs = []
+    for i, row in enumerate(rows):
+        values = (method_of.get(row.values[0]), *row.values[1:])
+        of_name = [
+            j
+            for j, other in enumerate(rows)
+            if other.values == values and set(row.options) <= set(other.options)
+        ]
+        if of_name:
+            baseline = min(of_name, key=lambda j: not rows[j].is_usual)
+            pairs.append(Pair(row=i, baseline=baseline, label=row.label))
+    return pairs
+
+
 def _printed_methods(rows: Sequence[Row]) -> list[Pair]:
     """Returns each printed row without weights and the next lower one in print."""
     places = [i for i, row in enumerate(rows) if row.values[1] == "F"]
@@ -356,6 +376,13 @@ CONTROLS = Topic(
     title="Controls and variants without weights, against K-Means F (paired by seed)",
     subject="Controls and variants",
     comparisons="comparisons with K-Means F",
+)
+CODE = Topic(
+    name="code",
+    title="Clusterings as paper 1's code ran them, against the methods that it names (paired by "
+    "seed)",
+    subject="Clusterings of paper 1's code",
+    comparisons="comparisons with the method of that name",
 )
 WEIGHTS_TOPIC = Topic(
     name="weights",
@@ -414,6 +441,7 @@ LAYOUT = DistillationLayout(
             differences="controls and variants from K-Means F",
             joins_first=True,
         ),
+        Question(topic=CODE, pairs=_code_and_method, protocols=(SOUND,)),
         Question(
             topic=WEIGHTS_TOPIC,
             pairs=_with_and_without_weights,

@@ -20,7 +20,6 @@ from analysis.tables import texts
 from analysis.tables.distillation import VARIANT_LABELS
 from analysis.tables.layout import Table, TableLayout
 from analysis.tables.sheet import Column, Sheet
-from distill.config.base import NEUTRAL_VALUES
 from distill.config.defaults import dataset_defaults, default_lr_img
 from distill.kinds import CLUSTER_QUALITY_COLUMNS, KINDS
 
@@ -143,12 +142,7 @@ def _groups(tables: Sequence[Table]) -> dict[Setting, Members]:
     for number, row in enumerate(entries):
         for trial in row.trials:
             if trial.state == "ok":
-                # Rows of before an option was added have none, and did what its neutral value does.
-                values = (trial.config[name] for name in names)
-                key = tuple(
-                    (name, NEUTRAL_VALUES.get(name) if value is None else value)
-                    for name, value in zip(names, values, strict=True)
-                )
+                key = tuple((name, trial.config[name]) for name in names)
                 groups.setdefault(key, []).append((number, trial))
     return groups
 

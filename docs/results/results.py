@@ -57,7 +57,8 @@ class Result:
         title: of its section.
         command: that makes it; runs what is missing when given again.
         hardware: it ran on.
-        shown: labels of the rows without weights that the README shows; none: it has no table.
+        shown: labels of the rows that the README shows, of distillations those without weights;
+            none: it has no table.
         pictured: rows of which a seed's distilled images are kept as pictures.
     """
 
@@ -97,6 +98,14 @@ RESULTS = {
             "Random F",
         ),
     ),
+    "paper1-32": Result(
+        title="Five methods of paper 1 at 32×32 pixels",
+        command="uv run sweeps/full_grid.py --preset small "
+        "--dataset parquet:cifar10-train.parquet,cifar10-test.parquet "
+        "--only 'method=kmeans|kmedoids|dbscan|agglomerative|random,ipc=10,weights=false,"
+        "protocol=sound,match=gradients,init=clusters' --set image_size=32 --seeds 3",
+        hardware="two shared x86-64 cores without a GPU, one thread a trial",
+    ),
     "methods-small": Result(
         title="All clusterers and picks on small CIFAR-10 images",
         command="uv run sweeps/full_grid.py --preset methods "
@@ -120,6 +129,10 @@ RESULTS = {
         "--dataset parquet:cats-vs-dogs-0.parquet "
         "--set image_size=48 --set test_fraction=0.2 --set train_per_class=1200",
         hardware="two shared x86-64 cores without a GPU, one thread a trial",
+        shown=(
+            *("base (all images)", "random 50 %", "random 40 %", "random 25 %", "random 10 %"),
+            *("clustering 10 %", "augmentation 10 %"),
+        ),
     ),
 }
 """Name of the folder → the sweep."""
@@ -282,28 +295,47 @@ def _values(values: Iterable[Any], length: int | None = None) -> list[str]:
 
 
 def part(name: str, result: Result, sweeps: Sweeps) -> str:
-    """Returns what the README says of a result: rows without weights of all its tables."""
+    """Returns what the README says of a result: the rows that are shown of all its tables."""
     tables = _tables(sweeps)
+    is_selection = tables[0].layout.kind == "selection"
+    lines = _selected(result, *tables) if is_selection else _distilled(result, tables)
+    folder = f"docs/results/{name}"
+    picture = f"![Differences from the baseline, row by row]({folder}/{OPENING}.png)"
+    return "\n".join([*lines, "", f"[All rows, findings, command]({folder}/README.md) {picture}"])
+
+
+def _distilled(result: Result, tables: list[Table]) -> list[str]:
+    """Returns the rows without weights of tables of distillations, one beside the other."""
     headings = ["", *(f"{table.setting['ipc']} a class | difference" for table in tables)]
     lines = ["| " + " | ".join(headings) + " |", "| --- |" + " ---: | ---: |" * len(tables)]
     cells: dict[str, dict[int, str]] = {}
     for position, table in enumerate(tables):
         for index, row in enumerate(table.entries):
             if row.label in result.shown and row.values[1] == "F" and row.trials:
-                cells.setdefault(row.label, {})[position] = _cells(table, index)
+                cells.setdefault(row.label, {})[position] = _compared(table, index)
     for label, by_table in cells.items():
         shown = (by_table.get(position, " | ") for position in range(len(tables)))
         lines.append(f"| {label} | " + " | ".join(shown) + " |")
-    folder = f"docs/results/{name}"
-    picture = f"![Differences from the baseline, row by row]({folder}/{OPENING}.png)"
-    lines += ["", f"[All rows, findings, command]({folder}/README.md) {picture}"]
-    return "\n".join(lines)
+    return lines
 
 
-def _cells(table: Table, index: int) -> str:
-    """Returns accuracy and difference of a row, each with half of its interval."""
+def _selected(result: Result, table: Table) -> list[str]:
+    """Returns the rows of a table of selections: in print, under its protocol, and sound."""
+    headings = "training images | published | its protocol, here | sound protocol | difference"
+    lines = [f"| {headings} |", "| --- |" + " ---: |" * 4]
+    for index, row in enumerate(table.entries):
+        if row.label in result.shown:
+            numbers = table.rows.iloc[index]
+            cells = [row.label, percent(numbers["published_accuracy"])]
+            cells += [_accuracy(numbers, "reproduced"), _compared(table, index)]
+            lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _compared(table: Table, index: int) -> str:
+    """Returns the sound accuracy and difference of a row, each with half of its interval."""
     numbers = table.rows.iloc[index]
-    accuracy = " ".join([percent(numbers["sound_accuracy"]), *plus_minus(_half(numbers, "sound"))])
+    accuracy = _accuracy(numbers, "sound")
     if index == table.baseline:
         return f"{accuracy} | baseline"
     half = plus_minus(_half(numbers, "sound_difference"))
@@ -311,6 +343,11 @@ def _cells(table: Table, index: int) -> str:
     return (
         f"{accuracy} | {' '.join([percent(numbers['sound_difference'], signed=True), *half])}{mark}"
     )
+
+
+def _accuracy(numbers: Any, protocol: str) -> str:
+    accuracy = percent(numbers[f"{protocol}_accuracy"])
+    return " ".join([accuracy, *plus_minus(_half(numbers, protocol))])
 
 
 def _half(numbers: Any, name: str) -> float:

@@ -5,11 +5,13 @@ import math
 import numpy as np
 import pytest
 
+from analysis.statistics.blocks import fit_blocks
 from analysis.statistics.networks import (
     NetworkSpread,
     narrowing,
     network_spread,
     one_network_intervals,
+    spread_within_seeds,
 )
 
 
@@ -29,12 +31,38 @@ def test_single_networks_have_no_spread() -> None:
 
 def test_what_to_buy_more_of() -> None:
     """σ² = τ² + ω² / K: with τ = 0 twice as many networks do what twice as many seeds do."""
-    only_networks = narrowing(0.01, NetworkSpread(0.0002, 10, 2.0))
-    only_seeds = narrowing(0.01, NetworkSpread(0.0, 10, 2.0))
+    only_networks = narrowing(0.01, 10, NetworkSpread(0.0002, 10, 2.0))
+    only_seeds = narrowing(0.01, 10, NetworkSpread(0.0, 10, 2.0))
 
     assert only_networks.share == pytest.approx(1.0)
     assert only_networks.networks == pytest.approx(only_networks.seeds)
     assert (only_seeds.share, only_seeds.networks) == (0.0, 0.0)
+    # F at 97.5 % is 3.717 for 10 and 10 degrees of freedom.
+    assert (only_networks.low, only_networks.high) == (pytest.approx(1 / 3.717, rel=1e-3), 1.0)
+
+
+def test_what_networks_of_a_seed_share_cancels_in_differences() -> None:
+    """By simulation: with a common part the shares were too large, 1 where it was 0.33."""
+    random = np.random.default_rng(1)
+    n_rows, n_seeds, n_networks = 6, 200, 2
+    common = random.normal(0, 2.0, (n_seeds, 1, n_networks))
+    alone = random.normal(0, 1.0, (n_seeds, n_rows, n_networks))
+    trials = random.normal(0, 1.0, (n_seeds, n_rows, 1))
+    scores = common + alone + trials
+    spread = spread_within_seeds(scores)
+    deviation = math.sqrt(fit_blocks(scores.mean(axis=2).T).variance)
+    more = narrowing(deviation, (n_rows - 1) * (n_seeds - 1), spread)
+
+    assert spread.df == n_seeds * (n_rows - 1)
+    assert spread.variance == pytest.approx(1.0, rel=0.1)
+    assert more.low < 1 / 3 < more.high  # ω² / K of τ² + ω² / K
+    assert network_spread(list(scores.reshape(-1, n_networks))).variance > 3.0
+
+
+def test_single_trials_of_a_seed_say_nothing_of_differences() -> None:
+    spread = spread_within_seeds([[[0.5, 0.6]], [[0.5, 0.6], [0.5]]])
+    assert math.isnan(spread.variance)
+    assert spread.df == 0
 
 
 def test_one_network_by_hand() -> None:

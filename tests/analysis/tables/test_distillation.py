@@ -540,6 +540,42 @@ def test_weights_in_training_are_rows_compared_with_those_without() -> None:
     assert not of_matching & names.keys()
 
 
+def test_rows_of_before_networks_could_be_chosen_are_methods() -> None:
+    """The baseline's older rows had no `networks`: HDBSCAN's with `fresh` counted as a control."""
+    older = {"networks": None, "pick": None, "quota": None}
+    trials = [row | older for row in rows_of("kmeans", "none", [0.5, 0.6])]
+    trials += rows_of("hdbscan", "none", [0.52, 0.6])
+    (table,) = build(frame_of(trials)).tables
+    compared = {
+        asked.question.topic.name: {pair.label for pair in asked.pairs} for asked in table.tested
+    }
+
+    assert "HDBSCAN" in compared["methods"]
+    assert not compared["controls"]
+
+
+def test_clusterings_of_the_papers_code_are_compared_with_what_they_are_named() -> None:
+    """Each with the method of its name; DBSCAN of another radius is another method."""
+    trials = [
+        *rows_of("kmeans", "none", [0.5, 0.6, 0.7]),
+        *rows_of("kmedoids", "none", [0.52, 0.6, 0.7]),
+        *rows_of("kmedoids_published", "none", [0.42, 0.51, 0.6]),
+        *rows_of("agglomerative", "none", [0.5, 0.6, 0.7]),
+        *rows_of("agglomerative", "none", [0.5, 0.6, 0.7], linkage="single"),
+        *rows_of("agglomerative_published", "none", [0.4, 0.56, 0.6]),
+        *rows_of("dbscan", "none", [0.52, 0.61, 0.7], eps=15.0, min_samples=2),
+        *rows_of("dbscan_published", "none", [0.52, 0.61, 0.7], eps=12.0, min_samples=2),
+    ]
+    (table,) = build(frame_of(trials)).tables
+    (asked,) = (a for a in table.tested if a.question.topic.name == "code")
+    names = [(table.row_names[p.row], table.row_names[p.baseline]) for p in asked.pairs]
+
+    assert names == [
+        ("K-Medoids, the paper's F", "K-Medoids F"),
+        ("Agglomerative, the paper's F", "Agglomerative (ward) F"),
+    ]
+
+
 def test_methods_and_controls_are_families_of_their_own() -> None:
     trials = [
         *rows_of("kmeans", "none", [0.5, 0.6]),
