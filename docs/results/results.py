@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -266,7 +267,8 @@ def page(name: str, result: Result, sweeps: Sweeps, folder: Path) -> str:
         "",
         f"{len(rows)} trials, {rows['cpu_seconds'].sum() / 3600:.1f} CPU-hours, on "
         f"{result.hardware}; commits {', '.join(_values(rows['git_commit'], 10))}; torch "
-        f"{', '.join(_values(rows['torch_version']))}.",
+        f"{', '.join(_values(rows['torch_version']))}; processors {_processors(rows)}; images "
+        f"{', '.join(_values(rows['fingerprint'], 10))} (the column `fingerprint`).",
         "",
         "```console",
         result.command,
@@ -288,6 +290,12 @@ def page(name: str, result: Result, sweeps: Sweeps, folder: Path) -> str:
     images = sorted((HERE / name / "images").glob("*.png"))
     lines += ["", *(f"![{image.stem}](images/{image.name})" for image in images)] if images else []
     return "\n".join(lines) + "\n"
+
+
+def _processors(rows: pd.DataFrame) -> str:
+    """Returns the processors of the trials, with how many ran on each."""
+    counts = rows["processor"].fillna("not recorded").value_counts()
+    return ", ".join(f"{name} ({counts[name]} trials)" for name in sorted(counts.index))
 
 
 def _values(values: Iterable[Any], length: int | None = None) -> list[str]:

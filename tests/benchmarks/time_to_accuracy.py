@@ -3,11 +3,12 @@
     uv run python tests/benchmarks/time_to_accuracy.py [--dataset parquet:TRAIN,TEST] [--seeds 5]
         [--out DIR] [--target 38] [--clock cpu] [--set FIELD=VALUE …]
 
-Trials of the size of the preset `small` (16×16 images, width 32, ipc 10), in turns, each with one
+Trials of the size of the preset `small` (16×16 images, width 16, ipc 10), in turns, each with one
 thread: for every seed k-means and random batches, both from the start of k-means, with fresh
 networks and with a pool that the seed's trials share (its training counts for each). Their rows are
-kept in DIR as those of a sweep, so that a run that is interrupted goes on. Prints the seconds to an
-accuracy with intervals and the ratios to fresh networks with k-means, and writes the figure.
+kept in DIR as those of a sweep, by clock, so that a run that is interrupted goes on. Prints the
+seconds to an accuracy with intervals and the ratios to fresh networks with k-means, and writes the
+figure.
 
 `--clock cpu` counts CPU seconds in place of the clock's, for a machine that other work shares.
 """
@@ -60,8 +61,9 @@ def main() -> None:
         clock.timer = time.process_time
     with tempfile.TemporaryDirectory() as temporary:
         out = options.out or Path(temporary)
-        os.environ.setdefault("DREAM_SWEEP_CACHE", str(out / "cache"))
-        store = Store(out / "results")
+        # Rows and pools have seconds in them: those of the two clocks are never mixed.
+        os.environ["DREAM_SWEEP_CACHE"] = str(out / f"cache-{options.clock}")
+        store = Store(out / f"results-{options.clock}")
         store.create()
         torch.set_num_threads(1)
         with threadpool_limits(1):
