@@ -99,3 +99,20 @@ def test_the_fixed_costs_of_a_process_are_printed() -> None:
 
     assert [line.split()[0] for line in lines[-2:]] == ["first", "second"]
     assert min(seconds[1:]) > 0
+
+
+@pytest.mark.slow
+def test_seconds_to_an_accuracy_are_those_of_one_clock(tmp_path: Path) -> None:
+    """What is there is not run again, but for another clock."""
+    short = ("n_outer=4", "n_inner=2", "cluster_interval=2", "n_net_batches=1", "eval_epochs=2")
+    changes = [word for change in short for word in ("--set", change)]
+    options = ("--seeds", "2", "--out", str(tmp_path), *changes)
+    first = run("time_to_accuracy.py", *options, "--clock", "cpu")
+    again = run("time_to_accuracy.py", *options, "--clock", "cpu")
+    other = run("time_to_accuracy.py", *options)
+
+    assert first.count("% after") == other.count("% after") == 8
+    assert again.count("% after") == 0
+    assert "\nCPU seconds of one thread" in again
+    assert "\nseconds of one thread" in other
+    assert list(tmp_path.glob("*-time-*.png"))

@@ -119,3 +119,28 @@ def test_collecting_restored_rows_keeps_rows_and_pictures(
             pq.read_table(folder / name / SCRIPT.CURVES) for folder in (tmp_path, FOLDER)
         )
         assert curves.equals(committed_curves)
+
+
+NUMBER = r"([+−]?\d+\.\d+) ± (\d+\.\d+)"
+
+
+def intervals_in(text: str) -> list[tuple[float, float]]:
+    """Returns the numbers with half of an interval, without their signs."""
+    return [(abs(float(a.replace("−", "-"))), float(b)) for a, b in re.findall(NUMBER, text)]
+
+
+def test_intervals_of_the_readme_s_sentences_are_those_of_findings_or_tables() -> None:
+    """The tables are generated, the sentences around them are not."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = text[text.index("## Results") : text.index("## Recipes")]
+    prose = re.sub(r"<!-- (\S+): begin -->.*?<!-- \1: end -->", "", section, flags=re.DOTALL)
+    measured = [
+        interval
+        for file in FOLDER.glob("*/*.md")
+        for interval in intervals_in(file.read_text(encoding="utf-8"))
+    ]
+
+    said = intervals_in(prose)
+    assert said
+    for mean, half in said:  # printed with one digit, measured with two
+        assert any(abs(mean - m) < 0.0501 and abs(half - h) < 0.0501 for m, h in measured), mean
