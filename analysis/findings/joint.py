@@ -125,6 +125,9 @@ def _ranks(tables: Sequence[Table], protocol: str) -> list[Finding]:
         f"mean ranks over {found.n_settings} tables: {ranks}; Friedman's p = {found.p:.2g}; ranks "
         f"less than {found.critical_difference:.2f} apart (Nemenyi) cannot be told apart"
     )
+    largest = len(shared.names) - 1
+    if found.critical_difference > largest:
+        case += f", and none can by so few tables: ranks are {largest} apart at most"
     setting = setting_of(tables[0], protocol).replace(tables[0].title, "Several settings")
     finding = Finding(
         setting=setting, topic=RANKS, verdict=MEASURED, cases=(case,), protocol=protocol

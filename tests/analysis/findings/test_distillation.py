@@ -362,6 +362,25 @@ def test_ranks_over_settings() -> None:
     )
 
 
+def test_ranks_that_no_result_could_tell_apart_are_said_to_be_so() -> None:
+    """Three rows in two tables: 2.343 · √(3 · 4 / 12) = 2.34, and ranks are 2 apart at most."""
+    rows: list[Row] = []
+    for ipc in (1, 10):
+        for method, level in (("kmeans", 0.6), ("kmedoids", 0.5), ("dbscan", 0.4)):
+            rows += rows_of(method, "none", [level, level + 0.001], ipc=ipc)
+
+    found = [f for f in findings(build(frame_of(rows)).tables) if f.topic.name == "ranks"]
+
+    assert (
+        found[0]
+        .cases[0]
+        .endswith(
+            "2.34 apart (Nemenyi) cannot be told apart, and none can by "
+            "so few tables: ranks are 2 apart at most"
+        )
+    )
+
+
 def test_where_the_spread_comes_from() -> None:
     """Networks of a trial far apart, trials near: more networks are worth more."""
 
