@@ -128,7 +128,7 @@ RESULTS = {
         title="Paper 2 on small photos",
         command="uv run sweeps/cats_vs_dogs.py --preset paper "
         "--dataset parquet:cats-vs-dogs-0.parquet "
-        "--set image_size=48 --set test_fraction=0.2 --set train_per_class=1200",
+        "--set image_size=32 --set test_fraction=0.2 --set train_per_class=1200",
         hardware="two shared x86-64 cores without a GPU, one thread a trial",
         shown=(
             *("base (all images)", "random 50 %", "random 40 %", "random 25 %", "random 10 %"),
