@@ -4,7 +4,7 @@ For every set, its difference from as many random images under the other labels,
 hard labels, seed by seed. A set whose lead is that of its labels loses it here.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from analysis.data.configs import SOUND
@@ -15,6 +15,7 @@ from analysis.findings.interactions import (
     interaction_findings,
     interaction_of,
 )
+from analysis.tables.declarations import Pair
 from analysis.tables.evaluation import HARD, LABELS_TOPIC, SETS_TOPIC, recipe_fields
 from analysis.tables.layout import Table
 
@@ -56,16 +57,22 @@ def label_interaction(hard: Table, other: Table) -> Interaction:
         other: table of the same setting with other labels.
     """
     first, second = _from_random(hard), _from_random(other)
-    shared = (label for label in second if label in first)
-    return interaction_of({label: (*second[label], *first[label]) for label in shared})
+    by_row = {hard.labels[row]: pair for pair in first for row in pair.rows}
+    shared = (pair for pair in second if other.labels[pair.row] in by_row)
+    return interaction_of(
+        {
+            pair.label: (*_trials(other, pair), *_trials(hard, by_row[other.labels[pair.row]]))
+            for pair in shared
+        }
+    )
 
 
-def _from_random(table: Table) -> Mapping[str, tuple[Trials, Trials]]:
-    """Returns the trials of sets and of random images, by the label of the comparison."""
+def _from_random(table: Table) -> list[Pair]:
+    """Returns the pairs of sets and random images."""
     asked = [a for a in table.tested if (a.question.topic, a.protocol) == (SETS_TOPIC, SOUND)]
+    return [pair for a in asked for pair in a.pairs]
+
+
+def _trials(table: Table, pair: Pair) -> tuple[Trials, Trials]:
     rows = table.entries
-    return {
-        pair.label: (rows[pair.row].scored(SOUND), rows[pair.baseline].scored(SOUND))
-        for a in asked
-        for pair in a.pairs
-    }
+    return rows[pair.row].scored(SOUND), rows[pair.baseline].scored(SOUND)

@@ -344,11 +344,9 @@ def _declared(
             if not asked.question.differences or table.layout.score(asked.protocol) != score:
                 continue
             for one, difference in zip(asked.pairs, asked.family.differences, strict=True):
-                row, base = (
-                    _ids(table.entries[place].scored(asked.protocol))
-                    for place in (one.row, one.baseline)
-                )
-                found[row, base] = difference
+                base = _ids(table.entries[one.baseline].scored(asked.protocol))
+                for place in one.rows:
+                    found[_ids(table.entries[place].scored(asked.protocol)), base] = difference
     return found
 
 

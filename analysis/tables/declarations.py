@@ -118,11 +118,19 @@ class Pair:
         row: position of the row of which something is claimed.
         baseline: position of the row that it is compared with.
         label: of the comparison.
+        copies: positions of further rows with the same results to the last digit, such as of
+            choices that take the same images: one result, which is tested once.
     """
 
     row: int
     baseline: int
     label: str
+    copies: tuple[int, ...] = ()
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """The row and its copies."""
+        return (self.row, *self.copies)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -151,7 +151,7 @@ class Table:
         """
         asked = [a for a in self.tested if a.question.differences and a.protocol == protocol]
         main = [*asked[:1], *(a for a in asked[1:] if a.question.joins_first)]
-        return sorted(pair.row for a in main for pair in a.pairs)
+        return sorted(row for a in main for pair in a.pairs for row in pair.rows)
 
     @property
     def n_fingerprints(self) -> int:

@@ -1,6 +1,8 @@
 """Tables of evaluations: sets beside as many random images, one table for each size."""
 
+import json
 import sys
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -8,7 +10,7 @@ import pytest
 from analysis.tables.build import build
 from analysis.tables.evaluation import set_label
 from analysis.tables.printing import print_tables
-from tests.analysis.results import evaluation_rows_of, frame_of
+from tests.analysis.results import Row, evaluation_rows_of, frame_of
 
 RANDOM = (0.20, 0.22, 0.21, 0.19)
 GOOD = (0.30, 0.33, 0.30, 0.29)
@@ -138,3 +140,33 @@ def test_tables_need_neither_the_files_nor_torch(capsys: pytest.CaptureFixture[s
 )
 def test_labels_of_sets_say_which_file(name: str, label: str) -> None:
     assert set_label(name) == label
+
+
+def test_rows_with_the_same_results_are_one_result() -> None:
+    """At one image a class several choices take the same one: they were counted as three."""
+
+    def rows(name: str, accuracies: tuple[float, ...], loss: float, **fields: Any) -> list[Row]:
+        found = evaluation_rows_of(name, accuracies, **fields)
+        for row, accuracy in zip(found, accuracies, strict=True):
+            scores = {"convnet": {"accuracies": [accuracy], "losses": [loss + accuracy]}}
+            row["network_scores"] = json.dumps(scores)
+        return found
+
+    alone = [
+        *rows("random", (0.20, 0.22, 0.21), 1.0, ipc=1),
+        *rows("k_center", (0.30, 0.33, 0.31), 2.0, ipc=1),
+        *rows("a.pt", (0.30, 0.33, 0.31), 3.0),  # the same accuracies by chance
+    ]
+    same = rows("herding", (0.30, 0.33, 0.31), 2.0, ipc=1)
+    (table,) = build(frame_of(alone)).tables
+    (with_copy,) = build(frame_of([*alone, *same])).tables
+
+    asked, again = (
+        next(a for a in one.tested if a.question.topic.name == "sets") for one in (table, with_copy)
+    )
+    assert [pair.label for pair in again.pairs] == ["k-center = herding", "a"]
+    assert again.family == asked.family
+    shown = with_copy.rows.set_index("label")["sound_difference_high"]
+    assert shown["k-center"] == shown["herding"]
+    coresets = next(a for a in with_copy.tested if a.question.topic.name == "coresets")
+    assert [pair.label for pair in coresets.pairs] == ["a − k-center = a − herding"]
