@@ -60,9 +60,7 @@ def ask(
     return AskedQuestion(question=question, protocol=protocol, pairs=pairs, family=family)
 
 
-def _without_copies(
-    pairs: Iterable[Pair], rows: Sequence[Row], protocol: str
-) -> tuple[Pair, ...]:
+def _without_copies(pairs: Iterable[Pair], rows: Sequence[Row], protocol: str) -> tuple[Pair, ...]:
     """Returns pairs of rows with the same results as one.
 
     Counted as several they would make the spread, and so all intervals, too small.
