@@ -73,7 +73,8 @@ def test_rows_that_are_pictured_or_shown_exist(name: str, tmp_path: Path) -> Non
 
     pictured, shown = SCRIPT.RESULTS[name].pictured, SCRIPT.RESULTS[name].shown
     assert set(pictured) <= {row for table in tables for row in table.row_names}
-    assert set(shown) <= {label for table in tables for label in table.labels}
+    without_weights = {row.removesuffix(" F") for table in tables for row in table.row_names}
+    assert set(shown) <= without_weights
 
 
 def test_rows_of_another_sweep_are_refused(tmp_path: Path) -> None:
@@ -141,6 +142,6 @@ def test_intervals_of_the_readme_s_sentences_are_those_of_findings_or_tables() -
     ]
 
     said = intervals_in(prose)
-    assert said
+    assert len(said) >= 9
     for mean, half in said:  # printed with one digit, measured with two
         assert any(abs(mean - m) < 0.0501 and abs(half - h) < 0.0501 for m, h in measured), mean

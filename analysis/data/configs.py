@@ -61,10 +61,14 @@ class ConfigFacts:
 
     def applies(self, name: str, values: Mapping[str, Any]) -> bool:
         """Whether a trial can have a field or option; True for components of other versions."""
+        return name not in self.inapplicable(values)
+
+    def inapplicable(self, values: Mapping[str, Any]) -> set[str]:
+        """Returns the options that a trial cannot have; none for components of other versions."""
         try:
-            return name not in self.config.inapplicable(self._choices(values))
+            return self.config.inapplicable(self._choices(values))
         except UserError:
-            return True
+            return set()
 
     def is_nested(self, name: str, field: str, values: Mapping[str, Any]) -> bool:
         """Whether an option belongs to another component than the one that a field names."""

@@ -220,7 +220,8 @@ def recipe_fields(layout: TableLayout, setting: Mapping[str, Any]) -> list[str]:
     of_labels = facts.implied_options("labels")
     hard = {name: value for name, value in setting.items() if name not in of_labels}
     hard |= {"protocol": SOUND, "labels": HARD}
-    return [n for n in layout.setting_fields if n != "labels" and facts.applies(n, hard)]
+    without = {"labels", *facts.inapplicable(hard)}
+    return [name for name in layout.setting_fields if name not in without]
 
 
 def label_fields(layout: TableLayout, setting: Mapping[str, Any]) -> list[str]:
