@@ -198,11 +198,11 @@ class Augmentation:
         named = [functions[name] for name in self.transforms if name in GEOMETRIC]
         if len(named) == 1:
             return named[0](uniforms, like)
-        chosen = uniform_integers(choice, 0, len(named) - 1)
-        if chosen.ndim == 0 and chosen.device.type == "cpu":
-            return named[int(chosen)](uniforms, like)
-        # The choice differs by image or is on a device: compute all transforms, select one.
-        return _one_of(chosen.view(-1), [function(uniforms, like) for function in named])
+        chosen = uniform_integers(choice, 0, len(named) - 1).view(-1)
+        if chosen.device.type == "cpu" and bool((chosen == chosen[0]).all()):
+            return named[int(chosen[0])](uniforms, like)
+        # The choice differs by image or is on a device.
+        return _one_of(chosen, [function(uniforms, like) for function in named])
 
     def _crop(self, uniforms: Tensor, like: Tensor) -> "_Step":
         limits = [_round_half_up(side * self.crop_pad) for side in like.shape[-2:]]
@@ -413,15 +413,37 @@ def _one_of(chosen: Tensor, alternatives: Sequence[_Step]) -> _Step:
     counts = [len(parameters) for _, parameters in alternatives]
 
     def transform(images: Tensor, chosen: Tensor, *parameters: Tensor) -> Tensor:
-        results, rest = [], iter(parameters)
-        for (function, _), count in zip(alternatives, counts, strict=True):
-            results.append(function(images, *islice(rest, count)))
+        rest = iter(parameters)
+        steps = [
+            (function, list(islice(rest, count)))
+            for (function, _), count in zip(alternatives, counts, strict=True)
+        ]
+        if chosen.device.type == "cpu":
+            return _by_choice(images, chosen, steps)
+        results = [function(images, *of_function) for function, of_function in steps]
         which, result = chosen.view(-1, 1, 1, 1), results[0]
         for i, other in enumerate(results[1:], start=1):
             result = torch.where(which == i, other, result)
         return result
 
     return transform, [chosen, *(p for _, parameters in alternatives for p in parameters)]
+
+
+def _by_choice(images: Tensor, chosen: Tensor, steps: Sequence[_Step]) -> Tensor:
+    """Returns images each transformed by the step that is chosen for it, and by no other.
+
+    Args:
+        images: (n, c, h, w).
+        chosen: (n,) int64, on the CPU.
+        steps: those to choose from.
+    """
+    result = torch.empty_like(images)
+    for kind in chosen.unique().tolist():
+        which = (chosen == kind).nonzero()[:, 0]
+        function, parameters = steps[kind]
+        of_these = [p if len(p) == 1 else p[which] for p in parameters]
+        result[which] = function(images[which], *of_these)
+    return result
 
 
 def _shift_step(rows: Tensor, columns: Tensor, like: Tensor) -> _Step:

@@ -763,7 +763,8 @@ class Dream:
             cutmix_prob=config.cutmix_prob,
             cutmix_beta=config.cutmix_beta,
         )
-        return NetworkTrainer(network, recipe, self._take, execution)
+        n_values = self.data.train_images[0].numel()
+        return NetworkTrainer(network, recipe, self._take, n_values, execution)
 
     def cluster_size_columns(self) -> dict[str, Any]:
         """Returns the distribution of cluster sizes at the last clustering, see `size_columns`.

@@ -230,6 +230,7 @@ class Evaluation:
             network,
             recipe,
             self._take,
+            images[0].numel(),
             execution,
             loss,
             None if weights is None else weights.to(network.classifier.weight),

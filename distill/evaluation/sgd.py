@@ -18,7 +18,6 @@ from distill.augment.cutmix import cutmix_boxes, draw_cutmix, paste
 from distill.augment.siamese import (
     N_UNIFORMS,
     Augmentation,
-    PreparedTransforms,
     draw_uniforms,
 )
 from distill.networks.base import Network
@@ -26,7 +25,11 @@ from distill.runtime.execution import Execution
 from distill.runtime.graphs import StepGraphs
 
 STEPS_AT_ONCE = 16
-"""Most steps of training in one recording of a GPU, as many as a network update of IDC has."""
+"""Most steps of training whose images are taken and augmented at once, and on a GPU recorded as
+one: as many as a network update of IDC has."""
+
+_VALUES_AT_ONCE = {"cpu": 2**19, "cuda": 2**26}
+"""Most values of these images, where there are several steps; on a CPU they stay in its caches."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +165,7 @@ class NetworkTrainer:
         recipe: how it is trained.
         take: the images and labels of some indices: (n,) int64 → (n, c, h, w) floating point,
             normalised, and (n,) int64.
+        n_values: of an image, c · h · w.
         execution: whether steps are recorded as graphs.
         loss: of a batch.
         weights: (N,) of the images, by index, with mean one, in the network's dtype and on its
@@ -173,6 +177,7 @@ class NetworkTrainer:
         network: Network,
         recipe: SGDRecipe,
         take: Callable[[Tensor], tuple[Tensor, Tensor]],
+        n_values: int,
         execution: Execution,
         loss: BatchLoss = cross_entropy_loss,
         weights: Tensor | None = None,
@@ -180,6 +185,7 @@ class NetworkTrainer:
         self.network = network
         self.recipe = recipe
         self.take = take
+        self.n_values = n_values
         self.loss = loss
         self.weights = weights
         self.device = network.classifier.weight.device
@@ -193,7 +199,7 @@ class NetworkTrainer:
     def train(
         self, batches: Sequence[Tensor], generator: torch.Generator, lr: float | None = None
     ) -> None:
-        """Takes one step per batch; the draws of `STEPS_AT_ONCE` reach the device in one copy.
+        """Takes one step per batch; draws of as many as `STEPS_AT_ONCE` are copied at once.
 
         Args:
             batches: (n,) int64 on the host, what `take` is asked for.
@@ -201,8 +207,9 @@ class NetworkTrainer:
             lr: learning rate of these steps; None: the recipe's.
         """
         rate = self.recipe.lr if lr is None else lr
-        for first in range(0, len(batches), STEPS_AT_ONCE):
-            group = batches[first : first + STEPS_AT_ONCE]
+        n_at_once = self._n_at_once(max(map(len, batches), default=1))
+        for first in range(0, len(batches), n_at_once):
+            group = batches[first : first + n_at_once]
             draws = [self._draw(len(batch), generator) for batch in group]
             is_mixed = tuple(len(drawn.side) > 0 for drawn in draws)
             choices, uniforms, sides, centers = (
@@ -212,10 +219,14 @@ class NetworkTrainer:
             key = rate, is_mixed
             self._steps(key, choices, uniforms, sides, centers, *group, *partners)
 
-    @property
-    def _knows_choices(self) -> bool:
-        """Whether a step may read a number that was drawn: on a CPU, unless it is recorded."""
-        return self.device.type == "cpu" and not self._steps.enabled
+    def _n_at_once(self, n_images: int) -> int:
+        """Returns of how many steps the images are augmented at once.
+
+        Args:
+            n_images: of a step.
+        """
+        most = _VALUES_AT_ONCE["cpu" if self.device.type == "cpu" else "cuda"]
+        return max(1, min(STEPS_AT_ONCE, most // (n_images * self.n_values)))
 
     def _draw(self, n: int, generator: torch.Generator) -> "_Draws":
         """Returns what a step on n images draws, on the host."""
@@ -223,7 +234,7 @@ class NetworkTrainer:
         choice, uniforms = torch.empty(0), torch.empty(0, N_UNIFORMS)
         if recipe.augment.transforms:
             choice, uniforms = draw_uniforms(n, generator)
-            choice = choice.expand(1 if self._knows_choices else n)
+            choice = choice.expand(n)
         # No sync: the generator is on the CPU.
         if torch.rand((), generator=generator).item() < recipe.cutmix_prob:
             side, center, partners = draw_cutmix(n, generator, beta=recipe.cutmix_beta)
@@ -252,7 +263,7 @@ class NetworkTrainer:
 
         Args:
             key: the learning rate, and which steps mix images.
-            choices: of the augmentation, of each step or of each image, see `_Draws`.
+            choices: of the augmentation of the images of all steps, see `_Draws`.
             uniforms: of the augmentation of the images of all steps, see `_Draws`.
             sides: (m,) of CutMix's boxes, in the m steps that mix.
             centers: (m, 2) of these boxes.
@@ -260,20 +271,21 @@ class NetworkTrainer:
         """
         lr, is_mixed = key
         batches, partners = indices[: len(is_mixed)], iter(indices[len(is_mixed) :])
-        transforms: list[PreparedTransforms] = []
+        sizes, together = [len(batch) for batch in batches], torch.cat(batches)
+        images, labels = self.take(together)
+        if self.recipe.augment.transforms:
+            images = self.recipe.augment.apply(images, choices, uniforms)
+        weights = None if self.weights is None else self.weights[together].split(sizes)
         boxes: Iterator[Sequence[Tensor]] = iter(())
-        for number, batch in enumerate(batches):
-            images, labels = self.take(batch)
-            if number == 0:  # of all steps at once
-                sizes = [len(batch) for batch in batches]
-                transforms = self._transforms(sizes, choices, uniforms, images)
-                if len(sides):
-                    found = cutmix_boxes(sides, centers, images)
-                    boxes = zip(*(part.split(1) for part in found), strict=True)
+        if len(sides):
+            found = cutmix_boxes(sides, centers, images)
+            boxes = zip(*(part.split(1) for part in found), strict=True)
+        parts = zip(images.split(sizes), labels.split(sizes), strict=True)
+        for number, (of_step, labels_of_step) in enumerate(parts):
             shown = Batch(
-                images=transforms[number](images),
-                labels=labels,
-                weights=None if self.weights is None else self.weights[batch],
+                images=of_step,
+                labels=labels_of_step,
+                weights=None if weights is None else weights[number],
             )
             if is_mixed[number]:
                 shown = _mixed(shown, next(boxes), next(partners))
@@ -282,25 +294,13 @@ class NetworkTrainer:
             loss.backward()
             self.optimizer.step(lr)
 
-    def _transforms(
-        self, sizes: Sequence[int], choices: Tensor, uniforms: Tensor, like: Tensor
-    ) -> list[PreparedTransforms]:
-        """Returns the augmentation of each step, see `_train_on`."""
-        augment = self.recipe.augment
-        if not augment.transforms:
-            return [PreparedTransforms([])] * len(sizes)
-        if not self._knows_choices:
-            return augment.prepare(choices, uniforms, like).split(sizes)
-        draws = zip(choices, uniforms.split(list(sizes)), strict=True)
-        return [augment.prepare(choice, of_step, like) for choice, of_step in draws]
-
 
 class _Draws(NamedTuple):
     """What a step on n images draws, on the host.
 
     Attributes:
-        choice: of the augmentation's geometric transform: (1,) if the step may read it, else (n,);
-            (0,) without augmentation.
+        choice: (n,) of the augmentation's geometric transform, the same for all images; (0,)
+            without augmentation.
         uniforms: (n, `N_UNIFORMS`) of the augmentation; (0, `N_UNIFORMS`) without.
         side: (1,) of CutMix's box; (0,) without.
         center: (1, 2) of the box; (0, 2) without.

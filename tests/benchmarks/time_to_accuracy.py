@@ -1,24 +1,25 @@
 """Accuracy over seconds of distillation: fresh networks and a pool, random and k-means batches.
 
     uv run python tests/benchmarks/time_to_accuracy.py [--dataset parquet:TRAIN,TEST] [--seeds 5]
-        [--out DIR] [--target 38] [--clock cpu] [--set FIELD=VALUE …]
+        [--first-seed 0] [--ipc 1 10] [--out DIR] [--target 38] [--clock cpu] [--set FIELD=VALUE …]
 
-Trials of the size of the preset `small` (16×16 images, width 16, ipc 10), in turns, each with one
-thread: for every seed k-means and random batches, both from the start of k-means, with fresh
-networks and with a pool that the seed's trials share (its training counts for each). Their rows are
-kept in DIR as those of a sweep, by clock, so that a run that is interrupted goes on. Prints the
-seconds to an accuracy with intervals and the ratios to fresh networks with k-means, and writes the
-figure.
+Trials of the size of the preset `small` (16×16 images, width 16), in turns, each with one thread:
+for every seed and number of images per class k-means and random batches, both from the start of
+k-means, with fresh networks and with a pool that the seed's trials share (its training counts for
+each). Their rows are kept in DIR as those of a sweep, by clock, so that a run that is interrupted
+goes on, and processes with other seeds may run beside it. Prints the seconds to an accuracy with
+intervals and the ratios to fresh networks with k-means, and writes the figures, of all rows in DIR.
 
 `--clock cpu` counts CPU seconds in place of the clock's, for a machine that other work shares.
 """
 
 import argparse
 import functools
+import itertools
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--device", default="cpu", choices=["cpu"])
     parser.add_argument("--dataset", default="digits")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=5, help="how many")
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--ipc", type=int, nargs="+", choices=[1, 10], default=[1, 10])
     parser.add_argument("--out", type=Path, help="default: a temporary folder")
     parser.add_argument("--target", type=functools.partial(number, minimum=1, maximum=100))
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
@@ -67,25 +70,27 @@ def main() -> None:
         store.create()
         torch.set_num_threads(1)
         with threadpool_limits(1):
-            for config in configs(options.dataset, options.seeds, options.set):
+            seeds = range(options.first_seed, options.first_seed + options.seeds)
+            for config in configs(options.dataset, seeds, options.ipc, options.set):
                 run_one(config, store)
         report(store, out, options)
 
 
-def configs(dataset: str, n_seeds: int, changes: list[str]) -> Iterator[DistillationConfig]:
+def configs(
+    dataset: str, seeds: Iterable[int], ipc: Iterable[int], changes: list[str]
+) -> Iterator[DistillationConfig]:
     """Yields the trials, seed by seed."""
-    settings = ["eval_every=2", "eval_epochs=120"]
+    settings = ["eval_every=2", "n_eval_curve=2", "eval_epochs=120"]
     if dataset == "digits":  # 8×8 images, 140 of a class
         settings += ["image_size=8", "train_per_class=100"]
-    given = {change.partition("=")[0] for change in changes}
-    settings = [s for s in settings if s.partition("=")[0] not in given] + changes
+    changed = {change.partition("=")[0] for change in changes}
+    settings = [s for s in settings if s.partition("=")[0] not in changed] + changes
     words = [word for setting in settings for word in ("--set", setting)]
     small = full_grid.COMMAND.plan(["--preset", "small", "--dataset", dataset, *words])
-    base = next(c for c in small if c["ipc"] == 10 and c["clusterer"] == "kmeans").to_dict()
-    base["weights"] = "none"
-    for seed in range(n_seeds):
-        for row in ROWS:
-            yield DistillationConfig.from_dict(base | row | {"seed": seed})
+    for seed, n, row in itertools.product(seeds, ipc, ROWS):
+        base = next(c for c in small if c["clusterer"] == "kmeans" and c["ipc"] == n)
+        given = {"weights": "none", "seed": seed}
+        yield DistillationConfig.from_dict(base.to_dict() | row | given)
 
 
 def run_one(config: DistillationConfig, store: Store) -> None:
@@ -98,7 +103,7 @@ def run_one(config: DistillationConfig, store: Store) -> None:
     store.put_result({**result.row, "phase": "grid"}, result.curve, result.artifacts)
     last = result.curve[-1]
     print(
-        f"seed {config.seed}, {config.clusterer}, {config.networks}: "
+        f"seed {config.seed}, ipc {config.ipc}, {config.clusterer}, {config.networks}: "
         f"{100 * last['accuracy_mean']:.1f} % after {last['seconds']:.1f} s",
         flush=True,
     )

@@ -163,6 +163,7 @@ def test_weighted_training_is_plain_sgd_on_weighted_losses(
         trained,
         recipe,
         lambda batch: (images[batch], labels[batch]),
+        images[0].numel(),
         Execution(),
         weights=weights,
     )
@@ -219,6 +220,7 @@ def test_weights_are_equivalent_to_repeated_images(digits: ImageData) -> None:
             trained,
             recipe,
             lambda batch, rows=rows: (images[rows][batch], labels[rows][batch]),  # type: ignore[misc]
+            images[0].numel(),
             Execution(),
             weights=weights,
         )

@@ -27,6 +27,7 @@ def trained(data: ImageData, recipe: SGDRecipe, sizes: list[int]) -> list[torch.
         network,
         recipe,
         lambda batch: (data.normalize(data.train_images[batch]), data.train_labels[batch]),
+        data.train_images[0].numel(),
         AUTOMATIC,
     )
     generator = torch.Generator().manual_seed(1)
