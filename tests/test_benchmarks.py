@@ -92,6 +92,16 @@ def test_the_parts_of_small_work_explain_a_step() -> None:
 
 
 @pytest.mark.slow
+def test_other_ways_to_convolve_are_timed() -> None:
+    options = ("--convolutions", "--side", "8", "--width", "8", "16", "--repeats", "3")
+    head, *lines = run("small_work.py", *options).splitlines()[1:]
+
+    assert head.split() == ["side", "width", "ms", "unfolded", "native", "last", "five"]
+    assert [line.split()[:2] for line in lines] == [["8", "8"], ["8", "16"]]
+    assert all(0 < float(number) < 100 for line in lines for number in line.split()[2:])
+
+
+@pytest.mark.slow
 def test_the_fixed_costs_of_a_process_are_printed() -> None:
     out = run("fixed_costs.py", "--dataset", "digits", "--width", "8", has_device=False)
     lines = out.splitlines()

@@ -16,6 +16,15 @@ of the step its parts take, each timed by itself on the same shapes:
     other       what none of these explain (negative where a part by itself is slower)
 
 A share of one would need convolutions at the speed of large matrix products and nothing else.
+
+`--convolutions` prints instead how long the convolutions take, forward and backward, in other ways
+than the one that is used, as multiples of its time:
+
+    unfolded    as matrix products of unfolded maps
+    native      PyTorch's own in place of oneDNN's
+    last        with channels as the last dimension in memory
+    five        those of five networks, each with images of its own, as one grouped convolution; a
+                fifth of the time
 """
 
 import sys
@@ -25,7 +34,9 @@ if __name__ == "__main__":  # a script's own folder is on the path, the project'
     sys.path[0] = str(Path(__file__).resolve().parent.parent.parent)
 
 import argparse
+import itertools
 import statistics
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -48,6 +59,12 @@ N_STEPS = 10
 
 PARTS = ("conv", "norm", "loss", "augment", "optimiser", "draws")
 
+WAYS = ("unfolded", "native", "last", "five")
+"""Other ways to convolve."""
+
+N_TOGETHER = 5
+"""Networks of a grouped convolution."""
+
 
 def main() -> None:
     """Runs the benchmark and prints its figures."""
@@ -58,17 +75,24 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64, help="images of a step")
     parser.add_argument("--repeats", type=int, default=30, help="epochs")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--convolutions", action="store_true", help="other ways to convolve")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     keep_freed_memory()
+    if options.convolutions:
+        warnings.filterwarnings("ignore", message="TF32 acceleration")  # of Intel's GPUs
+        print(f"{machine('cpu', options.threads)}; batches of {options.batch}")
+        print(f"{'side':>4} {'width':>5} {'ms':>7}  " + "".join(f"{name:>10}" for name in WAYS))
+        for side, width in itertools.product(options.side, options.width):
+            print(line_of_ways(side, width, options), flush=True)
+        return
     rate, _ = measured_rates(CPU, torch.float32)
     print(f"{machine('cpu', options.threads)}; batches of {options.batch}; ", end="")
     print(f"matrix products: {rate / 1e9:.0f} GFLOP/s")
     head = f"{'side':>4} {'width':>5} {'step ms':>8} {'roofline ms':>11} {'share':>6} {'conv':>6}"
     print(f"{head}   % of the step: " + "  ".join(f"{part:>5}" for part in (*PARTS, "other")))
-    for side in options.side:
-        for width in options.width:
-            print(line_of(side, width, options, rate), flush=True)
+    for side, width in itertools.product(options.side, options.width):
+        print(line_of(side, width, options, rate), flush=True)
 
 
 def line_of(side: int, width: int, options: argparse.Namespace, rate: float) -> str:
@@ -199,6 +223,51 @@ class SmallWork:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         self.evaluation._trainer.optimizer.step(0.01)
+
+
+def line_of_ways(side: int, width: int, options: argparse.Namespace) -> str:
+    """Returns how long the convolutions of one size take in other ways."""
+    works = {name: _often(_convolving(side, width, options.batch, name)) for name in ("", *WAYS)}
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(options.repeats):  # in turns: all see the same machine
+        for name, work in works.items():
+            times[name].append(seconds_of(work, CPU) / N_STEPS)
+    here = times.pop("")
+    times["five"] = [seconds / N_TOGETHER for seconds in times["five"]]
+    ratios = (
+        statistics.median(other / own for other, own in zip(times[name], here, strict=True))
+        for name in WAYS
+    )
+    start = f"{side:>4} {width:>5} {1000 * statistics.median(here):7.2f}  "
+    return start + "".join(f"{ratio:10.2f}" for ratio in ratios)
+
+
+def _convolving(side: int, width: int, batch: int, way: str) -> Callable[[], object]:
+    """Returns a forward and backward pass through the three convolutions of a network."""
+    n_networks = N_TOGETHER if way == "five" else 1
+    layout = torch.channels_last if way == "last" else torch.contiguous_format
+    passes = []
+    for number in range(3):
+        channels, pixels = (width if number else CHANNELS), side // 2**number
+        shape = (batch, n_networks * channels, pixels, pixels)
+        maps = torch.randn(shape).to(memory_format=layout).requires_grad_()
+        weight = torch.randn(n_networks * width, channels, 3, 3).to(memory_format=layout)
+        wanted = [weight.requires_grad_(), *([maps] if number else [])]
+        gradient = torch.randn(batch, n_networks * width, pixels, pixels)
+        passes.append((maps, weight, wanted, gradient.to(memory_format=layout)))
+
+    def convolve(maps: Tensor, weight: Tensor) -> Tensor:
+        if way == "unfolded":
+            product: Tensor = weight.flatten(1) @ F.unfold(maps, 3, padding=1)
+            return product.view(len(maps), -1, *maps.shape[2:])
+        return F.conv2d(maps, weight, padding=1, groups=n_networks)
+
+    def run() -> None:
+        with torch.backends.mkldnn.flags(enabled=way != "native"):
+            for maps, weight, wanted, gradient in passes:
+                torch.autograd.grad(convolve(maps, weight), wanted, gradient)
+
+    return run
 
 
 def _often(work: Callable[[], object]) -> Callable[[], object]:

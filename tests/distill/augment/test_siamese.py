@@ -319,6 +319,25 @@ def test_transforms_prepared_at_once_are_those_of_each_batch(strategy: str, n_dr
     assert torch.equal(torch.cat(parts), whole)
 
 
+def test_images_with_choices_of_their_own_are_transformed_as_if_alone() -> None:
+    augmentation = Augmentation(strategy=ALL)
+    batch = images(12, 3, 7, 10).requires_grad_()
+    draws = [draw_uniforms(1, generator(seed)) for seed in range(12)]
+    choices, uniforms = (
+        torch.cat([part.view(-1, *part.shape[1:]) for part in parts])
+        for parts in zip(*draws, strict=True)
+    )
+    assert len(torch.unique((choices * len(GEOMETRIC)).long())) == len(GEOMETRIC)
+
+    together = augmentation.apply(batch, choices, uniforms)
+    alone = torch.cat([augmentation.apply(batch[i : i + 1], *draw) for i, draw in enumerate(draws)])
+    torch.testing.assert_close(together, alone, rtol=1e-12, atol=1e-12)
+    gradients = [
+        torch.autograd.grad(result.square().sum(), batch)[0] for result in (together, alone)
+    ]
+    torch.testing.assert_close(*gradients, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("strategy", [*TRANSFORMS, ALL])
 def test_real_and_synthetic_images_get_the_same_transform(strategy: str) -> None:
     augmentation = Augmentation(strategy=strategy)

@@ -76,10 +76,28 @@ def test_how_many_steps_go_together_does_not_matter(
     """Also of batches of one image, and of different sizes."""
     recipe, sizes = recipe_with(cutmix_prob, augment), [8, 8, 1, 8, 5]
     together = trained(digits, recipe, sizes)
+    monkeypatch.setattr(sgd, "_VALUES_AT_ONCE", {"cpu": 2 * 8 * 8 * 8})
+    in_twos = trained(digits, recipe, sizes)
     monkeypatch.setattr(sgd, "STEPS_AT_ONCE", 1)
     alone = trained(digits, recipe, sizes)
 
     assert all(map(torch.equal, together, alone))
+    assert all(map(torch.equal, in_twos, alone))
+
+
+def test_large_images_are_augmented_step_by_step() -> None:
+    """So that memory does not grow with the number of steps."""
+    network, recipe = small_network(), recipe_with(0.0, "flip_crop")
+    seen: list[int] = []
+
+    def take(batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append(len(batch))
+        return torch.zeros(len(batch), 1, 8, 8), torch.zeros(len(batch), dtype=torch.int64)
+
+    for n_values in (64, 2**18, 2**30):
+        trainer = NetworkTrainer(network, recipe, take, n_values, AUTOMATIC)
+        trainer.train(torch.arange(4).split(1), torch.Generator().manual_seed(0))
+    assert seen == [4, 2, 2, 1, 1, 1, 1]
 
 
 def test_training_does_not_import_pytorch_s_compiler() -> None:
