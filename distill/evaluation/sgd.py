@@ -225,7 +225,7 @@ class NetworkTrainer:
         Args:
             n_images: of a step.
         """
-        most = _VALUES_AT_ONCE["cpu" if self.device.type == "cpu" else "cuda"]
+        most = _VALUES_AT_ONCE[self.device.type]
         return max(1, min(STEPS_AT_ONCE, most // (n_images * self.n_values)))
 
     def _draw(self, n: int, generator: torch.Generator) -> "_Draws":

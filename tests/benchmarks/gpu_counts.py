@@ -12,7 +12,7 @@ Columns: kernels; of these, launched one by one by the host (the others are in r
 read and written, as if no cache held anything; their milliseconds at 2.6 TB/s, what an H100
 reaches; milliseconds of the arithmetic at 250 · 10¹² operations a second (TF32); the sum of the
 longer of the two of every kernel; times that the host waits; asynchronous copies from pageable and
-from pinned memory. No clock of a GPU is in these figures.
+from pinned memory; GB of memory that its graphs keep. No clock of a GPU is in these figures.
 """
 
 import sys
@@ -70,7 +70,7 @@ def main() -> None:
     torch.set_num_threads(1)
     print(
         f"{'':34} {'kernels':>8} {'direct':>7} {'GB':>8} {'ms':>7} {'ms TF32':>7} {'bound':>7} "
-        f"{'waits':>6} {'pageable':>8} {'pinned':>6}"
+        f"{'waits':>6} {'pageable':>8} {'pinned':>6} {'pool GB':>7}"
     )
     for title, counts in _rows(options):
         print(line(title, counts), flush=True)
@@ -86,7 +86,7 @@ def line(title: str, counts: Counts) -> str:
         f"{title:34} {counts.n_kernels:8,} {counts.direct_launches:7,} "
         f"{counts.n_bytes / 1e9:8.2f} {counts.milliseconds:7.2f} "
         f"{counts.arithmetic:7.2f} {counts.bound:7.2f} {counts.n_syncs:6,} "
-        f"{counts.n_pageable:8,} {counts.pinned.total():6,}"
+        f"{counts.n_pageable:8,} {counts.pinned.total():6,} {counts.pool / 1e9:7.2f}"
     )
 
 

@@ -16,6 +16,7 @@ class Budget:
         waits: times that the host waits for the device.
         pageable: asynchronous copies from pageable memory.
         pinned: asynchronous copies from pinned memory.
+        pool: gigabytes that the graphs keep.
     """
 
     kernels: int
@@ -24,6 +25,7 @@ class Budget:
     waits: int = 0
     pageable: int = 0
     pinned: int = 0
+    pool: float = 0.0
 
     def check(self, counts: Counts) -> None:
         """Compares counts with the limits.
@@ -38,3 +40,5 @@ class Budget:
         assert counts.n_syncs <= self.waits, f"{counts.n_syncs} waits: {counts.syncs}"
         assert counts.n_pageable <= self.pageable, f"pageable copies: {counts.pageable}"
         assert counts.pinned.total() <= self.pinned, f"pinned copies: {counts.pinned}"
+        pool = counts.pool / 1e9
+        assert pool <= self.pool, f"graphs keep {pool:.3f} gigabytes"

@@ -63,6 +63,7 @@ class Counts:
         pinned: places of asynchronous copies from pinned host memory → times.
         replays: graphs replayed.
         direct_launches: launches that were not part of a replayed graph.
+        pool: bytes that the pools of the replayed graphs keep, those of the largest.
     """
 
     kernels: Counter[str] = field(default_factory=Counter)
@@ -74,6 +75,7 @@ class Counts:
     pinned: Counter[str] = field(default_factory=Counter)
     replays: int = 0
     direct_launches: int = 0
+    pool: int = 0
 
     @property
     def n_kernels(self) -> int:

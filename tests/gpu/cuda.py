@@ -10,6 +10,7 @@ is and what is not emulated.
 """
 
 import contextlib
+import itertools
 import time
 from collections.abc import Iterator
 from functools import cache
@@ -31,6 +32,7 @@ from tests.gpu.emulator import (
     EmulatedTensor,
     Emulator,
     Operations,
+    Pool,
     _stack,
     active,
     internal_device,
@@ -179,11 +181,12 @@ class _Graph:
 
 
 @contextlib.contextmanager
-def _capturing(graph: _Graph, **kwargs: Any) -> Iterator[None]:
+def _capturing(graph: _Graph, pool: Any = None, **kwargs: Any) -> Iterator[None]:
     """Stands for `torch.cuda.graph`."""
     emulator = active()
     emulator.wait("torch.cuda.graph waits and frees cached memory")
-    capture = emulator.capture = Capture()
+    handle = _new_handle() if pool is None else pool
+    capture = emulator.capture = Capture(emulator.pools.setdefault(handle, Pool()))
     try:
         yield
     finally:
@@ -196,6 +199,14 @@ def _capturing(graph: _Graph, **kwargs: Any) -> Iterator[None]:
             f"[{capture.failure}]"
         )
     graph.capture = capture
+
+
+_handles = itertools.count(1)
+
+
+def _new_handle() -> tuple[int, int]:
+    """Stands for `torch.cuda.graph_pool_handle`."""
+    return 0, next(_handles)
 
 
 def _stand_ins(gpu: Emulator) -> dict[str, Any]:
@@ -218,7 +229,6 @@ def _stand_ins(gpu: Emulator) -> dict[str, Any]:
         "current_device": 0,
         "is_initialized": True,
         "empty_cache": None,
-        "graph_pool_handle": (0, 1),
         "is_bf16_supported": True,
         "get_device_name": properties.name,
         "get_device_capability": (9, 0),
@@ -227,11 +237,12 @@ def _stand_ins(gpu: Emulator) -> dict[str, Any]:
         "stream": contextlib.nullcontext(),
     }
     return {name: constant(value) for name, value in values.items()} | {
-        "mem_get_info": lambda _=None: (gpu.total_memory - gpu.allocated, gpu.total_memory),
-        "memory_allocated": lambda _=None: gpu.allocated,
-        "memory_reserved": lambda _=None: gpu.allocated,
+        "graph_pool_handle": _new_handle,
+        "mem_get_info": lambda _=None: (gpu.total_memory - gpu.reserved, gpu.total_memory),
+        "memory_allocated": lambda _=None: gpu.living,
+        "memory_reserved": lambda _=None: gpu.reserved,
         "max_memory_allocated": lambda _=None: gpu.peak,
-        "reset_peak_memory_stats": lambda _=None: setattr(gpu, "peak", gpu.allocated),
+        "reset_peak_memory_stats": lambda _=None: setattr(gpu, "peak", gpu.living),
         "get_per_process_memory_fraction": lambda _=None: gpu.fraction,
         "set_per_process_memory_fraction": lambda share, _=None: setattr(gpu, "fraction", share),
         "synchronize": lambda _=None: active().wait("torch.cuda.synchronize"),

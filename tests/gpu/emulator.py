@@ -13,9 +13,10 @@ The wrapper reports `device == cuda:0`; every operation on it passes through `Em
 With `shapes_only` tensors have no values (PyTorch's meta device), to count at full size in seconds;
 values that the host reads are then one.
 
-Memory is that of the living tensors, within what `set_per_process_memory_fraction` leaves. Not
-emulated: streams (all work is in order), rounding of CUDA's kernels, the allocator's own blocks,
-memory of graphs, time.
+Memory is that of the living tensors and of the pools of graphs, within what
+`set_per_process_memory_fraction` leaves. A pool is as large as its tensors ever were at once, and
+stays so as long as one of its graphs or tensors does. Not emulated: streams (all work is in order),
+rounding of CUDA's kernels, the allocator's own blocks, time.
 """
 
 import contextlib
@@ -168,10 +169,28 @@ def names_gpu(device: Any) -> bool:
     return torch.device(device).type in (BACKEND, "cuda")
 
 
-class Capture:
-    """Operations recorded for a graph, and the memory they use."""
+class Pool:
+    """Memory of graphs that run one after the other.
+
+    Attributes:
+        allocated: bytes of its living tensors.
+        peak: most of these, which it keeps.
+    """
 
     def __init__(self) -> None:
+        self.allocated = 0
+        self.peak = 0
+
+
+class Capture:
+    """Operations recorded for a graph, and the memory they use.
+
+    Args:
+        pool: of which the graph takes its memory.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
         self.tape: list[tuple[Any, Any, Any, Any]] = []
         self.counts = Counts()
         self.failure: str | None = None
@@ -215,6 +234,10 @@ class Capture:
                         target.copy_(value)
 
 
+def _free(owner: "Emulator | Pool", n_bytes: int) -> None:
+    owner.allocated -= n_bytes
+
+
 class Emulator:
     """State of an emulated device.
 
@@ -228,7 +251,8 @@ class Emulator:
         sync_is_error: see `torch.cuda.set_sync_debug_mode`.
         fraction: of the memory that the process may use.
         allocated: bytes of the living tensors, those of graphs left out.
-        peak: most of these since the last reset.
+        peak: most bytes of all living tensors since the last reset.
+        pools: of graphs, by their handles.
     """
 
     def __init__(self, *, shapes_only: bool = False, total_memory: int = TOTAL_MEMORY) -> None:
@@ -237,6 +261,7 @@ class Emulator:
         self.fraction = 1.0
         self.allocated = 0
         self.peak = 0
+        self.pools: weakref.WeakValueDictionary[Any, Pool] = weakref.WeakValueDictionary()
         self.counts = Counts()
         self.capture: Capture | None = None
         self.sync_is_error = False
@@ -253,9 +278,18 @@ class Emulator:
         memory = self._memories.get(key)
         if memory is None:
             memory = self._memories[key] = Memory(self.capture)
-            if self.capture is None:
-                self._allocate(memory, inner.untyped_storage().nbytes())
+            self._allocate(memory, inner.untyped_storage().nbytes())
         return memory
+
+    @property
+    def reserved(self) -> int:
+        """Bytes that nothing else can have."""
+        return self.allocated + sum(pool.peak for pool in self.pools.values())
+
+    @property
+    def living(self) -> int:
+        """Bytes of all living tensors."""
+        return self.allocated + sum(pool.allocated for pool in self.pools.values())
 
     def _allocate(self, memory: Memory, n_bytes: int) -> None:
         """Counts an allocation.
@@ -263,17 +297,20 @@ class Emulator:
         Raises:
             torch.OutOfMemoryError: the process may not use so much.
         """
-        if self.allocated + n_bytes > self.fraction * self.total_memory:
+        owner = self if memory.capture is None else memory.capture.pool
+        more = n_bytes
+        if isinstance(owner, Pool):
+            more = max(0, owner.allocated + n_bytes - owner.peak)
+        if self.reserved + more > self.fraction * self.total_memory:
             raise torch.OutOfMemoryError(
-                f"CUDA out of memory. Tried to allocate {n_bytes} bytes. {self.allocated} of "
+                f"CUDA out of memory. Tried to allocate {n_bytes} bytes. {self.reserved} of "
                 f"{self.total_memory} bytes are allocated, {self.fraction} of them are allowed."
             )
-        self.allocated += n_bytes
-        self.peak = max(self.peak, self.allocated)
-        weakref.finalize(memory, self._free, n_bytes)
-
-    def _free(self, n_bytes: int) -> None:
-        self.allocated -= n_bytes
+        owner.allocated += n_bytes
+        if isinstance(owner, Pool):
+            owner.peak = max(owner.peak, owner.allocated)
+        self.peak = max(self.peak, self.living)
+        weakref.finalize(memory, _free, owner, n_bytes)
 
     def pin(self, tensor: Tensor) -> Tensor:
         """Returns a copy in pinned memory."""
@@ -446,6 +483,7 @@ class Emulator:
         self.counts.moved += capture.counts.moved
         self.counts.operations += capture.counts.operations
         self.counts.bound += capture.counts.bound
+        self.counts.pool = max(self.counts.pool, capture.pool.peak)
 
 
 def _wrapped(tensor: Tensor) -> Tensor:

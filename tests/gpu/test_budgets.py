@@ -18,7 +18,7 @@ from tests.benchmarks.gpu_counts import counted, data_on, evaluation_of, warm_up
 from tests.benchmarks.reference import ReferenceLoop
 from tests.gpu.budgets import Budget
 from tests.gpu.cuda import emulated_cuda
-from tests.gpu.emulator import Emulator
+from tests.gpu.emulator import Capture, Emulator
 
 MATCHING = Budget(kernels=690, direct=6, gigabytes=14.6, pinned=2)
 """Of all classes, in two passes, at ipc 10, width 128, 128 representatives, CIFAR-10's shape."""
@@ -62,6 +62,26 @@ def test_an_inner_loop_stays_within_its_budgets(gpu: Emulator) -> None:
         assert of_public >= times * of_here, name
 
 
+def test_the_passes_of_a_matching_share_the_memory_of_the_largest(
+    gpu: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    replay = gpu.replay
+
+    def noted(capture: Capture) -> None:
+        sizes.append(capture.pool.peak)
+        replay(capture)
+
+    monkeypatch.setattr(gpu, "replay", noted)
+    dream = published_dream()
+    first, second, _ = sizes  # after each recording: two passes, a network update
+
+    assert [len(range(10)[classes]) for classes in dream._passes] == [6, 4]
+    assert first == second > 2**30
+    (of_matching,) = (pool for pool in gpu.pools.values() if pool.peak == first)
+    assert of_matching.allocated < first / 100  # nothing is kept from one step to the next
+
+
 def test_one_more_wait_or_copy_exceeds_the_budget(gpu: Emulator) -> None:
     dream = published_dream()
     update = dream.update_network
@@ -91,10 +111,10 @@ def test_the_table_of_counts_is_printed(
     torch.set_num_threads(n_threads)
     head, row, *places = capsys.readouterr().out.splitlines()
 
-    columns = "kernels direct GB ms ms TF32 bound waits pageable pinned"
+    columns = "kernels direct GB ms ms TF32 bound waits pageable pinned pool GB"
     assert head.split() == columns.split()
     assert row.startswith("kmeans (")
-    assert int(row.split()[-3]) == sum(int(p.split()[0]) for p in places if " syncs: " in p)
+    assert int(row.split()[-4]) == sum(int(p.split()[0]) for p in places if " syncs: " in p)
 
 
 def test_an_evaluation_epoch_stays_within_its_budget(gpu: Emulator) -> None:

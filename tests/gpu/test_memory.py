@@ -1,5 +1,6 @@
 """A process's share of the memory of an emulated GPU, from Ray's share to the row of a trial."""
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from distill.config.distillation import DistillationConfig
 from distill.datasets import ImageData
 from distill.runtime.devices import available_bytes_on
+from distill.runtime.graphs import WARM_UP, StepGraphs
 from sweeps.cluster.worker import WorkOrder, memory_fraction, run_and_store
 from sweeps.store.store import Store, load_results
 from tests.gpu.cuda import emulated_cuda
@@ -41,6 +43,35 @@ def test_a_process_gets_no_more_than_its_share() -> None:
         with pytest.raises(torch.cuda.OutOfMemoryError, match="Tried to allocate 1048577 bytes"):
             torch.zeros(MIB + 1, dtype=torch.uint8, device="cuda")
         torch.zeros(MIB, dtype=torch.uint8, device="cuda")
+
+
+def test_recordings_of_a_step_share_their_memory() -> None:
+    """As much as the one that needs most; freed with the last of them."""
+    with emulated_cuda(total_memory=64 * MIB) as gpu:
+        result = torch.zeros((), device="cuda")
+
+        def step(n_mib: int, shift: torch.Tensor) -> None:
+            values = torch.zeros(n_mib * MIB // 4, device="cuda") + shift  # twice as much
+            result.copy_(values.sum())
+
+        steps = StepGraphs(step, result.device, enabled=True)
+        pools = []
+        for n_mib in (2, 8, 4):
+            for _ in range(WARM_UP + 2):
+                steps(n_mib, torch.ones(()))
+            (pool,) = gpu.pools.values()
+            pools.append(pool.peak)
+        assert float(result) == 4 * MIB // 4
+
+        assert pools[0] == pytest.approx(4 * MIB, abs=100)
+        assert pools[1] == pools[2] == pytest.approx(16 * MIB, abs=100)
+        assert torch.cuda.memory_reserved() == pytest.approx(16 * MIB, abs=1000)
+        assert torch.cuda.memory_allocated() < 1000
+        with pytest.raises(torch.cuda.OutOfMemoryError):
+            torch.zeros(49 * MIB, dtype=torch.uint8, device="cuda")
+        del steps, pool
+        gc.collect()
+        torch.zeros(49 * MIB, dtype=torch.uint8, device="cuda")
 
 
 @pytest.mark.lengthy
