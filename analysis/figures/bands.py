@@ -18,7 +18,7 @@ LOG_FROM = 5.0
 """Largest over smallest value from which an axis of losses is logarithmic."""
 
 VARIANT_LINES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (9, 3)))
-"""Line styles of the variants of a method, which share its colour."""
+"""Line styles of the variants of a method, which share its colour; the first has the method's."""
 
 FEW_POINTS = 60
 """Points of a line up to which each has a marker."""
@@ -95,13 +95,14 @@ def draw_band(
         scale: factor of the values.
     """
     style = look(name)
+    lines = [style.line, *(line for line in VARIANT_LINES if line != style.line)]
     mean, low, high = (points[part].to_numpy() * scale for part in ("mean", "minimum", "maximum"))
     few = len(points) <= FEW_POINTS
     (line,) = axes.plot(
         points[x].to_numpy(),
         mean,
         color=style.colour,
-        linestyle=style.line if variant == 0 else VARIANT_LINES[variant % len(VARIANT_LINES)],
+        linestyle=lines[variant % len(lines)],
         marker=style.marker,
         markevery=1 if few else max(1, len(points) // 12),
         markersize=4 if few else 5,

@@ -1,11 +1,15 @@
 """The look of methods: colours, markers and dashes of one kind are told apart by everybody."""
 
 import itertools
+from unittest import mock
 
 import numpy as np
+import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from analysis.figures.bands import VARIANT_LINES, draw_band
 from analysis.figures.style import look
 from distill.clustering.registry import CLUSTERERS
 from distill.components import known_names
@@ -108,3 +112,18 @@ def test_no_two_methods_share_a_marker_or_dashes() -> None:
     for names in (METHODS, SELECTORS):
         assert len({look(name).marker for name in names}) == len(names)
     assert len({look(name).line for name in METHODS}) == len(METHODS)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_no_two_variants_of_a_method_share_a_line(name: str) -> None:
+    """Random images are drawn with long dashes, their first variant is not."""
+    axes = Figure().subplots()
+    points = pd.DataFrame({"x": [0, 1], "mean": 0.5, "minimum": 0.4, "maximum": 0.6, "seeds": 1})
+    with mock.patch.object(axes, "plot", wraps=axes.plot) as plot:
+        for variant in range(len(VARIANT_LINES)):
+            draw_band(axes, points, "x", name=name, label="", variant=variant, scale=1.0)
+    lines = [call.kwargs["linestyle"] for call in plot.call_args_list]
+
+    assert lines[0] == look(name).line
+    assert len(set(lines)) == len(lines)
+    assert (lines[1] == "-") == (name != "kmeans")
