@@ -116,7 +116,7 @@ def test_seconds_to_an_accuracy_are_those_of_one_clock(tmp_path: Path) -> None:
     """What is there is not run again, but for another clock."""
     short = ("n_outer=4", "n_inner=2", "cluster_interval=2", "n_net_batches=1", "eval_epochs=2")
     changes = [word for change in short for word in ("--set", change)]
-    options = ("--seeds", "2", "--out", str(tmp_path), *changes)
+    options = ("--seeds", "2", "--ipc", "10", "--out", str(tmp_path), *changes)
     first = run("time_to_accuracy.py", *options, "--clock", "cpu")
     again = run("time_to_accuracy.py", *options, "--clock", "cpu")
     other = run("time_to_accuracy.py", *options)

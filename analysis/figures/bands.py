@@ -18,7 +18,8 @@ LOG_FROM = 5.0
 """Largest over smallest value from which an axis of losses is logarithmic."""
 
 VARIANT_LINES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (9, 3)))
-"""Line styles of the variants of a method, which share its colour; the first has the method's."""
+"""Line styles of the variants of a method, which share its colour. Variant 0 has the method's own
+line in place of the first, the others do not have it."""
 
 FEW_POINTS = 60
 """Points of a line up to which each has a marker."""

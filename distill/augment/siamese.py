@@ -160,8 +160,8 @@ class Augmentation:
         once, it takes a GPU as few kernels as for those of one.
 
         Args:
-            choice: in [0, 1), selects the geometric transform: 0-d for all images, or (n,). If it
-                is 0-d and on the CPU, only the selected transform is computed.
+            choice: in [0, 1), selects the geometric transform: 0-d for all images, or (n,). On
+                the CPU only the selected transforms are computed.
             uniforms: (1, `N_UNIFORMS`) or (n, `N_UNIFORMS`) in [0, 1).
             like: (…, c, h, w), of the size, dtype and device of the images.
         """
@@ -438,9 +438,9 @@ def _by_choice(images: Tensor, chosen: Tensor, steps: Sequence[_Step]) -> Tensor
         steps: those to choose from.
     """
     result = torch.empty_like(images)
-    for kind in chosen.unique().tolist():
-        which = (chosen == kind).nonzero()[:, 0]
-        function, parameters = steps[kind]
+    for number in chosen.unique().tolist():
+        which = (chosen == number).nonzero()[:, 0]
+        function, parameters = steps[number]
         of_these = [p if len(p) == 1 else p[which] for p in parameters]
         result[which] = function(images[which], *of_these)
     return result

@@ -28,8 +28,9 @@ STEPS_AT_ONCE = 16
 """Most steps of training whose images are taken and augmented at once, and on a GPU recorded as
 one: as many as a network update of IDC has."""
 
-_VALUES_AT_ONCE = {"cpu": 2**19, "cuda": 2**26}
-"""Most values of these images, where there are several steps; on a CPU they stay in its caches."""
+_VALUES_AT_ONCE = {"cpu": 2**19, "cuda": 2**24}
+"""Most values of the images of steps that are taken at once, by the kind of device: 2 and 64 MiB of
+float32. Steps with larger images are taken one by one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,7 +200,9 @@ class NetworkTrainer:
     def train(
         self, batches: Sequence[Tensor], generator: torch.Generator, lr: float | None = None
     ) -> None:
-        """Takes one step per batch; draws of as many as `STEPS_AT_ONCE` are copied at once.
+        """Takes one step per batch.
+
+        The draws of as many steps as are taken at once reach the device in one copy.
 
         Args:
             batches: (n,) int64 on the host, what `take` is asked for.
@@ -207,9 +210,9 @@ class NetworkTrainer:
             lr: learning rate of these steps; None: the recipe's.
         """
         rate = self.recipe.lr if lr is None else lr
-        n_at_once = self._n_at_once(max(map(len, batches), default=1))
-        for first in range(0, len(batches), n_at_once):
-            group = batches[first : first + n_at_once]
+        n_steps = self.steps_at_once(max(map(len, batches), default=1))
+        for first in range(0, len(batches), n_steps):
+            group = batches[first : first + n_steps]
             draws = [self._draw(len(batch), generator) for batch in group]
             is_mixed = tuple(len(drawn.side) > 0 for drawn in draws)
             choices, uniforms, sides, centers = (
@@ -219,14 +222,14 @@ class NetworkTrainer:
             key = rate, is_mixed
             self._steps(key, choices, uniforms, sides, centers, *group, *partners)
 
-    def _n_at_once(self, n_images: int) -> int:
-        """Returns of how many steps the images are augmented at once.
+    def steps_at_once(self, batch_size: int) -> int:
+        """Returns how many steps are taken at once: their images are augmented together.
 
         Args:
-            n_images: of a step.
+            batch_size: images of a step.
         """
         most = _VALUES_AT_ONCE[self.device.type]
-        return max(1, min(STEPS_AT_ONCE, most // (n_images * self.n_values)))
+        return max(1, min(STEPS_AT_ONCE, most // (batch_size * self.n_values)))
 
     def _draw(self, n: int, generator: torch.Generator) -> "_Draws":
         """Returns what a step on n images draws, on the host."""

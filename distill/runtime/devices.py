@@ -3,6 +3,7 @@
 import torch
 
 from distill.errors import InsufficientMemoryError, UserError
+from distill.runtime.graphs import pool_bytes
 from distill.runtime.memory import available_bytes, readable_bytes
 
 
@@ -29,7 +30,8 @@ def choose_device(name: str) -> torch.device:
 def available_bytes_on(device: torch.device) -> int | None:
     """Returns the memory that this process can still allocate on a device; None: unknown.
 
-    On a GPU within the share that `torch.cuda.set_per_process_memory_fraction` leaves the process.
+    On a GPU within the share that `torch.cuda.set_per_process_memory_fraction` leaves the process,
+    and without what recorded graphs keep for themselves.
     """
     if device.type == "cpu":
         return available_bytes()
@@ -38,8 +40,8 @@ def available_bytes_on(device: torch.device) -> int | None:
     free, total = torch.cuda.mem_get_info(device)
     reserved = torch.cuda.memory_reserved(device)
     share = torch.cuda.get_per_process_memory_fraction(device)
-    cached = reserved - torch.cuda.memory_allocated(device)
-    return max(0, min(free, int(share * total) - reserved) + cached)
+    cached = reserved - torch.cuda.memory_allocated(device) - pool_bytes()
+    return max(0, min(free, int(share * total) - reserved) + max(0, cached))
 
 
 def require_memory(

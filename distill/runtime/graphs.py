@@ -6,6 +6,7 @@ draw random numbers. Without graphs, the same function is called directly.
 """
 
 import warnings
+import weakref
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import compress
@@ -24,6 +25,13 @@ MOST_RECORDINGS = 32
 """Default bound on the recordings kept; shapes change repeatedly under the published protocol."""
 
 Step = Callable[..., None]
+
+_with_pools: "weakref.WeakSet[StepGraphs]" = weakref.WeakSet()
+
+
+def pool_bytes() -> int:
+    """Returns the memory that the recordings of this process keep, which nothing else can have."""
+    return sum(steps.pool_bytes for steps in _with_pools)
 
 
 class _Inputs:
@@ -78,6 +86,9 @@ class StepGraphs:
         most_recordings: bound on the recordings kept, at least 1; a caller with a known number of
             keys that take turns passes more than that number.
 
+    Attributes:
+        pool_bytes: of the memory that all recordings share.
+
     Example:
         >>> total = torch.zeros(())
         >>> step = StepGraphs(
@@ -104,6 +115,7 @@ class StepGraphs:
         self._calls: dict[Hashable, int] = {}
         self._recordings: dict[Hashable, _Recording] = {}
         self._pool: Any = None  # memory that all recordings share, one after the other
+        self.pool_bytes = 0
 
     def __call__(self, key: Hashable, *inputs: Tensor) -> None:
         """Runs the step once.
@@ -175,5 +187,8 @@ class StepGraphs:
             self._pool = torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool):
+            before = torch.cuda.memory_reserved(self.device)
             self.step(key, *inputs)
+            self.pool_bytes += torch.cuda.memory_reserved(self.device) - before
+        _with_pools.add(self)
         return graph

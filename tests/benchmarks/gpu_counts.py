@@ -12,7 +12,8 @@ Columns: kernels; of these, launched one by one by the host (the others are in r
 read and written, as if no cache held anything; their milliseconds at 2.6 TB/s, what an H100
 reaches; milliseconds of the arithmetic at 250 · 10¹² operations a second (TF32); the sum of the
 longer of the two of every kernel; times that the host waits; asynchronous copies from pageable and
-from pinned memory; GB of memory that its graphs keep. No clock of a GPU is in these figures.
+from pinned memory; GB of tensors that its graphs keep (libraries' working memory comes on top). No
+clock of a GPU is in these figures.
 """
 
 import sys

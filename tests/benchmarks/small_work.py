@@ -148,7 +148,7 @@ class SmallWork:
             "network": _often(self._pass),
             "conv": _often(lambda: [run() for kind, run in self.layers if kind == "conv"]),
             "norm": _often(lambda: [run() for kind, run in self.layers if kind == "norm"]),
-            "augment": _often(self._augment),
+            "augment": self._augment,
             "optimiser": _often(self._optimise),
             "draws": _often(self._draw),
         }
@@ -212,11 +212,21 @@ class SmallWork:
         return drawn
 
     def _augment(self) -> None:
-        drawn = self.drawn[int(torch.randint(len(self.drawn), ()))]
-        indices, choice, uniforms, *box = drawn
-        images = self.evaluation.recipe.augment.apply(self.images[indices], choice, uniforms)
-        if box:
-            mix(images, self.labels[indices], *box)
+        """Augments the images of an epoch, of as many steps at once as in training."""
+        n_at_once = self.evaluation._trainer.steps_at_once(self.batch)
+        for first in range(0, N_STEPS, n_at_once):
+            numbers = torch.randint(len(self.drawn), (min(n_at_once, N_STEPS - first),))
+            drawn = [self.drawn[number] for number in numbers.tolist()]
+            indices = torch.cat([of_step[0] for of_step in drawn])
+            choices = torch.cat([of_step[1].expand(self.batch) for of_step in drawn])
+            uniforms = torch.cat([of_step[2] for of_step in drawn])
+            augment = self.evaluation.recipe.augment
+            images = augment.apply(self.images[indices], choices, uniforms)
+            labels = self.labels[indices]
+            batches = zip(images.split(self.batch), labels.split(self.batch), strict=True)
+            for (_, _, _, *box), batch in zip(drawn, batches, strict=True):
+                if box:
+                    mix(*batch, *box)
 
     def _optimise(self) -> None:
         for parameter in self.network.parameters():
@@ -235,7 +245,7 @@ def line_of_ways(side: int, width: int, options: argparse.Namespace) -> str:
     here = times.pop("")
     times["five"] = [seconds / N_TOGETHER for seconds in times["five"]]
     ratios = (
-        statistics.median(other / own for other, own in zip(times[name], here, strict=True))
+        statistics.median(other / used for other, used in zip(times[name], here, strict=True))
         for name in WAYS
     )
     start = f"{side:>4} {width:>5} {1000 * statistics.median(here):7.2f}  "

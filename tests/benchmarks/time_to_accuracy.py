@@ -7,10 +7,11 @@ Trials of the size of the preset `small` (16×16 images, width 16), in turns, ea
 for every seed and number of images per class k-means and random batches, both from the start of
 k-means, with fresh networks and with a pool that the seed's trials share (its training counts for
 each). Their rows are kept in DIR as those of a sweep, by clock, so that a run that is interrupted
-goes on, and processes with other seeds may run beside it. Prints the seconds to an accuracy with
-intervals and the ratios to fresh networks with k-means, and writes the figures, of all rows in DIR.
+goes on. Prints the seconds to an accuracy with intervals and the ratios to fresh networks with
+k-means, and writes the figures, of all rows in DIR.
 
-`--clock cpu` counts CPU seconds in place of the clock's, for a machine that other work shares.
+`--clock cpu` counts CPU seconds in place of the clock's, for a machine that other work shares, such
+as processes of this benchmark with other seeds.
 """
 
 import argparse
@@ -46,6 +47,9 @@ ROWS: tuple[dict[str, Any], ...] = (
     {"clusterer": "random", "init": "kmeans", "networks": "pool"},
 )
 
+FIXED = ("clusterer", "init", "networks", "ipc", "seed", "weights")
+"""Fields that the rows have, or options."""
+
 
 def main() -> None:
     """Runs the command."""
@@ -60,6 +64,9 @@ def main() -> None:
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
     options = parser.parse_args()
+    for change in options.set:
+        if change.partition("=")[0] in FIXED:
+            parser.error(f"--set {change}: the benchmark chooses {', '.join(FIXED)} itself")
     if options.clock == "cpu":
         clock.timer = time.process_time
     with tempfile.TemporaryDirectory() as temporary:
@@ -110,7 +117,7 @@ def run_one(config: DistillationConfig, store: Store) -> None:
 
 
 def report(store: Store, out: Path, options: argparse.Namespace) -> None:
-    """Prints the seconds to the accuracy, and writes the figure."""
+    """Prints the seconds to the accuracy, and writes the figures."""
     sweeps = load(store.uri)
     target = None if options.target is None else options.target / 100
     tables = build(sweeps.results, target_accuracy=target).tables

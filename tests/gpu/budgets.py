@@ -16,7 +16,7 @@ class Budget:
         waits: times that the host waits for the device.
         pageable: asynchronous copies from pageable memory.
         pinned: asynchronous copies from pinned memory.
-        pool: gigabytes that the graphs keep.
+        pool: gigabytes that its graphs keep.
     """
 
     kernels: int
@@ -41,4 +41,4 @@ class Budget:
         assert counts.n_pageable <= self.pageable, f"pageable copies: {counts.pageable}"
         assert counts.pinned.total() <= self.pinned, f"pinned copies: {counts.pinned}"
         pool = counts.pool / 1e9
-        assert pool <= self.pool, f"graphs keep {pool:.3f} gigabytes"
+        assert pool <= self.pool, f"its graphs keep {pool:.6f} gigabytes"

@@ -63,7 +63,7 @@ class Counts:
         pinned: places of asynchronous copies from pinned host memory → times.
         replays: graphs replayed.
         direct_launches: launches that were not part of a replayed graph.
-        pool: bytes that the pools of the replayed graphs keep, those of the largest.
+        pool: bytes that the replayed graphs keep in their pool; of several pools the largest.
     """
 
     kernels: Counter[str] = field(default_factory=Counter)

@@ -16,7 +16,7 @@ values that the host reads are then one.
 Memory is that of the living tensors and of the pools of graphs, within what
 `set_per_process_memory_fraction` leaves. A pool is as large as its tensors ever were at once, and
 stays so as long as one of its graphs or tensors does. Not emulated: streams (all work is in order),
-rounding of CUDA's kernels, the allocator's own blocks, time.
+rounding of CUDA's kernels, the allocator's blocks, working memory of libraries, time.
 """
 
 import contextlib

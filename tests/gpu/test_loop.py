@@ -21,7 +21,8 @@ def test_recorded_loops_on_the_gpu_equal_the_cpu(
     digits: ImageData, tiny: Tiny, clusterer: str
 ) -> None:
     """Over two clusterings and a fresh network; draws and numbers are the CPU's."""
-    config = tiny(clusterer=clusterer, weights="size", n_inner=4, cluster_interval=4)
+    schedule = {"n_inner": 4, "cluster_interval": 4}
+    config = tiny(clusterer=clusterer, weights="size", net_augment="color_crop_scale", **schedule)
     on_cpu = Dream(config, digits, dtype=torch.float64)
     for _ in range(5):
         on_cpu.inner_loop()
@@ -37,7 +38,8 @@ def test_recorded_loops_on_the_gpu_equal_the_cpu(
 
 def test_steps_without_graphs_run_on_the_gpu(digits: ImageData, tiny: Tiny) -> None:
     """Draws of the host were mixed with tensors of the GPU: `--graphs off` failed there."""
-    config = tiny(clusterer="random", augment="color_crop_cutout_scale", net_augment="flip_rotate")
+    strategies = {"augment": "color_crop_cutout_scale", "net_augment": "flip_crop_rotate"}
+    config = tiny(clusterer="random", **strategies)
     on_cpu = Dream(config, digits, dtype=torch.float64)
     on_cpu.inner_loop()
     with emulated_cuda() as gpu:

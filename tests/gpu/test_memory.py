@@ -67,10 +67,13 @@ def test_recordings_of_a_step_share_their_memory() -> None:
         assert pools[1] == pools[2] == pytest.approx(16 * MIB, abs=100)
         assert torch.cuda.memory_reserved() == pytest.approx(16 * MIB, abs=1000)
         assert torch.cuda.memory_allocated() < 1000
+        available = available_bytes_on(result.device)
+        assert available == torch.cuda.mem_get_info()[0] == pytest.approx(48 * MIB, abs=1000)
         with pytest.raises(torch.cuda.OutOfMemoryError):
             torch.zeros(49 * MIB, dtype=torch.uint8, device="cuda")
         del steps, pool
         gc.collect()
+        assert available_bytes_on(result.device) == pytest.approx(64 * MIB, abs=1000)
         torch.zeros(49 * MIB, dtype=torch.uint8, device="cuda")
 
 

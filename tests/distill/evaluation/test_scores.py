@@ -170,9 +170,9 @@ def test_weighted_training_is_plain_sgd_on_weighted_losses(
     twin = network().double()
     sgd = torch.optim.SGD(twin.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
     generators = [torch.Generator().manual_seed(4) for _ in range(2)]
-    for batch in torch.arange(40).split(16):
-        trainer.train([batch], generators[0])
-
+    batches = torch.arange(40).split(8)
+    trainer.train(batches, generators[0])  # all at once
+    for batch in batches:
         taken, own = images[batch], labels[batch]
         if strategy != "none":
             taken = augment(taken, generators[1], shared=False)
