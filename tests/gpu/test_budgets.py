@@ -20,13 +20,13 @@ from tests.gpu.budgets import Budget
 from tests.gpu.cuda import emulated_cuda
 from tests.gpu.emulator import Capture, Emulator
 
-MATCHING = Budget(kernels=690, direct=6, gigabytes=14.6, pinned=2)
+MATCHING = Budget(kernels=690, direct=6, gigabytes=14.6, pinned=2, pool=1.4)
 """Of all classes, in two passes, at ipc 10, width 128, 128 representatives, CIFAR-10's shape."""
 
-NETWORK_UPDATE = Budget(kernels=1270, direct=7, gigabytes=11.3, pinned=1)
+NETWORK_UPDATE = Budget(kernels=970, direct=7, gigabytes=11.1, pinned=1, pool=0.19)
 """Of 16 batches of 128 images."""
 
-EVALUATION_EPOCH = Budget(kernels=600, direct=2, gigabytes=2.2, pinned=1)
+EVALUATION_EPOCH = Budget(kernels=490, direct=2, gigabytes=2.2, pinned=1, pool=0.09)
 """Of seven batches of at most 64 images."""
 
 
@@ -57,7 +57,7 @@ def test_an_inner_loop_stays_within_its_budgets(gpu: Emulator) -> None:
     loop = ReferenceLoop(dream)
     public = [counted(gpu, loop.matching), counted(gpu, loop.network_update)]
     here = [matching, update]
-    for name, times in (("n_bytes", 2.6), ("bound", 2.2), ("n_kernels", 3.5)):
+    for name, times in (("n_bytes", 2.6), ("bound", 2.2), ("n_kernels", 4.3)):
         of_public, of_here = (sum(getattr(one, name) for one in both) for both in (public, here))
         assert of_public >= times * of_here, name
 
