@@ -1,7 +1,7 @@
 """A pool of briefly trained networks, from which every outer iteration draws one.
 
 The idea of Acc-DD: gradients of networks that have begun to learn say more about the images than
-those of fresh ones, so that fewer outer iterations are needed (not measured here yet). A drawn
+those of fresh ones, so that fewer outer iterations are needed (measured in docs/performance.md). A drawn
 network is changed by noise, so that a few trained ones stand for many: θ + s ‖θ‖ / ‖d‖ · d for
 every weight tensor θ of at least two dimensions, with d of standard normal numbers and s the
 strength. Biases and the parameters of norms stay as they are.
