@@ -1,10 +1,10 @@
 """A pool of briefly trained networks, from which every outer iteration draws one.
 
 The idea of Acc-DD: gradients of networks that have begun to learn say more about the images than
-those of fresh ones, so that fewer outer iterations are needed (measured in docs/performance.md). A drawn
-network is changed by noise, so that a few trained ones stand for many: θ + s ‖θ‖ / ‖d‖ · d for
-every weight tensor θ of at least two dimensions, with d of standard normal numbers and s the
-strength. Biases and the parameters of norms stay as they are.
+those of fresh ones, so that fewer outer iterations are needed (docs/performance.md has what was
+measured). A drawn network is changed by noise, so that a few trained ones stand for many:
+θ + s ‖θ‖ / ‖d‖ · d for every weight tensor θ of at least two dimensions, with d of standard normal
+numbers and s the strength. Biases and the parameters of norms stay as they are.
 
 The networks are trained once for all trials of equal data, network, recipe and seed
 (`distill.evaluation.shared_weights`), each under a name of its own, so that trials that start at

@@ -25,12 +25,11 @@ from distill.runtime.execution import Execution
 from distill.runtime.graphs import StepGraphs
 
 STEPS_AT_ONCE = 16
-"""Most steps of training whose images are taken and augmented at once, and on a GPU recorded as
-one: as many as a network update of IDC has."""
+"""Most steps of training in one recording of a GPU, as many as a network update of IDC has."""
 
-_VALUES_AT_ONCE = {"cpu": 2**19, "cuda": 2**24}
-"""Most values of the images of steps that are taken at once, by the kind of device: 2 and 64 MiB of
-float32. Steps with larger images are taken one by one."""
+_VALUES_AT_ONCE = {"cpu": 2**18, "cuda": 2**24}
+"""Most values of the images of steps that are augmented at once, by the kind of device: 1 and 64
+MiB of float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,9 +199,7 @@ class NetworkTrainer:
     def train(
         self, batches: Sequence[Tensor], generator: torch.Generator, lr: float | None = None
     ) -> None:
-        """Takes one step per batch.
-
-        The draws of as many steps as are taken at once reach the device in one copy.
+        """Takes one step per batch; the draws of `STEPS_AT_ONCE` reach the device in one copy.
 
         Args:
             batches: (n,) int64 on the host, what `take` is asked for.
@@ -210,9 +207,8 @@ class NetworkTrainer:
             lr: learning rate of these steps; None: the recipe's.
         """
         rate = self.recipe.lr if lr is None else lr
-        n_steps = self.steps_at_once(max(map(len, batches), default=1))
-        for first in range(0, len(batches), n_steps):
-            group = batches[first : first + n_steps]
+        for first in range(0, len(batches), STEPS_AT_ONCE):
+            group = batches[first : first + STEPS_AT_ONCE]
             draws = [self._draw(len(batch), generator) for batch in group]
             is_mixed = tuple(len(drawn.side) > 0 for drawn in draws)
             choices, uniforms, sides, centers = (
@@ -221,15 +217,6 @@ class NetworkTrainer:
             partners = [drawn.partners for drawn in draws if len(drawn.side)]
             key = rate, is_mixed
             self._steps(key, choices, uniforms, sides, centers, *group, *partners)
-
-    def steps_at_once(self, batch_size: int) -> int:
-        """Returns how many steps are taken at once: their images are augmented together.
-
-        Args:
-            batch_size: images of a step.
-        """
-        most = _VALUES_AT_ONCE[self.device.type]
-        return max(1, min(STEPS_AT_ONCE, most // (batch_size * self.n_values)))
 
     def _draw(self, n: int, generator: torch.Generator) -> "_Draws":
         """Returns what a step on n images draws, on the host."""
@@ -274,28 +261,49 @@ class NetworkTrainer:
         """
         lr, is_mixed = key
         batches, partners = indices[: len(is_mixed)], iter(indices[len(is_mixed) :])
-        sizes, together = [len(batch) for batch in batches], torch.cat(batches)
-        images, labels = self.take(together)
-        if self.recipe.augment.transforms:
-            images = self.recipe.augment.apply(images, choices, uniforms)
-        weights = None if self.weights is None else self.weights[together].split(sizes)
         boxes: Iterator[Sequence[Tensor]] = iter(())
-        if len(sides):
-            found = cutmix_boxes(sides, centers, images)
-            boxes = zip(*(part.split(1) for part in found), strict=True)
-        parts = zip(images.split(sizes), labels.split(sizes), strict=True)
-        for number, (of_step, labels_of_step) in enumerate(parts):
-            shown = Batch(
-                images=of_step,
-                labels=labels_of_step,
-                weights=None if weights is None else weights[number],
-            )
+        for number, shown in enumerate(self._augmented(batches, choices, uniforms)):
+            if number == 0 and len(sides):  # of all steps at once
+                found = cutmix_boxes(sides, centers, shown.images)
+                boxes = zip(*(part.split(1) for part in found), strict=True)
             if is_mixed[number]:
                 shown = _mixed(shown, next(boxes), next(partners))
             loss = self.loss(self.network(shown.images), shown)
             self.network.zero_grad(set_to_none=True)
             loss.backward()
             self.optimizer.step(lr)
+
+    def _augmented(
+        self, batches: Sequence[Tensor], choices: Tensor, uniforms: Tensor
+    ) -> Iterator[Batch]:
+        """Yields what the network is shown in each step, before CutMix, see `_train_on`.
+
+        Images are augmented for several steps at once: the operations are fewer, the results the
+        same.
+        """
+        n_at_once, start = self.steps_at_once(max(map(len, batches))), 0
+        for first in range(0, len(batches), n_at_once):
+            group = list(batches[first : first + n_at_once])
+            sizes, indices = [len(batch) for batch in group], torch.cat(group)
+            images, labels = self.take(indices)
+            end = start + len(indices)
+            if self.recipe.augment.transforms:
+                draws = choices[start:end], uniforms[start:end]
+                images = self.recipe.augment.apply(images, *draws)
+            weights: Sequence[Tensor | None] = [None] * len(sizes)
+            if self.weights is not None:
+                weights = self.weights[indices].split(sizes)
+            for parts in zip(images.split(sizes), labels.split(sizes), weights, strict=True):
+                yield Batch(images=parts[0], labels=parts[1], weights=parts[2])
+            start = end
+
+    def steps_at_once(self, batch_size: int) -> int:
+        """Returns of how many steps the images are augmented at once.
+
+        Args:
+            batch_size: images of a step.
+        """
+        return max(1, _VALUES_AT_ONCE[self.device.type] // (batch_size * self.n_values))
 
 
 class _Draws(NamedTuple):

@@ -94,7 +94,7 @@ def test_large_images_are_augmented_step_by_step() -> None:
         seen.append(len(batch))
         return torch.zeros(len(batch), 1, 8, 8), torch.zeros(len(batch), dtype=torch.int64)
 
-    for n_values in (64, 2**18, 2**30):
+    for n_values in (64, 2**17, 2**30):
         trainer = NetworkTrainer(network, recipe, take, n_values, AUTOMATIC)
         trainer.train(torch.arange(4).split(1), torch.Generator().manual_seed(0))
     assert seen == [4, 2, 2, 1, 1, 1, 1]
