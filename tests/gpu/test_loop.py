@@ -9,6 +9,7 @@ from distill.config.distillation import ResolvedDistillation
 from distill.datasets import ImageData
 from distill.dream.loop import Dream
 from distill.runtime.execution import Execution
+from tests.distill.evaluation.test_scores import evaluation, run
 from tests.gpu.cuda import emulated_cuda
 
 pytestmark = pytest.mark.lengthy
@@ -34,6 +35,15 @@ def test_recorded_loops_on_the_gpu_equal_the_cpu(
         assert gpu.counts.n_pageable == 0
         torch.testing.assert_close(on_gpu.images.cpu(), on_cpu.images, rtol=0, atol=1e-10)
         assert float(on_gpu._loss_sum) == pytest.approx(float(on_cpu._loss_sum), rel=1e-10)
+
+
+def test_recorded_evaluations_on_the_gpu_equal_the_cpu(digits: ImageData) -> None:
+    """With three geometric transforms, of which the device selects, and CutMix."""
+    on_cpu = run(evaluation(digits))
+    with emulated_cuda() as gpu:
+        on_gpu = run(evaluation(digits.to("cuda")))
+        assert gpu.counts.replays > 0
+    assert on_gpu.scores.losses == pytest.approx(on_cpu.scores.losses, rel=1e-4)
 
 
 def test_steps_without_graphs_run_on_the_gpu(digits: ImageData, tiny: Tiny) -> None:

@@ -53,7 +53,7 @@ def evaluation(
 ) -> Evaluation:
     return Evaluation(
         recipe,
-        network(),
+        network().to(data.train_images.device),
         data.normalize(data.train_images[:n]),
         data.train_labels[:n],
         test_images=data.test_images,
