@@ -201,7 +201,7 @@ class Augmentation:
         chosen = uniform_integers(choice, 0, len(named) - 1).view(-1)
         if chosen.device.type == "cpu" and bool((chosen == chosen[0]).all()):
             return named[int(chosen[0])](uniforms, like)
-        # The choice differs by image or is on a device.
+        # The choice differs by image, or is on a device, where the host does not read it.
         return _one_of(chosen, [function(uniforms, like) for function in named])
 
     def _crop(self, uniforms: Tensor, like: Tensor) -> "_Step":

@@ -48,7 +48,7 @@ ROWS: tuple[dict[str, Any], ...] = (
 )
 
 FIXED = ("clusterer", "init", "networks", "ipc", "seed", "weights")
-"""Fields that the rows have, or options."""
+"""Fields that `--set` cannot change: those of the rows, and those that have options."""
 
 
 def main() -> None:
@@ -66,7 +66,10 @@ def main() -> None:
     options = parser.parse_args()
     for change in options.set:
         if change.partition("=")[0] in FIXED:
-            parser.error(f"--set {change}: the benchmark chooses {', '.join(FIXED)} itself")
+            parser.error(
+                f"--set {change}: {', '.join(FIXED)} are those of the rows that are compared; use "
+                "--ipc, --seeds and --first-seed for theirs"
+            )
     if options.clock == "cpu":
         clock.timer = time.process_time
     with tempfile.TemporaryDirectory() as temporary:
